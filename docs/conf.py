@@ -1,0 +1,43 @@
+"""Sphinx configuration: the examples are executed at build time, so a broken tutorial breaks the build."""
+
+import os
+import sys
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+sys.path.insert(0, os.path.abspath("."))
+
+project = "phasescope"
+author = "The phasescope developers"
+copyright = "2026, the phasescope developers"
+version = release = "0.1.0"
+
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.mathjax",
+    "numpydoc",
+    "sphinx_gallery.gen_gallery",
+]
+exclude_patterns = ["_build"]
+html_theme = "pydata_sphinx_theme"
+html_static_path = ["_static"]
+html_title = "phasescope"
+html_theme_options = {"show_toc_level": 2, "navigation_with_keys": False, "pygments_light_style": "tango"}
+
+autosummary_generate = True
+autodoc_typehints = "none"
+numpydoc_show_class_members = False
+numpydoc_class_members_toctree = False
+
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples",
+    "gallery_dirs": "gallery",
+    "filename_pattern": r"/[a-z]\w*\.py$",
+    "ignore_pattern": r"__init__\.py",
+    "abort_on_example_error": True,
+    "only_warn_on_example_error": False,
+    "show_memory": False,
+    "remove_config_comments": True,
+    "min_reported_time": 1e9,
+}
+suppress_warnings = ["config.cache"]
