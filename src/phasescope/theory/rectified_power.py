@@ -90,7 +90,7 @@ def repu_unstable_kernel(p: int, C_W: float) -> float:
 
     Notes
     -----
-    Raises :class:`InputError` if `p` is below 2 (ReLU's kernel map is linear and has no such point) or `C_W` is not positive.
+    Raises :class:`InputError` if `C_W` is not positive or `p` is below 2: ReLU has no such point.
     Source: arXiv:2408.02697.
     """
     return math.exp(-_log_gain(p, C_W) / (p - 1))
@@ -225,7 +225,7 @@ def repu_log_kernel_std(p: int, width: int, depth: int) -> float:
     Notes
     -----
     ``K_L`` is the variance of the pre-activations given the layers below; their mean square over the n
-    neurons of layer L scatters by another ``2/n`` in the logarithm. The expansion needs ``kappa_p/n`` well below 1.
+    neurons of layer L scatters by another ``2/n`` in the logarithm. Needs ``kappa_p/n`` well below 1.
     Source: variance of a sample mean; the language of four-point vertices is that of arXiv:2106.10165, ch. 4.
     """
     if width < 1 or depth < 1:
