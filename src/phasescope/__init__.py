@@ -7,7 +7,20 @@ little more than the Python files it names.
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from phasescope import activations as activations
+    from phasescope import data as data
+    from phasescope import errors as errors
+    from phasescope import instruments as instruments
+    from phasescope import report as report
+    from phasescope import signal as signal
+    from phasescope import testing as testing
+    from phasescope import theory as theory
+    from phasescope.citations import citation as citation
+    from phasescope.estimate import Estimate as Estimate
+    from phasescope.instruments import inspect as inspect
 
 __version__ = "0.1.0"
 
@@ -18,8 +31,20 @@ _HOMES = {
 }
 _ROOMS = ("activations", "data", "errors", "instruments", "report", "signal", "testing", "theory")
 
-__all__ = ["Estimate", "__version__", "activations", "citation", "data", "errors", "inspect"]
-__all__ += ["instruments", "report", "signal", "testing", "theory"]
+__all__ = [
+    "Estimate",
+    "__version__",
+    "activations",
+    "citation",
+    "data",
+    "errors",
+    "inspect",
+    "instruments",
+    "report",
+    "signal",
+    "testing",
+    "theory",
+]
 
 
 def __getattr__(name: str) -> Any:

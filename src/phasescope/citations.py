@@ -1,0 +1,135 @@
+"""BibTeX of the methods behind a result."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from phasescope import __version__
+from phasescope.errors import InputError
+
+BIBTEX: dict[str, str] = {
+    "poole2016": """@inproceedings{poole2016,
+  title = {Exponential expressivity in deep neural networks through transient chaos},
+  author = {Poole, Ben and Lahiri, Subhaneil and Raghu, Maithra and Sohl-Dickstein, Jascha and
+            Ganguli, Surya},
+  booktitle = {Advances in Neural Information Processing Systems},
+  volume = {29},
+  year = {2016},
+  eprint = {1606.05340},
+  archivePrefix = {arXiv},
+}""",
+    "schoenholz2017": """@inproceedings{schoenholz2017,
+  title = {Deep Information Propagation},
+  author = {Schoenholz, Samuel S. and Gilmer, Justin and Ganguli, Surya and Sohl-Dickstein, Jascha},
+  booktitle = {International Conference on Learning Representations},
+  year = {2017},
+  eprint = {1611.01232},
+  archivePrefix = {arXiv},
+}""",
+    "roberts2022": """@book{roberts2022,
+  title = {The Principles of Deep Learning Theory},
+  author = {Roberts, Daniel A. and Yaida, Sho and Hanin, Boris},
+  publisher = {Cambridge University Press},
+  year = {2022},
+  eprint = {2106.10165},
+  archivePrefix = {arXiv},
+}""",
+    "kim2024repu": """@misc{kim2024repu,
+  title = {Why Rectified Power Unit Networks Fail and How to Improve It:
+           An Effective Field Theory Perspective},
+  author = {Kim, Taeyoung and Kang, Myungjoo},
+  year = {2024},
+  eprint = {2408.02697},
+  archivePrefix = {arXiv},
+}""",
+    "tamai2023": """@misc{tamai2023,
+  title = {Universal Scaling Laws of Absorbing Phase Transitions in Artificial Deep Neural Networks},
+  author = {Tamai, Keiichi and Okubo, Tsuyoshi and Duy, Truong Vinh Truong and Natori, Naotake and
+            Todo, Synge},
+  year = {2023},
+  eprint = {2307.02284},
+  archivePrefix = {arXiv},
+}""",
+    "mishkin2016": """@inproceedings{mishkin2016,
+  title = {All you need is a good init},
+  author = {Mishkin, Dmytro and Matas, Jiri},
+  booktitle = {International Conference on Learning Representations},
+  year = {2016},
+  eprint = {1511.06422},
+  archivePrefix = {arXiv},
+}""",
+    "phasescope": f"""@software{{phasescope,
+  title = {{phasescope: see which phase your network is in}},
+  author = {{{{The phasescope developers}}}},
+  version = {{{__version__}}},
+}}""",
+}
+
+
+def citation_keys(result: object) -> list[str]:
+    """Return the registry keys that a result names, each once, in its own order.
+
+    Parameters
+    ----------
+    result : object
+        Anything that says what it used: a dataset (``attrs["citations"]``), an object with ``citations``
+        (a string of keys or an iterable of them), one with ``dataset``, or one with a mapping ``datasets``.
+
+    Raises
+    ------
+    InputError
+        If the result names no citations, or one that is not in the registry.
+    """
+    found = _named_keys(result)
+    if not found:
+        raise InputError(
+            f"{type(result).__name__} names no citations.",
+            "Pass what inspect(), profile() or critical_point() returned.",
+        )
+    keys = list(dict.fromkeys(found))
+    unknown = [key for key in keys if key not in BIBTEX]
+    if unknown:
+        raise InputError(
+            f"Unknown citation key(s): {', '.join(unknown)}.", f"Known keys: {', '.join(sorted(BIBTEX))}."
+        )
+    return keys
+
+
+def citation(result: object) -> str:
+    """Return BibTeX for the methods that a result was obtained with, and for phasescope itself.
+
+    Parameters
+    ----------
+    result : object
+        What ``inspect``, ``signal.profile``, ``theory.critical_point`` or an instrument returned. A result
+        that names no citation of the registry raises ``InputError``.
+
+    Examples
+    --------
+    >>> import torch, phasescope
+    >>> model = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.Tanh(), torch.nn.Linear(8, 8))
+    >>> inspection = phasescope.inspect(model, torch.randn(16, 8))
+    >>> "@inproceedings{poole2016," in phasescope.citation(inspection)
+    True
+    """
+    keys = [*citation_keys(result), "phasescope"]
+    return "\n\n".join(BIBTEX[key] for key in dict.fromkeys(keys)) + "\n"
+
+
+def _named_keys(result: Any) -> list[str]:
+    attrs = getattr(result, "attrs", None)
+    if isinstance(attrs, Mapping) and "citations" in attrs:
+        return _as_keys(attrs["citations"])
+    if getattr(result, "citations", None):
+        return _as_keys(result.citations)
+    if hasattr(result, "dataset"):
+        return _named_keys(result.dataset)
+    datasets = getattr(result, "datasets", None)
+    if isinstance(datasets, Mapping):
+        return [key for dataset in datasets.values() for key in _named_keys(dataset)]
+    return []
+
+
+def _as_keys(value: str | Iterable[str]) -> list[str]:
+    return value.split() if isinstance(value, str) else list(value)

@@ -1,0 +1,106 @@
+"""Signal propagation: which phase a network is in, and how deep a signal and a gradient reach."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from phasescope import signal
+from phasescope.errors import InputError
+from phasescope.instruments.contract import Finding, Instrument
+from phasescope.instruments.propagation_findings import propagation_findings
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.figure import Figure
+    from torch import nn
+
+
+class SignalPropagation(Instrument):
+    """Measures kernel, correlation, susceptibilities and gradients layer by layer.
+
+    Poole et al. 2016 (arXiv:1606.05340), Schoenholz et al. 2017 (arXiv:1611.01232), Roberts, Yaida and Hanin
+    2022 (arXiv:2106.10165); the work is done by ``phasescope.signal.profile``.
+    """
+
+    name = "propagation"
+    title = "Signal propagation"
+
+    def applies(self, model: nn.Module | Callable[..., Any], batch: Any) -> str:
+        """Return "" for a module or another callable, else the reason why not.
+
+        Parameters
+        ----------
+        model : nn.Module or callable
+            The user's model.
+        batch : Any
+            What it is called with.
+        """
+        return "" if callable(model) else f"a {type(model).__name__} cannot be called, so it is no model"
+
+    def measure(
+        self,
+        model: nn.Module | Callable[..., Any],
+        batch: Any,
+        *,
+        seed: int = 0,
+        max_memory: int | None = None,
+    ) -> xr.Dataset:
+        """Return the profile of the model; see ``phasescope.signal.profile`` for its variables.
+
+        Parameters
+        ----------
+        model : nn.Module or callable
+            The user's model.
+        batch : tensor, sequence or mapping of tensors
+            What it is called with.
+        seed : int
+            Seed of the pairs of inputs and of the tangents.
+        max_memory : int or None
+            Bytes that the measurement may take beside the model and the batch.
+
+        Raises
+        ------
+        InputError
+            If the model cannot be called.
+        """
+        reason = self.applies(model, batch)
+        if reason:
+            raise InputError(reason)
+        return signal.profile(model, batch, seed=seed, max_memory=max_memory).dataset
+
+    def findings(self, dataset: xr.Dataset) -> list[Finding]:
+        """Return the verdict and what else stands out, each with what to do.
+
+        Parameters
+        ----------
+        dataset : xr.Dataset
+            What `measure` returned.
+        """
+        return propagation_findings(dataset, signal.verdict(dataset))
+
+    def figures(self, dataset: xr.Dataset) -> dict[str, Figure]:
+        """Return "propagation", the three panels against depth, and "units" where some carry nothing.
+
+        Parameters
+        ----------
+        dataset : xr.Dataset
+            What `measure` returned.
+        """
+        # matplotlib takes half a second, which a table on the terminal need not wait for.
+        from phasescope.instruments import propagation_figure
+
+        figures = {"propagation": propagation_figure.propagation_figure(dataset, signal.verdict(dataset))}
+        if any((dataset[name].values > 0).any() for name in ("dead", "saturated", "nonfinite")):
+            figures["units"] = propagation_figure.units_figure(dataset)
+        return figures
+
+    def table(self, dataset: xr.Dataset) -> str:
+        """Return the profile as a plain text table.
+
+        Parameters
+        ----------
+        dataset : xr.Dataset
+            What `measure` returned.
+        """
+        return str(signal.Profile(dataset, signal.verdict(dataset)))

@@ -1,0 +1,171 @@
+"""The picture of signal propagation: kernel, difference between inputs and gradient against depth."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.ticker import MaxNLocator
+
+from phasescope import plotting
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from phasescope.estimate import Estimate
+    from phasescope.signal import Verdict
+
+# Above this many points error bars touch each other, and a band reads better.
+_MOST_ERROR_BARS = 40
+_FLOOR = 1e-300
+
+_PANELS = (
+    ("kernel", "kernel_theory", "Signal size", "kernel $K$ (mean square)"),
+    ("distance", "distance_theory", "Difference between inputs", "$1 - c$"),
+    ("gradient", "gradient_theory", "Gradient", "mean square, relative to the output"),
+)
+
+
+def propagation_figure(dataset: xr.Dataset, verdict: Verdict) -> Figure:
+    """Return three panels against depth: K, 1 - c and the gradient, with error bars and theory.
+
+    Parameters
+    ----------
+    dataset : xr.Dataset
+        What ``signal.profile`` measured.
+    verdict : Verdict
+        Its verdict; the depths that it gives are shaded.
+    """
+    places = _places(dataset)
+    with plotting.style():
+        drawn, panels = plotting.figure(len(_PANELS))
+        for axes, (name, theory, title, label) in zip(panels, _PANELS, strict=True):
+            _panel(axes, dataset, places, name, theory)
+            axes.set_title(title)
+            axes.set_xlabel("weight layer")
+            axes.set_ylabel(label)
+            axes.set_xlim(min(0.5, places.min() - 0.5), max(places.max(), 1.0) + 0.5)
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+        colour = plotting.PHASE_COLOURS.get(verdict.phase, plotting.PHASE_COLOURS["not determined"])
+        _shade_beyond(panels[1], verdict.signal_depth, colour)
+        _shade_before(panels[2], verdict.gradient_depth, colour)
+        drawn.suptitle(f"{verdict.phase}, {_margin(verdict.margin)}", x=0.01, ha="left", color=plotting.INK)
+        handles, labels = panels[0].get_legend_handles_labels()
+        if handles:
+            panels[0].legend(handles, labels, loc="best")
+    return drawn
+
+
+def units_figure(dataset: xr.Dataset) -> Figure:
+    """Return the fractions of dead, saturated and non-finite units against depth.
+
+    Parameters
+    ----------
+    dataset : xr.Dataset
+        What ``signal.profile`` measured.
+    """
+    places = _places(dataset)
+    with plotting.style():
+        drawn, (axes,) = plotting.figure(1, panel_size=(5.4, 3.1))
+        colours = (plotting.MEASURED, plotting.THEORY, plotting.PHASE_COLOURS["vanishing"])
+        for name, marker, colour in zip(("dead", "saturated", "nonfinite"), "osx", colours, strict=True):
+            values = dataset[name].values
+            known = np.isfinite(values)
+            axes.plot(places[known], values[known], marker, color=colour, ms=4, label=name)
+        axes.set_ylim(-0.03, 1.03)
+        axes.set_title("Units that carry nothing")
+        axes.set_xlabel("weight layer")
+        axes.set_ylabel("fraction of units")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+        axes.legend(loc="best")
+    return drawn
+
+
+def _places(dataset: xr.Dataset) -> np.ndarray:
+    """Return where each row is drawn: weight layers at integers, what follows them evenly up to the next."""
+    depth = dataset["depth"].values.astype(np.int64)
+    places = depth.astype(np.float64)
+    for level in np.unique(depth):
+        rows = np.flatnonzero(depth == level)
+        places[rows] = level + np.arange(rows.size) / rows.size - (level == 0)
+    return places
+
+
+def _panel(axes: Axes, dataset: xr.Dataset, places: np.ndarray, name: str, theory: str) -> None:
+    values, errors = dataset[name].values, dataset[f"{name}_error"].values
+    drawable = np.isfinite(values) & (values > _FLOOR)
+    weight = dataset["role"].values == "weight"
+    if not (drawable & weight).any():
+        weight = np.ones_like(weight)
+    others = drawable & ~weight
+    axes.plot(places[others], values[others], ".", color=plotting.MEASURED, ms=3, alpha=0.45)
+    _measured(axes, places[drawable & weight], values[drawable & weight], errors[drawable & weight])
+    predicted = _theory_values(dataset, theory)
+    known = np.isfinite(predicted) & (predicted > _FLOOR) & weight
+    if known.any():
+        axes.plot(places[known], predicted[known], "-", color=plotting.THEORY, label="theory")
+    if drawable.any():
+        axes.set_yscale("log")
+        _keep_readable(axes, values[drawable])
+    missing = np.flatnonzero((dataset["nonfinite"].values > 0) & (dataset["skipped"].values == ""))
+    if missing.size:
+        axes.axvline(places[missing[0]], color=plotting.PHASE_COLOURS["exploding"], ls="--", label="overflow")
+
+
+def _measured(axes: Axes, x: np.ndarray, y: np.ndarray, error: np.ndarray) -> None:
+    error = np.nan_to_num(error, nan=0.0, posinf=0.0)
+    lower = np.minimum(error, 0.999 * y)
+    if x.size <= _MOST_ERROR_BARS:
+        axes.errorbar(
+            x,
+            y,
+            yerr=[lower, error],
+            fmt="o",
+            color=plotting.MEASURED,
+            ms=4,
+            capsize=2,
+            lw=1,
+            label="measured",
+        )
+        return
+    axes.fill_between(x, y - lower, y + error, color=plotting.MEASURED, alpha=0.3, lw=0)
+    axes.plot(x, y, "-", color=plotting.MEASURED, lw=1.2, label="measured")
+
+
+def _theory_values(dataset: xr.Dataset, name: str) -> np.ndarray:
+    if name == "distance_theory" and name not in dataset:
+        correlation: np.ndarray = dataset["correlation_theory"].values
+        return 1.0 - correlation
+    values: np.ndarray = dataset[name].values
+    return values
+
+
+def _keep_readable(axes: Axes, values: np.ndarray) -> None:
+    """Widen a nearly constant log axis to half a decade each side, so that noise does not fill the panel."""
+    low, high = axes.get_ylim()
+    centre = float(np.exp(np.mean(np.log(values))))
+    axes.set_ylim(min(low, centre / 3), max(high, centre * 3))
+
+
+def _shade_beyond(axes: Axes, depth: Estimate, colour: str) -> None:
+    left, right = axes.get_xlim()
+    if depth.determined and depth.value < right:
+        axes.axvspan(max(depth.value, left), right, color=colour, alpha=0.14, lw=0)
+        axes.axvline(max(depth.value, left), color=colour, lw=1)
+
+
+def _shade_before(axes: Axes, depth: Estimate, colour: str) -> None:
+    """Shade the layers that a gradient started at the output does not reach unchanged."""
+    left, right = axes.get_xlim()
+    edge = right - 0.5 - depth.value if depth.determined else left
+    if edge > left:
+        axes.axvspan(left, edge, color=colour, alpha=0.14, lw=0)
+        axes.axvline(edge, color=colour, lw=1)
+
+
+def _margin(margin: Estimate) -> str:
+    if not margin.determined:
+        return "margin not determined"
+    return rf"ln $\chi_\perp$ = {margin} per layer"

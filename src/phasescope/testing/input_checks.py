@@ -1,0 +1,197 @@
+"""Checks of what an instrument accepts and what it refuses."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from phasescope.errors import InputError, MemoryLimitError
+from phasescope.testing.cases import map_tensors, tensors_of
+from phasescope.testing.dataset_checks import require_same
+from phasescope.testing.memory import peak_bytes
+from phasescope.testing.trial import Trial, require
+
+_PLENTY = 8 * 2**30
+
+
+def answers_whether_it_applies(trial: Trial) -> None:
+    """Check that `applies` returns "" or a reason, gives the same answer again and does not run the model."""
+    model, batch = trial.build()
+    answer = trial.instrument.applies(model, batch)
+    require(isinstance(answer, str), f"applies returned {type(answer).__name__}, not a string")
+    require(answer == trial.refusal, "applies answers differently the second time")
+    require(answer == answer.strip(), f"applies returned a reason with blanks around it: {answer!r}")
+
+
+def refuses_with_its_reason(trial: Trial) -> None:
+    """Check that where `applies` gives a reason, `measure` raises ``InputError`` with that reason."""
+    if not trial.refusal:
+        return
+    try:
+        trial.measure()
+    except InputError as error:
+        require(trial.refusal in str(error), f"measure says {error}, applies says {trial.refusal}")
+        return
+    require(False, f"measure runs although applies says {trial.refusal!r}")
+
+
+def refuses_what_is_no_model(trial: Trial) -> None:
+    """Check that `applies` gives a reason for something that cannot be called."""
+    _, batch = trial.build()
+    answer: object = trial.instrument.applies(42, batch)  # type: ignore[arg-type]
+    require(
+        isinstance(answer, str) and bool(answer), "applies has nothing against a model that is the number 42"
+    )
+
+
+def refuses_an_empty_batch(trial: Trial) -> None:
+    """Check that a batch without inputs raises ``InputError`` or is refused by `applies`."""
+    _must_refuse(trial, lambda tensor: tensor[:0], "an empty batch")
+
+
+def refuses_nan_in_the_batch(trial: Trial) -> None:
+    """Check that a batch with NaN raises ``InputError`` that says so."""
+    _, batch = trial.build()
+    if any(tensor.is_floating_point() for tensor in tensors_of(batch)):
+        message = _must_refuse(trial, _with_nan, "a batch with NaN")
+        words = ("nan", "finite")
+        require(any(word in message.lower() for word in words), f"the refusal does not name NaN: {message}")
+
+
+def accepts_a_read_only_batch(trial: Trial) -> None:
+    """Check that arrays that are not writable are read, not written, and give the same numbers."""
+    model, batch = trial.build()
+    if any(tensor.dtype == torch.bfloat16 for tensor in tensors_of(batch)):
+        return
+    arrays: list[np.ndarray] = []
+
+    def read_only(tensor: Tensor) -> Tensor:
+        array = tensor.numpy().copy()
+        array.flags.writeable = False
+        arrays.append(array)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            return torch.from_numpy(array)
+
+    locked = map_tensors(read_only, batch)
+    before = [array.tobytes() for array in arrays]
+    dataset = trial.instrument.measure(model, locked)
+    require(before == [array.tobytes() for array in arrays], "a read-only batch was written to")
+    require_same(trial.dataset, dataset, "a read-only batch")
+
+
+def measures_without_gradient_mode(trial: Trial) -> None:
+    """Check that under ``torch.no_grad()`` and ``torch.inference_mode()`` the numbers are the same."""
+    with torch.no_grad():
+        require_same(trial.dataset, trial.measure(), "a measurement under no_grad")
+    model, batch = trial.build()
+    with torch.inference_mode():
+        dataset = trial.instrument.measure(model, batch)
+    require_same(trial.dataset, dataset, "a measurement under inference_mode")
+
+
+def does_not_depend_on_the_order_of_inputs(trial: Trial) -> None:
+    """Check that inputs in another order give the same values within 6 standard errors."""
+    model, batch = trial.build()
+    reversed_batch = map_tensors(lambda tensor: tensor.flip(0), batch)
+    other = trial.instrument.measure(model, reversed_batch)
+    for name in map(str, trial.dataset.data_vars):
+        if f"{name}_error" not in trial.dataset:
+            continue
+        one, two = trial.dataset[name].values, other[name].values
+        spread = np.hypot(trial.dataset[f"{name}_error"].values, other[f"{name}_error"].values)
+        comparable = np.isfinite(one) & np.isfinite(two) & np.isfinite(spread)
+        allowed = 6 * spread + 1e-4 * np.maximum(np.abs(one), np.abs(two)) + 1e-12
+        far = np.flatnonzero(comparable & (np.abs(one - two) > allowed))
+        if far.size:
+            row = far[0]
+            where = f"{name!r} at {trial.dataset['layer'].values[row]!r}"
+            require(False, f"{where}: {one[row]:.6g} against {two[row]:.6g} in another order")
+
+
+def respects_max_memory(trial: Trial) -> None:
+    """Check that a generous limit changes nothing; one byte raises ``MemoryLimitError`` or ``InputError``."""
+    require_same(trial.dataset, trial.measure(max_memory=_PLENTY), "a measurement with a generous max_memory")
+    try:
+        trial.measure(max_memory=1)
+    except (MemoryLimitError, InputError) as error:
+        require(bool(str(error)), "the refusal of max_memory=1 says nothing")
+        return
+    require(False, "max_memory=1 was ignored")
+
+
+def peak_memory_stays_under_the_limit(trial: Trial) -> None:
+    """Check that the peak of what a measurement allocates stays under 1.2 times ``max_memory``."""
+    model, batch = trial.build()
+    unlimited = peak_bytes(lambda: trial.instrument.measure(model, batch))
+    limit = math.ceil(unlimited / 2)
+    try:
+        peak = peak_bytes(lambda: trial.instrument.measure(model, batch, max_memory=limit))
+    except MemoryLimitError:
+        return
+    require(peak <= 1.2 * limit, f"took {peak} bytes with max_memory={limit}")
+
+
+def _with_nan(tensor: Tensor) -> Tensor:
+    if not tensor.is_floating_point():
+        return tensor
+    spoiled = tensor.detach().clone()
+    spoiled.view(spoiled.shape[0], -1)[0, 0] = math.nan
+    return spoiled
+
+
+def _must_refuse(trial: Trial, change: Callable[[Tensor], Tensor], what: str) -> str:
+    model, batch = trial.build()
+    spoiled: Any = map_tensors(change, batch)
+    reason = trial.instrument.applies(model, spoiled)
+    if reason:
+        return reason
+    try:
+        trial.instrument.measure(model, spoiled)
+    except InputError as error:
+        return str(error)
+    except Exception as error:
+        raise AssertionError(f"{what} raises {type(error).__name__}, not InputError: {error}") from error
+    raise AssertionError(f"{what} was accepted")
+
+
+def keeps_the_structure_of_the_batch(trial: Trial) -> None:
+    """Check that mappings, lists and tuples are the same objects with the same entries afterwards."""
+    model, batch = trial.build()
+    before = _structure(batch)
+    trial.instrument.measure(model, batch)
+    require(_structure(batch) == before, "the structure of the batch changed")
+
+
+def _structure(batch: Any) -> Any:
+    if isinstance(batch, Mapping):
+        return id(batch), [(key, _structure(value)) for key, value in batch.items()]
+    if isinstance(batch, list | tuple):
+        return id(batch), [_structure(value) for value in batch]
+    return id(batch)
+
+
+CHECKS = (
+    answers_whether_it_applies,
+    refuses_with_its_reason,
+    refuses_what_is_no_model,
+    refuses_an_empty_batch,
+    refuses_nan_in_the_batch,
+    accepts_a_read_only_batch,
+    measures_without_gradient_mode,
+    does_not_depend_on_the_order_of_inputs,
+    keeps_the_structure_of_the_batch,
+    respects_max_memory,
+    peak_memory_stays_under_the_limit,
+)
+FOR_REFUSED = (
+    "answers_whether_it_applies",
+    "refuses_with_its_reason",
+    "refuses_what_is_no_model",
+)

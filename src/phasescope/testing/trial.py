@@ -1,0 +1,73 @@
+"""One instrument on one case, with what several checks need."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from phasescope.instruments.contract import Instrument
+from phasescope.testing.cases import Case
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+class Trial:
+    """One instrument on one case; the case's model is built anew for every use.
+
+    Parameters
+    ----------
+    instrument : Instrument
+        The instrument that is checked.
+    case : Case
+        The model and batch that it is checked on.
+    """
+
+    def __init__(self, instrument: Instrument, case: Case) -> None:
+        self.instrument = instrument
+        self.case = case
+
+    def build(self) -> tuple[Any, Any]:
+        """Return a fresh model and batch."""
+        return self.case.factory()
+
+    def measure(self, **options: Any) -> xr.Dataset:
+        """Return a measurement of a fresh model and batch.
+
+        Parameters
+        ----------
+        **options
+            Passed to the instrument's ``measure``.
+        """
+        model, batch = self.build()
+        return self.instrument.measure(model, batch, **options)
+
+    @cached_property
+    def refusal(self) -> str:
+        """Why the instrument does not measure this case; "" where it does."""
+        model, batch = self.build()
+        return self.instrument.applies(model, batch)
+
+    @cached_property
+    def dataset(self) -> xr.Dataset:
+        """The measurement with default options, made once."""
+        return self.measure()
+
+
+def require(holds: bool, message: str) -> None:
+    """Raise ``AssertionError`` with the message unless the promise holds; works under ``python -O`` too.
+
+    Parameters
+    ----------
+    holds : bool
+        Whether the promise is kept.
+    message : str
+        What was promised and what was found.
+
+    Raises
+    ------
+    AssertionError
+        If it is not.
+    """
+    if not holds:
+        raise AssertionError(message)

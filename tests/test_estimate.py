@@ -1,0 +1,84 @@
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from phasescope import Estimate
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "shown"),
+    [
+        (0.28213, 0.01134, "0.282 ± 0.011"),
+        (6.2, 0.31, "6.20 ± 0.31"),
+        (-0.5, 0.25, "-0.50 ± 0.25"),
+        (123456.0, 789.0, "1.2346e+05 ± 7.9e+02"),
+        (2.5e-9, 3e-10, "2.50e-09 ± 3.0e-10"),
+        (1.5e7, 2.0, "1.50000000e+07 ± 2.0e+00"),
+        (0.25, 0.0, "0.25"),
+        (0.25, math.nan, "0.25"),
+    ],
+)
+def test_prints_two_digits_of_the_error(value, error, shown):
+    assert str(Estimate(value, error, "made up", 3)) == shown
+
+
+@given(
+    st.floats(-1e12, 1e12, allow_nan=False).filter(lambda x: x == 0 or abs(x) > 1e-12),
+    st.floats(1e-12, 1e12),
+)
+def test_printed_numbers_are_within_a_twentieth_of_the_error(value, error):
+    shown_value, shown_error = str(Estimate(value, error, "made up", 3)).split(" ± ")
+    slack = abs(value) * 1e-14
+    assert abs(float(shown_value) - value) <= 0.051 * error + slack
+    assert abs(float(shown_error) - error) <= 0.051 * error
+
+
+def test_not_determined_says_why():
+    estimate = Estimate.not_determined("3 layers are too few for a fit")
+    assert str(estimate) == "not determined: 3 layers are too few for a fit"
+    assert not estimate.determined
+    assert math.isnan(estimate.value)
+    assert math.isnan(estimate.error)
+
+
+def test_mean_and_standard_error_of_samples():
+    # 1..9: mean 5, variance 60/8, standard error sqrt(7.5 / 9).
+    estimate = Estimate.from_samples(range(1, 10))
+    assert estimate.value == 5
+    assert estimate.error == pytest.approx(math.sqrt(7.5 / 9), rel=1e-14)
+    assert estimate.n == 9
+
+
+@pytest.mark.parametrize(
+    ("samples", "reason"),
+    [([], "0 sample"), ([1.0], "1 sample"), ([1.0, math.nan, 2.0], "1 of 3"), ([math.inf, 1.0], "1 of 2")],
+)
+def test_samples_that_mean_nothing_are_not_determined(samples, reason):
+    estimate = Estimate.from_samples(samples)
+    assert not estimate.determined
+    assert reason in estimate.reason
+
+
+def test_errors_cover_the_truth_at_their_stated_rate():
+    # 2000 repeats: one standard error covers the true mean in 68 % (n = 20: 67 %) of them, within 4 sigma.
+    draws = np.random.default_rng(5).normal(3.0, 2.0, size=(2000, 20))
+    covered = [abs(e.value - 3.0) < e.error for e in map(Estimate.from_samples, draws)]
+    assert abs(np.mean(covered) - 0.670) < 4 * math.sqrt(0.67 * 0.33 / 2000)
+
+
+@pytest.mark.parametrize(
+    "estimate",
+    [
+        Estimate(1.0, 0.1, "fit", 4, (1.0, 8.0)),
+        Estimate.not_determined("no"),
+        Estimate(1.0, math.inf, "fit", 1),
+    ],
+)
+def test_dictionary_is_json_without_nan(estimate):
+    loaded = json.loads(json.dumps(estimate.to_dict(), allow_nan=False))
+    assert set(loaded) == {"value", "error", "method", "n", "window", "reason"}
+    assert loaded["value"] == (1.0 if estimate.determined else None)
