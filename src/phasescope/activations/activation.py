@@ -91,7 +91,8 @@ class Activation:
             values = [current.detach()]
             for n in range(1, order + 1):
                 current = self._differentiate(current, point, n, create_graph=n < order)
-                values.append(current.detach())
+                # The clone gives torch's storage-free zeros (second derivative of abs) a storage.
+                values.append(current.detach().clone())
         return values
 
     def _differentiate(self, value: Tensor, point: Tensor, order: int, *, create_graph: bool) -> Tensor:
