@@ -1,0 +1,290 @@
+"""How a signal flows through a user's module: the torch operations of one pass, and what feeds what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_WEIGHTS = _names("linear conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d")
+_NORMS = _names("layer_norm batch_norm group_norm instance_norm rms_norm normalize")
+_SHAPES = _names(
+    """view reshape flatten unflatten permute transpose t swapaxes movedim squeeze unsqueeze contiguous clone
+    detach to float double half bfloat16 type pad constant_pad_nd __get__ requires_grad_ identity
+    dropout dropout_ dropout1d dropout2d dropout3d alpha_dropout feature_alpha_dropout"""
+)
+_POOLS = _names(
+    """mean avg_pool1d avg_pool2d avg_pool3d max_pool1d max_pool2d max_pool3d adaptive_avg_pool1d
+    adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d amax interpolate
+    lp_pool1d lp_pool2d"""
+)
+_SUMS = _names("add add_ sub sub_ rsub __radd__ __rsub__ __add__ __iadd__")
+_CATS = _names("cat concat concatenate")
+# Operations that mix the units of a layer: what comes out is no elementwise function of what went in.
+_MIXING = _names(
+    """softmax log_softmax matmul mm bmm einsum baddbmm addmm mv __matmul__ __rmatmul__ embedding
+    embedding_bag bilinear scaled_dot_product_attention multi_head_attention_forward lstm gru rnn_tanh
+    rnn_relu lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell cumsum sort topk roll flip __getitem__ chunk
+    split unbind select narrow index_select gather glu sum norm fft fold unfold repeat expand stack"""
+)
+
+
+class Node:
+    """One value of the forward pass.
+
+    A node is either a *root* (an input, the output of a weight layer, of a normalisation, of a sum of two
+    signals, of a concatenation, or of an operation that mixes units) or a function of exactly one root, or a
+    constant, which has none.
+    """
+
+    def __init__(self, kind: str, name: str, call: Callable[..., Any] | None, args: Any, kwargs: Any) -> None:
+        self.kind, self.name, self.call, self.args, self.kwargs = kind, name, call, args, kwargs
+        self.root: Node | None = None
+        self.pooled = False
+        self.terms: list[Node] = []
+        self.value: Tensor | None = None
+
+    @property
+    def is_root(self) -> bool:
+        """Whether the node is its own root."""
+        return self.root is self
+
+    def path(self) -> list[Node]:
+        """Return the nodes between the root and this one, this one included, the root left out."""
+        found: dict[int, Node] = {}
+        waiting = [self]
+        while waiting:
+            node = waiting.pop()
+            if node.is_root or node.root is None or id(node) in found:
+                continue
+            found[id(node)] = node
+            waiting += _nodes((node.args, node.kwargs))
+        return list(found.values())
+
+    def elementwise(self) -> list[str]:
+        """Return the names of the operations since the root that change values, in no special order."""
+        return [n.name for n in self.path() if n.name not in _SHAPES and n.name not in _POOLS]
+
+    def replay(self, value: Tensor, *, pointwise: bool = False) -> Tensor:
+        """Return this node's value if its root had `value`.
+
+        Parameters
+        ----------
+        value : Tensor
+            Value of the root, in its own shape; of any shape with `pointwise`.
+        pointwise : bool
+            Whether to leave out changes of shape, pooling and dropout, so that only the function of one
+            number remains.
+        """
+        done: dict[int, Any] = {}
+
+        def evaluate(node: Node) -> Any:
+            if node.is_root:
+                return value.clone()
+            if node.root is None:
+                return _constant(node.value, value)
+            if id(node) not in done:
+                skipped = pointwise and (node.name in _SHAPES or node.name in _POOLS)
+                if skipped or "dropout" in node.name:
+                    done[id(node)] = evaluate(_nodes(node.args)[0])
+                else:
+                    args, kwargs = _map((node.args, node.kwargs), evaluate)
+                    assert node.call is not None
+                    done[id(node)] = node.call(*args, **kwargs)
+            result = done[id(node)]
+            # A copy, because the next operation may work in place.
+            return result.clone() if isinstance(result, Tensor) else result
+
+        result = evaluate(self)
+        assert isinstance(result, Tensor)
+        return result
+
+    def slopes(self, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Return this node's value and its derivative by an elementwise root that has `value`."""
+        pair = torch.func.jvp(self.replay, (value,), (torch.ones_like(value),))
+        return pair[0], pair[1]
+
+
+@dataclass
+class WeightCall:
+    """One use of a weight layer: its operation, parameters, input and the node of its output."""
+
+    operation: str
+    weight: Tensor
+    bias: Tensor | None
+    input: Tensor
+    source: Node
+    run: Callable[[Tensor, Tensor, Tensor | None], Tensor]
+    output: Node | None = None
+
+
+class Flow(TorchFunctionMode):
+    """Records every torch operation inside its ``with`` block as nodes, without hooks.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Whose parameters and buffers are constants.
+    inputs : tensor, or tree of tensors
+        The arguments; the roots of kind "input".
+    before_weights : callable, optional
+        Called before each weight layer runs; it may change the weights in place.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        inputs: Any,
+        before_weights: Callable[[WeightCall], None] | None = None,
+    ) -> None:
+        super().__init__()
+        self._before_weights = before_weights
+        self._paused = False
+        self._nodes: dict[int, Node] = {}
+        self._alive: list[Tensor] = []
+        self.roots: list[Node] = []
+        self._constants = {id(t) for t in (*model.parameters(), *model.buffers())}
+        self._parameters = {id(p) for p in model.parameters()}
+        self.calls: list[WeightCall] = []
+        for tensor in _tensors(inputs):
+            self._remember(tensor, self._new_root("input", "input", [], tensor))
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run one operation and record it."""
+        kwargs = kwargs or {}
+        if self._paused:
+            return func(*args, **kwargs)
+        self._paused = True
+        try:
+            name = getattr(func, "__name__", "?")
+            if name in _WEIGHTS:
+                return self._weight_layer(name, func, args, kwargs)
+            links = _map((args, kwargs), self._node_of)
+            result = func(*args, **kwargs)
+            self._record(name, func, args, links, result)
+            return result
+        finally:
+            self._paused = False
+
+    def _weight_layer(self, name: str, func: Any, args: Any, kwargs: Any) -> Tensor:
+        given = dict(zip(("input", "weight", "bias"), args, strict=False)) | kwargs
+        options = {key: value for key, value in kwargs.items() if key not in ("input", "weight", "bias")}
+
+        def run(h: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+            output: Tensor = func(h, weight, bias, *args[3:], **options)
+            return output
+
+        source = self._node_of(given["input"])
+        call = WeightCall(name, given["weight"], given.get("bias"), given["input"], source, run)
+        own = id(call.weight) in self._parameters
+        if own and self._before_weights is not None:
+            self._before_weights(call)
+        result: Tensor = func(*args, **kwargs)
+        terms = [source] if source.root is not None else []
+        call.output = self._new_root("weight" if own else "mixing", name, terms, result)
+        self._remember(result, call.output)
+        if own:
+            self.calls.append(call)
+        return result
+
+    def _record(self, name: str, func: Any, args: Any, links: Any, result: Any) -> None:
+        sources = [node for node in _nodes(links) if node.root is not None]
+        if name == "__setitem__":
+            self._remember(args[0], self._new_root("mixing", name, sources, args[0]))
+            return
+        outputs = [result] if isinstance(result, Tensor) else _tensors(result)
+        for output in outputs:
+            node = self._classify(name, func, links, sources, output, single=isinstance(result, Tensor))
+            self._remember(output, node)
+
+    def _classify(
+        self, name: str, func: Any, links: Any, sources: list[Node], output: Tensor, *, single: bool
+    ) -> Node:
+        roots = {id(node.root) for node in sources}
+        if not roots:
+            constant = Node("constant", name, None, (), {})
+            constant.value = output
+            return constant
+        if name in _NORMS:
+            node = self._new_root("norm", name, sources, output)
+            node.args = links
+            return node
+        alike = len({source.pooled for source in sources}) == 1
+        if len(roots) == 1 and single and alike and name not in _MIXING and name not in _CATS:
+            node = Node("function", name, func, *links)
+            node.root = sources[0].root
+            node.pooled = name in _POOLS or any(source.pooled for source in sources)
+            return node
+        kind = "sum" if name in _SUMS else "cat" if name in _CATS else "mixing"
+        return self._new_root(kind, name, sources, output)
+
+    def _new_root(self, kind: str, name: str, terms: list[Node], value: Tensor) -> Node:
+        node = Node(kind, name, None, (), {})
+        node.root, node.terms = node, terms
+        # A copy of what the theory looks at, because an activation may work in place.
+        node.value = value.detach().clone() if kind in ("weight", "norm", "sum", "cat") else value
+        self.roots.append(node)
+        return node
+
+    def _remember(self, tensor: Tensor, node: Node) -> None:
+        self._nodes[id(tensor)] = node
+        self._alive.append(tensor)
+
+    def _node_of(self, tensor: Tensor) -> Node:
+        node = self._nodes.get(id(tensor))
+        if node is None:
+            if id(tensor) in self._constants:
+                node = Node("constant", "parameter", None, (), {})
+                node.value = tensor
+            else:
+                # Made by code that this mode cannot see, such as a custom autograd function.
+                node = self._new_root("mixing", "an operation that cannot be followed", [], tensor)
+            self._remember(tensor, node)
+        return node
+
+
+def _constant(constant: Tensor | None, like: Tensor) -> Any:
+    if constant is not None and constant.is_floating_point():
+        return constant.detach().to(like.dtype)
+    return constant
+
+
+def _map(tree: Any, function: Callable[[Any], Any]) -> Any:
+    # Tensors to nodes on recording, nodes to values on replaying.
+    if isinstance(tree, (Tensor, Node)):
+        return function(tree)
+    if isinstance(tree, (tuple, list)):
+        items = [_map(item, function) for item in tree]
+        return type(tree)(*items) if hasattr(tree, "_fields") else type(tree)(items)
+    if isinstance(tree, dict):
+        return {key: _map(item, function) for key, item in tree.items()}
+    return tree
+
+
+def _nodes(tree: Any) -> list[Node]:
+    if isinstance(tree, Node):
+        return [tree]
+    if isinstance(tree, (tuple, list)):
+        return [node for item in tree for node in _nodes(item)]
+    if isinstance(tree, dict):
+        return [node for item in tree.values() for node in _nodes(item)]
+    return []
+
+
+def _tensors(tree: Any) -> list[Tensor]:
+    if isinstance(tree, Tensor):
+        return [tree]
+    if isinstance(tree, (tuple, list)):
+        return [tensor for item in tree for tensor in _tensors(item)]
+    if isinstance(tree, dict):
+        return [tensor for item in tree.values() for tensor in _tensors(item)]
+    return []
