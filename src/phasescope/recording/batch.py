@@ -1,0 +1,231 @@
+"""A batch in any structure: its samples, subsets of them, and the floating-point tensors that carry a tangent."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import Tensor, nn
+
+from phasescope.errors import InputError
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The arguments of one forward pass, with the samples along the first axis of every tensor that has them.
+
+    Parameters
+    ----------
+    args : tuple
+        Positional arguments.
+    kwargs : dict
+        Keyword arguments.
+    size : int
+        Number of samples.
+    notes : tuple of str
+        What was changed so that the batch fits the model.
+    """
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    size: int
+    notes: tuple[str, ...] = ()
+
+    def take(self, start: int, stop: int) -> Batch:
+        """Return samples `start` to `stop` as copies, so that a model working in place leaves the batch alone."""
+
+        def cut(tensor: Tensor) -> Tensor:
+            part = tensor[start:stop] if self._has_samples(tensor) else tensor
+            return part.detach().clone()
+
+        return replace(
+            self,
+            args=_map(cut, self.args),
+            kwargs=_map(cut, self.kwargs),
+            size=min(stop, self.size) - start,
+        )
+
+    def floats(self) -> list[Tensor]:
+        """Return the floating-point tensors that hold one row per sample, masks left out."""
+        return [tensor for path, tensor in self._entries() if "mask" not in path.lower()]
+
+    def with_floats(self, tensors: list[Tensor]) -> Batch:
+        """Return the batch with the tensors of `floats()` replaced, in the same order."""
+        changed = {id(old): new for old, new in zip(self.floats(), tensors, strict=True)}
+
+        def swap(tensor: Tensor) -> Tensor:
+            return changed.get(id(tensor), tensor)
+
+        return replace(self, args=_map(swap, self.args), kwargs=_map(swap, self.kwargs))
+
+    def nbytes(self) -> int:
+        """Return the memory that the tensors take, in bytes."""
+        return sum(tensor.numel() * tensor.element_size() for _, tensor in _leaves((self.args, self.kwargs)))
+
+    def shapes(self) -> str:
+        """Return the shapes of the tensors, in the order of the arguments."""
+        shapes = [f"{name}: {tuple(t.shape)} {t.dtype}" for name, t in _leaves((self.args, self.kwargs))]
+        return ", ".join(shape.replace("torch.", "").removeprefix("0: ") for shape in shapes)
+
+    def _has_samples(self, tensor: Tensor) -> bool:
+        return tensor.ndim >= 1 and tensor.shape[0] == self.size
+
+    def _entries(self) -> Iterator[tuple[str, Tensor]]:
+        for path, tensor in _leaves((self.args, self.kwargs)):
+            if tensor.is_floating_point() and self._has_samples(tensor):
+                yield path, tensor
+
+
+def as_batch(model: nn.Module, batch: Any) -> Batch:
+    """Return `batch` as the arguments of ``model(...)``.
+
+    A tensor is the one argument; a mapping gives keyword arguments; a tuple or list gives positional ones if
+    the signature of ``forward`` takes that many, otherwise its first element is the input and the rest (labels,
+    as a data loader yields them) is left out, with a note.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The model; tells the device and the floating-point type.
+    batch : tensor, tuple, list or mapping of tensors
+        The samples lie along the first axis.
+
+    Raises
+    ------
+    InputError
+        If there is no tensor, no sample, or a value that is not finite.
+    """
+    args, kwargs, notes = _arguments(model, batch)
+    leaves = list(_leaves((args, kwargs)))
+    if not leaves:
+        raise InputError(
+            f"The batch is {_describe(batch)}, which holds no tensor.",
+            "Pass a tensor, a tuple or list of tensors, or a dict of them.",
+        )
+    sized = [tensor for _, tensor in leaves if tensor.ndim]
+    if not sized:
+        raise InputError(
+            "The batch holds only tensors without dimensions.", "Give it a first dimension of samples."
+        )
+    if sized[0].shape[0] == 0:
+        raise InputError(
+            f"The batch is empty: its shape is {tuple(sized[0].shape)}.", "Pass at least one sample."
+        )
+    for path, tensor in leaves:
+        if tensor.is_floating_point() and "mask" not in path.lower() and not bool(tensor.isfinite().all()):
+            bad = int((~tensor.isfinite()).sum())
+            raise InputError(
+                f"The batch holds {bad} value(s) that are NaN or infinite "
+                f"(tensor {path!r}, shape {tuple(tensor.shape)}).",
+                "Remove or replace them before the measurement.",
+            )
+    fitted = Batch(args, kwargs, sized[0].shape[0], tuple(notes))
+    return _to_model(model, fitted)
+
+
+def _arguments(model: nn.Module, batch: Any) -> tuple[tuple[Any, ...], dict[str, Any], list[str]]:
+    if isinstance(batch, Tensor):
+        return (batch,), {}, []
+    if isinstance(batch, Mapping):
+        return (), {str(key): value for key, value in batch.items()}, []
+    if not isinstance(batch, (tuple, list)):
+        raise InputError(
+            f"The batch is {_describe(batch)}.",
+            "Pass a tensor, a tuple or list of tensors, or a dict of them.",
+        )
+    if not batch:
+        raise InputError("The batch is empty.", "Pass at least one sample.")
+    if len(batch) == 1 or (_binds(model, batch) and not _looks_like_labels(model, batch)):
+        return tuple(batch), {}, []
+    first = batch[0]
+    note = f"the batch has {len(batch)} elements and the model takes the first alone; the rest was taken as labels"
+    args, kwargs, _ = _arguments(model, first if isinstance(first, (Tensor, Mapping)) else (first,))
+    return args, kwargs, [note]
+
+
+def _binds(model: nn.Module, batch: tuple[Any, ...] | list[Any]) -> bool:
+    try:
+        inspect.signature(model.forward).bind(*batch)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _looks_like_labels(model: nn.Module, batch: tuple[Any, ...] | list[Any]) -> bool:
+    # (inputs, class numbers) for a forward whose second argument is optional, such as a mask or a state.
+    if len(batch) != 2 or not isinstance(batch[1], Tensor) or batch[1].is_floating_point():
+        return False
+    parameters = list(inspect.signature(model.forward).parameters.values())
+    optional = len(parameters) > 1 and parameters[1].default is not inspect.Parameter.empty
+    return optional and batch[1].ndim <= 1
+
+
+def _to_model(model: nn.Module, batch: Batch) -> Batch:
+    weights = [p for p in model.parameters() if p.is_floating_point()]
+    dtypes = {p.dtype for p in weights}
+    devices = {p.device for p in model.parameters()}
+    notes = list(batch.notes)
+    tensors = [tensor for _, tensor in _leaves((batch.args, batch.kwargs))]
+    device = next(iter(devices)) if len(devices) == 1 else None
+    dtype = next(iter(dtypes)) if len(dtypes) == 1 else None
+    if device is not None and any(t.device != device for t in tensors):
+        notes.append(f"the batch was copied to the model's device, {device}")
+    given = {t.dtype for t in tensors if t.is_floating_point()}
+    if dtype is not None and given - {dtype}:
+        names = ", ".join(sorted(str(d).removeprefix("torch.") for d in given - {dtype}))
+        notes.append(f"the batch ({names}) was cast to the model's {str(dtype).removeprefix('torch.')}")
+
+    def fit(tensor: Tensor) -> Tensor:
+        moved = tensor.detach() if device is None else tensor.detach().to(device)
+        return moved.to(dtype) if dtype is not None and tensor.is_floating_point() else moved
+
+    return replace(batch, args=_map(fit, batch.args), kwargs=_map(fit, batch.kwargs), notes=tuple(notes))
+
+
+def _map(function: Callable[[Tensor], Tensor], tree: Any) -> Any:
+    if isinstance(tree, Tensor):
+        return function(tree)
+    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
+        return type(tree)(*(_map(function, item) for item in tree))
+    if isinstance(tree, (tuple, list)):
+        return type(tree)(_map(function, item) for item in tree)
+    if isinstance(tree, Mapping):
+        return {key: _map(function, item) for key, item in tree.items()}
+    return tree
+
+
+def _leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Tensor]]:
+    if isinstance(tree, Tensor):
+        yield path, tree
+    elif isinstance(tree, (tuple, list)):
+        for index, item in enumerate(tree):
+            yield from _leaves(item, f"{index}" if path == "" else path)
+    elif isinstance(tree, Mapping):
+        for key, item in tree.items():
+            yield from _leaves(item, str(key))
+
+
+def _describe(thing: Any) -> str:
+    text = repr(thing)
+    return f"a {type(thing).__name__} ({text if len(text) <= 60 else text[:57] + '...'})"
+
+
+def first_float(output: Any) -> Tensor | None:
+    """Return the first floating-point tensor in an output of any structure, or None."""
+    for _, tensor in _leaves(dict(output) if isinstance(output, Mapping) else output):
+        if tensor.is_floating_point():
+            return tensor
+    return None
+
+
+def all_floats(output: Any) -> list[Tensor]:
+    """Return every floating-point tensor in an output of any structure."""
+    return [tensor for _, tensor in _leaves(output) if tensor.is_floating_point()]
+
+
+def replace_first_float(output: Any, new: Tensor) -> Any:
+    """Return `output` with its first floating-point tensor replaced by `new`."""
+    old = first_float(output)
+    return _map(lambda tensor: new if tensor is old else tensor, output)

@@ -1,0 +1,162 @@
+"""A context in which a model may be run at will and after which nothing of it, nor of the process, has changed."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+
+@contextmanager
+def untouched(model: nn.Module) -> Iterator[None]:
+    """Restore the model and the process's random and numerical state on leaving, however it is left.
+
+    Restored: parameters' ``requires_grad`` and ``grad``, buffers (values and identity), training flags, hooks
+    and plain attributes of every module; the states of the torch (CPU and every initialised CUDA device), numpy
+    and Python random generators; the number of threads, the deterministic flags, the default dtype and the
+    switches of attention. Parameters are never copied: a forward pass does not change them.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The model.
+
+    Yields
+    ------
+    None
+        Inside, dropout is off, attention is computed by differentiable formulas, and parameters ask for no gradient.
+
+    Notes
+    -----
+    Cost: one copy of the buffers. A list or dict that ``forward`` itself appends to is not restored.
+    """
+    with ExitStack() as stack:
+        stack.callback(_restore_process, _process_state())
+        stack.callback(_restore_modules, _module_state(model))
+        stack.callback(_restore_tensors, _tensor_state(model))
+        for parameter in model.parameters():
+            if parameter.is_leaf and parameter.requires_grad:
+                parameter.requires_grad_(False)
+        torch.backends.mha.set_fastpath_enabled(False)
+        _use_math_attention()
+        if any(isinstance(module, nn.LSTM) for module in model.modules()):
+            torch._C._set_mkldnn_enabled(False)  # the fused LSTM of oneDNN has no forward-mode derivative
+        yield
+
+
+def quiet(model: nn.Module) -> None:
+    """Put every module in evaluation mode, except those that normalise with running statistics."""
+    for module in model.modules():
+        if not has_running_statistics(module):
+            module.training = False
+
+
+def has_running_statistics(module: nn.Module) -> bool:
+    """Return whether the module normalises by batch statistics in training and by running ones in evaluation."""
+    return isinstance(getattr(module, "running_mean", None), Tensor)
+
+
+_ATTENTION = ("flash", "mem_efficient", "math", "cudnn")
+
+
+def _attention_switches() -> dict[str, bool]:
+    return {name: bool(getattr(torch.backends.cuda, f"{name}_sdp_enabled")()) for name in _ATTENTION}
+
+
+def _set_attention(switches: dict[str, bool]) -> None:
+    for name, value in switches.items():
+        getattr(torch.backends.cuda, f"enable_{name}_sdp")(value)
+
+
+def _use_math_attention() -> None:
+    # Fused attention has no forward-mode derivative.
+    _set_attention({name: name == "math" for name in _ATTENTION})
+
+
+def _process_state() -> dict[str, Any]:
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None,
+        "numpy": np.random.get_state(),  # noqa: NPY002  (the state that the user's own code draws from)
+        "python": random.getstate(),
+        "threads": torch.get_num_threads(),
+        "deterministic": _deterministic(),
+        "cudnn": (torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark),
+        "dtype": torch.get_default_dtype(),
+        "fastpath": torch.backends.mha.get_fastpath_enabled(),
+        "attention": _attention_switches(),
+        "mkldnn": torch._C._get_mkldnn_enabled(),
+    }
+
+
+def _deterministic() -> tuple[bool, bool]:
+    return (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
+
+
+def _restore_process(state: dict[str, Any]) -> None:
+    torch.set_rng_state(state["torch"])
+    if state["cuda"] is not None:
+        torch.cuda.set_rng_state_all(state["cuda"])
+    np.random.set_state(state["numpy"])  # noqa: NPY002
+    random.setstate(state["python"])
+    if torch.get_num_threads() != state["threads"]:
+        torch.set_num_threads(state["threads"])
+    enabled, warn_only = state["deterministic"]
+    if state["deterministic"] != _deterministic():
+        torch.use_deterministic_algorithms(enabled, warn_only=warn_only)
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = state["cudnn"]
+    torch.set_default_dtype(state["dtype"])
+    torch.backends.mha.set_fastpath_enabled(state["fastpath"])
+    _set_attention(state["attention"])
+    torch._C._set_mkldnn_enabled(state["mkldnn"])
+
+
+def _module_state(model: nn.Module) -> list[tuple[nn.Module, dict[str, Any], dict[str, dict[Any, Any]]]]:
+    # Plain attributes by reference; registered tensors, children and hooks live in dicts, copied one level deep.
+    state = []
+    for module in model.modules():
+        attributes = dict(vars(module))
+        registries = {key: value.copy() for key, value in attributes.items() if isinstance(value, dict)}
+        state.append((module, attributes, registries))
+    return state
+
+
+def _restore_modules(state: list[tuple[nn.Module, dict[str, Any], dict[str, dict[Any, Any]]]]) -> None:
+    for module, attributes, registries in state:
+        for key, saved in registries.items():
+            registry = attributes[key]
+            if not _same(registry, saved):
+                registry.clear()
+                registry.update(saved)
+        vars(module).clear()
+        vars(module).update(attributes)
+
+
+def _same(registry: dict[Any, Any], saved: dict[Any, Any]) -> bool:
+    return list(registry) == list(saved) and all(registry[key] is value for key, value in saved.items())
+
+
+def _tensor_state(model: nn.Module) -> list[tuple[Tensor, Any]]:
+    state: list[tuple[Tensor, Any]] = [(b, b.detach().clone()) for b in model.buffers()]
+    state += [(p, (p.requires_grad, p.grad)) for p in model.parameters()]
+    return state
+
+
+def _restore_tensors(state: list[tuple[Tensor, Any]]) -> None:
+    for tensor, saved in state:
+        if isinstance(saved, Tensor):
+            with torch.no_grad():
+                tensor.copy_(saved)
+        else:
+            requires_grad, grad = saved
+            if tensor.is_leaf and tensor.requires_grad != requires_grad:
+                tensor.requires_grad_(requires_grad)
+            tensor.grad = grad

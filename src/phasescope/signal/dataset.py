@@ -1,0 +1,194 @@
+"""The dataset of a profile, from what was measured."""
+
+from __future__ import annotations
+
+import json
+import platform
+import warnings
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import nn
+
+import phasescope
+from phasescope.recording.batch import Batch
+from phasescope.signal.measurement import Measurement
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+_LONG_NAMES = {
+    "kernel": "kernel K, mean square per unit",
+    "correlation": "correlation c between pairs of inputs",
+    "distance": "distance 1 - c between pairs of inputs",
+    "chi_parallel": "parallel susceptibility, from one weight layer to the next",
+    "chi_perpendicular": "perpendicular susceptibility, from one weight layer to the next",
+    "tangent": "perpendicular part of random tangents per unit, relative to the input",
+    "gradient": "squared norm of the gradient at the row's output, relative to the output layer",
+    "dead": "fraction of units that respond to no input",
+    "saturated": "fraction of outputs within 1 % of a limit of the activation",
+    "nonfinite": "fraction of units that are NaN or infinite, or computed from such after masking",
+    "kernel_theory": "kernel K, infinite width",
+    "correlation_theory": "correlation c, infinite width",
+    "gradient_theory": "squared norm of the gradient, infinite width",
+    "kernel_eval_drift": "kernel in evaluation mode over kernel in training mode, minus 1",
+}
+
+
+def assemble(
+    model: nn.Module,
+    measurement: Measurement,
+    *,
+    mode: str,
+    notes: list[str],
+    drift: dict[str, float] | None,
+    inputs: Batch,
+) -> xr.Dataset:
+    """Return the dataset of a profile: one entry per row, measured or skipped, and how it was measured.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The model.
+    measurement : Measurement
+        What was collected.
+    mode : str
+        "train", "eval" or "mixed".
+    notes : list of str
+        What was changed or noticed.
+    drift : dict or None
+        Relative difference of the kernel between the two modes of normalisation, by row.
+    inputs : Batch
+        The inputs.
+    """
+    import xarray as xr
+
+    layers = measurement.layers
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore", RuntimeWarning)
+        columns = _columns(measurement)
+    if drift is not None:
+        columns["kernel_eval_drift"] = np.array([drift.get(layer.name, np.nan) for layer in layers])
+    weights = np.cumsum([layer.role == "weight" and not layer.skipped for layer in layers])
+    data = {
+        name: ("layer", values, {"units": "1", "long_name": _long_name(name)})
+        for name, values in columns.items()
+    }
+    coordinates = {
+        "layer": [layer.name for layer in layers],
+        "kind": ("layer", [layer.kind for layer in layers]),
+        "role": ("layer", [layer.role for layer in layers]),
+        "depth": ("layer", weights.astype(np.int64)),
+        "skipped": ("layer", [layer.skipped for layer in layers]),
+    }
+    notes = [*notes, *_masked_notes(measurement)]
+    parameters = list(model.parameters())
+    tensors = [*parameters, *inputs.floats()]
+    attrs = {
+        "instrument": "propagation",
+        "model": str(getattr(model, "kind", type(model).__name__)),
+        "parameters": sum(p.numel() for p in parameters),
+        "inputs": inputs.size,
+        "seed": measurement.seed,
+        "dtype": str(tensors[0].dtype if tensors else torch.get_default_dtype()).removeprefix("torch."),
+        "device": str(tensors[0].device if tensors else "cpu"),
+        "versions": json.dumps(
+            {
+                "phasescope": phasescope.__version__,
+                "torch": torch.__version__,
+                "python": platform.python_version(),
+            }
+        ),
+        "mode": mode,
+        "notes": json.dumps(notes),
+        "theory": json.dumps({"recognised": False, "reason": "not computed"}),
+        "citations": "poole2016 schoenholz2017 roberts2022",
+    }
+    return xr.Dataset(data, coordinates, attrs)
+
+
+def _long_name(name: str) -> str:
+    base = name.removesuffix("_error")
+    return _LONG_NAMES[base] if base == name else f"one standard error over inputs of: {_LONG_NAMES[base]}"
+
+
+def _columns(m: Measurement) -> dict[str, np.ndarray]:
+    columns: dict[str, np.ndarray] = {}
+
+    def put(name: str, per_sample: np.ndarray) -> None:
+        columns[name], columns[f"{name}_error"] = _mean(per_sample)
+
+    put("kernel", m.kernel)
+    put("correlation", 1.0 - m.distance)
+    put("distance", m.distance)
+    put("chi_parallel", _chi_parallel(m))
+    across = m.across.mean(axis=0)
+    put("chi_perpendicular", _layer_ratio(m, across))
+    put("tangent", across / m.tangent_scale())
+    put("gradient", (m.gradient / m.cotangent[:, None, :]).mean(axis=0))
+    columns["dead"] = np.array([np.nan if a is None else 1.0 - a.mean() for a in m.alive])
+    columns["saturated"] = np.nanmean(m.saturated, axis=1)
+    columns["nonfinite"] = np.nanmean(m.nonfinite, axis=1)
+    for name in ("kernel_theory", "correlation_theory", "gradient_theory"):
+        columns[name] = np.full(len(m.layers), np.nan)
+    return columns
+
+
+def _mean(per_sample: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    # Mean over the inputs with its standard error; inf where one input overflowed, nan where none was seen.
+    n = (~np.isnan(per_sample)).sum(axis=1)
+    mean = np.nanmean(per_sample, axis=1) if per_sample.shape[1] else np.full(len(per_sample), np.nan)
+    spread = np.nanstd(per_sample, axis=1, ddof=1) if per_sample.shape[1] > 1 else np.full(len(mean), np.nan)
+    return mean, np.where(n > 1, spread / np.sqrt(np.maximum(n, 1)), np.nan)
+
+
+def _weight_rows(m: Measurement) -> list[int]:
+    return [i for i, layer in enumerate(m.layers) if layer.role == "weight" and not layer.skipped]
+
+
+def _layer_ratio(m: Measurement, values: np.ndarray) -> np.ndarray:
+    """Return the ratio of a row's values to those of the weight row before it; nan on other rows."""
+    ratio = np.full_like(values, np.nan)
+    previous: int | None = None
+    for row in _weight_rows(m):
+        if np.isnan(values[row]).all():
+            continue
+        if previous is not None:
+            below = values[previous]
+            ratio[row] = np.where(below > 0, values[row] / np.where(below > 0, below, 1.0), np.nan)
+        previous = row
+    return ratio
+
+
+_VANISHED = 1e-3  # a radial response that falls by more than this in one layer is rounding, not a response
+
+
+def _chi_parallel(m: Measurement) -> np.ndarray:
+    response = np.abs(m.along) / np.where(m.kernel > 0, m.kernel, np.nan)
+    ratio = np.full_like(m.along, np.nan)
+    healthy: float | None = None
+    previous: int | None = None
+    for row in _weight_rows(m):
+        size = float(np.nanmean(response[row])) if not np.isnan(response[row]).all() else np.nan
+        if not np.isfinite(size):
+            previous = None if np.isinf(m.kernel[row]).any() else previous
+            continue
+        if healthy is not None and size < _VANISHED * healthy:
+            previous = None
+            continue
+        if previous is not None:
+            below = m.along[previous]
+            ratio[row] = np.where(below != 0, m.along[row] / np.where(below != 0, below, 1.0), np.nan)
+        healthy, previous = size, row
+    return ratio
+
+
+def _masked_notes(m: Measurement) -> list[str]:
+    if not m.masked:
+        return []
+    name = next(iter(m.masked))
+    return [
+        f"masked: {name} turns NaN or infinite values into finite ones (in {m.masked[name]} of {m.samples} inputs); "
+        "these rows count as non-finite"
+    ]
