@@ -40,6 +40,12 @@ def hardsigmoid(z: Tensor) -> Tensor:
     return torch.clamp(z / 6 + 0.5, 0.0, 1.0)
 
 
+def softsign(z: Tensor) -> Tensor:
+    """Return ``z/(1 + |z|)`` without ``abs``, whose second derivative makes torch load its compiler (2 s)."""
+    positive, negative = torch.relu(z), torch.clamp(z, max=0.0)
+    return positive / (1 + positive) + negative / (1 - negative)
+
+
 def _gelu_tanh(z: Tensor) -> Tensor:
     return F.gelu(z, approximate="tanh")
 
@@ -69,7 +75,7 @@ _KNOWN = {
         Activation("sigmoid", torch.sigmoid),
         Activation("tanh", torch.tanh),
         Activation("tanhshrink", tanhshrink),
-        Activation("softsign", F.softsign, (0.0,)),
+        Activation("softsign", softsign, (0.0,)),
         Activation("hardtanh", F.hardtanh, (-1.0, 1.0)),
         Activation("hardsigmoid", hardsigmoid, (-3.0, 3.0)),
         Activation("hardswish", F.hardswish, (-3.0, 3.0)),
@@ -111,6 +117,7 @@ _FUNCTIONS |= {
 }
 _FUNCTIONS |= {
     F.tanhshrink: "tanhshrink",
+    F.softsign: "softsign",
     F.hardsigmoid: "hardsigmoid",
     torch.selu: "selu",
     torch.celu: "celu",

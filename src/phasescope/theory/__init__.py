@@ -1,1 +1,45 @@
+"""Infinite width and the first corrections in 1/width, for any activation."""
 
+from phasescope.theory.aspect_ratio import aspect_ratio, vertex_rate
+from phasescope.theory.critical import CriticalPoint, critical_point
+from phasescope.theory.depth import CriticalLinePoint, critical_line
+from phasescope.theory.finite_width import KernelFluctuations, four_point_vertex
+from phasescope.theory.marginal import (
+    first_layer_kernel,
+    largest_bias_variance,
+    survival_depth,
+    unstable_kernel,
+)
+from phasescope.theory.rectified_power import (
+    RectifiedPowerFixedPoints,
+    repu_C_b_max,
+    repu_coefficient,
+    repu_fixed_points,
+    repu_log_kernel_std,
+    repu_susceptibilities,
+    repu_trajectory,
+    repu_unstable_kernel,
+)
+
+__all__ = [
+    "CriticalLinePoint",
+    "CriticalPoint",
+    "KernelFluctuations",
+    "RectifiedPowerFixedPoints",
+    "aspect_ratio",
+    "critical_line",
+    "critical_point",
+    "first_layer_kernel",
+    "four_point_vertex",
+    "largest_bias_variance",
+    "repu_C_b_max",
+    "repu_coefficient",
+    "repu_fixed_points",
+    "repu_log_kernel_std",
+    "repu_susceptibilities",
+    "repu_trajectory",
+    "repu_unstable_kernel",
+    "survival_depth",
+    "unstable_kernel",
+    "vertex_rate",
+]

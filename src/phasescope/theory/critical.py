@@ -1,0 +1,311 @@
+"""Critical initialisation of an activation: its universality class, or why there is none."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from phasescope.activations import Activation, as_activation
+from phasescope.theory.finite_width import (
+    LINEAR_RATE,
+    MARGINAL_RATE,
+    ZERO_KERNEL_RATE,
+    vertex_rate_of_fixed_point,
+)
+from phasescope.theory.ratio_scan import CriticalKernel, RatioScan, critical_kernels, scan_ratio
+from phasescope.theory.small_kernel import SmallKernel, small_kernel
+
+UniversalityClass = Literal["scale-invariant", "K*=0", "half-stable", "none"]
+
+
+@dataclass(frozen=True)
+class CriticalPoint:
+    """A critical initialisation, or the reason why there is none; :func:`critical_point` makes it.
+
+    Parameters
+    ----------
+    activation : str
+        Its name.
+    universality_class : {"scale-invariant", "K*=0", "half-stable", "none"}
+        The class of the kernel's flow with depth.
+    stable : bool or None
+        True where a kernel near the critical one stays or returns (scale-invariant; K*=0 with ``a1 < 0``),
+        False where it leaves (K*=0 with ``a1 > 0``), None for half-stable points, which attract from one
+        side and repel from the other, and where there is no point.
+    C_W, C_b : float or None
+        Weight variance times fan-in, and bias variance.
+    K : float or None
+        The critical kernel; None also where every kernel is critical (scale-invariant).
+    a1, b1 : float or None
+        Coefficients of ``K' = K + a1 K^2`` and ``chi_perp = 1 + b1 K`` at K* = 0, where they exist.
+    nu : float or None
+        Spread of the kernel over networks of width n at depth L: ``Var(K) = nu K^2 L/n``.
+    curvature : float or None
+        ``C_W g''(K*)`` of a half-stable point; negative: it attracts from above.
+    ratio_range : tuple of float or None
+        Smallest and largest ``chi_par/chi_perp`` over the kernels in `scanned`.
+    scanned : tuple of float or None
+        Smallest and largest kernel looked at.
+    reason : str
+        One sentence.
+    also : tuple of str
+        Other critical points of the same activation, and why they were not chosen.
+    citations : tuple of str
+        Keys of the papers behind the result.
+    """
+
+    activation: str
+    universality_class: UniversalityClass
+    stable: bool | None = None
+    C_W: float | None = None
+    C_b: float | None = None
+    K: float | None = None
+    a1: float | None = None
+    b1: float | None = None
+    reason: str = ""
+    nu: float | None = None
+    curvature: float | None = None
+    ratio_range: tuple[float, float] | None = None
+    scanned: tuple[float, float] | None = None
+    also: tuple[str, ...] = ()
+    citations: tuple[str, ...] = ("roberts2022",)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as JSON-ready values."""
+        values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
+
+    def __str__(self) -> str:
+        lines = [f"{self.activation}: {_TITLES[self.universality_class, self.stable]}"]
+        if self.C_W is not None and self.C_b is not None:
+            kernel = "any" if self.K is None else f"{self.K:.9g}"
+            lines.append(f"  C_W = {self.C_W:.9g}   C_b = {self.C_b:.9g}   K* = {kernel}")
+            weights = f"weights: std = sqrt({self.C_W:.6g} / fan_in)"
+            biases = f"std = {math.sqrt(self.C_b):.6g}" if self.C_b else "zero"
+            lines.append(f"  {weights}, normal; biases: {biases}")
+        if self.a1 is not None:
+            lines.append(f"  a1 = {self.a1:.6g}   b1 = {self.b1:.6g}")
+        lines.append(f"  {self.reason}")
+        lines += [f"  Also: {other}" for other in self.also]
+        return "\n".join(lines)
+
+
+# Ratios below this are rounding errors of 0.
+_DEAD_BAND = 1e-9
+_FLAT = "The activation is flat (<sigma'^2> = 0 at every kernel), so every difference between inputs is lost."
+_TITLES = {
+    ("scale-invariant", True): "critical, scale-invariant class",
+    ("K*=0", True): "critical, K* = 0 class",
+    ("K*=0", False): "critical, K* = 0 class, marginally unstable",
+    ("half-stable", None): "critical, half-stable class",
+    ("none", None): "no critical initialisation",
+}
+
+
+def critical_point(activation: str | nn.Module | Callable[[Tensor], Tensor] | Activation) -> CriticalPoint:
+    """Return the critical initialisation of an activation: universality class, ``C_W``, ``C_b`` and ``K*``.
+
+    Critical means ``K* = C_b + C_W <sigma^2>`` with ``chi_par = chi_perp = 1`` at ``z ~ N(0, K*)``:
+    differences in norm and in direction between inputs neither grow nor shrink exponentially with depth,
+    and neither do gradients. ``chi_par = C_W d<sigma^2>/dK`` and ``chi_perp = C_W <sigma'^2>``, so the
+    ratio of the two is free of both variances: it has to be 1 somewhere.
+
+    Parameters
+    ----------
+    activation : str, nn.Module, callable or Activation
+        Elementwise nonlinearity; names as in ``torch.nn.functional``.
+
+    Notes
+    -----
+    K is scanned from 1e-6 to 1e6 for sign changes of ``ratio - 1``; each is refined to rounding.
+    Roots that need ``C_b < 0`` are rejected. K = 0 is critical where ``sigma(0) = 0`` with one slope there.
+    Of several points the stable K* = 0 is chosen first, then the half-stable one that a kernel leaves most
+    slowly, then an unstable K* = 0; the others are named in `also`. Cost: some 50 Gaussian means, about 0.1
+    s. Source: arXiv:2106.10165, ch. 5; arXiv:2408.02697 for rectified powers.
+    """
+    function = as_activation(activation)
+    zero = small_kernel(function)
+    if zero.piecewise_linear and math.isinf(zero.reach):
+        return _scale_invariant(function, zero)
+    if function.jumps:
+        return _jumping(function)
+    scan = scan_ratio(function)
+    if not scan.K.numel():
+        return CriticalPoint(function.name, "none", reason=_FLAT)
+    roots = critical_kernels(function, scan)
+    usable = [root for root in roots if root.C_b >= 0]
+    usable.sort(key=lambda root: abs(root.curvature) * root.K)
+    at_zero = _at_zero(function, zero, scan)
+    candidates = [_half_stable(function, root, scan) for root in usable]
+    if at_zero is not None:
+        candidates.insert(0 if at_zero.stable else len(candidates), at_zero)
+    if not candidates:
+        return _none(function, zero, scan, roots)
+    also = tuple(map(_in_short, candidates[1:]))
+    return replace(candidates[0], ratio_range=scan.range, scanned=scan.span, also=also)
+
+
+def _at_zero(function: Activation, zero: SmallKernel, scan: RatioScan) -> CriticalPoint | None:
+    """Return the critical point at K = 0, if there is one."""
+    if zero.piecewise_linear and not zero.smooth_slope:
+        return _saturating(function, zero)
+    if not (zero.vanishes and zero.smooth_slope):
+        return None
+    stable, reason = _fate_at_zero(zero, scan)
+    rate = LINEAR_RATE if zero.piecewise_linear else ZERO_KERNEL_RATE if stable else MARGINAL_RATE
+    citations = ("roberts2022",) if stable else ("roberts2022", "kim2024repu")
+    return CriticalPoint(
+        function.name, "K*=0", stable, zero.C_W, 0.0, 0.0, zero.a1, zero.b1, reason, rate, citations=citations
+    )
+
+
+def _fate_at_zero(zero: SmallKernel, scan: RatioScan) -> tuple[bool, str]:
+    drifts_up = _leading_sign(zero, scan) > 0
+    if zero.piecewise_linear:
+        return not drifts_up, (
+            f"Exactly linear up to |z| = {zero.reach:.6g} and bent beyond (a1 = b1 = 0): kernels far below "
+            f"{zero.reach**2:.3g} are preserved, larger ones {'grow' if drifts_up else 'shrink to K* = 0'}."
+        )
+    if zero.a1 is None:
+        return not drifts_up, (
+            "The activation's second derivative jumps at 0, so corrections are of order sqrt(K), a1 and b1 "
+            f"do not exist, and with depth l the kernel {'grows' if drifts_up else 'decays as 1/l^2'}."
+        )
+    if zero.a1 < 0:
+        return True, (
+            f"K* = 0 attracts (a1 = {zero.a1:.4g} < 0): at C_W = {zero.C_W:.6g} the kernel decays only as "
+            f"1/({-zero.a1:.4g} l) with depth l."
+        )
+    if zero.a1 > 0:
+        return False, (
+            f"K* = 0 repels (a1 = {zero.a1:+.4g} > 0): at C_W = {zero.C_W:.6g} a first-layer kernel K1 "
+            f"diverges after about 1/({zero.a1:.4g} K1) layers, so give a network of depth L "
+            "K1 = 1/(2 a1 L)."
+        )
+    return not drifts_up, (
+        f"K* = 0 {'repels' if drifts_up else 'attracts'}, though only beyond second order in K (a1 = 0): at "
+        f"C_W = {zero.C_W:.6g} the kernel {'grows' if drifts_up else 'decays'} by terms of order K^3."
+    )
+
+
+def _leading_sign(zero: SmallKernel, scan: RatioScan) -> float:
+    """Return the sign of ``C_W g(K)/K - 1`` at the smallest K where it exceeds rounding."""
+    drift = zero.C_W * scan.square / scan.K - 1
+    seen = drift[drift.abs() > 1e-8]
+    return float(seen[0].sign()) if seen.numel() else 0.0
+
+
+def _scale_invariant(function: Activation, zero: SmallKernel) -> CriticalPoint:
+    rate = vertex_rate_of_fixed_point(function, 1.0, zero.C_W)
+    return CriticalPoint(
+        function.name,
+        "scale-invariant",
+        stable=True,
+        C_W=zero.C_W,
+        C_b=0.0,
+        reason=f"Linear on either side of 0 (slopes {zero.left:.6g} and {zero.right:.6g}), so "
+        f"C_W = {zero.C_W:.6g} without bias preserves every kernel, with both susceptibilities 1 at any K.",
+        nu=rate,
+        ratio_range=(1.0, 1.0),
+    )
+
+
+def _saturating(function: Activation, zero: SmallKernel) -> CriticalPoint:
+    largest = (zero.reach / 5) ** 2
+    return CriticalPoint(
+        function.name,
+        "scale-invariant",
+        stable=True,
+        C_W=zero.C_W,
+        C_b=0.0,
+        reason=f"Linear on either side of 0 up to |z| = {zero.reach:.3g} only: scale-invariant for kernels "
+        f"below about {largest:.2g}, where that is 5 standard deviations.",
+        nu=vertex_rate_of_fixed_point(function, largest / 100, zero.C_W),
+    )
+
+
+def _half_stable(function: Activation, root: CriticalKernel, scan: RatioScan) -> CriticalPoint:
+    attracts, repels = ("above", "below") if root.curvature < 0 else ("below", "above")
+    reason = (
+        f"Both susceptibilities are 1 at K* = {root.K:.6g}, which attracts kernels from {attracts} and "
+        f"repels them from {repels} (C_W g'' = {root.curvature:+.2g}): set the first-layer kernel to K*."
+    )
+    if scan.always_one:
+        reason += (
+            " The ratio of the two is 1 at every kernel, so each K* has its own C_W and C_b; this is one."
+        )
+    return CriticalPoint(
+        function.name,
+        "half-stable",
+        C_W=root.C_W,
+        C_b=root.C_b,
+        K=root.K,
+        reason=reason,
+        nu=vertex_rate_of_fixed_point(function, root.K, root.C_W),
+        curvature=root.curvature,
+    )
+
+
+def _in_short(point: CriticalPoint) -> str:
+    where = f"K* = {point.K:.6g} at C_W = {point.C_W:.6g}, C_b = {point.C_b:.6g}"
+    if point.universality_class == "half-stable":
+        return f"half-stable at {where}."
+    coefficient = "" if point.a1 is None else f" (a1 = {point.a1:+.4g})"
+    return f"{where}, {'stable' if point.stable else 'marginally unstable'}{coefficient}."
+
+
+def _jumping(function: Activation) -> CriticalPoint:
+    reason = (
+        f"The activation jumps at z = {function.jumps[0]:.6g}, so <sigma'^2> is infinite and chi_perp "
+        "is never 1: small differences between inputs grow without bound in one layer."
+    )
+    return CriticalPoint(function.name, "none", reason=reason)
+
+
+def _none(
+    function: Activation, zero: SmallKernel, scan: RatioScan, rejected: list[CriticalKernel]
+) -> CriticalPoint:
+    """Return the verdict that there is no critical point, with the evidence."""
+    low, high = scan.range
+    first, last = scan.span
+    reason = (
+        f"chi_par/chi_perp lies in [{_near_one(low)}, {_near_one(high)}] for K in [{first:.0e}, {last:.0e}]"
+    )
+    if rejected:
+        needs = ", ".join(f"C_b = {root.C_b:.4g} at K = {root.K:.4g}" for root in rejected)
+        reason += f" and is 1 only where the bias variance would have to be negative ({needs})"
+    elif high <= _DEAD_BAND:
+        reason += " and is never positive at K > 0, so chi_par cannot be 1"
+    else:
+        grows = low + high > 2
+        reason += (
+            " and is never 1 at K > 0: where differences in direction are preserved (chi_perp = 1), "
+            f"differences in norm {'grow' if grows else 'die out'} exponentially with depth"
+        )
+        if not grows:
+            reason += " (critical_line gives such points)"
+    if not zero.vanishes:
+        reason += f"; K* = 0 is ruled out by sigma(0) = {zero.at_zero:.4g}"
+    elif zero.steepest > 1e-9:
+        fate = "shrinks" if _leading_sign(zero, scan) <= 0 else "grows"
+        reason += f"; as K -> 0 it tends to a leaky ReLU, whose C_W = {zero.C_W:.6g}, but the kernel {fate}"
+    return CriticalPoint(
+        function.name,
+        "none",
+        reason=reason + ".",
+        ratio_range=scan.range,
+        scanned=scan.span,
+        citations=("roberts2022", "kim2024repu"),
+    )
+
+
+def _near_one(ratio: float) -> str:
+    """Return the ratio as text that does not round to 1."""
+    offset = ratio - 1
+    if 0 < abs(offset) < 1e-5:
+        return f"1 {'+' if offset > 0 else '-'} {abs(offset):.1g}"
+    return f"{ratio:.6g}"

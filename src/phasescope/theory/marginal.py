@@ -1,0 +1,220 @@
+"""Kernels that grow without end: how long a network survives, and where explosion begins."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from phasescope.activations import Activation, as_activation
+from phasescope.errors import InputError
+from phasescope.theory._root import bracketed_root
+from phasescope.theory.moments import second_moment, second_moment_slope
+from phasescope.theory.small_kernel import small_kernel
+
+ActivationLike = str | nn.Module | Callable[[Tensor], Tensor] | Activation
+
+_SCANNED = (-9.0, 6.0)
+_PER_DECADE = 4
+
+
+def first_layer_kernel(activation: ActivationLike, depth: int) -> float:
+    """Return ``K_1 = 1/(2 a1 L)``, the largest first-layer kernel that at most doubles over `depth` layers.
+
+    For activations whose critical kernel K* = 0 repels (``a1 > 0``; MRePU has ``a1 = 3p(2p-1)``) the flow at
+    ``C_W = 1/sigma'(0)^2``, ``C_b = 0`` is ``K(l) = K_1/(1 - a1 K_1 (l-1))``. Set it by the first layer's
+    variance alone, for the input of largest norm: ``C_W^(1) = K_1 n_0/|x|^2``.
+
+    Parameters
+    ----------
+    activation : str, nn.Module, callable or Activation
+        Elementwise nonlinearity with ``sigma(0) = 0`` and ``a1 > 0``.
+    depth : int
+        Number of layers L.
+
+    Raises
+    ------
+    InputError
+        If `depth` is below 1, or the activation has no ``a1 > 0``, so that there is no such limit.
+
+    Notes
+    -----
+    Source: ``a1`` from arXiv:2106.10165, ch. 5; the rule follows from the flow.
+    """
+    function = as_activation(activation)
+    if depth < 1:
+        raise InputError(f"depth = {depth}.", "Give at least one layer.")
+    zero = small_kernel(function)
+    if not zero.vanishes or zero.a1 is None or zero.a1 <= 0:
+        a1 = "no a1" if zero.a1 is None or not zero.vanishes else f"a1 = {zero.a1:.6g}"
+        raise InputError(
+            f"{function.name} has {a1} at K* = 0, so no first-layer kernel is set by the depth.",
+            "Use critical_point for its initialisation.",
+        )
+    return 1 / (2 * zero.a1 * depth)
+
+
+def survival_depth(
+    activation: ActivationLike,
+    K1: float,
+    *,
+    growth: float = 10.0,
+    C_W: float | None = None,
+    C_b: float = 0.0,
+    most_layers: int = 10_000,
+) -> int | None:
+    """Return after how many layers the kernel exceeds `growth` times its first value, at infinite width.
+
+    Parameters
+    ----------
+    activation : str, nn.Module, callable or Activation
+        Elementwise nonlinearity.
+    K1 : float
+        Kernel of the first layer, positive.
+    growth : float
+        Factor that ends survival, above 1.
+    C_W : float, optional
+        Weight variance times fan-in; by default the one that preserves a vanishing kernel.
+    C_b : float
+        Bias variance.
+    most_layers : int
+        Where to stop looking.
+
+    Returns
+    -------
+    int or None
+        Number of maps applied to `K1`; None where the kernel stays below through `most_layers`.
+
+    Raises
+    ------
+    InputError
+        If `K1` is not positive, `growth` is not above 1, or `C_W` is not given and sigma has no slope at 0.
+
+    Notes
+    -----
+    Cost: one Gaussian mean a layer, 0.3 ms. Stops early once the kernel no longer changes.
+    """
+    function = as_activation(activation)
+    if not (K1 > 0 and growth > 1):
+        raise InputError(f"K1 = {K1}, growth = {growth}.", "Give a positive kernel and a growth above 1.")
+    if C_W is None:
+        zero = small_kernel(function)
+        if zero.steepest <= 1e-9:
+            raise InputError(f"{function.name} has no slope at 0 that would set C_W.", "Give C_W.")
+        C_W = zero.C_W
+    K = K1
+    for layer in range(1, most_layers + 1):
+        try:
+            following = C_b + C_W * second_moment(function, K)
+        except InputError:
+            # The activation overflows under the Gaussian: the kernel has long exceeded any growth.
+            return layer
+        if following > growth * K1:
+            return layer
+        if following == K or following < 1e-300:
+            return None
+        K = following
+    return None
+
+
+def unstable_kernel(activation: ActivationLike, C_W: float) -> float:
+    """Return ``K_u(C_W)``: at ``C_b = 0`` smaller kernels decay with depth, larger ones explode.
+
+    It is the smallest K with ``C_W <sigma^2> = K`` crossed from below; 0 where every kernel grows. As a
+    function of `C_W` it is the phase boundary between decay and explosion, ``(1 - C_W)/(a1 C_W)`` near 1
+    where ``sigma'(0) = 1``.
+
+    Parameters
+    ----------
+    activation : str, nn.Module, callable or Activation
+        Elementwise nonlinearity with ``sigma(0) = 0``.
+    C_W : float
+        Weight variance times fan-in, positive.
+
+    Raises
+    ------
+    InputError
+        If `C_W` is not positive, ``sigma(0)`` is not 0, or no kernel in [1e-9, 1e6] separates two fates.
+
+    Notes
+    -----
+    Source: fixed points of the kernel map; arXiv:2408.02697 for the rectified powers.
+    """
+    function = _without_bias(activation, C_W)
+
+    def drift(log_K: float) -> float:
+        K = math.exp(log_K)
+        return C_W * second_moment(function, K) / K - 1
+
+    grid = _grid()
+    previous = drift(grid[0])
+    # Rounding in a critical map is not growth.
+    if previous > 1e-12 and all(drift(log_K) > 0 for log_K in grid[1::8]):
+        return 0.0
+    for low, high in itertools.pairwise(grid):
+        following = drift(high)
+        if previous < 0 < following:
+            return math.exp(bracketed_root(drift, low, high))
+        previous = following
+    raise InputError(
+        f"At C_W = {C_W} no kernel between 1e-9 and 1e6 separates decay from explosion for {function.name}.",
+        "Try another C_W, or critical_point for the activation's class.",
+    )
+
+
+def largest_bias_variance(activation: ActivationLike, C_W: float) -> float:
+    """Return ``C_b_max(C_W)``, the bias variance above which the kernel of every input explodes.
+
+    It is the first maximum over K of ``K - C_W <sigma^2>``, where ``chi_par = 1`` and the attracting and the
+    repelling fixed point merge.
+
+    Parameters
+    ----------
+    activation : str, nn.Module, callable or Activation
+        Elementwise nonlinearity with ``sigma(0) = 0``.
+    C_W : float
+        Weight variance times fan-in, positive.
+
+    Raises
+    ------
+    InputError
+        As for :func:`unstable_kernel`, or where K = 0 repels already.
+    """
+    function = _without_bias(activation, C_W)
+
+    def excess(log_K: float) -> float:
+        return C_W * second_moment_slope(function, math.exp(log_K)) - 1
+
+    grid = _grid()
+    previous = excess(grid[0])
+    for low, high in itertools.pairwise(grid):
+        following = excess(high)
+        if previous < 0 < following:
+            K = math.exp(bracketed_root(excess, low, high))
+            return K - C_W * second_moment(function, K)
+        previous = following
+    raise InputError(
+        f"At C_W = {C_W} the kernel of {function.name} explodes at no bias variance, or at every one.",
+        "Try another C_W, or critical_point for the activation's class.",
+    )
+
+
+def _grid() -> list[float]:
+    count = round((_SCANNED[1] - _SCANNED[0]) * _PER_DECADE) + 1
+    return (torch.linspace(*_SCANNED, count, dtype=torch.float64) * math.log(10)).tolist()
+
+
+def _without_bias(activation: ActivationLike, C_W: float) -> Activation:
+    function = as_activation(activation)
+    if not C_W > 0:
+        raise InputError(f"C_W = {C_W}.", "C_W is a variance: give a positive number.")
+    zero = small_kernel(function)
+    if not zero.vanishes:
+        raise InputError(
+            f"{function.name} has sigma(0) = {zero.at_zero:.6g}, so K = 0 is not a fixed point without bias.",
+            "Use MeanField(...).fixed_point() for its kernel.",
+        )
+    return function
