@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from phasescope import plotting
 
@@ -24,7 +24,7 @@ _FLOOR = 1e-300
 _PANELS = (
     ("kernel", "kernel_theory", "Signal size", "kernel $K$ (mean square)"),
     ("distance", "distance_theory", "Difference between inputs", "$1 - c$"),
-    ("gradient", "gradient_theory", "Gradient", "mean square, relative to the output"),
+    ("gradient", "gradient_theory", "Gradient", "mean square (1 at the output)"),
 )
 
 
@@ -47,11 +47,14 @@ def propagation_figure(dataset: xr.Dataset, verdict: Verdict) -> Figure:
             axes.set_xlabel("weight layer")
             axes.set_ylabel(label)
             axes.set_xlim(min(0.5, places.min() - 0.5), max(places.max(), 1.0) + 0.5)
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+            _whole_layers(axes)
         colour = plotting.PHASE_COLOURS.get(verdict.phase, plotting.PHASE_COLOURS["not determined"])
-        _shade_beyond(panels[1], verdict.signal_depth, colour)
+        lost = {"ordered": "lost", "vanishing": "lost"}.get(verdict.phase, "unrelated")
+        _shade_beyond(panels[1], verdict.signal_depth, colour, lost)
         _shade_before(panels[2], verdict.gradient_depth, colour)
-        drawn.suptitle(f"{verdict.phase}, {_margin(verdict.margin)}", x=0.01, ha="left", color=plotting.INK)
+        drawn.suptitle(
+            f"{verdict.phase.capitalize()}, {_margin(verdict.margin)}", x=0.01, ha="left", color=plotting.INK
+        )
         handles, labels = panels[0].get_legend_handles_labels()
         if handles:
             panels[0].legend(handles, labels, loc="best")
@@ -78,7 +81,7 @@ def units_figure(dataset: xr.Dataset) -> Figure:
         axes.set_title("Units that carry nothing")
         axes.set_xlabel("weight layer")
         axes.set_ylabel("fraction of units")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+        _whole_layers(axes)
         axes.legend(loc="best")
     return drawn
 
@@ -146,14 +149,28 @@ def _keep_readable(axes: Axes, values: np.ndarray) -> None:
     """Widen a nearly constant log axis to half a decade each side, so that noise does not fill the panel."""
     low, high = axes.get_ylim()
     centre = float(np.exp(np.mean(np.log(values))))
-    axes.set_ylim(min(low, centre / 3), max(high, centre * 3))
+    low, high = min(low, centre / 3.2), max(high, centre * 3.2)
+    axes.set_ylim(low, high)
+    if high / low < 100:
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.yaxis.set_major_formatter(FormatStrFormatter("%g"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
-def _shade_beyond(axes: Axes, depth: Estimate, colour: str) -> None:
+def _whole_layers(axes: Axes) -> None:
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
+
+
+def _shade_beyond(axes: Axes, depth: Estimate, colour: str, label: str) -> None:
     left, right = axes.get_xlim()
-    if depth.determined and depth.value < right:
-        axes.axvspan(max(depth.value, left), right, color=colour, alpha=0.14, lw=0)
-        axes.axvline(max(depth.value, left), color=colour, lw=1)
+    edge = max(depth.value, left) if depth.determined else right
+    if edge < right:
+        axes.axvspan(edge, right, color=colour, alpha=0.14, lw=0)
+        axes.axvline(edge, color=colour, lw=1)
+        axes.annotate(
+            label, (edge, 1), xycoords=("data", "axes fraction"), xytext=(4, -4),
+            textcoords="offset points", va="top", color=plotting.INK, fontsize=9,
+        )  # fmt: skip
 
 
 def _shade_before(axes: Axes, depth: Estimate, colour: str) -> None:

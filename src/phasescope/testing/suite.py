@@ -42,7 +42,7 @@ def check_instrument(
 
     Notes
     -----
-    The first broken promise raises ``AssertionError`` with the names of the check, the instrument and the case.
+    The first broken promise raises ``AssertionError``, which names the check, the instrument and the case.
     """
     names = list(CHECKS) if only is None else list(only)
     if fast:
