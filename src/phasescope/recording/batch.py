@@ -1,4 +1,4 @@
-"""A batch in any structure: its samples, subsets of them, and the floating-point tensors that carry a tangent."""
+"""A batch in any structure: its samples, subsets of them, and the tensors that carry a tangent."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Batch:
     notes: tuple[str, ...] = ()
 
     def take(self, start: int, stop: int) -> Batch:
-        """Return samples `start` to `stop` as copies, so that a model working in place leaves the batch alone."""
+        """Return samples `start` to `stop` as copies: a model may work on them in place."""
 
         def cut(tensor: Tensor) -> Tensor:
             part = tensor[start:stop] if self._has_samples(tensor) else tensor
@@ -81,9 +81,10 @@ class Batch:
 def as_batch(model: nn.Module, batch: Any) -> Batch:
     """Return `batch` as the arguments of ``model(...)``.
 
-    A tensor is the one argument; a mapping gives keyword arguments; a tuple or list gives positional ones if
-    the signature of ``forward`` takes that many, otherwise its first element is the input and the rest (labels,
-    as a data loader yields them) is left out, with a note.
+    A tensor is the one argument. A mapping gives keyword arguments if ``forward`` has such names, otherwise it
+    is the one argument. A tuple or list gives positional ones if the signature of ``forward`` takes that many,
+    otherwise its first element is the input and the rest (the labels that a data loader yields) is left out,
+    with a note.
 
     Parameters
     ----------
@@ -129,7 +130,8 @@ def _arguments(model: nn.Module, batch: Any) -> tuple[tuple[Any, ...], dict[str,
     if isinstance(batch, Tensor):
         return (batch,), {}, []
     if isinstance(batch, Mapping):
-        return (), {str(key): value for key, value in batch.items()}, []
+        named = {str(key): value for key, value in batch.items()}
+        return ((), named, []) if _binds(model, **named) else ((batch,), {}, [])
     if not isinstance(batch, (tuple, list)):
         raise InputError(
             f"The batch is {_describe(batch)}.",
@@ -137,17 +139,20 @@ def _arguments(model: nn.Module, batch: Any) -> tuple[tuple[Any, ...], dict[str,
         )
     if not batch:
         raise InputError("The batch is empty.", "Pass at least one sample.")
-    if len(batch) == 1 or (_binds(model, batch) and not _looks_like_labels(model, batch)):
+    if len(batch) == 1 or (_binds(model, *batch) and not _looks_like_labels(model, batch)):
         return tuple(batch), {}, []
     first = batch[0]
-    note = f"the batch has {len(batch)} elements and the model takes the first alone; the rest was taken as labels"
+    note = (
+        f"the batch has {len(batch)} elements and the model takes the first alone; "
+        "the rest was taken as labels"
+    )
     args, kwargs, _ = _arguments(model, first if isinstance(first, (Tensor, Mapping)) else (first,))
     return args, kwargs, [note]
 
 
-def _binds(model: nn.Module, batch: tuple[Any, ...] | list[Any]) -> bool:
+def _binds(model: nn.Module, *args: Any, **kwargs: Any) -> bool:
     try:
-        inspect.signature(model.forward).bind(*batch)
+        inspect.signature(model.forward).bind(*args, **kwargs)
     except (TypeError, ValueError):
         return False
     return True

@@ -129,9 +129,13 @@ def observed(
     after: Callable[[str, nn.Module, tuple[Any, ...], Any], Any],
     before: Callable[[str, tuple[Any, ...]], None] | None = None,
 ) -> Iterator[None]:
-    """Call `after` with path, module, arguments and output at each call of `modules`; remove every hook on leaving.
+    """Call `after` with path, module, arguments and output at each call of `modules`, through hooks.
 
-    A value other than None that `after` returns takes the place of the output.
+    A value other than None that `after` returns takes the place of the output. Every hook is gone on leaving.
+
+    Yields
+    ------
+    None
     """
     handles = []
     try:
@@ -159,7 +163,12 @@ def observed(
 
 @contextmanager
 def watched(layers: list[Layer], observe: Observe) -> Iterator[None]:
-    """Call ``observe(layer, arguments, output)`` at every measured row of one forward pass."""
+    """Call ``observe(layer, arguments, output)`` at every measured row of one forward pass.
+
+    Yields
+    ------
+    None
+    """
     by_call = {(layer.path, layer.call): layer for layer in layers if not layer.skipped}
     modules = {layer.path: layer.module for layer in by_call.values()}
     calls: Counter[str] = Counter()
@@ -181,17 +190,17 @@ def run(model: nn.Module, batch: Batch) -> Any:
     InputError
         If the model refuses the batch; the message repeats the shapes and the model's own words.
     """
+    refused: Exception
     try:
         return model(*batch.args, **batch.kwargs)
     except (RuntimeError, TypeError, ValueError, IndexError, KeyError, AttributeError) as error:
-        if isinstance(error, NotImplementedError) or "forward AD" in str(error):
-            raise
-        words = " ".join(str(error).split())[:300]
-        raise InputError(
-            f"{type(model).__name__} does not accept the batch ({batch.shapes()}): "
-            f"{type(error).__name__}: {words}",
-            "Pass the batch as the model's forward takes it.",
-        ) from error
+        refused = error
+    words = " ".join(str(refused).split())[:300]
+    raise InputError(
+        f"{type(model).__name__} does not accept the batch ({batch.shapes()}): "
+        f"{type(refused).__name__}: {words}",
+        "Pass the batch as the model's forward takes it.",
+    ) from refused
 
 
 @dataclass
@@ -205,9 +214,10 @@ class _Call:
 
 
 def discover(model: nn.Module, batch: Batch) -> list[Layer]:
-    """Return the rows of the network, in the order of the calls, those that cannot be measured with the reason.
+    """Return the rows of the network in the order of the calls; those that cannot be measured say why.
 
-    Two small forward passes with different numbers of samples show which axis of each output holds the samples.
+    Two small forward passes with different numbers of samples show which axis of an output holds the samples.
+    An InputError is raised if the model does not accept the batch.
 
     Parameters
     ----------
@@ -215,11 +225,6 @@ def discover(model: nn.Module, batch: Batch) -> list[Layer]:
         The model, inside ``untouched``.
     batch : Batch
         At least one sample.
-
-    Raises
-    ------
-    InputError
-        If the model does not accept the batch.
     """
     sizes = sorted({min(2, batch.size), min(3, batch.size)})
     passes = {size: _trace(model, batch.take(0, size)) for size in sizes}
@@ -332,7 +337,7 @@ def _uncalled(model: nn.Module, calls: list[_Call], called: Counter[str]) -> lis
         owner = next((p for p in bypassing if p != path and _within(path, p)), None)
         kind = type(module).__name__
         if owner is not None:
-            reason = f"used inside {owner or 'output'} ({type(dict(model.named_modules())[owner]).__name__}), not called"
+            reason = f"used inside {owner or 'the model'} without being called"
         elif isinstance(module, (nn.ParameterList, nn.ParameterDict, nn.ModuleList, nn.ModuleDict)):
             reason = f"a {kind} is a container and is never called"
         else:

@@ -23,8 +23,8 @@ See = Callable[[Layer, Tensor, Tensor | None], None]
 def push_forward(model: nn.Module, layers: list[Layer], batch: Batch, tangent: Tangent, see: See) -> None:
     """Push a tangent of the input through the model by forward-mode differentiation.
 
-    The tangent enters at the floating-point tensors of the batch; where there is none (token ids), at the output
-    of every row that turns integers into floating-point numbers, or else of the first row.
+    The tangent enters at the floating-point tensors of the batch; where there is none (token ids), at the
+    output of every row that turns integers into floating-point numbers, or else of the first row.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def push_forward(model: nn.Module, layers: list[Layer], batch: Batch, tangent: T
 
     def enter(tensor: Tensor) -> Tensor:
         entries[0] += 1
-        return forward_ad.make_dual(tensor, tangent(tensor, entries[0] - 1))
+        return _dual(tensor, tangent(tensor, entries[0] - 1))
 
     with torch.no_grad(), forward_ad.dual_level():
         inside = batch.with_floats([enter(tensor) for tensor in batch.floats()])
@@ -58,10 +58,10 @@ def push_forward(model: nn.Module, layers: list[Layer], batch: Batch, tangent: T
             tensor = first_float(output)
             if tensor is None:
                 return None
-            primal, pushed = forward_ad.unpack_dual(tensor)
+            primal, pushed = _parts(tensor)
             if pushed is None and outside and (layer.entry or not entries[0]):
                 dual = enter(primal)
-                see(layer, *forward_ad.unpack_dual(dual))
+                see(layer, *_parts(dual))
                 return replace_first_float(output, dual)
             see(layer, primal, pushed)
             return None
@@ -70,13 +70,23 @@ def push_forward(model: nn.Module, layers: list[Layer], batch: Batch, tangent: T
             run(model, inside)
 
 
+def _dual(tensor: Tensor, tangent: Tensor) -> Tensor:
+    dual: Tensor = forward_ad.make_dual(tensor, tangent)  # type: ignore[no-untyped-call]
+    return dual
+
+
+def _parts(dual: Tensor) -> tuple[Tensor, Tensor | None]:
+    primal, tangent = forward_ad.unpack_dual(dual)  # type: ignore[no-untyped-call]
+    return primal, tangent
+
+
 def push_difference(
     model: nn.Module, layers: list[Layer], batch: Batch, tangent: Tangent, see: See, step: float
 ) -> None:
     """Push a tangent through the model by central differences, for models without a forward-mode derivative.
 
-    ``(z(x + step u) - z(x - step u)) / (2 step)``, at the cost of three forward passes and the memory of all the
-    outputs of one; the error is of order ``step**2`` and the rounding error divided by `step`.
+    ``(z(x + step u) - z(x - step u)) / (2 step)``, at the cost of three forward passes and the memory of all
+    the outputs of one; the error is of order ``step**2`` and the rounding error divided by `step`.
 
     Parameters
     ----------
@@ -150,8 +160,8 @@ def pull_back(
 
     Notes
     -----
-    Gradients are with respect to activations: parameters may be frozen and gather no gradient. Cost: one forward
-    pass and `probes` backward passes with respect to activations.
+    Gradients are with respect to activations: parameters may be frozen and gather no gradient. Cost: one
+    forward pass and `probes` backward passes with respect to activations.
     """
     entering: list[Tensor] = []
     probe = [-1]
@@ -174,7 +184,9 @@ def pull_back(
             tensor = enter(tensor).clone()
             replaced = replace_first_float(output, tensor)
         if tensor.requires_grad:
-            tensor.register_hook(lambda gradient: see(layer, probe[0], gradient))
+            tensor.register_hook(  # type: ignore[no-untyped-call]
+                lambda gradient: see(layer, probe[0], gradient)
+            )
         return replaced
 
     with torch.enable_grad():

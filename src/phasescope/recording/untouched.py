@@ -1,4 +1,4 @@
-"""A context in which a model may be run at will and after which nothing of it, nor of the process, has changed."""
+"""A context in which a model may be run at will and after which nothing has changed."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def untouched(model: nn.Module) -> Iterator[None]:
     """Restore the model and the process's random and numerical state on leaving, however it is left.
 
     Restored: parameters' ``requires_grad`` and ``grad``, buffers (values and identity), training flags, hooks
-    and plain attributes of every module; the states of the torch (CPU and every initialised CUDA device), numpy
-    and Python random generators; the number of threads, the deterministic flags, the default dtype and the
+    and plain attributes of every module; the random generators of torch (CPU and CUDA), numpy and Python; the
+    number of threads, the deterministic flags, the default dtype and the
     switches of attention. Parameters are never copied: a forward pass does not change them.
 
     Parameters
@@ -29,7 +29,7 @@ def untouched(model: nn.Module) -> Iterator[None]:
     Yields
     ------
     None
-        Inside, dropout is off, attention is computed by differentiable formulas, and parameters ask for no gradient.
+        Inside, attention is computed by differentiable formulas and parameters ask for no gradient.
 
     Notes
     -----
@@ -39,6 +39,8 @@ def untouched(model: nn.Module) -> Iterator[None]:
         stack.callback(_restore_process, _process_state())
         stack.callback(_restore_modules, _module_state(model))
         stack.callback(_restore_tensors, _tensor_state(model))
+        # Tensors made in inference mode have no derivatives.
+        stack.enter_context(torch.inference_mode(False))
         for parameter in model.parameters():
             if parameter.is_leaf and parameter.requires_grad:
                 parameter.requires_grad_(False)
@@ -57,7 +59,7 @@ def quiet(model: nn.Module) -> None:
 
 
 def has_running_statistics(module: nn.Module) -> bool:
-    """Return whether the module normalises by batch statistics in training and by running ones in evaluation."""
+    """Return whether the module normalises by running statistics in evaluation."""
     return isinstance(getattr(module, "running_mean", None), Tensor)
 
 
@@ -78,10 +80,14 @@ def _use_math_attention() -> None:
     _set_attention({name: name == "math" for name in _ATTENTION})
 
 
+def _uses_cuda() -> bool:
+    return bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
+
+
 def _process_state() -> dict[str, Any]:
     return {
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None,
+        "cuda": torch.cuda.get_rng_state_all() if _uses_cuda() else None,
         "numpy": np.random.get_state(),  # noqa: NPY002  (the state that the user's own code draws from)
         "python": random.getstate(),
         "threads": torch.get_num_threads(),
@@ -120,7 +126,7 @@ def _restore_process(state: dict[str, Any]) -> None:
 
 
 def _module_state(model: nn.Module) -> list[tuple[nn.Module, dict[str, Any], dict[str, dict[Any, Any]]]]:
-    # Plain attributes by reference; registered tensors, children and hooks live in dicts, copied one level deep.
+    # Plain attributes by reference; tensors, children and hooks live in dicts, copied one level deep.
     state = []
     for module in model.modules():
         attributes = dict(vars(module))

@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from phasescope.signal.initialisation import Initialisation
+from phasescope.signal.initialise import critical_
 from phasescope.signal.profile import Profile, profile
 from phasescope.signal.verdict import Verdict, verdict
 
-__all__ = ["Profile", "Verdict", "critical_", "profile", "verdict"]
-
-
-def __getattr__(name: str) -> Any:
-    if name != "critical_":
-        raise AttributeError(f"module 'phasescope.signal' has no attribute {name!r}")
-    from phasescope.signal.initialise import critical_
-
-    return critical_
+__all__ = ["Initialisation", "Profile", "Verdict", "critical_", "profile", "verdict"]

@@ -189,6 +189,6 @@ def _masked_notes(m: Measurement) -> list[str]:
         return []
     name = next(iter(m.masked))
     return [
-        f"masked: {name} turns NaN or infinite values into finite ones (in {m.masked[name]} of {m.samples} inputs); "
-        "these rows count as non-finite"
+        f"masked: {name} is finite where an earlier row is NaN or infinite "
+        f"(in {m.masked[name]} of {m.samples} inputs); it counts as non-finite"
     ]

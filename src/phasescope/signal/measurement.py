@@ -172,7 +172,7 @@ class Measurement:
             self.cotangent[probe, first : first + size] = np.where(total > 0, total, np.nan)
 
     def tangent_scale(self) -> np.ndarray:
-        """Return the mean square of the entering tangents, for each sample: that of the input, or of the first row."""
+        """Return the mean square of the entering tangents for each sample, that of the input or first row."""
         across = self.across.mean(axis=0)
         seen = [row for row in across if not np.isnan(row).all()]
         start = np.where(self.input_kernel > 0, self.input_kernel, 1.0)

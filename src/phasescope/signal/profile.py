@@ -1,9 +1,10 @@
-"""A user's own module, layer by layer: kernel, correlation, susceptibilities and gradient, with errors over inputs."""
+"""A user's own module, layer by layer: kernel, correlation, susceptibilities and gradient."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -73,12 +74,15 @@ def profile(
 ) -> Profile:
     r"""Return kernel, correlation, susceptibilities and gradient of every layer of a model on real inputs.
 
-    Rows are the calls of modules without children. For each row, over the inputs: the kernel
-    :math:`K = |z|^2 / n`; the correlation :math:`c` and the distance :math:`\rho = 1 - c` of the input pairs
-    (0, 1), (2, 3), ...; from random tangents :math:`u` pushed forward, :math:`\chi_\perp`, the growth of
-    :math:`|u - (z \cdot u / z \cdot z) z|^2 / n` from one weight layer to the next; from the tangent along the
-    input itself, :math:`\chi_\parallel`, the growth of :math:`z \cdot u / n`; from random cotangents of the output
-    pulled back, the squared norm of the gradient relative to the output.
+    Rows are the calls of modules without children. For each row, over the inputs:
+
+    - the kernel :math:`K = |z|^2 / n`, n units;
+    - the correlation :math:`c` and the distance :math:`\rho = 1 - c` of the pairs (0, 1), (2, 3), ...;
+    - :math:`\chi_\perp`, the growth from one weight layer to the next of :math:`|u_\perp|^2 / n`, u being
+      random tangents pushed forward from the input and :math:`u_\perp = u - (z \cdot u / z \cdot z) z`;
+    - :math:`\chi_\parallel`, the growth of :math:`z \cdot u / n`, u being the tangent along the input;
+    - the gradient, the squared norm of random cotangents of the output pulled back to the row, relative to
+      the output: it is multiplied by :math:`\chi_\perp` per layer whatever the widths.
 
     Parameters
     ----------
@@ -89,8 +93,8 @@ def profile(
     seed : int
         Seed of the random tangents and cotangents.
     max_memory : int or str, optional
-        Memory that the measurement may take beyond model and batch, in bytes or as "512MB"; by default twice the
-        weights, or 1 GB if that is more.
+        Memory that the measurement may take beyond model and batch, in bytes or as "512MB"; by default twice
+        the weights, or 1 GB if that is more.
     probes : int
         Number of random tangents and of random cotangents.
     theory : bool
@@ -101,21 +105,17 @@ def profile(
     Profile
         Dataset, verdict, and a table as ``str``.
 
-    Raises
-    ------
-    InputError
-        If the model is not callable, or the batch is empty, not finite or not accepted by the model.
-
     Notes
     -----
-    The model is left as it was, bit for bit. Dropout is off while measuring; batch normalisation works in the mode
-    that the model is in. Errors are one standard error over inputs, weights being fixed. Cost: about
-    ``3 (1 + probes)`` forward passes and `probes` backward passes.
+    An InputError is raised if the model is not callable, or the batch is empty, not finite or not accepted by
+    the model. The model is left as it was, bit for bit. Dropout is off while measuring; batch normalisation
+    works in the mode that the model is in. Errors are one standard error over inputs, the weights being
+    fixed. Cost: about ``3 (1 + probes)`` forward passes and `probes` backward passes.
 
     References
     ----------
-    Poole et al. 2016, arXiv:1606.05340; Schoenholz et al. 2017, arXiv:1611.01232; Roberts, Yaida and Hanin 2022,
-    arXiv:2106.10165, chapter 5.
+    Poole et al. 2016, arXiv:1606.05340; Schoenholz et al. 2017, arXiv:1611.01232; Roberts, Yaida and Hanin
+    2022, arXiv:2106.10165, chapter 5.
     """
     module = as_module(model)
     inputs = as_batch(module, batch)
@@ -176,7 +176,8 @@ def _dropout_note(module: nn.Module) -> list[str]:
     if not active:
         return []
     return [
-        f"dropout was switched off while measuring ({len(active)} module(s), first {active[0] or 'the model'})"
+        f"dropout was switched off while measuring ({len(active)} module(s), "
+        f"first {active[0] or 'the model'})"
     ]
 
 
@@ -199,10 +200,8 @@ def _push(module: nn.Module, layers: list[Layer], inputs: Batch) -> tuple[Push, 
         words = " ".join(str(error).split())[:120]
         step = 1e-5 if any(t.dtype == torch.float64 for t in small.floats()) else 3e-3
 
-        def push(*args: Any) -> None:
-            push_difference(*args, step=step)
-
-        return push, [f"forward-mode differentiation is not available ({words}); central differences instead"]
+        note = f"forward-mode differentiation is not available ({words}); central differences instead"
+        return partial(push_difference, step=step), [note]
     return push_forward, []
 
 

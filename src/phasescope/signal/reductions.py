@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -11,11 +9,10 @@ from torch import Tensor
 _BLOCK = 1 << 18  # elements converted to float64 at a time: 2 MB
 
 
-def blocks(samples: int, units: int) -> Iterator[slice]:
-    """Yield slices of an even number of samples that hold about 2**18 elements."""
+def blocks(samples: int, units: int) -> list[slice]:
+    """Return slices of an even number of samples that hold about 2**18 elements each."""
     step = max(2, _BLOCK // max(units, 1) // 2 * 2)
-    for start in range(0, samples, step):
-        yield slice(start, min(start + step, samples))
+    return [slice(start, min(start + step, samples)) for start in range(0, samples, step)]
 
 
 def mean_square(z: Tensor) -> np.ndarray:
@@ -42,7 +39,7 @@ def not_finite(z: Tensor) -> tuple[np.ndarray, np.ndarray]:
 
 
 def distances(z: Tensor) -> np.ndarray:
-    """Return ``rho = 1 - c`` for the pairs (0, 1), (2, 3), ... of samples, from the difference of unit vectors.
+    """Return ``rho = 1 - c`` for the pairs (0, 1), (2, 3), ... of samples, without cancellation.
 
     ``rho = |a/|a| - b/|b||^2 / 2``, which keeps its relative precision as the two vectors come together.
 

@@ -12,9 +12,9 @@ _FAR, _FARTHER = 100.0, 1000.0
 def limits(module: nn.Module) -> tuple[float, float, float] | None:
     """Return the values of an activation at minus and plus infinity and its range, or None.
 
-    None where the activation is unbounded on a side, where it does not settle (sine), or where it takes no plain
-    tensor. A limit that the activation already takes at 0 (the off state of a rectifier) is ``nan``: being off
-    is not being saturated.
+    None where the activation is unbounded on a side, where it does not settle (sine), or where it takes no
+    plain tensor. A limit that the activation already takes at 0 (the off state of a rectifier) is ``nan``:
+    being off is not being saturated.
 
     Parameters
     ----------
@@ -37,8 +37,8 @@ def limits(module: nn.Module) -> tuple[float, float, float] | None:
     settled = abs(lower - low) < 0.01 * span and abs(upper - high) < 0.01 * span
     if not (settled and np.isfinite(span)) or span == 0:
         return None
-    ends = [end if abs(end - at_zero) > 0.01 * span else float("nan") for end in (lower, upper)]
-    return ends[0], ends[1], span
+    lower, upper = (end if abs(end - at_zero) > 0.01 * span else float("nan") for end in (lower, upper))
+    return lower, upper, span
 
 
 def saturated(z: Tensor, bounds: tuple[float, float, float] | None) -> np.ndarray:

@@ -33,8 +33,8 @@ def table(dataset: xr.Dataset, verdict: Verdict) -> str:
     """
     attrs = dataset.attrs
     lines = [
-        f"{attrs['model']}: {attrs['parameters']:,} parameters, {attrs['inputs']} input(s), {attrs['dtype']}, "
-        f"{attrs['mode']} mode",
+        f"{attrs['model']}: {attrs['parameters']:,} parameters, {attrs['inputs']} input(s), "
+        f"{attrs['dtype']}, {attrs['mode']} mode",
         "",
     ]
     skipped = [str(s) for s in dataset["skipped"].values]

@@ -1,4 +1,4 @@
-"""The phase of a network and the depths that a signal and a gradient survive, from a profile's dataset alone."""
+"""The phase of a network and the depths that its signal and gradient survive, from a profile's dataset."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from phasescope.estimate import Estimate
+from phasescope.signal.depth_scale import decay_depth, growth_depth
 
 if TYPE_CHECKING:
     import xarray as xr
 
 TOLERANCE = math.log(10.0)
-"""Change of a squared length over the whole network, as a logarithm, up to which it counts as of order one."""
+"""A squared length changes by order one if its logarithm changes by at most this much over the network."""
 
 _KERNEL_TOLERANCE = 2 * TOLERANCE
+_FEW = 3  # weight layers needed for a verdict
+_MANY = 8  # ratios from which the first half, in which the kernel settles, is left out
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class Verdict:
     phase : str
         "ordered", "critical", "chaotic", "exploding", "vanishing" or "not determined".
     margin : Estimate
-        Mean of ``ln chi_perpendicular`` over the weight layers: 0 at criticality.
+        Mean of ``ln chi_perpendicular`` per weight layer, 0 at criticality; in its `window` of depths.
     signal_depth : Estimate
         Number of weight layers over which the distance between inputs falls by e.
     gradient_depth : Estimate
@@ -60,16 +63,22 @@ class Verdict:
 def verdict(dataset: xr.Dataset) -> Verdict:
     """Return the verdict on a profiled network.
 
-    The rule, for a network of L weight layers, in terms of the total growth ``G = sum of ln chi_perpendicular`` of
-    a squared difference from the first weight layer to the last:
+    A network of finite depth is critical if what is of order one stays so down to its last layer. Let ``L`` be
+    the number of ratios of successive hidden weight layers, ``G`` the sum of ``ln chi_perpendicular`` over them
+    and the margin ``m`` its mean. The read-out (a last weight layer that no activation follows) sets a scale and
+    no phase: it is left out where four weight layers or more were measured. From 8 ratios on, ``m`` is the mean
+    over the second half, because the kernel takes some layers to settle.
 
-    - *exploding*: a unit is not finite, or the kernel grows exponentially: by more than a factor 100 in all and, at
-      the rate of the second half of the layers, over L layers;
-    - *vanishing*: the kernel shrinks so, or reaches 0;
-    - *critical*: ``|G| <= ln 10``, or G is within two standard errors of 0: over the depth at hand, differences and
-      gradients stay of order one;
-    - *ordered*: G < 0 otherwise: inputs become indistinguishable and gradients vanish;
-    - *chaotic*: G > 0 otherwise: nearby inputs separate and gradients explode.
+    - *exploding*: a unit is NaN or infinite, or the kernel grows exponentially: by more than a factor 100 over
+      the network, and by as much at the rate of the second half of the layers;
+    - *vanishing*: the kernel shrinks in the same way, or reaches 0;
+    - *critical*: ``|G|`` or ``|m| L`` is at most ln 10, so that squared differences and gradients stay of order
+      one (growth as a power of depth, as on the critical line, is not exponential), or ``m`` is within two
+      standard errors of 0 while its error is small on that scale;
+    - *ordered* (``m < 0``): inputs become indistinguishable and gradients vanish;
+    - *chaotic* (``m > 0``): nearby inputs separate and gradients explode;
+    - *not determined*: fewer than 3 weight layers were measured, no tangent could be followed, or the layers
+      differ too much for a rate.
 
     Parameters
     ----------
@@ -78,63 +87,78 @@ def verdict(dataset: xr.Dataset) -> Verdict:
 
     References
     ----------
-    Schoenholz et al. 2017, arXiv:1611.01232 (depth scales).
+    Schoenholz et al. 2017, arXiv:1611.01232 (depth scales); Roberts, Yaida and Hanin 2022, arXiv:2106.10165.
     """
-    rows = _WeightRows(dataset)
-    margin = _margin(rows)
-    signal = _signal_depth(rows)
-    gradient = _gradient_depth(rows)
-    phase, reason = _phase(dataset, rows, margin)
-    return Verdict(phase, margin, signal, gradient, reason)
+    rows = _hidden_weight_rows(dataset)
+    margin, total = _margin(rows)
+    phase, reason = _phase(dataset, rows, margin, total)
+    return Verdict(
+        phase,
+        margin,
+        decay_depth(rows.depth, rows.distance, "the distance between inputs"),
+        growth_depth(rows.depth, rows.gradient, "the squared gradient"),
+        reason,
+    )
 
 
-class _WeightRows:
-    """Columns of the measured weight rows, in order."""
+@dataclass(frozen=True)
+class _Rows:
+    """Columns of the hidden weight rows, in order; `measured` counts the read-out too."""
 
-    def __init__(self, dataset: xr.Dataset) -> None:
-        keep = (dataset["role"].values == "weight") & (dataset["skipped"].values == "")
-        self.measured = int(keep.sum())
-        keep &= ~_read_out(dataset, keep)
-        self.name = dataset["layer"].values[keep]
-        self.depth = dataset["depth"].values[keep].astype(float)
-        self.kernel = dataset["kernel"].values[keep]
-        self.chi = dataset["chi_perpendicular"].values[keep]
-        self.chi_error = dataset["chi_perpendicular_error"].values[keep]
-        self.distance = dataset["distance"].values[keep]
-        self.gradient = dataset["gradient"].values[keep]
-        self.count = int(keep.sum())
+    measured: int
+    name: np.ndarray
+    depth: np.ndarray
+    kernel: np.ndarray
+    chi: np.ndarray
+    chi_error: np.ndarray
+    distance: np.ndarray
+    gradient: np.ndarray
 
 
-def _read_out(dataset: xr.Dataset, weights: np.ndarray) -> np.ndarray:
-    """Return the row of the read-out: a last weight layer that no activation follows, in a network of four or more."""
-    found = np.zeros_like(weights)
+def _hidden_weight_rows(dataset: xr.Dataset) -> _Rows:
+    weights = (dataset["role"].values == "weight") & (dataset["skipped"].values == "")
     rows = np.flatnonzero(weights)
     activations = np.flatnonzero(dataset["role"].values == "activation")
-    if len(rows) >= 4 and len(activations) and activations[-1] < rows[-1]:
-        found[rows[-1]] = True
-    return found
+    if len(rows) > _FEW and len(activations) and activations[-1] < rows[-1]:
+        rows = rows[:-1]
+
+    def column(name: str) -> np.ndarray:
+        return np.asarray(dataset[name].values[rows], dtype=np.float64)
+
+    return _Rows(
+        int(weights.sum()),
+        dataset["layer"].values[rows],
+        column("depth"),
+        column("kernel"),
+        column("chi_perpendicular"),
+        column("chi_perpendicular_error"),
+        column("distance"),
+        column("gradient"),
+    )
 
 
-def _margin(rows: _WeightRows) -> Estimate:
-    method = "mean ln chi_perpendicular over weight layers"
+def _margin(rows: _Rows) -> tuple[Estimate, float]:
+    """Return the margin and the total growth over the hidden layers."""
+    method = "mean ln chi_perpendicular per weight layer"
     good = np.isfinite(rows.chi) & (rows.chi > 0)
     n = int(good.sum())
-    if rows.measured < 3:
-        return Estimate.not_determined(
-            f"{rows.measured} weight layer(s) measured, at least 3 needed", method=method, n=n
-        )
-    if n < 2:
-        return Estimate.not_determined(
-            "no random tangent could be followed from layer to layer", method=method, n=n
-        )
+    if rows.measured < _FEW:
+        reason = f"{rows.measured} weight layer(s) measured, at least {_FEW} needed"
+        return Estimate.not_determined(reason, method=method, n=n), math.nan
+    if n == 0:
+        reason = "no random tangent could be followed from one weight layer to the next"
+        return Estimate.not_determined(reason, method=method, n=n), math.nan
     logs = np.log(rows.chi[good])
-    inputs = np.nan_to_num(rows.chi_error[good] / rows.chi[good])
-    error = math.hypot(float(logs.std(ddof=1)) / math.sqrt(n), float(np.sqrt((inputs**2).sum())) / n)
-    depth = rows.depth[good]
-    return Estimate(float(logs.mean()), error, method, n, (float(depth[0]), float(depth[-1])))
+    late = slice(n // 2 if n >= _MANY else 0, None)
+    used, depth = logs[late], rows.depth[good][late]
+    inputs = np.nan_to_num((rows.chi_error[good] / rows.chi[good])[late])
+    layers = float(used.std(ddof=1)) / math.sqrt(len(used)) if len(used) > 1 else 0.0
+    error = math.hypot(layers, float(np.sqrt((inputs**2).sum())) / len(used))
+    window = (float(depth[0]), float(depth[-1]))
+    return Estimate(float(used.mean()), error, method, len(used), window), float(logs.sum())
 
 
-def _phase(dataset: xr.Dataset, rows: _WeightRows, margin: Estimate) -> tuple[str, str]:
+def _phase(dataset: xr.Dataset, rows: _Rows, margin: Estimate, total: float) -> tuple[str, str]:
     broken = np.flatnonzero(np.nan_to_num(dataset["nonfinite"].values) > 0)
     if len(broken):
         return (
@@ -146,80 +170,36 @@ def _phase(dataset: xr.Dataset, rows: _WeightRows, margin: Estimate) -> tuple[st
         return growth
     if not margin.determined:
         return "not determined", margin.reason
-    total = margin.value * margin.n
-    span = (
-        f"over {margin.n} layers the squared difference of nearby inputs changes by a factor {_factor(total)}"
+    layers = int(np.isfinite(rows.chi).sum())
+    factor = (
+        f"a squared difference of nearby inputs changes by a factor {_factor(total)} over {layers} layers"
     )
-    if abs(total) <= TOLERANCE:
-        return "critical", f"{span}, of order one"
+    if min(abs(total), abs(margin.value) * layers) <= TOLERANCE:
+        return "critical", factor if abs(total) <= TOLERANCE else f"{factor}, slower than exponentially"
     if abs(margin.value) <= 2 * margin.error:
-        return "critical", f"{span}, within two standard errors of 1"
-    return ("ordered" if total < 0 else "chaotic"), span
+        if margin.error * layers <= TOLERANCE:
+            return "critical", f"{factor}, at a rate within two standard errors of 0"
+        return "not determined", f"{factor}, but layers differ too much for a rate (margin {margin})"
+    return ("ordered" if margin.value < 0 else "chaotic"), factor
 
 
 def _factor(log: float) -> str:
     return f"{math.exp(log):.2g}" if abs(log) < 600 else f"1e{log / math.log(10):+.0f}"
 
 
-def _kernel_growth(rows: _WeightRows) -> tuple[str, str] | None:
-    if rows.count < 3:
+def _kernel_growth(rows: _Rows) -> tuple[str, str] | None:
+    kernel = rows.kernel[np.isfinite(rows.kernel)]
+    if rows.measured < _FEW or len(kernel) < 2:
         return None
     dark = np.flatnonzero(rows.kernel == 0)
     if len(dark):
         return "vanishing", f"the kernel is 0 from {rows.name[dark[0]]} on"
-    logs = np.log(rows.kernel)
-    if not np.isfinite(logs).all():
-        return None
+    logs = np.log(kernel)
+    steps = len(logs) - 1
+    half = steps // 2
     total = float(logs[-1] - logs[0])
-    half = len(logs) // 2
-    late = float(logs[-1] - logs[half]) / (len(logs) - 1 - half) * (len(logs) - 1)
+    late = float(logs[-1] - logs[half]) / (steps - half) * steps
     if min(abs(total), abs(late)) <= _KERNEL_TOLERANCE or total * late < 0:
         return None
     word = "exploding" if total > 0 else "vanishing"
-    return word, f"the kernel changes by a factor {_factor(total)} over {rows.count} weight layers"
-
-
-def _slope(depth: np.ndarray, logs: np.ndarray) -> tuple[float, float]:
-    x = depth - depth.mean()
-    slope = float((x * logs).sum() / (x**2).sum())
-    rest = logs - logs.mean() - slope * x
-    return slope, math.sqrt(float((rest**2).sum()) / (len(x) - 2) / float((x**2).sum()))
-
-
-def _scale(depth: np.ndarray, values: np.ndarray, method: str, what: str, *, decays: bool) -> Estimate:
-    good = np.isfinite(values) & (values > 0)
-    depth, values = depth[good], values[good]
-    n = len(values)
-    if n < 3:
-        return Estimate.not_determined(f"{n} layer(s) in the window, at least 3 needed", method=method, n=n)
-    slope, error = _slope(depth, np.log(values))
-    span = float(depth[-1] - depth[0])
-    steady = abs(slope) * span <= TOLERANCE or abs(slope) <= 2 * error
-    if steady or (decays and slope > 0):
-        return Estimate.not_determined(f"{what} over the {n} layers of the window", method=method, n=n)
-    window = (float(depth[0]), float(depth[-1]))
-    return Estimate(1.0 / abs(slope), error / slope**2, method, n, window)
-
-
-_FLOOR = 1e-12  # distance below which rounding in float32 decides
-
-
-def _signal_depth(rows: _WeightRows) -> Estimate:
-    method = "exponential fit of the distance between inputs against depth"
-    if not np.isfinite(rows.distance).any():
-        return Estimate.not_determined("the distance between inputs was not measured", method=method)
-    inside = rows.distance > _FLOOR
-    return _scale(
-        rows.depth[inside],
-        rows.distance[inside],
-        method,
-        "the distance between inputs does not decay exponentially",
-        decays=True,
-    )
-
-
-def _gradient_depth(rows: _WeightRows) -> Estimate:
-    method = "exponential fit of the squared gradient against depth"
-    if not np.isfinite(rows.gradient).any():
-        return Estimate.not_determined("the gradient was not measured", method=method)
-    return _scale(rows.depth, rows.gradient, method, "the gradient stays of order one", decays=False)
+    return word, f"the kernel changes by a factor {_factor(total)} over {len(logs)} weight layers"
