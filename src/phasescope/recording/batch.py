@@ -81,10 +81,10 @@ class Batch:
 def as_batch(model: nn.Module, batch: Any) -> Batch:
     """Return `batch` as the arguments of ``model(...)``.
 
-    A tensor is the one argument. A mapping gives keyword arguments if ``forward`` has such names, otherwise it
-    is the one argument. A tuple or list gives positional ones if the signature of ``forward`` takes that many,
-    otherwise its first element is the input and the rest (the labels that a data loader yields) is left out,
-    with a note.
+    A tensor is the one argument. A mapping gives keyword arguments if ``forward`` has such names, otherwise
+    it is the one argument. A tuple or list gives positional ones if the signature of ``forward`` takes that
+    many, otherwise its first element is the input and the rest (the labels that a data loader yields) is
+    left out, with a note.
 
     Parameters
     ----------

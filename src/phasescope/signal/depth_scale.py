@@ -27,8 +27,8 @@ def decay_depth(depth: np.ndarray, distance: np.ndarray, what: str) -> Estimate:
 
     Notes
     -----
-    Not determined where it does not decay by a factor 10 over the layers measured, or decays rather as a power
-    of the depth, as it does on the critical line: then it survives all the layers there are.
+    Not determined where it does not decay by a factor 10 over the layers measured, or decays rather as a
+    power of the depth, as it does on the critical line: then it survives all the layers there are.
     """
     method = "exponential fit against depth"
     keep = np.isfinite(distance) & (distance > _ROUNDING)

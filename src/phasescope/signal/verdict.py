@@ -63,18 +63,18 @@ class Verdict:
 def verdict(dataset: xr.Dataset) -> Verdict:
     """Return the verdict on a profiled network.
 
-    A network of finite depth is critical if what is of order one stays so down to its last layer. Let ``L`` be
-    the number of ratios of successive hidden weight layers, ``G`` the sum of ``ln chi_perpendicular`` over them
-    and the margin ``m`` its mean. The read-out (a last weight layer that no activation follows) sets a scale and
-    no phase: it is left out where four weight layers or more were measured. From 8 ratios on, ``m`` is the mean
-    over the second half, because the kernel takes some layers to settle.
+    A network of finite depth is critical if what is of order one stays so down to its last layer. Let ``L``
+    be the number of ratios of successive hidden weight layers, ``G`` the sum of ``ln chi_perpendicular``
+    over them and the margin ``m`` its mean. The read-out (a last weight layer that no activation follows)
+    sets a scale and no phase: it is left out where four weight layers or more were measured. From 8 ratios
+    on, ``m`` is the mean over the second half, because the kernel takes some layers to settle.
 
-    - *exploding*: a unit is NaN or infinite, or the kernel grows exponentially: by more than a factor 100 over
-      the network, and by as much at the rate of the second half of the layers;
+    - *exploding*: a unit is NaN or infinite, or the kernel grows exponentially: by more than a factor 100
+      over the network, and by as much at the rate of the second half of the layers;
     - *vanishing*: the kernel shrinks in the same way, or reaches 0;
-    - *critical*: ``|G|`` or ``|m| L`` is at most ln 10, so that squared differences and gradients stay of order
-      one (growth as a power of depth, as on the critical line, is not exponential), or ``m`` is within two
-      standard errors of 0 while its error is small on that scale;
+    - *critical*: ``|G|`` or ``|m| L`` is at most ln 10, so that squared differences and gradients stay of
+      order one (growth as a power of depth, as on the critical line, is not exponential), or ``m`` is
+      within two standard errors of 0 while its error is small on that scale;
     - *ordered* (``m < 0``): inputs become indistinguishable and gradients vanish;
     - *chaotic* (``m > 0``): nearby inputs separate and gradients explode;
     - *not determined*: fewer than 3 weight layers were measured, no tangent could be followed, or the layers
