@@ -83,7 +83,7 @@ _KNOWN = {
         Activation("softshrink", F.softshrink, (-0.5, 0.5)),
         Activation("erf", torch.erf, closed_form=("erf", ())),
         Activation("sin", torch.sin, closed_form=("sin", ())),
-        Activation("cos", torch.cos),
+        Activation("cos", torch.cos, closed_form=("cos", ())),
         Activation("arctan", torch.atan),
     )
 }

@@ -4,6 +4,9 @@ from phasescope.theory.aspect_ratio import aspect_ratio, vertex_rate
 from phasescope.theory.critical import CriticalPoint, critical_point
 from phasescope.theory.depth import CriticalLinePoint, critical_line
 from phasescope.theory.finite_width import KernelFluctuations, four_point_vertex
+from phasescope.theory.fixed_points import FixedPoint
+from phasescope.theory.gaussian import expectation
+from phasescope.theory.kernel import MeanField, Phase
 from phasescope.theory.marginal import (
     first_layer_kernel,
     largest_bias_variance,
@@ -24,11 +27,15 @@ from phasescope.theory.rectified_power import (
 __all__ = [
     "CriticalLinePoint",
     "CriticalPoint",
+    "FixedPoint",
     "KernelFluctuations",
+    "MeanField",
+    "Phase",
     "RectifiedPowerFixedPoints",
     "aspect_ratio",
     "critical_line",
     "critical_point",
+    "expectation",
     "first_layer_kernel",
     "four_point_vertex",
     "largest_bias_variance",
