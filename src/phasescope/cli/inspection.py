@@ -1,0 +1,115 @@
+"""The steps of ``phasescope inspect``."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from phasescope import report
+from phasescope.cli.batches import fit_to, load_batch
+from phasescope.cli.progress import progress
+from phasescope.cli.randomness import seed_everything
+from phasescope.cli.targets import Target, load_targets
+from phasescope.errors import InputError
+from phasescope.instruments import Inspection, inspect
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(|[kmgt]i?)b?", re.IGNORECASE)
+
+
+def run(
+    specs: Sequence[str],
+    *,
+    data: str | None,
+    out: Path,
+    max_memory: str | None,
+    check: bool,
+    as_json: bool,
+    seed: int,
+    command: str,
+) -> tuple[str, int]:
+    """Inspect every target, write the report, and return what to print and the exit code.
+
+    Parameters
+    ----------
+    specs : sequence of str
+        ``FILE.py:factory[@CHECKPOINT]``, as typed.
+    data : str or None
+        Where the batch comes from if no factory returns one.
+    out : Path
+        Folder of the report.
+    max_memory : str or None
+        Such as ``2GB``.
+    check : bool
+        Whether a finding that is a problem means exit code 1.
+    as_json : bool
+        Whether to return JSON rather than a table.
+    seed : int
+        Seed of weights and probes.
+    command : str
+        The command line, printed on the page.
+
+    Raises
+    ------
+    InputError
+        If a target, its batch or the folder cannot be used.
+    """
+    if not specs:
+        raise InputError("No target was given.", "Name one: phasescope inspect model.py:make_model.")
+    report.check_writable(out)
+    limit = memory_bytes(max_memory)
+    seed_everything(seed)
+    batch = None if data is None else load_batch(data)
+    inspections = []
+    with progress(len(specs)) as step:
+        for target in load_targets(specs):
+            step(f"inspecting {target.label}")
+            given = _batch_for(target, batch)
+            inspections.append(inspect(target.model, given, seed=seed, max_memory=limit, label=target.label))
+    page = report.save(inspections, out, command=command)
+    failed = check and any(f.severity == "problem" for each in inspections for f in each.findings)
+    return _answer(inspections, page, as_json=as_json), int(failed)
+
+
+def memory_bytes(text: str | None) -> int | None:
+    """Return a size such as ``500MB`` or ``2GiB`` in bytes.
+
+    Parameters
+    ----------
+    text : str or None
+        What the user typed; ``None`` stays ``None``.
+
+    Raises
+    ------
+    InputError
+        If it is no size.
+    """
+    if text is None:
+        return None
+    match = _SIZE.fullmatch(text.strip())
+    if match is None or float(match[1]) == 0:
+        raise InputError(f"--max-memory {text} is not a size.", "Write it like 500MB or 2GB.")
+    unit = match[2].lower()
+    power = "kmgt".find(unit[0]) + 1 if unit else 0
+    return int(float(match[1]) * (1024 if unit.endswith("i") else 1000) ** power)
+
+
+def _batch_for(target: Target, batch: object) -> object:
+    chosen = target.batch if batch is None else fit_to(batch, target.model)
+    if chosen is None:
+        raise InputError(
+            f"{target.label} came without data.",
+            "Return (model, batch) from the factory, or name a file: --data batch.pt.",
+        )
+    return chosen
+
+
+def _answer(inspections: Sequence[Inspection], page: Path, *, as_json: bool) -> str:
+    content = report.document(inspections)
+    if as_json:
+        return json.dumps({**content, "page": str(page)}, indent=1, allow_nan=False)
+    parts = [str(inspection) for inspection in inspections]
+    if len(inspections) > 1:
+        parts.append(content["sentence"])
+    return "\n\n".join([*parts, f"page: {page}"])

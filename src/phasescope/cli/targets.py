@@ -1,0 +1,261 @@
+"""``FILE.py:name`` and ``FILE.py:name@CHECKPOINT``: objects from a user's own files."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import importlib.util
+import inspect
+import re
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from torch import nn
+
+from phasescope.cli.checkpoints import load_checkpoint
+from phasescope.errors import InputError
+
+_SPEC = re.compile(r"(?P<file>.+\.py):(?P<name>\w+)(?:@(?P<checkpoint>.+))?")
+
+
+@dataclass(frozen=True)
+class Target:
+    """A user's model under the name it is shown with.
+
+    Parameters
+    ----------
+    label : str
+        Unique among the targets of one command.
+    model : nn.Module or callable
+        What the factory returned.
+    batch : object or None
+        What the factory returned beside the model, if anything.
+    """
+
+    label: str
+    model: Any
+    batch: Any
+
+
+def is_file_spec(spec: str) -> bool:
+    """Return whether `spec` means a Python file rather than a name that phasescope knows.
+
+    Parameters
+    ----------
+    spec : str
+        What the user typed.
+    """
+    return ".py" in spec
+
+
+def load_object(spec: str) -> Any:
+    """Return the object that ``FILE.py:name`` names; importing the file runs its code.
+
+    Parameters
+    ----------
+    spec : str
+        File, colon, name. An ``InputError`` says so if there is no such file or name, or if the file cannot
+        be imported.
+    """
+    path, name, _ = _split(spec)
+    with _importable(path):
+        return _lookup(_import(path), name, path)
+
+
+def call_factory(spec: str) -> Any:
+    """Return what the factory ``FILE.py:name`` returns; a name that is no function is returned as it is.
+
+    Parameters
+    ----------
+    spec : str
+        File, colon, name of a function or class that can be called without arguments.
+
+    Raises
+    ------
+    InputError
+        If it cannot be loaded, needs arguments or raises.
+    """
+    path, name, _ = _split(spec)
+    with _importable(path):
+        found = _lookup(_import(path), name, path)
+        if isinstance(found, nn.Module) or not callable(found):
+            return found
+        needed = required_arguments(found)
+        if needed:
+            raise InputError(
+                f"{spec} needs arguments: {', '.join(needed)}.",
+                "Give each a default, or name a function without arguments that calls it.",
+            )
+        try:
+            return found()
+        except (Exception, SystemExit) as error:
+            raise InputError(f"{spec} failed: {_what_happened(error, path)}") from error
+
+
+def load_targets(specs: Sequence[str]) -> Iterator[Target]:
+    """Yield the model, and the batch if there is one, of every ``FILE.py:factory[@CHECKPOINT]``.
+
+    Parameters
+    ----------
+    specs : sequence of str
+        What the user typed.
+
+    Yields
+    ------
+    Target
+        In the order of `specs`; nothing is loaded before it is asked for.
+
+    Raises
+    ------
+    InputError
+        If one of them cannot be loaded or is not a model; the message names it.
+    """
+    for spec, label in zip(specs, _labels(specs), strict=True):
+        path, name, checkpoint = _split(spec)
+        made = call_factory(f"{path}:{name}")
+        model, batch = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
+        if not isinstance(model, nn.Module) and not inspect.isroutine(model):
+            raise InputError(
+                f"{spec} gives {_describe(made)}, not a torch.nn.Module.",
+                "Return a module, or a pair (module, batch).",
+            )
+        if checkpoint:
+            load_checkpoint(model, Path(checkpoint), spec)
+        yield Target(label, model, batch)
+
+
+def required_arguments(function: Any) -> list[str]:
+    """Return the names of the arguments without which `function` cannot be called.
+
+    Parameters
+    ----------
+    function : callable
+        A function or class; a builtin without a signature counts as needing none.
+    """
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [p.name for p in parameters if p.default is p.empty and p.kind not in variadic]
+
+
+def _split(spec: str) -> tuple[Path, str, str]:
+    match = _SPEC.fullmatch(spec)
+    if match:
+        path = Path(match["file"])
+        if path.is_file():
+            return path, match["name"], match["checkpoint"] or ""
+        raise InputError(f"There is no file {path}.", _nearest_files(path))
+    path = Path(spec.rstrip(":"))
+    if path.suffix == ".py" and path.is_file():
+        names = _functions_in(path)
+        raise InputError(
+            f"{spec} does not say which function.",
+            f"Write {path}:NAME" + (f", where NAME is one of {', '.join(names[:8])}." if names else "."),
+        )
+    raise InputError(f"{spec!r} is not of the form FILE.py:function.", "Example: model.py:make_model.")
+
+
+@contextmanager
+def _importable(path: Path) -> Iterator[None]:
+    """Let the file import its neighbours; forget them after, so that the next target finds its own."""
+    folder = str(path.resolve().parent)
+    known = set(sys.modules)
+    sys.path.insert(0, folder)
+    try:
+        yield
+    finally:
+        sys.path.remove(folder)
+        for name in set(sys.modules) - known:
+            origin = getattr(sys.modules[name], "__file__", None) or ""
+            if Path(origin).is_relative_to(folder) and "site-packages" not in origin:
+                del sys.modules[name]
+
+
+def _import(path: Path) -> ModuleType:
+    name = path.stem if path.stem not in sys.modules else f"{path.stem} of {path.parent}"
+    source = importlib.util.spec_from_file_location(name, path.resolve())
+    if source is None or source.loader is None:
+        raise InputError(f"{path} is not a Python file.", "Name a file that ends in .py.")
+    module = importlib.util.module_from_spec(source)
+    sys.modules[name] = module  # dataclasses and pickling look a class's module up there
+    try:
+        source.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        raise InputError(f"{path} cannot be imported: {_what_happened(error, path)}") from error
+    return module
+
+
+def _lookup(module: ModuleType, name: str, path: Path) -> Any:
+    if hasattr(module, name):
+        return getattr(module, name)
+    names = [known for known, value in vars(module).items() if callable(value) and not known.startswith("_")]
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5) or _functions_in(path)[:5]
+    raise InputError(
+        f"{path} defines no {name!r}.",
+        f"Did you mean {' or '.join(close)}?" if close else "It defines no function.",
+    )
+
+
+def _what_happened(error: BaseException, path: Path) -> str:
+    if isinstance(error, SyntaxError):
+        line = error.lineno
+        message = error.msg
+    else:
+        frames = traceback.extract_tb(error.__traceback__)
+        own = [frame.lineno for frame in frames if frame.filename == str(path.resolve())]
+        line = own[-1] if own else None
+        message = str(error)
+    place = f"{path}, line {line}" if line else str(path)
+    return f"{type(error).__name__} in {place}: {message}."
+
+
+def _labels(specs: Sequence[str]) -> list[str]:
+    """Return the shortest name that tells each target from the others."""
+    parts = [_split(spec) for spec in specs]
+    candidates: list[list[str]] = [
+        [name for _, name, _ in parts],
+        [Path(checkpoint).stem if checkpoint else name for _, name, checkpoint in parts],
+        [f"{path.stem}:{name}" for path, name, _ in parts],
+        list(specs),
+    ]
+    for labels in candidates:
+        if len(set(labels)) == len(labels):
+            return labels
+    return [f"{spec} ({number})" for number, spec in enumerate(specs, start=1)]
+
+
+def _functions_in(path: Path) -> list[str]:
+    """Return the names of the file's public functions and classes without running it."""
+    try:
+        body = ast.parse(path.read_text(encoding="utf-8")).body
+    except (SyntaxError, ValueError, OSError):
+        return []
+    kinds = (ast.FunctionDef, ast.ClassDef)
+    return [node.name for node in body if isinstance(node, kinds) and not node.name.startswith("_")]
+
+
+def _nearest_files(path: Path) -> str:
+    try:
+        names = [entry.name for entry in path.parent.iterdir() if entry.suffix == path.suffix]
+    except OSError:
+        return "Check the path."
+    close = difflib.get_close_matches(path.name, names, n=2, cutoff=0.6)
+    return (
+        f"Did you mean {' or '.join(str(path.parent / name) for name in close)}?"
+        if close
+        else "Check the path."
+    )
+
+
+def _describe(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"a tuple of {len(value)} ({', '.join(type(item).__name__ for item in value[:4])})"
+    return f"{'an' if type(value).__name__[0] in 'aeiou' else 'a'} {type(value).__name__}"

@@ -1,0 +1,208 @@
+"""What the page template is filled with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from phasescope.instruments import SignalPropagation
+from phasescope.report import comparison
+from phasescope.report.comparison import Row, Subject
+from phasescope.report.comparison_figure import colours, comparison_panels
+from phasescope.report.fate import Fate, fate_panels
+from phasescope.report.layer_table import LayerTable, layer_table
+from phasescope.report.numbers import measured
+from phasescope.report.svg import inline
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from phasescope.instruments import Inspection
+
+_MOST_NAMES = 12
+_DEPTH_RULE = (
+    "A difference between inputs that grows or shrinks by χ⊥ a layer survives about 1/|ln χ⊥| layers; "
+    "a network much deeper than that trains badly."
+)
+
+
+def page_context(inspections: Sequence[Inspection], *, most_rows: int) -> dict[str, Any]:
+    """Return everything the template shows of the inspections.
+
+    Parameters
+    ----------
+    inspections : sequence of Inspection
+        At least one.
+    most_rows : int
+        Rows of layer tables on the whole page.
+    """
+    compared = comparison.subjects(inspections)
+    several = len(inspections) > 1
+    rows = comparison.rows(compared) if compared else []
+    tables = [_tables(inspection, max(1, most_rows // len(inspections))) for inspection in inspections]
+    networks = [_network(inspection, blocks) for inspection, blocks in zip(inspections, tables, strict=True)]
+    columns = {c.heading: c for blocks in tables for b in blocks for c in b["table"].columns if c.meaning}
+    return {
+        "title": f"{_title(inspections)}: phasescope",
+        "kicker": _title(inspections),
+        "several": several,
+        "legend": _legend(compared),
+        "differing": [row for row in rows if row.differs or not several] if several else rows[:7],
+        "common": [row for row in rows if not row.differs] if several else [],
+        "pictures": _pictures(inspections, compared),
+        "networks": networks,
+        "skipped": _skipped(inspections, tables),
+        "recipe": _recipe(compared),
+        "circumstances": _circumstances(inspections),
+        "definitions": list(columns.values()),
+        "depth_rule": _DEPTH_RULE if compared else "",
+    }
+
+
+def training_context(
+    inspections: Sequence[Inspection], fates: Sequence[Fate], budget: str, chance: float
+) -> dict[str, Any]:
+    """Return what the template shows of training.
+
+    Parameters
+    ----------
+    inspections : sequence of Inspection
+        The networks before training.
+    fates : sequence of Fate
+        What became of each.
+    budget : str
+        What every network was given.
+    chance : float
+        Accuracy of guessing.
+    """
+    compared = comparison.subjects(inspections)
+    panels = fate_panels(fates, colours(compared), chance)
+    seeds = len(fates[0].loss)
+    return {
+        "budget": budget,
+        "svgs": [inline(panel.figure, f"training{i}", panel.caption) for i, panel in enumerate(panels)],
+        "caption": f"Thin lines: {seeds} seeds; thick: their mean. Dotted: guessing.",
+        "accuracies": [measured(fate.final.value, fate.final.error) for fate in fates],
+    }
+
+
+def _title(inspections: Sequence[Inspection]) -> str:
+    if len(inspections) == 1:
+        return inspections[0].label
+    return f"{len(inspections)} networks side by side"
+
+
+def _legend(compared: Sequence[Subject]) -> list[dict[str, str]]:
+    return [
+        {"label": subject.label, "phase": subject.verdict.phase, "colour": colour}
+        for subject, colour in zip(compared, colours(compared), strict=True)
+    ]
+
+
+def _pictures(inspections: Sequence[Inspection], compared: Sequence[Subject]) -> list[dict[str, Any]]:
+    groups = []
+    if len(compared) > 1:
+        panels = comparison_panels(compared)
+        svgs = [inline(panel.figure, f"compared{i}", panel.caption) for i, panel in enumerate(panels)]
+        groups.append({"svgs": svgs, "caption": " ".join(panel.caption for panel in panels), "wide": False})
+    for position, inspection in enumerate(inspections):
+        for instrument, figures in _figures(inspection).items():
+            if len(compared) > 1 and instrument == comparison.PROPAGATION:
+                continue
+            for name, figure in figures.items():
+                caption = f"{inspection.label}: {name.replace('_', ' ')}"
+                svg = inline(figure, f"n{position}-{instrument}-{name}", caption)
+                groups.append({"svgs": [svg], "caption": caption, "wide": figure.get_figwidth() > 7})
+    return groups
+
+
+def _figures(inspection: Inspection) -> dict[str, dict[str, Figure]]:
+    known = {SignalPropagation.name: SignalPropagation()}
+    return {name: known[name].figures(data) for name, data in inspection.datasets.items() if name in known}
+
+
+def _tables(inspection: Inspection, most_rows: int) -> list[dict[str, Any]]:
+    blocks = []
+    for name, dataset in inspection.datasets.items():
+        table = layer_table(dataset, most_rows=most_rows)
+        blocks.append({"title": name.replace("_", " "), "table": table, "counts": _counts(table)})
+    return blocks
+
+
+def _counts(table: LayerTable) -> str:
+    parts = [f"{table.total} layers: {table.measured} measured, {table.total - table.measured} skipped."]
+    if table.cut:
+        parts.append(f"The first {len(table.rows)} are shown; all are in report.json.")
+    if table.absent:
+        parts.append(f"No unit of any layer is {' or '.join(table.absent)}.")
+    return " ".join(parts)
+
+
+def _network(inspection: Inspection, blocks: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    notes = [
+        note if note.endswith(".") else f"{note}."
+        for dataset in inspection.datasets.values()
+        for note in json.loads(dataset.attrs.get("notes", "[]"))
+    ]
+    return {
+        "label": inspection.label,
+        "findings": inspection.findings,
+        "tables": blocks,
+        "notes": notes,
+    }
+
+
+def _skipped(
+    inspections: Sequence[Inspection], tables: Sequence[Sequence[dict[str, Any]]]
+) -> list[dict[str, Any]]:
+    """Return what was skipped and why, networks with the same list together."""
+    groups: dict[tuple[tuple[str, str], ...], list[str]] = {}
+    for inspection, blocks in zip(inspections, tables, strict=True):
+        found = [(name.replace("_", " "), why) for name, why in inspection.skipped.items()]
+        for block in blocks:
+            for reason, layers in block["table"].skipped.items():
+                more = f" and {len(layers) - _MOST_NAMES} more" if len(layers) > _MOST_NAMES else ""
+                found.append((", ".join(layers[:_MOST_NAMES]) + more, reason))
+        if found:
+            groups.setdefault(tuple(found), []).append(inspection.label)
+    return [
+        {"labels": ", ".join(labels), "items": [{"what": what, "why": why} for what, why in found]}
+        for found, labels in groups.items()
+    ]
+
+
+def _recipe(compared: Sequence[Subject]) -> dict[str, str] | None:
+    if all(subject.verdict.phase == "critical" for subject in compared):
+        return None
+    code = (
+        "import phasescope\n\nreport = phasescope.signal.critical_(model, batch)  # in place\nprint(report)"
+    )
+    return {
+        "why": "To set a network to criticality in place, on your own input, before training:",
+        "code": code,
+    }
+
+
+def _circumstances(inspections: Sequence[Inspection]) -> list[Row]:
+    keys = {
+        "Class": "model",
+        "Parameters": "parameters",
+        "Inputs": "inputs",
+        "Mode": "mode",
+        "Dtype": "dtype",
+        "Device": "device",
+        "Seed": "seed",
+        "Versions": "versions",
+    }
+    first = [next(iter(inspection.datasets.values())).attrs for inspection in inspections]
+    rows = [Row(name, tuple(_plain(attrs.get(key, "–")) for attrs in first)) for name, key in keys.items()]
+    rows.append(Row("Time", tuple(f"{inspection.seconds:.2g} s" for inspection in inspections)))
+    return rows
+
+
+def _plain(value: Any) -> str:
+    text = str(value)
+    if text.startswith("{"):
+        return ", ".join(f"{name} {version}" for name, version in json.loads(text).items())
+    return text

@@ -1,0 +1,162 @@
+"""The layers of a network as rows of a table, and what its columns mean."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from phasescope.report.numbers import measured, percent
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+@dataclass(frozen=True)
+class Column:
+    """One measured quantity.
+
+    Parameters
+    ----------
+    variable : str
+        Its name in the dataset.
+    heading : str
+        Its symbol or name on the page.
+    meaning : str
+        Its definition; empty where the dataset's own description is all there is.
+    fraction : bool
+        Whether it is a fraction of units, printed in percent.
+    """
+
+    variable: str
+    heading: str
+    meaning: str = ""
+    fraction: bool = False
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number as it is printed and as it is sorted.
+
+    Parameters
+    ----------
+    text : str
+        For people.
+    value : str
+        For sorting; empty where there is no number.
+    """
+
+    text: str
+    value: str
+
+
+@dataclass(frozen=True)
+class LayerTable:
+    """The measured rows of one dataset.
+
+    Parameters
+    ----------
+    columns : tuple of Column
+        Those with at least one number.
+    rows : list of tuple
+        Number in call order, layer, kind, cells.
+    measured, total : int
+        Rows measured and all rows of the dataset.
+    absent : tuple of str
+        Fractions left out because they are 0 in every row.
+    skipped : dict of str to list of str
+        Layers that were not measured, by reason.
+    """
+
+    columns: tuple[Column, ...]
+    rows: list[tuple[int, str, str, list[Cell]]]
+    measured: int
+    total: int
+    absent: tuple[str, ...]
+    skipped: dict[str, list[str]]
+
+    @property
+    def cut(self) -> int:
+        """Measured rows that are left out for length."""
+        return self.measured - len(self.rows)
+
+
+KNOWN = (
+    Column("kernel", "K", "mean square of the units, (1/n) Σᵢ zᵢ², averaged over inputs"),
+    Column(
+        "distance", "1 − c", "one minus the correlation c = z·z′ / (|z| |z′|), averaged over pairs of inputs"
+    ),
+    Column("chi_parallel", "χ∥", "growth since the preceding row of the response of K to scaling the input"),
+    Column(
+        "chi_perpendicular",
+        "χ⊥",
+        "growth since the preceding row of |u|²/n for small differences u between inputs",
+    ),
+    Column("gradient", "gradient", "mean square of the gradient at the row, relative to the last row"),
+    Column("dead", "dead", "units that are zero or constant for every input", fraction=True),
+    Column("saturated", "saturated", "units whose derivative is almost zero", fraction=True),
+    Column("nonfinite", "non-finite", "units with NaN or infinite values", fraction=True),
+)
+
+
+def layer_table(dataset: xr.Dataset, *, most_rows: int) -> LayerTable:
+    """Return the layers of a dataset, row by row in call order.
+
+    Parameters
+    ----------
+    dataset : xr.Dataset
+        Of any instrument; it has the dimension ``layer`` and the coordinate ``skipped``.
+    most_rows : int
+        Rows after which the table is cut.
+    """
+    reasons = [str(reason) for reason in dataset["skipped"].values]
+    present = np.array([not reason for reason in reasons], dtype=bool)
+    shown: list[Column] = []
+    absent: list[str] = []
+    for column in _columns(dataset):
+        values = dataset[column.variable].values[present]
+        if column.fraction and values.size and not np.nan_to_num(values).any():
+            absent.append(column.heading)
+        elif np.isfinite(values).any():
+            shown.append(column)
+    names = [str(name) for name in dataset["layer"].values]
+    kinds = [str(kind) for kind in dataset["kind"].values] if "kind" in dataset.coords else [""] * len(names)
+    numbers = np.flatnonzero(present)[:most_rows]
+    rows = [
+        (
+            int(i) + 1,
+            names[i] or "(the model)",
+            kinds[i],
+            [_cell(dataset, column, int(i)) for column in shown],
+        )
+        for i in numbers
+    ]
+    skipped: dict[str, list[str]] = {}
+    for name, reason in zip(names, reasons, strict=True):
+        if reason:
+            skipped.setdefault(reason, []).append(name)
+    return LayerTable(tuple(shown), rows, int(present.sum()), len(names), tuple(absent), skipped)
+
+
+def _columns(dataset: xr.Dataset) -> Sequence[Column]:
+    known = [column for column in KNOWN if column.variable in dataset]
+    if known:
+        return known
+    names = [str(name) for name, values in dataset.data_vars.items() if values.dims == ("layer",)]
+    return [
+        Column(name, name.replace("_", " "), str(dataset[name].attrs.get("long_name", "")))
+        for name in names
+        if not name.endswith("_error") and dataset[name].dtype.kind == "f"
+    ]
+
+
+def _cell(dataset: xr.Dataset, column: Column, row: int) -> Cell:
+    value = float(dataset[column.variable].values[row])
+    raw = repr(value) if np.isfinite(value) else ""
+    if column.fraction:
+        return Cell(percent(value), raw)
+    name = f"{column.variable}_error"
+    error = float(dataset[name].values[row]) if name in dataset else float("nan")
+    return Cell(measured(value, error), raw)

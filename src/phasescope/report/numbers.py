@@ -1,0 +1,64 @@
+"""Numbers as a page prints them."""
+
+from __future__ import annotations
+
+import math
+
+_SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def measured(value: float, error: float = math.nan) -> str:
+    """Return ``0.282 ± 0.011``, ``(3.2 ± 0.4)×10⁻⁹``, a number without error to 4 digits, or ``–`` for none.
+
+    Parameters
+    ----------
+    value : float
+        The number.
+    error : float
+        One standard error; two digits of it are kept.
+    """
+    if not math.isfinite(value):
+        return "–" if math.isnan(value) else str(value).replace("inf", "∞").replace("-", "−")
+    if not (math.isfinite(error) and error > 0):
+        return _plain(value)
+    magnitude = max(abs(value), error)
+    exponent = math.floor(math.log10(magnitude))
+    if -3 < exponent < 5 and error >= 1e-6:
+        decimals = max(0, 1 - math.floor(math.log10(error)))
+        return _minus(f"{value:.{decimals}f} ± {error:.{decimals}f}")
+    scale = 10.0**exponent
+    decimals = min(6, max(0, 1 - math.floor(math.log10(error / scale))))
+    mantissa = f"{value / scale:.{decimals}f} ± {error / scale:.{decimals}f}"
+    return _minus(f"({mantissa}){_power(exponent)}")
+
+
+def percent(fraction: float) -> str:
+    """Return a fraction as ``0``, ``< 0.1 %`` or ``12.5 %``, and ``–`` for none.
+
+    Parameters
+    ----------
+    fraction : float
+        From 0 to 1.
+    """
+    if math.isnan(fraction):
+        return "–"
+    if fraction == 0:
+        return "0"
+    return "< 0.1 %" if fraction < 0.001 else f"{100 * fraction:.1f} %"
+
+
+def _plain(value: float) -> str:
+    if value == 0:
+        return "0"
+    exponent = math.floor(math.log10(abs(value)))
+    if -3 < exponent < 5:
+        return _minus(f"{value:.4g}")
+    return _minus(f"{value / 10.0**exponent:.3g}{_power(exponent)}")
+
+
+def _power(exponent: int) -> str:
+    return f"×10{str(exponent).translate(_SUPERSCRIPTS)}"
+
+
+def _minus(text: str) -> str:
+    return text.replace("-", "−")
