@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from phasescope.errors import InputError
 
@@ -24,7 +26,8 @@ class Activation:
     function : callable
         Elementwise map of a float64 tensor of any shape to one of the same shape.
     kinks : tuple of float
-        Points where the function, or its first or second derivative, jumps.
+        Points where the function or one of its derivatives jumps; known, declared, or found (then up to the
+        second derivative).
     jumps : tuple of float
         Those kinks where the function itself jumps; there ``<s'^2>`` is infinite.
     closed_form : tuple of (str, tuple of float), or None
@@ -84,7 +87,7 @@ class Activation:
         """
         if order == 0:
             return [self(z)]
-        with torch.enable_grad():
+        with torch.enable_grad(), _PlainAbs():
             point = z.detach().to(torch.float64).clone().requires_grad_(True)
             # The clone lets in-place functions run: a leaf may not be changed in place.
             current = self.function(point.clone())
@@ -108,3 +111,17 @@ class Activation:
                 "Write it with differentiable torch functions.",
             ) from error
         return slope
+
+
+class _PlainAbs(TorchFunctionMode):
+    """Take ``abs`` as ``z sign(z)``, because torch's own second derivative loads its compiler (2 s, once)."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func in _ABS and not kwargs and not args[0].is_complex():
+            return args[0] * torch.sign(args[0])
+        return func(*args, **(kwargs or {}))
+
+
+_ABS = (torch.abs, torch.absolute, Tensor.abs, Tensor.absolute, Tensor.__abs__)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +16,6 @@ from phasescope.activations.activation import Activation
 from phasescope.activations.modules import MRePU, RePU
 from phasescope.errors import InputError
 
-_SELU_SCALE = 1.0507009873554805
 # Taylor coefficients of (z - tanh z)/z^3 in z^2.
 _TANHSHRINK = (1 / 3, -2 / 15, 17 / 315, -62 / 2835, 1382 / 155925, -21844 / 6081075, 929569 / 638512875)
 
@@ -46,8 +46,14 @@ def softsign(z: Tensor) -> Tensor:
     return positive / (1 + positive) + negative / (1 - negative)
 
 
-def _gelu_tanh(z: Tensor) -> Tensor:
-    return F.gelu(z, approximate="tanh")
+def gelu_tanh(z: Tensor) -> Tensor:
+    """Return GELU in its tanh approximation; torch's own has a third derivative that is NaN at -30."""
+    return z * torch.sigmoid(math.sqrt(8 / math.pi) * (z + 0.044715 * z**3))
+
+
+def mish(z: Tensor) -> Tensor:
+    """Return ``z tanh(softplus(z))``; torch's own has a second derivative that is NaN beyond 709."""
+    return z * torch.tanh(softplus(z))
 
 
 def _identity(z: Tensor) -> Tensor:
@@ -67,9 +73,9 @@ _KNOWN = {
         Activation("celu", F.celu, (0.0,)),
         Activation("selu", F.selu, (0.0,)),
         Activation("gelu", F.gelu),
-        Activation("gelu_tanh", _gelu_tanh),
+        Activation("gelu_tanh", gelu_tanh),
         Activation("silu", F.silu),
-        Activation("mish", F.mish),
+        Activation("mish", mish),
         Activation("softplus", softplus),
         Activation("logsigmoid", F.logsigmoid),
         Activation("sigmoid", torch.sigmoid),

@@ -45,21 +45,20 @@ def as_activation(spec: Spec, *, kinks: Iterable[float] | None = None) -> Activa
     -----
     A user's own function costs about 10 ms to check and to search for kinks; a name costs nothing.
     """
+    places = None if kinks is None else _declared(kinks)
     if isinstance(spec, Activation):
         activation = spec
     elif isinstance(spec, str):
         activation = by_name(spec)
     elif isinstance(spec, nn.Module):
-        activation = _from_module(spec)
+        activation = by_module(spec) or _examined(type(spec).__name__, _own_copy(spec), places)
     elif callable(spec):
-        activation = by_function(spec) or _examined(_name_of(spec), spec)
+        activation = by_function(spec) or _examined(_name_of(spec), spec, places)
     else:
         raise InputError(
             f"{spec!r} is not an activation.", "Pass a name, an nn.Module or a function of a torch tensor."
         )
-    if kinks is not None:
-        activation = dataclasses.replace(activation, kinks=_declared(kinks))
-    return activation
+    return activation if places is None else dataclasses.replace(activation, kinks=places)
 
 
 def _declared(kinks: Iterable[float]) -> tuple[float, ...]:
@@ -69,10 +68,7 @@ def _declared(kinks: Iterable[float]) -> tuple[float, ...]:
     return positions
 
 
-def _from_module(module: nn.Module) -> Activation:
-    known = by_module(module)
-    if known is not None:
-        return known
+def _own_copy(module: nn.Module) -> nn.Module:
     try:
         own = copy.deepcopy(module)
     except Exception as error:
@@ -84,15 +80,17 @@ def _from_module(module: nn.Module) -> Activation:
         part._forward_hooks.clear()
         part._forward_pre_hooks.clear()
     own.to(device="cpu", dtype=torch.float64).requires_grad_(False)
-    return _examined(type(module).__name__, own)
+    return own
 
 
 def _name_of(function: Callable[[Tensor], Tensor]) -> str:
     return getattr(function, "__name__", None) or type(function).__name__
 
 
-def _examined(name: str, function: Callable[[Tensor], Tensor]) -> Activation:
-    # The activation of an unknown function, after the checks, with its kinks found.
+def _examined(
+    name: str, function: Callable[[Tensor], Tensor], declared: tuple[float, ...] | None
+) -> Activation:
+    # The activation of an unknown function, after the checks, with its kinks found unless they are declared.
     plain = Activation(name, function)
     points = torch.cat([torch.linspace(-20, 20, 161, dtype=torch.float64) + 0.0123, torch.zeros(1)])
     points = points.to(torch.float64)
@@ -104,8 +102,17 @@ def _examined(name: str, function: Callable[[Tensor], Tensor]) -> Activation:
         )
     _check_elementwise(plain, points, values)
     _check_finite(name, points, _first_slopes(plain, points, values), "its derivative")
-    kinks, jumps = find_kinks(plain)
+    if declared is None:
+        kinks, jumps = find_kinks(plain)
+    else:
+        kinks, jumps = declared, tuple(k for k in declared if _jumps_at(plain, k))
     return dataclasses.replace(plain, kinks=kinks, jumps=jumps)
+
+
+def _jumps_at(activation: Activation, kink: float) -> bool:
+    beside = 1e-9 * max(1.0, abs(kink))
+    below, above = activation(torch.tensor([kink - beside, kink + beside], dtype=torch.float64)).tolist()
+    return abs(above - below) > 1e-6 * max(1.0, abs(above), abs(below))
 
 
 def _first_call(activation: Activation, points: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from phasescope.activations import Activation
 from phasescope.errors import InputError
 from phasescope.theory.closed_forms import pair_form
 from phasescope.theory.gaussian import initial_edges, mean_with_panels
-from phasescope.theory.moments import mean_square_slope, second_moment
+from phasescope.theory.moments import mean_square_slope, reached, second_moment
 from phasescope.theory.pair import mean_over_rows
 from phasescope.theory.quadrature import integrate
 
@@ -69,7 +69,8 @@ def half_square_difference(activation: Activation, K: float) -> DistanceMap:
     form = pair_form(activation)
     if form is not None:
         return lambda rho: form.half_square_difference(K, rho)
-    squares = hermite_squares(activation, K) if not activation.kinks else None
+    # A kink makes the coefficients fall off too slowly, unless the Gaussian does not reach it.
+    squares = None if reached(activation.kinks, K) else hermite_squares(activation, K)
     if squares is not None:
         return _HermiteSeries(squares)
     return _MeanSlope(activation, K)

@@ -60,7 +60,7 @@ def mean_square_slope(activation: Activation, K: float) -> float:
     Source: arXiv:2106.10165, section 5.1.
     """
     K = checked_variance(K)
-    if _reached(activation.jumps, K):
+    if reached(activation.jumps, K):
         raise InputError(
             f"Activation {activation.name!r} jumps at z = {activation.jumps[0]:g}: its mean squared slope "
             f"at K = {K:g} is infinite.",
@@ -99,14 +99,14 @@ def second_moment_slope(activation: Activation, K: float) -> float:
         return _slope_at_zero(activation)
     if form is not None:
         return _finite(form.second_moment_slope, K, activation)
-    if _reached(activation.jumps, K):
+    if reached(activation.jumps, K):
 
         def by_density(z: Tensor) -> Tensor:
             x = z / math.sqrt(K)
             return activation(z) ** 2 * (x * x - 1)
 
         return float(expectation(by_density, K, kinks=activation.kinks)) / (2 * K)
-    if K < 1 and not vanishes_at_zero(activation) and not _reached(activation.kinks, K):
+    if K < 1 and not vanishes_at_zero(activation) and not reached(activation.kinks, K):
         return float(expectation(lambda z: _curved(activation, z), K))
 
     def radial(z: Tensor) -> Tensor:
@@ -159,7 +159,16 @@ def slopes_beside_zero(activation: Activation) -> tuple[float, float]:
     return below, above
 
 
-def _reached(points: tuple[float, ...], K: float) -> bool:
+def reached(points: tuple[float, ...], K: float) -> bool:
+    """Return whether a Gaussian of variance `K` has weight, in double precision, at any of the points.
+
+    Parameters
+    ----------
+    points : tuple of float
+        Positions in z.
+    K : float
+        The variance.
+    """
     return any(abs(point) <= _REACH * math.sqrt(K) for point in points)
 
 
