@@ -48,3 +48,19 @@ def growth_of_differences(function, derivative, width, depth, networks, *, sigma
         correlation = covariance / (variance * spread).sqrt()
         growth[:, layer] = spread.log()
     return growth
+
+
+def residual_mean_squares(function, width, depth, networks, *, C_W, C_b, K1, residual, seed=0):
+    """Mean over neurons of z_l^2, shape (networks, depth), of z' = residual z + W sigma(z) + b.
+
+    `C_W` and `C_b` are those of the plain network; the random part gets 1 - residual^2 of both.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    squares = torch.empty(networks, depth, dtype=torch.float64)
+    z = math.sqrt(K1) * torch.randn(networks, width, generator=generator, dtype=torch.float64)
+    for layer in range(depth):
+        squares[:, layer] = z.square().mean(1)
+        variance = (1 - residual**2) * (C_b + C_W * function(z).square().mean(1, keepdim=True))
+        noise = torch.randn(networks, width, generator=generator, dtype=torch.float64)
+        z = residual * z + variance.sqrt() * noise
+    return squares

@@ -8,8 +8,11 @@ from torch import Tensor, nn
 
 from phasescope.activations import Activation, as_activation
 from phasescope.errors import InputError, NoCriticalPointError
-from phasescope.theory.critical import CriticalPoint, critical_point
+from phasescope.theory.critical import critical_point
 from phasescope.theory.finite_width import vertex_rate_of_fixed_point
+
+# Any kernel does for a scale-invariant activation; this one is small enough for those that saturate.
+_SMALL = 1e-2
 
 
 def vertex_rate(
@@ -19,8 +22,10 @@ def vertex_rate(
 
     Without a residual weight: ``3 A4/A2^2 - 1`` for scale-invariant activations (ReLU 5, linear 2), 2/3 for
     the stable K* = 0 class, ``C_W^2 (<sigma^4> - <sigma^2>^2)/K*^2`` at a half-stable point, and 14/3 where
-    ``a1 > 0`` and the first-layer kernel is ``1/(2 a1 L)``. With a residual weight r the first becomes
-    ``(1-r^2) [(1-r^2) nu + 4 r^2]``, those at K* = 0 are multiplied by ``1 - r^4``.
+    ``a1 > 0`` and the first-layer kernel is ``1/(2 a1 L)``. A residual weight r multiplies the rates at K*
+    = 0 by ``1 - r^4``; with ``q = 1 - r^2`` the others become ``q [q nu + 2 r^2 C_W (<z^2 sigma^2> - K
+    <sigma^2>)/K^2 + 2 r (1 + r) C_W^2 <z sigma^2>^2/K^3]``, where the second term is ``4 r^2`` for
+    scale-invariant activations and the third vanishes for odd ones.
 
     Parameters
     ----------
@@ -38,7 +43,9 @@ def vertex_rate(
 
     Notes
     -----
-    Source: arXiv:2106.10165, ch. 5 and app. B; the value 14/3 follows from its recursion for ``a1 > 0``.
+    Source: arXiv:2106.10165, ch. 5 and app. B. The value 14/3 follows from its recursion for ``a1 > 0``; the
+    last residual term (see :func:`four_point_vertex`) is not in the formulas in use and was checked on
+    sampled networks.
     """
     if not 0 <= residual < 1:
         raise InputError(f"residual = {residual}.", "The residual weight lies in [0, 1).")
@@ -48,10 +55,8 @@ def vertex_rate(
         raise NoCriticalPointError(f"{point.activation} has no critical initialisation. {point.reason}")
     if point.universality_class == "K*=0":
         return point.nu * (1 - residual**4)
-    if point.universality_class == "half-stable":
-        return vertex_rate_of_fixed_point(function, _kernel(point), point.C_W, residual)
-    added = 1 - residual**2
-    return added * (added * point.nu + 4 * residual**2)
+    K = _SMALL if point.K is None else point.K
+    return vertex_rate_of_fixed_point(function, K, point.C_W, residual)
 
 
 def aspect_ratio(
@@ -85,8 +90,3 @@ def aspect_ratio(
     if outputs < 1:
         raise InputError(f"outputs = {outputs}.", "Give the number of output neurons, at least 1.")
     return 4 / ((20 + 3 * outputs) * vertex_rate(activation, residual=residual))
-
-
-def _kernel(point: CriticalPoint) -> float:
-    assert point.K is not None
-    return point.K

@@ -6,11 +6,12 @@ import math
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from phasescope.activations import Activation
 
 _BESIDE = torch.tensor([-1e-6, 1e-6, -2e-6, 2e-6], dtype=torch.float64)
+# Where one-sided slopes are read off: nothing but the slope is left of the function.
+_LIMIT = torch.tensor([-1e-30, 1e-30], dtype=torch.float64)
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class SmallKernel:
     @property
     def smooth_slope(self) -> bool:
         """Whether there is one slope at 0, and it is not 0."""
-        return self.steepest > 1e-9 and abs(self.left - self.right) <= 1e-4 * self.steepest
+        return self.steepest > 1e-9 and abs(self.left - self.right) <= 1e-8 * self.steepest
 
     @property
     def piecewise_linear(self) -> bool:
@@ -81,20 +82,19 @@ def small_kernel(activation: Activation) -> SmallKernel:
     Cost: a few evaluations. Source: arXiv:2106.10165, ch. 5; both follow from ``<z^4> = 3 K^2``.
     """
     at_zero = float(activation(torch.zeros(1, dtype=torch.float64)))
-    _, first, second = activation.derivatives(_BESIDE, 2)
-    # One-sided limits of the slope, extrapolated to 0.
-    left, right = (float(first[side] - _BESIDE[side] * second[side]) for side in (0, 1))
+    left, right = activation.derivative(_LIMIT).tolist()
     scale = max(abs(left), abs(right))
     reach = _linear_reach(activation, left, right) if scale > 0 else 0.0
-    if scale <= 1e-9 or abs(left - right) > 1e-8 * scale or _jumps(second, scale):
+    if scale <= 1e-9 or abs(left - right) > 1e-8 * scale or _jumps(activation, scale):
         return SmallKernel(at_zero, left, right, None, None, reach)
     s1, s2, s3 = (_at_zero(activation, order) for order in (1, 2, 3))
     a1, b1 = s3 / s1 + 0.75 * (s2 / s1) ** 2, s3 / s1 + (s2 / s1) ** 2
     return SmallKernel(at_zero, left, right, a1, b1, reach)
 
 
-def _jumps(second: Tensor, scale: float) -> bool:
+def _jumps(activation: Activation, scale: float) -> bool:
     """Return whether the second derivative jumps at 0: its change does not shrink with the interval."""
+    second = activation.derivative(_BESIDE, 2)
     if not bool(torch.isfinite(second).all()):
         return True
     inner, outer = float((second[1] - second[0]).abs()), float((second[3] - second[2]).abs())
