@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from phasescope.recording.batch import Batch, as_batch
-from phasescope.recording.layers import Layer, discover
-from phasescope.recording.tangents import pull_back, push_difference, push_forward
+from phasescope.recording.cotangents import pull_back
+from phasescope.recording.discover import discover
+from phasescope.recording.layers import Layer
+from phasescope.recording.tangents import push_difference, push_double_backward, push_forward
 from phasescope.recording.untouched import untouched
 
 __all__ = [
@@ -14,6 +16,7 @@ __all__ = [
     "discover",
     "pull_back",
     "push_difference",
+    "push_double_backward",
     "push_forward",
     "untouched",
 ]

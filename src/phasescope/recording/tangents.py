@@ -1,7 +1,8 @@
-"""Tangents pushed forward and cotangents pulled back through any module, seen at every row."""
+"""Tangents pushed forward through any module, seen at every row."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -10,21 +11,58 @@ import torch
 import torch.autograd.forward_ad as forward_ad
 from torch import Tensor, nn
 
-from phasescope.recording.batch import Batch, all_floats, first_float, replace_first_float
+from phasescope.recording.batch import Batch, first_float, replace_first_float
 from phasescope.recording.layers import Layer, run, watched
 
 Tangent = Callable[[Tensor, int], Tensor]
-"""Tangent of an entering tensor, given the tensor and its number among those that enter."""
+"""Gives the tangent of an entering tensor, from the tensor and its number among those that enter."""
 
-See = Callable[[Layer, Tensor, Tensor | None], None]
-"""What is done at a row with its output and the output's tangent."""
+See = Callable[[Layer, Tensor | None, Tensor, Tensor | None], None]
+"""Called at a row with its first floating-point argument, its output and the output's tangent.
+
+The tangent is None where the output does not depend on the input. What is needed must be reduced at once: the next
+layer may work in place.
+"""
+
+Push = Callable[[nn.Module, list[Layer], Batch, Tangent, See], None]
+"""A way to push a tangent of the input through a model."""
+
+
+class Gate:
+    """Where tangents enter: at the floating-point tensors of the batch, or else at the first rows that have any.
+
+    Without a floating-point input (token ids) they enter at the output of every row that turns integers into
+    floating-point numbers, as an embedding does, or else at the output of the first row.
+
+    Parameters
+    ----------
+    admit : callable
+        Turns a tensor, given its number among those that enter, into what enters.
+    """
+
+    def __init__(self, admit: Callable[[Tensor, int], Tensor]) -> None:
+        self._admit = admit
+        self._count = 0
+
+    def batch(self, batch: Batch) -> Batch:
+        """Return the batch with its floating-point tensors admitted."""
+        inside = batch.with_floats([self._enter(tensor) for tensor in batch.floats()])
+        self._at_rows = not self._count
+        return inside
+
+    def row(self, layer: Layer, tensor: Tensor) -> Tensor | None:
+        """Return what takes the place of a row's output, or None where nothing enters there."""
+        if self._at_rows and (layer.entry or not self._count):
+            return self._enter(tensor)
+        return None
+
+    def _enter(self, tensor: Tensor) -> Tensor:
+        self._count += 1
+        return self._admit(tensor, self._count - 1)
 
 
 def push_forward(model: nn.Module, layers: list[Layer], batch: Batch, tangent: Tangent, see: See) -> None:
     """Push a tangent of the input through the model by forward-mode differentiation.
-
-    The tangent enters at the floating-point tensors of the batch; where there is none (token ids), at the
-    output of every row that turns integers into floating-point numbers, or else of the first row.
 
     Parameters
     ----------
@@ -33,45 +71,40 @@ def push_forward(model: nn.Module, layers: list[Layer], batch: Batch, tangent: T
     layers : list of Layer
         The rows of ``discover``.
     batch : Batch
-        The inputs.
+        The inputs; may be written to.
     tangent : callable
-        Gives the tangent of each entering tensor, of the same shape.
+        See ``Tangent``.
     see : callable
-        Called at each row with the layer, its output and the tangent (None where the output does not depend
-        on the input); what it needs must be reduced at once, since the next layer may work in place.
+        See ``See``.
 
     Notes
     -----
-    Cost: two to three forward passes; memory of one forward pass without a graph, twice.
+    Cost: two to three forward passes; no graph is kept.
     """
-    entries = [0]
+    gate = Gate(lambda tensor, number: _dual(tensor, tangent(tensor, number)))
 
-    def enter(tensor: Tensor) -> Tensor:
-        entries[0] += 1
-        return _dual(tensor, tangent(tensor, entries[0] - 1))
+    def observe(layer: Layer, args: tuple[Any, ...], output: Any) -> Any:
+        tensor = first_float(output)
+        if tensor is None:
+            return None
+        primal, pushed = _parts(tensor)
+        entered = gate.row(layer, primal) if pushed is None else None
+        if entered is not None:
+            primal, pushed = _parts(entered)
+        see(layer, _primal(first_float(args)), primal, pushed)
+        return None if entered is None else replace_first_float(output, entered)
 
     with torch.no_grad(), forward_ad.dual_level():
-        inside = batch.with_floats([enter(tensor) for tensor in batch.floats()])
-        outside = not entries[0]
-
-        def observe(layer: Layer, args: tuple[Any, ...], output: Any) -> Any:
-            tensor = first_float(output)
-            if tensor is None:
-                return None
-            primal, pushed = _parts(tensor)
-            if pushed is None and outside and (layer.entry or not entries[0]):
-                dual = enter(primal)
-                see(layer, *_parts(dual))
-                return replace_first_float(output, dual)
-            see(layer, primal, pushed)
-            return None
-
+        inside = gate.batch(batch)
         with watched(layers, observe):
             run(model, inside)
 
 
 def _dual(tensor: Tensor, tangent: Tensor) -> Tensor:
-    dual: Tensor = forward_ad.make_dual(tensor, tangent)  # type: ignore[no-untyped-call]
+    with warnings.catch_warnings():
+        # The first dual number makes torch load derivatives of its own in a way that it has deprecated.
+        warnings.filterwarnings("ignore", "`torch.jit.script`", DeprecationWarning)
+        dual: Tensor = forward_ad.make_dual(tensor, tangent)  # type: ignore[no-untyped-call]
     return dual
 
 
@@ -80,135 +113,131 @@ def _parts(dual: Tensor) -> tuple[Tensor, Tensor | None]:
     return primal, tangent
 
 
-def push_difference(
-    model: nn.Module, layers: list[Layer], batch: Batch, tangent: Tangent, see: See, step: float
-) -> None:
-    """Push a tangent through the model by central differences, for models without a forward-mode derivative.
+def _primal(tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else _parts(tensor)[0]
 
-    ``(z(x + step u) - z(x - step u)) / (2 step)``, at the cost of three forward passes and the memory of all
-    the outputs of one; the error is of order ``step**2`` and the rounding error divided by `step`.
+
+def push_double_backward(
+    model: nn.Module, layers: list[Layer], batch: Batch, tangent: Tangent, see: See
+) -> None:
+    """Push a tangent through the model by differentiating the backward pass.
+
+    ``J u`` is the derivative of the backward pass ``v -> J^T v`` along u. For models with an operator that
+    has no forward-mode derivative.
 
     Parameters
     ----------
     model, layers, batch, tangent, see
         As for ``push_forward``.
-    step : float
-        Length of the step, in units of the tangent.
-    """
-    forward: dict[str, Tensor] = {}
-    pushed: dict[str, Tensor] = {}
-
-    def shifted(sign: float, keep: Callable[[Layer, Tensor], None]) -> None:
-        entries = [0]
-
-        def enter(tensor: Tensor) -> Tensor:
-            entries[0] += 1
-            return tensor + sign * step * tangent(tensor, entries[0] - 1) if sign else tensor
-
-        moved = batch.with_floats([enter(tensor) for tensor in batch.floats()])
-        outside = not entries[0]
-
-        def observe(layer: Layer, args: tuple[Any, ...], output: Any) -> Any:
-            tensor = first_float(output)
-            if tensor is None:
-                return None
-            if outside and (layer.entry or not entries[0]):
-                tensor = enter(tensor)
-                keep(layer, tensor)
-                return replace_first_float(output, tensor)
-            keep(layer, tensor)
-            return None
-
-        with torch.no_grad(), watched(layers, observe):
-            run(model, moved.take(0, moved.size))
-
-    shifted(1.0, lambda layer, tensor: forward.__setitem__(layer.name, tensor.clone()))
-    shifted(
-        -1.0,
-        lambda layer, tensor: pushed.__setitem__(
-            layer.name, (forward.pop(layer.name) - tensor) / (2.0 * step)
-        ),
-    )
-    shifted(0.0, lambda layer, tensor: see(layer, tensor, pushed.pop(layer.name, None)))
-
-
-def pull_back(
-    model: nn.Module,
-    layers: list[Layer],
-    batch: Batch,
-    cotangent: Callable[[Tensor, int, int], Tensor],
-    probes: int,
-    see: Callable[[Layer, int, Tensor], None],
-) -> list[tuple[Tensor, list[Tensor]]]:
-    """Pull random cotangents of the output back to every row by reverse-mode differentiation.
-
-    Parameters
-    ----------
-    model, layers, batch
-        As for ``push_forward``.
-    cotangent : callable
-        Gives the cotangent of an output tensor, from the tensor, its number and the number of the probe.
-    probes : int
-        How many cotangents.
-    see : callable
-        Called with the layer, the probe and the gradient with respect to the row's output.
-
-    Returns
-    -------
-    list of (Tensor, list of Tensor)
-        The floating-point outputs of the model that depend on the input, each with its cotangents.
 
     Notes
     -----
-    Gradients are with respect to activations: parameters may be frozen and gather no gradient. Cost: one
-    forward pass and `probes` backward passes with respect to activations.
+    Cost: one forward and two backward passes, and the memory of their graphs.
     """
     entering: list[Tensor] = []
-    probe = [-1]
-    recording = [True]
+    tangents: list[Tensor] = []
+    rows: list[tuple[Layer, Tensor | None, Tensor]] = []
 
-    def enter(tensor: Tensor) -> Tensor:
+    def admit(tensor: Tensor, number: int) -> Tensor:
         entering.append(tensor.detach().requires_grad_(True))
-        return entering[-1]
+        tangents.append(tangent(tensor.detach(), number))
+        return entering[-1].clone()
 
-    # An in-place first layer may not write to a leaf: it gets a view-free copy with the same gradient.
-    inside = batch.with_floats([enter(tensor).clone() for tensor in batch.floats()])
-    outside = not entering
+    gate = Gate(admit)
 
     def observe(layer: Layer, args: tuple[Any, ...], output: Any) -> Any:
         tensor = first_float(output)
-        if tensor is None or not recording[0]:
+        if tensor is None:
             return None
-        replaced = None
-        if outside and not tensor.requires_grad and (layer.entry or not entering):
-            tensor = enter(tensor).clone()
-            replaced = replace_first_float(output, tensor)
-        if tensor.requires_grad:
-            tensor.register_hook(  # type: ignore[no-untyped-call]
-                lambda gradient: see(layer, probe[0], gradient)
-            )
-        return replaced
+        entered = None if tensor.requires_grad else gate.row(layer, tensor)
+        tensor = tensor if entered is None else entered
+        rows.append((layer, first_float(args), tensor))
+        return replace_first_float(output, tensor.clone())
 
     with torch.enable_grad():
+        inside = gate.batch(batch)
         with watched(layers, observe):
-            output = run(model, inside)
-        recording[0] = False
-        targets = [t for t in all_floats(output) if t.requires_grad]
-        pulled = [(t, [cotangent(t, i, p) for p in range(probes)]) for i, t in enumerate(targets)]
-        for p in range(probes if targets else 0):
-            probe[0] = p
-            torch.autograd.grad(
-                targets,
-                entering,
-                [cotangents[p] for _, cotangents in pulled],
-                retain_graph=p + 1 < probes,
-                allow_unused=True,
-            )
-    return [(t.detach(), cotangents) for t, cotangents in pulled]
+            run(model, inside)
+        linked = [tensor for _, _, tensor in rows if tensor.requires_grad]
+        cotangents = [torch.zeros_like(tensor, requires_grad=True) for tensor in linked]
+        pulled = torch.autograd.grad(linked, entering, cotangents, create_graph=True, allow_unused=True)
+        both = [(g, u) for g, u in zip(pulled, tangents, strict=True) if g is not None]
+        pushed = torch.autograd.grad(
+            [g for g, _ in both], cotangents, [u for _, u in both], allow_unused=True
+        )
+    by_row = {id(tensor): u for tensor, u in zip(linked, pushed, strict=True)}
+    for layer, argument, tensor in rows:
+        detached = None if argument is None else argument.detach()
+        see(layer, detached, tensor.detach(), by_row.get(id(tensor)))
+
+
+_STEP = {torch.float64: 1e-5, torch.float32: 3e-3}
+
+
+def push_difference(model: nn.Module, layers: list[Layer], batch: Batch, tangent: Tangent, see: See) -> None:
+    """Push a tangent through the model by central differences, for models without derivatives that serve.
+
+    ``(z(x + h u) - z(x - h u)) / (2 h)`` with h = 1e-5 in float64 and 3e-3 in float32; the error is of order
+    ``h^2`` plus rounding over h.
+
+    Parameters
+    ----------
+    model, layers, batch, tangent, see
+        As for ``push_forward``.
+
+    Notes
+    -----
+    Cost: three forward passes and the memory of all their outputs.
+    """
+    ahead: dict[str, Tensor] = {}
+    pushed: dict[str, Tensor] = {}
+    sign, step = 1.0, 0.0
+
+    def admit(tensor: Tensor, number: int) -> Tensor:
+        nonlocal step
+        step = _STEP.get(tensor.dtype, 0.1)
+        return tensor + sign * step * tangent(tensor, number) if sign else tensor
+
+    def observe(layer: Layer, args: tuple[Any, ...], output: Any) -> Any:
+        tensor = first_float(output)
+        if tensor is None:
+            return None
+        entered = gate.row(layer, tensor)
+        tensor = tensor if entered is None else entered
+        if sign > 0:
+            ahead[layer.name] = tensor.clone()
+        elif sign < 0 and layer.name in ahead:
+            pushed[layer.name] = (ahead.pop(layer.name) - tensor) / (2 * step)
+        elif sign == 0:
+            see(layer, first_float(args), tensor, pushed.pop(layer.name, None))
+        return None if entered is None else replace_first_float(output, entered)
+
+    for direction in (1.0, -1.0, 0.0):
+        sign, gate = direction, Gate(admit)
+        with torch.no_grad(), watched(layers, observe):
+            run(model, gate.batch(batch.take(0, batch.size)))
+
+
+def push_nothing(model: nn.Module, layers: list[Layer], batch: Batch, tangent: Tangent, see: See) -> None:
+    """Run the model and see every row without a tangent, for models that are not differentiable at all.
+
+    Parameters
+    ----------
+    model, layers, batch, tangent, see
+        As for ``push_forward``; `tangent` is not called.
+    """
+
+    def observe(layer: Layer, args: tuple[Any, ...], output: Any) -> None:
+        tensor = first_float(output)
+        if tensor is not None:
+            see(layer, first_float(args), tensor, None)
+
+    with torch.no_grad(), watched(layers, observe):
+        run(model, batch)
 
 
 def gaussian(shape: torch.Size, like: Tensor, *, seed: tuple[int, ...], first: int) -> Tensor:
-    """Return standard normal numbers, those of a sample fixed by the seed and its number alone.
+    """Return standard normal numbers, those of a sample fixed by the seed and the sample's number alone.
 
     Parameters
     ----------

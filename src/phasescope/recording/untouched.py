@@ -56,6 +56,9 @@ def quiet(model: nn.Module) -> None:
     for module in model.modules():
         if not has_running_statistics(module):
             module.training = False
+        elif hasattr(module, "momentum"):
+            # The running statistics stay those of the user's model, however often it is run.
+            module.momentum = 0.0
 
 
 def has_running_statistics(module: nn.Module) -> bool:

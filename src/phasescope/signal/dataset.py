@@ -43,7 +43,7 @@ def assemble(
     mode: str,
     notes: list[str],
     drift: dict[str, float] | None,
-    inputs: Batch,
+    batch: Batch,
 ) -> xr.Dataset:
     """Return the dataset of a profile: one entry per row, measured or skipped, and how it was measured.
 
@@ -59,7 +59,7 @@ def assemble(
         What was changed or noticed.
     drift : dict or None
         Relative difference of the kernel between the two modes of normalisation, by row.
-    inputs : Batch
+    batch : Batch
         The inputs.
     """
     import xarray as xr
@@ -84,12 +84,12 @@ def assemble(
     }
     notes = [*notes, *_masked_notes(measurement)]
     parameters = list(model.parameters())
-    tensors = [*parameters, *inputs.floats()]
+    tensors = [*parameters, *batch.floats()]
     attrs = {
         "instrument": "propagation",
         "model": str(getattr(model, "kind", type(model).__name__)),
         "parameters": sum(p.numel() for p in parameters),
-        "inputs": inputs.size,
+        "inputs": batch.size,
         "seed": measurement.seed,
         "dtype": str(tensors[0].dtype if tensors else torch.get_default_dtype()).removeprefix("torch."),
         "device": str(tensors[0].device if tensors else "cpu"),

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from phasescope.recording.batch import Batch, first_float
+from phasescope.recording.batch import Batch
 from phasescope.recording.layers import Layer
 from phasescope.recording.tangents import gaussian
 from phasescope.signal.reductions import distances, mean_square, not_finite, responds, split_tangent
 from phasescope.signal.saturation import limits, saturated
 
-RADIAL, ACROSS, BACK = 0, 1, 2  # streams of random numbers
+ACROSS, BACK = 1, 2  # streams of random numbers
 
 
 @dataclass
@@ -46,7 +45,6 @@ class Measurement:
     units: list[int] = field(init=False)
     masked: dict[str, int] = field(default_factory=dict)
     broken: np.ndarray = field(init=False)
-    problems: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         rows, n = len(self.layers), self.samples
@@ -57,6 +55,7 @@ class Measurement:
         self.distance = np.full((rows, n // 2), np.nan)
         self.input_distance = np.full(n // 2, np.nan)
         self.input_kernel = np.full(n, np.nan)
+        self.start_kernel, self.start_distance = np.full(n, np.nan), np.full(n // 2, np.nan)
         self.input_across = np.full((self.probes, n), np.nan)
         self.cotangent = np.full((self.probes, n), np.nan)
         self.alive, self.units = [None] * rows, [0] * rows
@@ -69,10 +68,6 @@ class Measurement:
         }
 
     # Tangents -----------------------------------------------------------------------------------------------
-
-    def radial(self, tensor: Tensor, number: int, first: int) -> Tensor:
-        """Return the tangent along the input itself."""
-        return tensor.clone()
 
     def perpendicular(self, tensor: Tensor, number: int, first: int, probe: int) -> Tensor:
         """Return a random tangent of the length of the input and perpendicular to it, sample by sample."""
@@ -105,10 +100,22 @@ class Measurement:
         self.input_kernel[first : first + batch.size] = mean_square(flat)
         self.input_distance[first // 2 : first // 2 + batch.size // 2] = distances(flat)
 
-    def see_primal(self, layer: Layer, output: Tensor, tangent: Tensor | None, first: int, size: int) -> None:
+    def see_primal(
+        self,
+        layer: Layer,
+        argument: Tensor | None,
+        output: Tensor,
+        tangent: Tensor | None,
+        first: int,
+        size: int,
+    ) -> None:
         """Keep kernel, distances, non-finite and saturated units, and the radial response."""
         row = self._row[layer.name]
         here = slice(first, first + size)
+        self._see_argument(layer, argument, first, size)
+        if row == 0 and argument is not None and argument.shape[:1] == (size,):
+            self.start_kernel[here] = mean_square(argument.flatten(1))
+            self.start_distance[first // 2 : (first + size) // 2] = distances(argument.flatten(1))
         z = layer.samples(output, size)
         self.units[row] = z.shape[1]
         fraction, broken = not_finite(z)
@@ -150,15 +157,12 @@ class Measurement:
         seen = self.alive[row]
         self.alive[row] = alive if seen is None or len(seen) != len(alive) else seen | alive
 
-    def see_before(self, layer: Layer, args: tuple[Any, ...], first: int, size: int) -> None:
-        """Notice an input that is NaN or infinite, which the row may hide."""
-        tensor = first_float(args)
-        if tensor is None or layer.role in ("weight", "norm"):
+    def _see_argument(self, layer: Layer, argument: Tensor | None, first: int, size: int) -> None:
+        # What a functional step made NaN or infinite is noticed before a row without weights can hide it.
+        if argument is None or layer.role in ("weight", "norm") or argument.shape[:1] != (size,):
             return
-        bad = tensor.isnan() | (tensor == torch.inf)
-        if not bool(bad.any()):
-            return
-        if tensor.ndim and tensor.shape[0] == size:
+        bad = argument.isnan() | (argument == torch.inf)
+        if bool(bad.any()):
             self.broken[first : first + size] |= np.asarray(bad.flatten(1).any(dim=1).cpu())
 
     def see_outputs(self, outputs: list[tuple[Tensor, list[Tensor]]], first: int, size: int) -> None:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from phasescope.errors import InputError
-from phasescope.recording.batch import Batch, as_batch, first_float
-from phasescope.recording.layers import Layer, discover, run, watched
-from phasescope.recording.tangents import pull_back, push_difference, push_forward
-from phasescope.recording.untouched import has_running_statistics, quiet, untouched
+from phasescope.recording.batch import as_batch
+from phasescope.recording.memory import default_limit, in_bytes
+from phasescope.recording.untouched import quiet, untouched
 from phasescope.signal.dataset import assemble
 from phasescope.signal.measurement import Measurement
+from phasescope.signal.passes import Passes
+from phasescope.signal.prediction import predict
 from phasescope.signal.table import table
 from phasescope.signal.verdict import Verdict, verdict
 
@@ -42,8 +42,6 @@ class Profile:
     @property
     def notes(self) -> list[str]:
         """What was changed or noticed during the measurement."""
-        import json
-
         notes: list[str] = json.loads(self.dataset.attrs["notes"])
         return notes
 
@@ -119,22 +117,22 @@ def profile(
     """
     module = as_module(model)
     inputs = as_batch(module, batch)
-    notes = list(inputs.notes)
+    limit = default_limit(module) if max_memory is None else in_bytes(max_memory)
     mode = _mode(module)
     with untouched(module):
-        notes += _dropout_note(module)
+        notes = [*inputs.notes, *_dropout_note(module)]
         quiet(module)
-        layers = discover(module, inputs)
-        measured = [layer for layer in layers if not layer.skipped]
-        push, note = _push(module, measured, inputs)
-        notes += note
-        measurement = Measurement(layers, inputs.size, probes, seed)
-        chunk = inputs.size
-        for start in range(0, inputs.size, chunk):
-            _measure(module, measured, inputs.take(start, start + chunk), start, measurement, push)
-        drift = _eval_drift(module, measured, inputs)
-    dataset = assemble(module, measurement, mode=mode, notes=notes, drift=drift, inputs=inputs)
-    return Profile(dataset, verdict(dataset))
+        passes = Passes(module, inputs, seed=seed, probes=probes)
+        notes += passes.choose_chunk(limit)
+        measurement = passes.run()
+        drift = passes.eval_drift()
+    notes += [*passes.notes, *_input_notes(measurement)]
+    dataset = assemble(module, measurement, mode=mode, notes=notes, drift=drift, batch=passes.batch)
+    if theory:
+        predict(dataset, measurement)
+    decision = verdict(dataset)
+    dataset.attrs |= {"phase": decision.phase, "verdict": json.dumps(decision.to_dict())}
+    return Profile(dataset, decision)
 
 
 def as_module(model: nn.Module | Callable[..., Any]) -> nn.Module:
@@ -181,80 +179,11 @@ def _dropout_note(module: nn.Module) -> list[str]:
     ]
 
 
-Push = Callable[..., None]
-
-
-def _push(module: nn.Module, layers: list[Layer], inputs: Batch) -> tuple[Push, list[str]]:
-    small = inputs.take(0, min(2, inputs.size))
-    probe = Measurement(layers, small.size, 1, 0)
-
-    def tangent(tensor: Tensor, number: int) -> Tensor:
-        return probe.perpendicular(tensor, number, 0, 0)
-
-    def ignore(*seen: object) -> None:
-        return None
-
-    try:
-        push_forward(module, layers, small, tangent, ignore)
-    except (NotImplementedError, RuntimeError) as error:
-        words = " ".join(str(error).split())[:120]
-        step = 1e-5 if any(t.dtype == torch.float64 for t in small.floats()) else 3e-3
-
-        note = f"forward-mode differentiation is not available ({words}); central differences instead"
-        return partial(push_difference, step=step), [note]
-    return push_forward, []
-
-
-def _measure(
-    module: nn.Module,
-    layers: list[Layer],
-    chunk: Batch,
-    first: int,
-    into: Measurement,
-    push: Push,
-) -> None:
-    size = chunk.size
-    into.see_input(chunk, first)
-
-    def see_primal(layer: Layer, z: Tensor, u: Tensor | None) -> None:
-        into.see_primal(layer, z, u, first, size)
-
-    push(module, layers, chunk, lambda tensor, number: into.radial(tensor, number, first), see_primal)
-    for probe in range(into.probes):
-        push(
-            module,
-            layers,
-            chunk.take(0, size),
-            lambda tensor, number, probe=probe: into.perpendicular(tensor, number, first, probe),
-            lambda layer, z, u, probe=probe: into.see_across(layer, z, u, first, size, probe),
-        )
-    outputs = pull_back(
-        module,
-        layers,
-        chunk.take(0, size),
-        lambda tensor, number, probe: into.back(tensor, number, probe, first),
-        into.probes,
-        lambda layer, probe, gradient: into.see_back(layer, probe, gradient, first, size),
-    )
-    into.see_outputs(outputs, first, size)
-
-
-def _eval_drift(module: nn.Module, layers: list[Layer], inputs: Batch) -> dict[str, float] | None:
-    norms = [m for m in module.modules() if has_running_statistics(m)]
-    if not norms or inputs.size < 2:
-        return None
-    kernels: list[dict[str, float]] = []
-    for training in (True, False):
-        for norm in norms:
-            norm.training = training
-        seen: dict[str, float] = {}
-
-        def observe(layer: Layer, args: tuple[Any, ...], output: Any, seen: dict[str, float] = seen) -> None:
-            tensor = first_float(output)
-            if tensor is not None:
-                seen[layer.name] = float(tensor.double().square().mean())
-
-        with torch.no_grad(), watched(layers, observe):
-            run(module, inputs.take(0, inputs.size))
-        kernels.append(seen)
-    return {name: kernels[1][name] / k - 1.0 for name, k in kernels[0].items() if k and name in kernels[1]}
+def _input_notes(measurement: Measurement) -> list[str]:
+    rho = measurement.input_distance
+    if measurement.samples < 2:
+        return ["correlation not determined: the batch holds one input, and a pair is needed"]
+    alike = int((rho == 0).sum())
+    if alike and alike == len(rho):
+        return ["correlation not determined: the inputs of every pair are identical up to a factor"]
+    return [f"{alike} of {len(rho)} pairs of inputs are identical and were left out"] if alike else []
