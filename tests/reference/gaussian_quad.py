@@ -17,7 +17,7 @@ def mean(integrand, K, kinks=()):
         return integrand(scale * x) * math.exp(-x * x / 2) / math.sqrt(2 * math.pi)
 
     pieces = (
-        quad(weighted, a, b, epsabs=0, epsrel=1e-12, limit=200)[0] for a, b in itertools.pairwise(edges)
+        quad(weighted, a, b, epsabs=1e-15, epsrel=1e-12, limit=200)[0] for a, b in itertools.pairwise(edges)
     )
     return math.fsum(pieces)
 
