@@ -53,14 +53,14 @@ class Inspection:
 
     @property
     def sentence(self) -> str:
-        """The one line a person can act on: the most severe finding and what to do about it."""
+        """The one line a person can act on: the most severe finding and the first thing to do about it."""
         if not self.findings:
             return "Nothing was measured."
         worst = max(self.findings, key=lambda finding: SEVERITIES.index(finding.severity))
         if not worst.action:
             return worst.sentence
-        action = worst.action[0].lower() + worst.action[1:]
-        return f"{worst.sentence.rstrip('.')}; {action}"
+        first = worst.action.split(". ")[0].rstrip(".")
+        return f"{worst.sentence.rstrip('.')}; {first[0].lower()}{first[1:]}."
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON-ready values, with a schema ``version``; ``None`` in place of ``nan``."""

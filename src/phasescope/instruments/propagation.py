@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ from phasescope import signal
 from phasescope.errors import InputError
 from phasescope.instruments.contract import Finding, Instrument
 from phasescope.instruments.propagation_findings import propagation_findings
+from phasescope.instruments.weight_scale import weight_scale
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -67,7 +69,8 @@ class SignalPropagation(Instrument):
         reason = self.applies(model, batch)
         if reason:
             raise InputError(reason)
-        return signal.profile(model, batch, seed=seed, max_memory=max_memory).dataset
+        dataset = signal.profile(model, batch, seed=seed, max_memory=max_memory).dataset
+        return dataset.assign_attrs(weight_scale=json.dumps(weight_scale(model, batch)))
 
     def findings(self, dataset: xr.Dataset) -> list[Finding]:
         """Return the verdict and what else stands out, each with what to do.

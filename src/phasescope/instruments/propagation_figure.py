@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from phasescope import plotting
+from phasescope.instruments.propagation_findings import TRAINABLE_LENGTHS
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -163,7 +164,7 @@ def _whole_layers(axes: Axes) -> None:
 
 def _shade_beyond(axes: Axes, depth: Estimate, colour: str, label: str) -> None:
     left, right = axes.get_xlim()
-    edge = max(depth.value, left) if depth.determined else right
+    edge = max(TRAINABLE_LENGTHS * depth.value, left) if depth.determined else right
     if edge < right:
         axes.axvspan(edge, right, color=colour, alpha=0.14, lw=0)
         axes.axvline(edge, color=colour, lw=1)
@@ -176,7 +177,7 @@ def _shade_beyond(axes: Axes, depth: Estimate, colour: str, label: str) -> None:
 def _shade_before(axes: Axes, depth: Estimate, colour: str) -> None:
     """Shade the layers that a gradient started at the output does not reach unchanged."""
     left, right = axes.get_xlim()
-    edge = right - 0.5 - depth.value if depth.determined else left
+    edge = right - 0.5 - TRAINABLE_LENGTHS * depth.value if depth.determined else left
     if edge > left:
         axes.axvspan(left, edge, color=colour, alpha=0.14, lw=0)
         axes.axvline(edge, color=colour, lw=1)

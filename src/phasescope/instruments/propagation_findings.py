@@ -9,19 +9,25 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from phasescope.estimate import Estimate
 from phasescope.instruments.contract import Finding, Severity
+from phasescope.instruments.weight_scale import critical_setting
 
 if TYPE_CHECKING:
     import xarray as xr
 
     from phasescope.signal import Verdict
 
+# Networks train up to a depth of about 6 correlation lengths (Schoenholz et al. 2017, section 5).
+TRAINABLE_LENGTHS = 6.0
 # Second moments of the gradient outside these bounds are 1000 and 10^6 times off in amplitude.
 _GRADIENT_WARNING, _GRADIENT_PROBLEM = 1e6, 1e12
 _MANY_DEAD, _NEARLY_ALL = 0.5, 0.95
 _MANY_SATURATED = 0.3
 _SAME = 1e-3
 _DRIFT = 0.5
+_SAME_SCALE = 0.05
+_MOST_LOG_CHI = 20.0
 _CALL = "phasescope.signal.critical_(model, batch)"
 
 
@@ -37,11 +43,10 @@ def propagation_findings(dataset: xr.Dataset, verdict: Verdict) -> list[Finding]
     """
     found = [
         _verdict(dataset, verdict),
-        _non_finite(dataset),
         _masked(dataset),
         _gradient(dataset, verdict),
         _collapse(dataset, verdict),
-        _dead(dataset),
+        _dead(dataset, verdict),
         _saturated(dataset),
         _evaluation_drift(dataset),
     ]
@@ -60,27 +65,44 @@ def _verdict(dataset: xr.Dataset, verdict: Verdict) -> Finding:
 
 
 def _ordered(dataset: xr.Dataset, verdict: Verdict) -> Finding:
-    layers = _layers(dataset)
-    depth = verdict.signal_depth
-    lost = depth.determined and depth.value < layers
-    what = (
-        f"Ordered: a difference between inputs is lost after {depth} of {layers} layers."
-        if lost
-        else f"Ordered: a difference between inputs shrinks, and outlasts the {layers} layers."
+    return _exponential(
+        dataset,
+        verdict,
+        verdict.signal_depth,
+        "Ordered: a difference between inputs shrinks by a factor e every",
     )
-    return Finding(what, _margin(dataset, verdict), _remedy(dataset, verdict), _severity(depth, layers))
 
 
 def _chaotic(dataset: xr.Dataset, verdict: Verdict) -> Finding:
-    layers = _layers(dataset)
-    depth = verdict.signal_depth
-    short = depth.determined and depth.value < layers
-    what = (
-        f"Chaotic: similar inputs become unrelated after {depth} of {layers} layers, and gradients grow."
-        if short
-        else f"Chaotic: a difference between inputs grows, but stays small over the {layers} layers."
+    return _exponential(
+        dataset,
+        verdict,
+        verdict.gradient_depth,
+        "Chaotic: small differences between inputs, and gradients, grow by a factor e every",
     )
-    return Finding(what, _margin(dataset, verdict), _remedy(dataset, verdict), _severity(depth, layers))
+
+
+def _exponential(dataset: xr.Dataset, verdict: Verdict, depth: Estimate, what: str) -> Finding:
+    layers = _layers(dataset)
+    length = depth if depth.determined else _length(verdict.margin)
+    trainable = TRAINABLE_LENGTHS * length.value
+    reach = (
+        f"so about {max(1, round(trainable))} of the {layers} layers can be trained"
+        if round(trainable) < layers
+        else f"which {layers} layers withstand"
+    )
+    severity: Severity = "note" if round(trainable) >= layers else "warning"
+    if trainable < layers / 2:
+        severity = "problem"
+    return Finding(
+        f"{what} {length} layers, {reach}.", _margin(dataset, verdict), _remedy(dataset, verdict), severity
+    )
+
+
+def _length(margin: Estimate) -> Estimate:
+    """Return the depth over which a difference changes e-fold, from ln chi per layer."""
+    slope = abs(margin.value)
+    return Estimate(1 / slope, margin.error / slope**2, "1 / |ln chi|", margin.n)
 
 
 def _critical(dataset: xr.Dataset, verdict: Verdict) -> Finding:
@@ -89,24 +111,34 @@ def _critical(dataset: xr.Dataset, verdict: Verdict) -> Finding:
 
 
 def _exploding(dataset: xr.Dataset, verdict: Verdict) -> Finding:
-    first, last, where = _kernel_ends(dataset)
-    overflow = _first_row(dataset, dataset["nonfinite"].values > 0)
-    if overflow is None:
-        fate = f"signal's mean square grows from {first} to {last} over {_layers(dataset)} layers"
-    else:
-        where_to = f"{_name(dataset, overflow)}, layer {_depth(dataset, overflow)}"
-        fate = f"signal overflows at {where_to} of {_layers(dataset)}"
-    evidence = f"K = {first} at {where[0]}, {last} at {where[1]}; {_margin(dataset, verdict)}"
-    return Finding(f"Exploding: the {fate}.", evidence, _remedy(dataset, verdict), "problem")
+    bad = dataset["nonfinite"].values
+    row = _first_row(dataset, bad > 0)
+    if row is None:
+        return _changing(dataset, verdict, "Exploding: the signal's mean square grows")
+    return Finding(
+        f"Exploding: the signal overflows at {_name(dataset, row)}, layer {_depth(dataset, row)} of "
+        f"{_layers(dataset)}.",
+        f"{_percent(bad[row])} of its units are infinite or NaN; {int((bad > 0).sum())} rows are affected",
+        _remedy(dataset, verdict),
+        "problem",
+    )
 
 
 def _vanishing(dataset: xr.Dataset, verdict: Verdict) -> Finding:
-    first, last, where = _kernel_ends(dataset)
-    sentence = (
-        f"Vanishing: the signal's mean square falls from {first} to {last} over {_layers(dataset)} layers."
+    return _changing(dataset, verdict, "Vanishing: the signal's mean square falls")
+
+
+def _changing(dataset: xr.Dataset, verdict: Verdict, what: str) -> Finding:
+    rows = np.flatnonzero(np.isfinite(dataset["kernel"].values) & (dataset["role"].values == "weight"))
+    ends = [int(rows[0]), int(rows[-1])]
+    first, last = (_kernel(dataset, row) for row in ends)
+    return Finding(
+        f"{what} from {first.value:.3g} to {last.value:.3g} over {_layers(dataset)} layers.",
+        f"K = {first} at {_name(dataset, ends[0])}, {last} at {_name(dataset, ends[1])}; "
+        f"{_margin(dataset, verdict)}",
+        _remedy(dataset, verdict),
+        "problem",
     )
-    evidence = f"K = {first} at {where[0]}, {last} at {where[1]}; {_margin(dataset, verdict)}"
-    return Finding(sentence, evidence, _remedy(dataset, verdict), "problem")
 
 
 def _undetermined(dataset: xr.Dataset, verdict: Verdict) -> Finding:
@@ -117,19 +149,6 @@ def _undetermined(dataset: xr.Dataset, verdict: Verdict) -> Finding:
         f"{measured} of {dataset.sizes['layer']} rows were measured on {dataset.attrs['inputs']} inputs",
         "Read the table row by row, or pass more inputs.",
         "note",
-    )
-
-
-def _non_finite(dataset: xr.Dataset) -> Finding | None:
-    bad = dataset["nonfinite"].values
-    row = _first_row(dataset, bad > 0)
-    if row is None:
-        return None
-    return Finding(
-        f"Values become infinite or NaN at {_name(dataset, row)}, layer {_depth(dataset, row)}.",
-        f"{_percent(bad[row])} of its units; {int((bad > 0).sum())} rows are affected",
-        "Nothing after it can be trained: make the weights before it smaller, or normalise before it.",
-        "problem",
     )
 
 
@@ -157,10 +176,10 @@ def _gradient(dataset: xr.Dataset, verdict: Verdict) -> Finding | None:
         return None
     grows = value > 1
     depth = verdict.gradient_depth
-    reach = f", and reaches back {depth} of {_layers(dataset)} layers" if depth.determined else ""
+    pace = f", a factor e every {depth} layers" if depth.determined else ""
     return Finding(
         f"The gradient {'explodes' if grows else 'vanishes'} on its way back: at {_name(dataset, row)} it is "
-        f"{math.sqrt(value):.1e} times that at the output{reach}.",
+        f"{math.sqrt(value):.1e} times that at the output{pace}.",
         f"mean square {value:.2e} ± {error:.1e} of that at the output",
         "No learning rate suits all layers: bring ln chi to 0 (see the first finding) or normalise.",
         "problem" if size > _GRADIENT_PROBLEM else "warning",
@@ -186,15 +205,14 @@ def _collapse(dataset: xr.Dataset, verdict: Verdict) -> Finding | None:
     )
 
 
-def _dead(dataset: xr.Dataset) -> Finding | None:
-    return _units(
-        dataset,
-        "dead",
-        _MANY_DEAD,
-        "give the same output for every input",
+def _dead(dataset: xr.Dataset, verdict: Verdict) -> Finding | None:
+    cure = (
         "Lower the learning rate or the biases, or use an activation with a slope on both sides, such as "
-        "nn.LeakyReLU or nn.GELU.",
+        "nn.LeakyReLU or nn.GELU."
     )
+    if verdict.phase in ("ordered", "vanishing", "exploding"):
+        cure = "It follows from the phase: cure that first."
+    return _units(dataset, "dead", _MANY_DEAD, "respond to no input", cure)
 
 
 def _saturated(dataset: xr.Dataset) -> Finding | None:
@@ -244,37 +262,58 @@ def _evaluation_drift(dataset: xr.Dataset) -> Finding | None:
 
 def _remedy(dataset: xr.Dataset, verdict: Verdict) -> str:
     """Return what to do about the scale of the weights, with numbers to copy."""
-    point = json.loads(dataset.attrs.get("critical_point", "{}"))
+    now: dict[str, Any] = json.loads(dataset.attrs.get("weight_scale", "{}"))
+    point = critical_setting(now)
     if point.get("universality_class") == "none":
         return (
-            f"No initialisation makes {point['activation']} critical ({point['reason'].rstrip('.')}): "
-            "normalise before the activation (nn.LayerNorm), weight each residual branch by 0.1, connect the "
-            "layers densely with C_W = 0.3, or take another activation, such as tanh or GELU."
+            f"No initialisation makes {point['activation']} critical: normalise before the activation "
+            "(nn.LayerNorm), weight each residual branch by 0.1, connect the layers densely with C_W = 0.3, "
+            f"or take another activation, such as tanh or GELU. {point['reason']}"
         )
-    scale = _scale(point, verdict)
+    scale = _scale(now, point, verdict)
     if scale is None:
-        return f"Call {_CALL}."
-    first = f"Scale the weights by {scale:.3g} or call {_CALL}."
-    return f"{first} {_recipe(point)}".strip()
+        return (
+            f"Call {_CALL}, which says layer by layer what it can set; where it can set nothing, normalise "
+            "(nn.LayerNorm) or weight each residual branch by 0.1."
+        )
+    first = f"Scale the weights by {scale:.3g}{_biases(now, point)}, or call {_CALL}."
+    return f"{first} {_recipe(dataset, point)}".strip()
 
 
-def _scale(point: dict[str, Any], verdict: Verdict) -> float | None:
-    """Return the factor on the weights: from theory where the layers are recognised, else from the margin."""
-    if point.get("C_W") and point.get("C_W_now"):
-        return math.sqrt(point["C_W"] / point["C_W_now"])
-    if verdict.margin.determined and abs(verdict.margin.value) < 50:
+def _scale(now: dict[str, Any], point: dict[str, Any], verdict: Verdict) -> float | None:
+    """Return the factor on the weights: from theory where it asks for another scale, else from the margin."""
+    if point and now["C_W"] > 0:
+        factor = math.sqrt(point["C_W"] / now["C_W"])
+        if abs(math.log(factor)) > _SAME_SCALE:
+            return factor
+    if now and verdict.margin.determined and abs(verdict.margin.value) < _MOST_LOG_CHI:
         return math.exp(-verdict.margin.value / 2)
     return None
 
 
-def _recipe(point: dict[str, Any]) -> str:
-    if not point.get("C_W"):
+def _biases(now: dict[str, Any], point: dict[str, Any]) -> str:
+    if not point or abs(point["C_b"] - now["C_b"]) <= 0.02 * point["C_b"] + 1e-6:
+        return ""
+    return (
+        f", draw the biases with std {math.sqrt(point['C_b']):.4g}" if point["C_b"] else ", zero the biases"
+    )
+
+
+def _recipe(dataset: xr.Dataset, point: dict[str, Any]) -> str:
+    if not point:
         return ""
     biases = f"nn.init.normal_(b, std={math.sqrt(point['C_b']):.4g})" if point["C_b"] else "nn.init.zeros_(b)"
-    return (
-        f"For {point['activation']}, C_W = {point['C_W']:.4g} and C_b = {point['C_b']:.4g}: "
-        f"nn.init.normal_(w, std=({point['C_W']:.4g} / fan_in) ** 0.5), {biases}."
+    recipe = (
+        f"Critical for {point['activation']}: C_W = {point['C_W']:.4g}, C_b = {point['C_b']:.4g}, that is "
+        f"nn.init.normal_(w, std=({point['C_W']:.4g} / fan_in) ** 0.5) and {biases}"
     )
+    if point["universality_class"] == "half-stable":
+        return f"{recipe}, and a first layer scaled so that K = {point['K']:.4g}."
+    if point["stable"] is False and point["a1"]:
+        return (
+            f"{recipe}, and a first layer scaled so that K = {1 / (2 * point['a1'] * _layers(dataset)):.2g}."
+        )
+    return f"{recipe}."
 
 
 def _margin(dataset: xr.Dataset, verdict: Verdict) -> str:
@@ -283,24 +322,13 @@ def _margin(dataset: xr.Dataset, verdict: Verdict) -> str:
     return f"ln chi = {verdict.margin} per weight layer on {dataset.attrs['inputs']} inputs; 0 is critical"
 
 
-def _severity(depth: Any, layers: int) -> Severity:
-    if not depth.determined or depth.value >= layers:
-        return "note"
-    return "problem" if depth.value < layers / 2 else "warning"
-
-
 def _layers(dataset: xr.Dataset) -> int:
     return int(dataset["depth"].values.max())
 
 
-def _kernel_ends(dataset: xr.Dataset) -> tuple[str, str, tuple[str, str]]:
-    kernel, error = dataset["kernel"].values, dataset["kernel_error"].values
-    known = np.flatnonzero(np.isfinite(kernel))
-    if known.size == 0:
-        return "an unknown value", "an unknown value", ("the input", "the output")
-    ends = (int(known[0]), int(known[-1]))
-    first, last = (f"{kernel[row]:.2e} ± {error[row]:.0e}" for row in ends)
-    return first, last, (_name(dataset, ends[0]), _name(dataset, ends[1]))
+def _kernel(dataset: xr.Dataset, row: int) -> Estimate:
+    value, error = (float(dataset[name].values[row]) for name in ("kernel", "kernel_error"))
+    return Estimate(value, error, "mean square over inputs and units", int(dataset.attrs["inputs"]))
 
 
 def _first_row(dataset: xr.Dataset, holds: np.ndarray) -> int | None:

@@ -1,0 +1,174 @@
+"""`phasescope.inspect`: instruments side by side, and what becomes of one that fails."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+import torch
+from torch import nn
+
+import phasescope
+from instruments.norms import OutputNorms
+from phasescope.errors import InputError
+from phasescope.instruments import Finding, Inspection, inspect
+from reference.networks import normal_batch, plain_network
+
+
+class Refuses(OutputNorms):
+    name = "refuses"
+
+    def applies(self, model, batch):
+        return "Linear layers are beneath it"
+
+
+class Fails(OutputNorms):
+    name = "fails"
+
+    def measure(self, model, batch, **options):
+        raise ZeroDivisionError("no layers left")
+
+
+class FailsInTheFindings(OutputNorms):
+    name = "fails_late"
+
+    def findings(self, dataset):
+        raise KeyError("size")
+
+
+class IsInterrupted(OutputNorms):
+    def measure(self, model, batch, **options):
+        raise KeyboardInterrupt
+
+
+@pytest.fixture(scope="module")
+def inspection() -> Inspection:
+    return phasescope.inspect(plain_network(nn.Tanh, 2.0, 0.1, depth=8, width=64), normal_batch())
+
+
+def test_all_instruments_run_by_default(inspection):
+    assert set(inspection.datasets) == {"propagation"}
+    assert inspection.skipped == {}
+    assert inspection.model == "Sequential"
+    assert inspection.label == "Sequential"
+    assert 0 < inspection.seconds < 60
+
+
+def test_text_holds_the_table_and_the_sentence(inspection):
+    text = str(inspection)
+    assert text.splitlines()[-1] == inspection.sentence
+    for name in inspection.datasets["propagation"]["layer"].values:
+        assert f"\n{name}" in text
+
+
+def test_dictionary_is_json_and_holds_every_number(inspection):
+    loaded = json.loads(json.dumps(inspection.to_dict(), allow_nan=False))
+    assert loaded["version"] == 1
+    assert loaded["sentence"] == inspection.sentence
+    assert [finding["sentence"] for finding in loaded["findings"]] == [
+        f.sentence for f in inspection.findings
+    ]
+    dataset = inspection.datasets["propagation"]
+    stored = loaded["instruments"]["propagation"]
+    assert stored["coords"]["layer"] == list(dataset["layer"].values)
+    for name, variable in dataset.data_vars.items():
+        numbers = [math.nan if value is None else value for value in stored["variables"][name]["values"]]
+        assert numbers == pytest.approx(list(variable.values), nan_ok=True, rel=1e-15)
+
+
+def test_infinite_numbers_become_null():
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4))
+    with torch.no_grad():
+        model[1].weight.fill_(3e38)
+    loaded = phasescope.inspect(model, normal_batch(8, 4)).to_dict()
+    json.dumps(loaded, allow_nan=False)
+    assert None in loaded["instruments"]["propagation"]["variables"]["kernel"]["values"]
+
+
+def test_instruments_that_refuse_or_fail_do_not_stop_the_others():
+    model = nn.Linear(5, 3)
+    found = inspect(
+        model, normal_batch(8, 5), instruments=[Refuses(), Fails(), FailsInTheFindings(), OutputNorms()]
+    )
+    assert set(found.datasets) == {"output_norms"}
+    assert found.skipped["refuses"] == "Linear layers are beneath it"
+    assert found.skipped["fails"] == "no layers left"
+    assert set(found.skipped) == {"refuses", "fails", "fails_late"}
+    assert len(found.findings) == 1
+    assert "refuses was skipped: Linear layers are beneath it" in str(found)
+
+
+def test_interrupts_reach_the_caller():
+    with pytest.raises(KeyboardInterrupt):
+        inspect(nn.Linear(5, 3), normal_batch(8, 5), instruments=[IsInterrupted(), OutputNorms()])
+
+
+def test_nothing_measured_is_an_error_with_every_reason():
+    with pytest.raises(
+        InputError, match="Linear: refuses: Linear layers are beneath it; fails: no layers left"
+    ):
+        inspect(nn.Linear(5, 3), normal_batch(8, 5), instruments=[Refuses(), Fails()])
+    with pytest.raises(InputError, match="No instrument could measure Linear"):
+        inspect(nn.Linear(5, 3), normal_batch(8, 5), instruments=[])
+
+
+def test_the_error_of_the_only_instrument_is_its_own():
+    with pytest.raises(ZeroDivisionError, match="no layers left"):
+        inspect(nn.Linear(5, 3), normal_batch(8, 5), instruments=[Fails()])
+
+
+@pytest.mark.parametrize(
+    ("model", "batch", "message"),
+    [
+        ("a string", torch.ones(4, 5), "str"),
+        (nn.Linear(5, 3), torch.ones(0, 5), "empty"),
+        (nn.Linear(5, 3), torch.full((4, 5), math.nan), "NaN"),
+        (nn.Linear(5, 3), torch.ones(4, 6), "6"),
+        (nn.Linear(5, 3), "a batch", "a batch"),
+    ],
+    ids=["no model", "empty", "nan", "does not fit", "no tensor"],
+)
+def test_unusable_input_is_named(model, batch, message):
+    with pytest.raises(InputError, match=message):
+        phasescope.inspect(model, batch)
+
+
+def test_label_and_progress():
+    steps = []
+    found = inspect(
+        nn.Linear(5, 3),
+        normal_batch(8, 5),
+        instruments=[OutputNorms()],
+        label="epoch 3",
+        progress=lambda what, fraction: steps.append((what, fraction)),
+    )
+    assert found.label == "epoch 3"
+    assert steps == [("Size of every layer's output", 0.0), ("done", 1.0)]
+
+
+def made(*findings: Finding) -> Inspection:
+    return Inspection("net", "Sequential", {}, list(findings), {}, {}, 0.1)
+
+
+def test_the_sentence_is_the_most_severe_finding_and_its_first_action():
+    healthy = Finding("The signal is healthy.", "1", "", "ok")
+    bad = Finding(
+        "The output is 0.", "1", "Scale the weights by 1.31, or call f(x). Critical: C_W = 1.0.", "problem"
+    )
+    worse = Finding("Another problem.", "1", "Do it.", "problem")
+    assert made(healthy).sentence == "The signal is healthy."
+    assert made(healthy, bad, worse).sentence == "The output is 0; scale the weights by 1.31, or call f(x)."
+    assert made().sentence == "Nothing was measured."
+
+
+def test_findings_have_one_of_four_severities():
+    with pytest.raises(ValueError, match="'awful' is none of ok, note, warning, problem"):
+        Finding("It is bad.", "1", "Change it.", "awful")
+    assert str(Finding("It is bad.", "x = 1", "Change it.", "note")) == "It is bad. (x = 1) Change it."
+
+
+def test_citation_of_an_inspection(inspection):
+    text = phasescope.citation(inspection)
+    for key in ("poole2016", "schoenholz2017", "roberts2022", "phasescope"):
+        assert f"{{{key}," in text
