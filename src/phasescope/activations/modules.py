@@ -63,8 +63,9 @@ class MRePU(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """Return ``z (z + 1)^p`` where ``z >= -1``, else 0; NaN and infinity propagate."""
-        # Clamping z itself, not only z + 1, keeps z = -inf from giving inf * 0; clamp keeps NaN.
-        inside = torch.clamp(z, min=-1.0)
+        # Bounding z itself, not only z + 1, keeps z = -inf from giving inf * 0. maximum keeps NaN in the
+        # value and in the gradient, clamp in the value only.
+        inside = torch.maximum(z, z.new_tensor(-1.0))
         return inside * (inside + 1.0) ** self.p
 
     def extra_repr(self) -> str:

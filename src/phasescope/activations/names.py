@@ -128,7 +128,7 @@ _FUNCTIONS |= {
     torch.selu: "selu",
     torch.celu: "celu",
 }
-_FUNCTIONS |= {torch.special.erf: "erf", torch.special.expit: "sigmoid"}
+_FUNCTIONS |= {F.mish: "mish", torch.special.erf: "erf", torch.special.expit: "sigmoid"}
 
 
 def by_name(name: str) -> Activation:
@@ -215,7 +215,12 @@ def by_module(module: nn.Module) -> Activation | None:
 
 def _torch_module(module: Any) -> Activation | None:
     kind = type(module)
-    if kind is nn.PReLU and module.weight.numel() == 1:
+    if kind is nn.PReLU:
+        if module.weight.numel() > 1:
+            raise InputError(
+                f"PReLU with {module.weight.numel()} slopes is as many activations.",
+                "Pass torch.nn.LeakyReLU(slope) for one of them.",
+            )
         return _leaky(float(module.weight.detach()))
     if kind is nn.LeakyReLU:
         return _leaky(module.negative_slope)

@@ -112,7 +112,7 @@ def _examined(
 def _jumps_at(activation: Activation, kink: float) -> bool:
     beside = 1e-9 * max(1.0, abs(kink))
     below, above = activation(torch.tensor([kink - beside, kink + beside], dtype=torch.float64)).tolist()
-    return abs(above - below) > 1e-6 * max(1.0, abs(above), abs(below))
+    return bool(abs(above - below) > 1e-6 * max(1.0, abs(above), abs(below)))
 
 
 def _first_call(activation: Activation, points: Tensor) -> Tensor:
