@@ -292,7 +292,10 @@ def _none(
         reason += f"; K* = 0 is ruled out by sigma(0) = {zero.at_zero:.4g}"
     elif zero.steepest > 1e-9:
         fate = "shrinks" if _leading_sign(zero, scan) <= 0 else "grows"
-        reason += f"; as K -> 0 it tends to a leaky ReLU, whose C_W = {zero.C_W:.6g}, but the kernel {fate}"
+        reason += (
+            "; only as K -> 0 does it tend to a leaky ReLU, for which "
+            f"C_W = {zero.C_W:.6g}, C_b = 0 is critical, and there the kernel {fate}"
+        )
     return CriticalPoint(
         function.name,
         "none",
