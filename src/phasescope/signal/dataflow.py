@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -48,7 +49,7 @@ class Node:
 
     def __init__(self, kind: str, name: str, call: Callable[..., Any] | None, args: Any, kwargs: Any) -> None:
         self.kind, self.name, self.call, self.args, self.kwargs = kind, name, call, args, kwargs
-        self.root: Node | None = None
+        self._root: Node | None = None
         self.pooled = False
         self.terms: list[Node] = []
         self.value: Tensor | None = None
@@ -56,7 +57,13 @@ class Node:
     @property
     def is_root(self) -> bool:
         """Whether the node is its own root."""
-        return self.root is self
+        return self.kind not in ("function", "constant")
+
+    @property
+    def root(self) -> Node | None:
+        """The one root that the node is a function of, itself included; None for a constant."""
+        # Not an attribute: a node that held itself would keep the whole pass alive until garbage collection.
+        return self if self.is_root else self._root
 
     def path(self) -> list[Node]:
         """Return the nodes between the root and this one, this one included, the root left out."""
@@ -108,9 +115,12 @@ class Node:
         assert isinstance(result, Tensor)
         return result
 
-    def slopes(self, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Return this node's value and its derivative by an elementwise root that has `value`."""
-        pair = torch.func.jvp(self.replay, (value,), (torch.ones_like(value),))
+    def push(self, value: Tensor, tangent: Tensor) -> tuple[Tensor, Tensor]:
+        """Return this node's value where its root has `value`, and `tangent` pushed from the root to here."""
+        with warnings.catch_warnings():
+            # Torch's own forward-mode rules are loaded through the deprecated torch.jit.script.
+            warnings.filterwarnings("ignore", "`torch.jit.script`", DeprecationWarning)
+            pair = torch.func.jvp(self.replay, (value,), (tangent,))
         return pair[0], pair[1]
 
 
@@ -137,14 +147,14 @@ class Flow(TorchFunctionMode):
     inputs : tensor, or tree of tensors
         The arguments; the roots of kind "input".
     before_weights : callable, optional
-        Called before each weight layer runs; it may change the weights in place.
+        Called with the flow and the call before each weight layer runs; may change the weights in place.
     """
 
     def __init__(
         self,
         model: nn.Module,
         inputs: Any,
-        before_weights: Callable[[WeightCall], None] | None = None,
+        before_weights: Callable[[Flow, WeightCall], None] | None = None,
     ) -> None:
         super().__init__()
         self._before_weights = before_weights
@@ -187,7 +197,7 @@ class Flow(TorchFunctionMode):
         call = WeightCall(name, given["weight"], given.get("bias"), given["input"], source, run)
         own = id(call.weight) in self._parameters
         if own and self._before_weights is not None:
-            self._before_weights(call)
+            self._before_weights(self, call)
         result: Tensor = func(*args, **kwargs)
         terms = [source] if source.root is not None else []
         call.output = self._new_root("weight" if own else "mixing", name, terms, result)
@@ -221,7 +231,7 @@ class Flow(TorchFunctionMode):
         alike = len({source.pooled for source in sources}) == 1
         if len(roots) == 1 and single and alike and name not in _MIXING and name not in _CATS:
             node = Node("function", name, func, *links)
-            node.root = sources[0].root
+            node._root = sources[0].root
             node.pooled = name in _POOLS or any(source.pooled for source in sources)
             return node
         kind = "sum" if name in _SUMS else "cat" if name in _CATS else "mixing"
@@ -229,7 +239,7 @@ class Flow(TorchFunctionMode):
 
     def _new_root(self, kind: str, name: str, terms: list[Node], value: Tensor) -> Node:
         node = Node(kind, name, None, (), {})
-        node.root, node.terms = node, terms
+        node.terms = terms
         # A copy of what the theory looks at, because an activation may work in place.
         node.value = value.detach().clone() if kind in ("weight", "norm", "sum", "cat") else value
         self.roots.append(node)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from phasescope.errors import InputError
 from phasescope.recording.batch import Batch, as_batch
+from phasescope.recording.layers import run
 from phasescope.recording.untouched import quiet, untouched
 from phasescope.signal.dataflow import Flow
 from phasescope.signal.initialisation import Initialisation
@@ -30,7 +31,7 @@ def critical_(
     distribution: Distribution = "orthogonal",
     first_kernel: float | None = None,
     verify: bool = True,
-    max_memory: float | None = None,
+    max_memory: int | float | str | None = None,
 ) -> Initialisation:
     """Return what was set, layer by layer, after giving `model` new critical weights in place.
 
@@ -55,7 +56,7 @@ def critical_(
     ----------
     model : nn.Module
         Plain, residual, dense or convolutional stack; changed in place, weights and biases of the listed
-        layers only.
+        layers only. Frozen layers are left alone.
     batch : tensor, tuple, list or mapping of tensors
         Real input, as the model takes it; 64 to 256 samples are enough.
     seed : int
@@ -69,8 +70,8 @@ def critical_(
         ``K_1`` in place of the class's own.
     verify : bool
         Whether to profile the model before and after.
-    max_memory : float, optional
-        Bytes that the verification may take; see :func:`phasescope.signal.profile`.
+    max_memory : int, float or str, optional
+        Memory that the verification may take; see :func:`phasescope.signal.profile`.
 
     Returns
     -------
@@ -100,11 +101,12 @@ def critical_(
         )
     fitted = as_batch(model, batch)
     generator = torch.Generator().manual_seed(seed)
+    frozen = {id(parameter) for parameter in model.parameters() if not parameter.requires_grad}
     saved = {parameter: parameter.detach().clone() for parameter in model.parameters()}
     try:
         with untouched(model), torch.no_grad():
             quiet(model)
-            plan = make_plan(model, _run(model, fitted), activation, first_kernel)
+            plan = make_plan(model, _run(model, fitted), activation, first_kernel, frozen)
             setter = Setter(plan, generator, distribution)
             after = _run(model, fitted, setter)
             rows = setter.rows(after)
@@ -125,7 +127,7 @@ def critical_(
         seed,
         before_verdict,
         after_verdict,
-        plan.notes,
+        (*plan.notes, *setter.notes()),
         plan.citations,
     )
 
@@ -133,10 +135,8 @@ def critical_(
 def _run(model: nn.Module, batch: Batch, setter: Setter | None = None) -> Flow:
     inputs = batch.take(0, batch.size)
     flow = Flow(model, (inputs.args, inputs.kwargs), setter)
-    if setter is not None:
-        setter.flow = flow
     with flow:
-        model(*inputs.args, **inputs.kwargs)
+        run(model, inputs)
     return flow
 
 

@@ -14,6 +14,13 @@ from phasescope.signal.initialisation import LayerInitialisation
 from phasescope.signal.recognise import Layer, depth_of, recognise
 from phasescope.theory.critical import CriticalPoint, critical_point
 
+# The weight variance at which dense stacks of squared ReLU trained best in the studies of rectified powers.
+_DENSE = 0.3
+_BATCH_NORM = (
+    "Batch normalisation: a change of one input also moves the statistics of the batch, so chi_perp exceeds "
+    "that of the activation, and no scale of the weights alters it: see the verdict."
+)
+
 
 @dataclass
 class Step:
@@ -33,6 +40,11 @@ class Step:
         Whether the kernel is that of the input of largest norm and not the mean.
     universality_class : str
         Class of the activation that feeds the layer.
+    rule : str
+        What is held, in words.
+    relative : str
+        What `K` is in units of: "" (nothing), "input" (mean square of the layer's input) or "root" (kernel of
+        the last signal before activation and pooling).
     """
 
     layer: Layer
@@ -43,6 +55,7 @@ class Step:
     largest: bool = False
     universality_class: str = ""
     rule: str = ""
+    relative: str = ""
 
 
 @dataclass
@@ -63,8 +76,9 @@ def make_plan(
     flow: Flow,
     activation: str | nn.Module | Callable[[Tensor], Tensor] | None,
     first_kernel: float | None,
+    frozen: set[int],
 ) -> Plan:
-    """Return what is to be set, from one recorded forward pass.
+    """Return what is to be set, from one recorded forward pass; `frozen` holds the ids of frozen weights.
 
     Raises
     ------
@@ -72,7 +86,7 @@ def make_plan(
         If nothing can be set.
     """
     layers = recognise(model, flow, activation)
-    planner = _Planner(Plan(flow, depth_of(flow)), first_kernel)
+    planner = _Planner(Plan(flow, depth_of(flow)), first_kernel, frozen)
     planner.plan.branches = len({id(layer.branch.total) for layer in layers if layer.branch})
     for layer in layers:
         planner.add(layer)
@@ -90,8 +104,9 @@ def make_plan(
 
 
 class _Planner:
-    def __init__(self, plan: Plan, first_kernel: float | None) -> None:
+    def __init__(self, plan: Plan, first_kernel: float | None, frozen: set[int]) -> None:
         self.plan = plan
+        self._frozen = frozen
         self._first_kernel = first_kernel
         self._points: dict[str, CriticalPoint] = {}
         self._notes: list[str] = []
@@ -121,6 +136,10 @@ class _Planner:
         return self.plan
 
     def _why_not(self, layer: Layer) -> str:
+        if id(layer.call.weight) in self._frozen:
+            return "its weights are frozen (requires_grad=False)"
+        if layer.tied:
+            return "its weights are also an embedding, whose rows are looked up and not summed"
         if layer.problem:
             return f"the activation before it is not recognised: {layer.problem}"
         if layer.follows == "mixing":
@@ -143,21 +162,37 @@ class _Planner:
         if layer.follows in ("input", "norm"):
             return self._entrance(layer)
         if layer.activation is None:
-            return Step(layer, 1.0, 0.0, "chi_perp", 1.0, rule="chi_perp = 1")
+            return self._linear(layer)
         point = self._point(layer.activation)
         if point.C_W is None or point.C_b is None:
             return self._without_point(layer, point)
         if point.C_b > 0 and layer.call.bias is None:
-            self._give_up(
-                layer, f"{point.activation} needs C_b = {point.C_b:.4g}, and {layer.name} has no bias"
+            needs = f"{point.activation} is critical only with biases (C_b = {point.C_b:.4g})"
+            self._give_up(layer, f"{needs}, and {layer.name} has none: give the layers bias=True.")
+        step = Step(
+            layer, point.C_W, point.C_b, "chi_perp", 1.0, False, point.universality_class, "chi_perp = 1"
+        )
+        if layer.call.source.pooled or layer.follows == "cat":
+            # Averaging over places or parts spoils the slopes' independence; the kernel is still plain.
+            step.holds, step.relative, step.rule = "kernel", "root", "kernel that before the pooling"
+        if point.C_b > 0 and point.K:
+            step.K, step.relative = point.K, ""
+            step.rule += f", kernel {point.K:.4g} by the biases"
+        return step
+
+    def _linear(self, layer: Layer) -> Step:
+        point = None if layer.within is None else self._point(layer.within)
+        if point is None:
+            return Step(layer, 1.0, 0.0, "chi_perp", 1.0, rule="chi_perp = 1")
+        if point.C_W is None:
+            self._notes.append(
+                f"{point.activation} has no critical point ({point.reason}) In dense connections C_W = "
+                f"{_DENSE} keeps the kernel bounded; an input of much larger norm can still explode."
             )
-        measured = "kernel" if layer.call.source.pooled or layer.follows == "cat" else "chi_perp"
-        kernel, _ = self._kernel(layer)
-        rule = "chi_perp = 1" if measured == "chi_perp" else f"kernel {kernel:.3g}"
-        if point.C_b > 0:
-            kernel = point.K or kernel
-            rule += f", kernel {kernel:.4g} by the biases"
-        return Step(layer, point.C_W, point.C_b, measured, kernel, False, point.universality_class, rule)
+            return Step(
+                layer, _DENSE, 0.0, "kernel", _DENSE, rule=f"kernel {_DENSE} of the input", relative="input"
+            )
+        return Step(layer, 1.0, 0.0, "kernel", 1.0, rule="kernel that of the input", relative="input")
 
     def _entrance(self, layer: Layer) -> Step:
         # The first layer, and those behind a normalisation, meet a signal of known size: they set the kernel.
@@ -167,8 +202,9 @@ class _Planner:
             point = self._point(layer.activation)
             kind = point.universality_class
             C_W, C_b = point.C_W or 1.0, 0.0
-            if layer.follows == "norm":
-                self._note_norm(layer, point)
+            root = layer.call.source.root
+            if root is not None and root.name == "batch_norm":
+                self._notes.append(_BATCH_NORM)
         what = "largest kernel" if largest else "kernel"
         return Step(layer, C_W, C_b, "kernel", kernel, largest, kind, f"{what} {kernel:.4g}")
 
@@ -200,20 +236,6 @@ class _Planner:
         self._hopeless.append(layer.name)
         self._reason = self._reason or reason
 
-    def _note_norm(self, layer: Layer, point: CriticalPoint) -> None:
-        root = layer.call.source.root
-        if root is None or root.value is None:
-            return
-        z = root.value
-        h, slopes = layer.call.source.slopes(z)
-        ratio = float(
-            slopes.double().square().mean() * z.double().square().mean() / h.double().square().mean()
-        )
-        self._notes.append(
-            f"{point.activation} behind a normalisation: chi_perp = {ratio:.3f} per layer on this batch, "
-            f"whatever the weights' scale; gradients change by this factor in second moment each layer."
-        )
-
 
 def _parameters(layer: Layer) -> list[Tensor]:
     return [p for p in (layer.call.weight, layer.call.bias) if p is not None]
@@ -233,6 +255,8 @@ def _why_kept(module: nn.Module) -> str:
         return "softmax attention is no elementwise activation"
     if isinstance(module, nn.RNNBase | nn.RNNCellBase):
         return "the same weights act at every time step; the theory of depth does not apply"
+    if "Parametriz" in name:
+        return "the weight is computed from these parameters"
     if "NonDynamicallyQuantizable" in name:
         return "part of an attention layer"
     return "not reached as a linear or convolution layer in the forward pass"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -51,6 +51,10 @@ class Layer:
         Where its output goes: "layer", "norm", "sum", "output", or the name of a mixing operation.
     branch : Branch or None
         The residual branch it belongs to.
+    within : Activation or None
+        What acts on parts of a concatenation that the layer takes.
+    tied : bool
+        Whether its weights also serve as an embedding.
     problem : str
         Why its activation could not be recognised; empty where it was.
     """
@@ -63,9 +67,10 @@ class Layer:
     next: Activation | None = None
     target: str = "output"
     branch: Branch | None = None
+    within: Activation | None = None
+    tied: bool = False
     problem: str = ""
     number: int = 0
-    weights: list[int] = field(default_factory=list)
 
 
 def recognise(
@@ -98,7 +103,9 @@ def recognise(
         name, module = owners[id(call.weight)]
         root = call.source.root
         layer = Layer(name, type(module).__name__, call, None, root.kind if root else "constant")
+        layer.tied = isinstance(module, nn.Embedding)
         layer.activation, layer.problem = known.of(call.source)
+        layer.within = known.within(root)
         layer.number = len(layers)
         layers.append(layer)
     _look_ahead(layers, flow, known)
@@ -127,18 +134,34 @@ class _Activations:
         names = node.elementwise()
         if node.root is None or not names:
             return None, ""
+        values, problem = self._values(node, names)
+        if values is not None and _proportional(values, self._points):
+            # A constant factor, such as a residual weight, is no activation.
+            return None, ""
         if self._given is not None:
             return self._given, ""
+        return (None, problem) if values is None else self._identify(node, values, names)
+
+    def _values(self, node: Node, names: list[str]) -> tuple[Tensor | None, str]:
         try:
             values = node.replay(self._points, pointwise=True).to(torch.float64)
         except Exception as error:
             return None, f"{'/'.join(names)} is not elementwise ({type(error).__name__})"
         if values.shape != self._points.shape:
             return None, f"{'/'.join(names)} is not elementwise"
-        if torch.allclose(values, values[0] * self._points / self._points[0], rtol=1e-6, atol=1e-12):
-            # A constant factor, such as a residual weight, is no activation.
-            return None, ""
-        return self._identify(node, values, names)
+        return values, ""
+
+    def within(self, root: Node | None) -> Activation | None:
+        """Return the first activation among the parts of a concatenation, nested ones included."""
+        waiting = [root] if root is not None and root.kind == "cat" else []
+        while waiting:
+            for term in waiting.pop().terms:
+                found = self.of(term)[0]
+                if found is not None:
+                    return found
+                if term.root is not None and term.root.kind == "cat":
+                    waiting.append(term.root)
+        return None
 
     def _identify(self, node: Node, values: Tensor, names: list[str]) -> tuple[Activation | None, str]:
         for found, reference in self._known:
@@ -162,13 +185,18 @@ class _Activations:
         return found, ""
 
 
+def _proportional(values: Tensor, points: Tensor) -> bool:
+    return torch.allclose(values, values[0] / points[0] * points, rtol=1e-6, atol=1e-12)
+
+
 def _owners(model: nn.Module) -> dict[int, tuple[str, nn.Module]]:
     owners: dict[int, tuple[str, nn.Module]] = {}
     for path, module in model.named_modules():
         for own, parameter in module._parameters.items():
             if parameter is not None:
                 name = path if own == "weight" else f"{path}.{own}".lstrip(".")
-                owners.setdefault(id(parameter), (name or type(module).__name__, module))
+                if id(parameter) not in owners or isinstance(module, nn.Embedding):
+                    owners[id(parameter)] = (name or type(module).__name__, module)
     return owners
 
 

@@ -28,27 +28,39 @@ class Setter:
 
     def __init__(self, plan: Plan, generator: torch.Generator, distribution: str) -> None:
         self._plan, self._generator, self._distribution = plan, generator, distribution
-        self._rows: dict[int, LayerInitialisation] = {}
-        self._before: dict[int, tuple[float, float]] = {}
-        self.flow: Flow | None = None
         self._set: dict[int, tuple[float, float, float, float]] = {}
+        self._spreads: dict[int, Tensor] = {}
+        self._normed: dict[str, list[float]] = {}
 
-    def __call__(self, call: WeightCall) -> None:
+    def __call__(self, flow: Flow, call: WeightCall) -> None:
         """Set the weights and biases of one layer, if the plan has it and it was not set before."""
         step = self._plan.steps.get(id(call.weight))
-        if step is None or id(call.weight) in self._set:
-            return
+        if step is not None and id(call.weight) not in self._set:
+            self._set_layer(flow, call, step)
+            self._look_at_norm(call, step)
+        self._spreads[id(call)] = self._spread(flow, call, call.weight)
+
+    def _set_layer(self, flow: Flow, call: WeightCall, step: Step) -> None:
         fan = fan_in(call)
         before = fan * _mean_square(call.weight), _mean_square(call.bias)
         weight = self._draw(call) * math.sqrt(step.C_W / fan)
-        gain = math.sqrt(self._factor(step, call, weight))
+        gain = math.sqrt(self._factor(flow, step, call, weight))
         weight = weight * gain
         bias = self._biases(step, call, weight)
-        branch = self._branch_factor(step, call, weight, bias)
+        branch = self._branch_factor(flow, step, call, weight, bias)
         call.weight.copy_(weight * branch)
         if call.bias is not None and bias is not None:
             call.bias.copy_(bias * branch)
         self._set[id(call.weight)] = (*before, gain * branch, _mean_square(call.bias))
+
+    def notes(self) -> list[str]:
+        """Return what was seen on the way."""
+        return [
+            f"{name} behind a normalisation, {len(ratios)} layer(s): chi_perp = "
+            f"{_geometric_mean(ratios):.3f} per layer, whatever the weights' scale; squared gradients grow by "
+            "it each layer."
+            for name, ratios in self._normed.items()
+        ]
 
     def rows(self, after: Flow) -> list[LayerInitialisation]:
         """Return one row for each layer that was set, with the kernels of both passes."""
@@ -76,6 +88,16 @@ class Setter:
             )
         return rows
 
+    def _look_at_norm(self, call: WeightCall, step: Step) -> None:
+        # K <s'^2> / <s^2>: the factor by which differences grow through an activation behind a layer norm.
+        root, activation = call.source.root, step.layer.activation
+        if activation is None or root is None or root.kind != "norm" or root.name == "batch_norm":
+            return
+        assert root.value is not None
+        h, slopes = call.source.push(root.value, torch.ones_like(root.value))
+        ratio = _mean_square(slopes) * _mean_square(root.value) / _mean_square(h)
+        self._normed.setdefault(activation.name, []).append(ratio)
+
     def _draw(self, call: WeightCall) -> Tensor:
         # Unit second moment exactly, so that C_W is realised and not only expected.
         shape = call.weight.shape
@@ -89,21 +111,48 @@ class Setter:
         drawn /= drawn.square().mean().sqrt()
         return drawn.to(call.weight)
 
-    def _factor(self, step: Step, call: WeightCall, weight: Tensor) -> float:
+    def _factor(self, flow: Flow, step: Step, call: WeightCall, weight: Tensor) -> float:
         # Factor of C_W, measured on the batch.
         if step.holds == "chi_perp":
-            return _inverse(float(self._spread(call, weight).double().mean()))
+            return _inverse(float(self._spread(flow, call, weight).double().mean()))
         z = call.run(call.input, weight, None).double().square()
         kernel = float(z.flatten(1).mean(1).max() if step.largest else z.mean())
-        return _inverse(kernel / max(step.K - step.C_b, 1e-300))
+        wanted = step.K - step.C_b
+        if step.relative == "input":
+            wanted = step.K * _mean_square(call.input)
+        elif step.relative == "root":
+            wanted = _kernel(call.source.root)
+        return _inverse(kernel / wanted)
 
-    def _spread(self, call: WeightCall, weight: Tensor) -> Tensor:
-        # Mean square of the layer's output over isotropic unit tangents at its root: sum_j W_ij^2 D_j^2.
+    def _spread(self, flow: Flow, call: WeightCall, weight: Tensor) -> Tensor:
+        """Return the mean square of a small difference at each output unit, in units of that at the root.
+
+        ``sum_j W_ij^2 D_j^2 v_j`` with the slopes D and the spread v at the root, whose mean is set to 1:
+        what an expectation over independent weights of all layers below gives. Following v from layer to
+        layer matters where units differ, as pixels near a zero-padded edge do.
+        """
         root = call.source.root
-        assert root is not None
+        if root is None or root.value is None or not call.input.is_floating_point():
+            return torch.ones_like(call.run(call.input, weight, None))
+        v = self._spread_at(flow, root)
+        _, tangent = call.source.push(root.value, (v / v.mean()).sqrt())
+        return call.run(tangent.square(), weight.square(), None)
+
+    def _spread_at(self, flow: Flow, root: Node) -> Tensor:
         assert root.value is not None
-        _, slopes = call.source.slopes(root.value)
-        return call.run(slopes.square(), weight.square(), None)
+        if root.kind == "weight":
+            call = next(call for call in flow.calls if call.output is root)
+            return self._spreads[id(call)]
+        total = torch.zeros_like(root.value)
+        if root.kind != "sum":
+            return total + 1
+        if id(root) not in self._spreads:
+            for term in root.terms:
+                # Sides whose weights are independent add their mean squares.
+                if term.root is not None:
+                    total = total + _pushed(term, self._spread_at(flow, term.root))
+            self._spreads[id(root)] = total
+        return self._spreads[id(root)]
 
     def _biases(self, step: Step, call: WeightCall, weight: Tensor) -> Tensor | None:
         if call.bias is None:
@@ -116,12 +165,14 @@ class Setter:
         variance = min(max(step.K - kernel, step.C_b / 4), 4 * step.C_b)
         return (drawn * math.sqrt(variance) / drawn.square().mean().sqrt()).to(call.bias)
 
-    def _branch_factor(self, step: Step, call: WeightCall, weight: Tensor, bias: Tensor | None) -> float:
+    def _branch_factor(
+        self, flow: Flow, step: Step, call: WeightCall, weight: Tensor, bias: Tensor | None
+    ) -> float:
         branch = step.layer.branch
         if branch is None or step.layer.number not in branch.last:
             return 1.0
         z = call.run(call.input, weight, bias)
-        allowed = self._stream_kernel(branch)
+        allowed = self._stream_kernel(flow, branch)
         if allowed is None:
             return 1 / math.sqrt(self._plan.branches)
         allowed /= self._plan.branches
@@ -137,15 +188,14 @@ class Setter:
             low, high = (middle, high) if added(middle) <= allowed else (low, middle)
         return low
 
-    def _stream_kernel(self, branch: Branch) -> float | None:
+    def _stream_kernel(self, flow: Flow, branch: Branch) -> float | None:
         # The signal that the branch is added to, in the pass under way; None where it is not there yet.
         planned = branch.stream.root
         assert planned is not None
-        assert self.flow is not None
         number = next(i for i, root in enumerate(self._plan.flow.roots) if root is planned)
-        if number >= len(self.flow.roots) or self.flow.roots[number].kind != planned.kind:
+        if number >= len(flow.roots) or flow.roots[number].kind != planned.kind:
             return None
-        value = self.flow.roots[number].value
+        value = flow.roots[number].value
         assert value is not None
         return float(_value(branch.stream, value).double().square().mean())
 
@@ -162,8 +212,19 @@ def _value(node: Node, root: Tensor) -> Tensor:
     return node.replay(root) if node.root is not node else root
 
 
+def _pushed(node: Node, spread: Tensor) -> Tensor:
+    root = node.root
+    assert root is not None
+    assert root.value is not None
+    return spread if node.is_root else node.push(root.value, spread.sqrt())[1].square()
+
+
 def _kernel(node: Node | None) -> float:
     return math.nan if node is None or node.value is None else float(node.value.double().square().mean())
+
+
+def _geometric_mean(values: list[float]) -> float:
+    return math.exp(sum(map(math.log, values)) / len(values))
 
 
 def _mean_square(tensor: Tensor | None) -> float:
