@@ -87,7 +87,8 @@ class Activation:
         """
         if order == 0:
             return [self(z)]
-        with torch.enable_grad(), _PlainAbs():
+        # Inference mode would give tensors without derivatives, and so a flat activation.
+        with torch.inference_mode(False), torch.enable_grad(), _PlainAbs():
             point = z.detach().to(torch.float64).clone().requires_grad_(True)
             # The clone lets in-place functions run: a leaf may not be changed in place.
             current = self.function(point.clone())
