@@ -60,6 +60,16 @@ class Batch:
 
         return replace(self, args=_map(swap, self.args), kwargs=_map(swap, self.kwargs))
 
+    def identical_pairs(self) -> list[bool]:
+        """Return, for the pairs (0, 1), (2, 3), ..., whether the two are the same in every tensor."""
+        same = [True] * (self.size // 2)
+        for _, tensor in _leaves((self.args, self.kwargs)):
+            if self._has_samples(tensor):
+                pairs = tensor[: 2 * len(same)].reshape(len(same), 2, -1)
+                alike = (pairs[:, 0] == pairs[:, 1]).all(dim=1).tolist()
+                same = [a and b for a, b in zip(same, alike, strict=True)]
+        return same
+
     def nbytes(self) -> int:
         """Return the memory that the tensors take, in bytes."""
         return sum(tensor.numel() * tensor.element_size() for _, tensor in _leaves((self.args, self.kwargs)))

@@ -27,7 +27,7 @@ class _Call:
     gives: tuple[int, int, int] | None
 
 
-def discover(model: nn.Module, batch: Batch) -> list[Layer]:
+def discover(model: nn.Module, batch: Batch) -> tuple[list[Layer], bool]:
     """Return the rows of the network in the order of the calls; those that cannot be measured say why.
 
     Two small forward passes with different numbers of samples show which axis of an output holds the samples.
@@ -39,9 +39,14 @@ def discover(model: nn.Module, batch: Batch) -> list[Layer]:
         The model, inside ``untouched``.
     batch : Batch
         At least one sample.
+
+    Returns
+    -------
+    tuple of (list of Layer, bool)
+        The rows, and whether the inputs influence each other's outputs.
     """
     sizes = sorted({min(2, batch.size), min(3, batch.size)})
-    passes = {size: _trace(model, batch.take(0, size)) for size in sizes}
+    passes = {size: _trace(model, batch.take(0, size), batch) for size in sizes}
     small, returned = passes[sizes[0]]
     large = {(call.path, index): call for index, call in enumerate(passes[sizes[-1]][0])}
     layers, called = [], Counter[str]()
@@ -53,11 +58,23 @@ def discover(model: nn.Module, batch: Batch) -> list[Layer]:
         other = twin.shape if twin is not None and len(sizes) == 2 else None
         layers.append(_layer(call, called[call.path], sizes[0], other, sizes[-1]))
     rows = [call for call in small if not call.called_children]
-    layers = _with_chain(_with_unit_axes(layers, rows), rows, returned)
-    return layers + _uncalled(model, small, called)
+    layers = _with_chain(_with_unit_axes(layers, rows), rows, _contents(returned))
+    coupled = _coupled(returned, passes[sizes[-1]][1], sizes[0])
+    return layers + _uncalled(model, small, called), coupled
 
 
-def _trace(model: nn.Module, batch: Batch) -> tuple[list[_Call], tuple[int, int, int] | None]:
+def _coupled(small: Tensor | None, large: Tensor | None, size: int) -> bool:
+    # The first outputs should not change when another input joins the batch.
+    if small is None or large is None or small.ndim == 0 or small.shape[0] != size:
+        return False
+    if large.shape[0] <= size or large.shape[1:] != small.shape[1:]:
+        return False
+    both = torch.stack([small, large[:size]]).double()
+    scale = float(both.abs().amax())
+    return not torch.allclose(both[0], both[1], rtol=0.05, atol=0.05 * scale, equal_nan=True)
+
+
+def _trace(model: nn.Module, batch: Batch, whole: Batch) -> tuple[list[_Call], Tensor | None]:
     calls: list[_Call] = []
     stack: list[int] = [0]
     taken: list[tuple[tuple[int, ...], tuple[int, int, int] | None]] = []
@@ -89,7 +106,7 @@ def _trace(model: nn.Module, batch: Batch) -> tuple[list[_Call], tuple[int, int,
         )
 
     with torch.no_grad(), observed(modules, after, before):
-        returned = _contents(first_float(run(model, batch)))
+        returned = first_float(run(model, batch, whole))
     return calls, returned
 
 

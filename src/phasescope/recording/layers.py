@@ -202,8 +202,17 @@ def watched(layers: list[Layer], observe: Observe) -> Iterator[None]:
         yield
 
 
-def run(model: nn.Module, batch: Batch) -> Any:
+def run(model: nn.Module, batch: Batch, whole: Batch | None = None) -> Any:
     """Return ``model(*args, **kwargs)``.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The model.
+    batch : Batch
+        The arguments.
+    whole : Batch, optional
+        The user's batch, for the message, where `batch` is a part of it.
 
     Raises
     ------
@@ -217,7 +226,8 @@ def run(model: nn.Module, batch: Batch) -> Any:
         refused = error
     words = " ".join(str(refused).split())[:300]
     raise InputError(
-        f"{type(model).__name__} does not accept the batch ({batch.shapes()}): "
+        f"{getattr(model, 'kind', type(model).__name__)} does not accept the batch "
+        f"({(whole or batch).shapes()}): "
         f"{type(refused).__name__}: {words}",
         "Pass the batch as the model's forward takes it.",
     ) from refused

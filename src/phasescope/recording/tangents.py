@@ -20,8 +20,8 @@ Tangent = Callable[[Tensor, int], Tensor]
 See = Callable[[Layer, Tensor | None, Tensor, Tensor | None], None]
 """Called at a row with its first floating-point argument, its output and the output's tangent.
 
-The tangent is None where the output does not depend on the input. What is needed must be reduced at once: the next
-layer may work in place.
+The tangent is None where the output does not depend on the input. What is needed must be reduced at once:
+the next layer may work in place.
 """
 
 Push = Callable[[nn.Module, list[Layer], Batch, Tangent, See], None]
@@ -29,7 +29,7 @@ Push = Callable[[nn.Module, list[Layer], Batch, Tangent, See], None]
 
 
 class Gate:
-    """Where tangents enter: at the floating-point tensors of the batch, or else at the first rows that have any.
+    """Where tangents enter: at the floating-point tensors of the batch, or else at the first rows.
 
     Without a floating-point input (token ids) they enter at the output of every row that turns integers into
     floating-point numbers, as an embedding does, or else at the output of the first row.

@@ -52,13 +52,13 @@ def untouched(model: nn.Module) -> Iterator[None]:
 
 
 def quiet(model: nn.Module) -> None:
-    """Put every module in evaluation mode, except those that normalise with running statistics."""
+    """Put every module in evaluation mode, except those with running statistics, which are frozen."""
     for module in model.modules():
         if not has_running_statistics(module):
             module.training = False
         elif hasattr(module, "momentum"):
             # The running statistics stay those of the user's model, however often it is run.
-            module.momentum = 0.0
+            module.momentum = 0.0  # type: ignore[assignment]
 
 
 def has_running_statistics(module: nn.Module) -> bool:

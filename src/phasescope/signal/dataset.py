@@ -122,7 +122,7 @@ def _columns(m: Measurement) -> dict[str, np.ndarray]:
     put("kernel", m.kernel)
     put("correlation", 1.0 - m.distance)
     put("distance", m.distance)
-    put("chi_parallel", _chi_parallel(m))
+    columns["chi_parallel"], columns["chi_parallel_error"] = _chi_parallel(m)
     across = m.across.mean(axis=0)
     put("chi_perpendicular", _layer_ratio(m, across))
     put("tangent", across / m.tangent_scale())
@@ -156,7 +156,8 @@ def _layer_ratio(m: Measurement, values: np.ndarray) -> np.ndarray:
             continue
         if previous is not None:
             below = values[previous]
-            ratio[row] = np.where(below > 0, values[row] / np.where(below > 0, below, 1.0), np.nan)
+            usable = np.isfinite(values[row]) & np.isfinite(below) & (below > 0)
+            ratio[row] = np.where(usable, values[row] / np.where(usable, below, 1.0), np.nan)
         previous = row
     return ratio
 
@@ -164,24 +165,30 @@ def _layer_ratio(m: Measurement, values: np.ndarray) -> np.ndarray:
 _VANISHED = 1e-3  # a radial response that falls by more than this in one layer is rounding, not a response
 
 
-def _chi_parallel(m: Measurement) -> np.ndarray:
-    response = np.abs(m.along) / np.where(m.kernel > 0, m.kernel, np.nan)
-    ratio = np.full_like(m.along, np.nan)
-    healthy: float | None = None
-    previous: int | None = None
+def _chi_parallel(m: Measurement) -> tuple[np.ndarray, np.ndarray]:
+    """Return the ratio of the mean radial responses of successive weight rows, and its standard error.
+
+    Not determined where the response of the row below is within two standard errors of 0, or has vanished,
+    as it does behind a normalisation.
+    """
+    ratio, error = np.full(len(m.layers), np.nan), np.full(len(m.layers), np.nan)
+    relative = np.nanmean(np.abs(m.along) / np.where(m.kernel > 0, m.kernel, np.nan), axis=1)
+    healthy, below = np.nan, None
     for row in _weight_rows(m):
-        size = float(np.nanmean(response[row])) if not np.isnan(response[row]).all() else np.nan
-        if not np.isfinite(size):
-            previous = None if np.isinf(m.kernel[row]).any() else previous
+        along = m.along[row]
+        lost = not np.isfinite(along).all() or not np.isfinite(relative[row])
+        if lost or relative[row] < _VANISHED * healthy:
+            below = None
             continue
-        if healthy is not None and size < _VANISHED * healthy:
-            previous = None
-            continue
-        if previous is not None:
-            below = m.along[previous]
-            ratio[row] = np.where(below != 0, m.along[row] / np.where(below != 0, below, 1.0), np.nan)
-        healthy, previous = size, row
-    return ratio
+        if below is not None and abs(below.mean()) > 2 * _standard_error(below):
+            ratio[row] = along.mean() / below.mean()
+            error[row] = _standard_error(along - ratio[row] * below) / abs(below.mean())
+        healthy, below = relative[row], along
+    return ratio, error
+
+
+def _standard_error(values: np.ndarray) -> float:
+    return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
 
 
 def _masked_notes(m: Measurement) -> list[str]:

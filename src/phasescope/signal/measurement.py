@@ -53,7 +53,7 @@ class Measurement:
         )
         self.across, self.gradient = (np.full((self.probes, rows, n), np.nan) for _ in range(2))
         self.distance = np.full((rows, n // 2), np.nan)
-        self.input_distance = np.full(n // 2, np.nan)
+        self.identical = np.zeros(n // 2, dtype=bool)
         self.input_kernel = np.full(n, np.nan)
         self.start_kernel, self.start_distance = np.full(n, np.nan), np.full(n // 2, np.nan)
         self.input_across = np.full((self.probes, n), np.nan)
@@ -90,7 +90,9 @@ class Measurement:
     # What is kept at a row ----------------------------------------------------------------------------------
 
     def see_input(self, batch: Batch, first: int) -> None:
-        """Keep kernel and distance of the floating-point input itself."""
+        """Keep the kernel of the floating-point input itself, and which pairs of inputs are no pairs."""
+        pairs = slice(first // 2, first // 2 + batch.size // 2)
+        self.identical[pairs] = batch.identical_pairs()
         tensors = batch.floats()
         if not tensors:
             return
@@ -98,7 +100,6 @@ class Measurement:
             torch.cat([t.flatten(1) for t in tensors], dim=1) if len(tensors) > 1 else tensors[0].flatten(1)
         )
         self.input_kernel[first : first + batch.size] = mean_square(flat)
-        self.input_distance[first // 2 : first // 2 + batch.size // 2] = distances(flat)
 
     def see_primal(
         self,
@@ -113,9 +114,12 @@ class Measurement:
         row = self._row[layer.name]
         here = slice(first, first + size)
         self._see_argument(layer, argument, first, size)
+        pairs = slice(first // 2, (first + size) // 2)
         if row == 0 and argument is not None and argument.shape[:1] == (size,):
             self.start_kernel[here] = mean_square(argument.flatten(1))
-            self.start_distance[first // 2 : (first + size) // 2] = distances(argument.flatten(1))
+            self.start_distance[pairs] = np.where(
+                self.identical[pairs], np.nan, distances(argument.flatten(1))
+            )
         z = layer.samples(output, size)
         self.units[row] = z.shape[1]
         fraction, broken = not_finite(z)
@@ -128,11 +132,12 @@ class Measurement:
         self.kernel[row, here] = np.where(lost, np.inf, mean_square(z))
         rho = distances(z)
         usable = np.isfinite(rho) & ~lost[0 : 2 * len(rho) : 2] & ~lost[1 : 2 * len(rho) : 2]
-        self.distance[row, first // 2 : first // 2 + len(rho)] = np.where(usable, rho, np.nan)
+        self.distance[row, pairs] = np.where(usable & ~self.identical[pairs], rho, np.nan)
         if layer.name in self._limits:
             self.saturated[row, here] = saturated(z, self._limits[layer.name])
         if tangent is not None:
-            self.along[row, here] = split_tangent(z, layer.samples(tangent, size))[1]
+            along = split_tangent(z, layer.samples(tangent, size))[1]
+            self.along[row, here] = np.where(np.isfinite(self.kernel[row, here]), along, np.nan)
         self._see_alive(row, layer, output, tangent)
 
     def see_across(
@@ -143,7 +148,9 @@ class Measurement:
             return
         row = self._row[layer.name]
         z, u = layer.samples(output, size), layer.samples(tangent, size)
-        self.across[probe, row, first : first + size] = split_tangent(z, u)[0]
+        here = slice(first, first + size)
+        across = split_tangent(z, u)[0]
+        self.across[probe, row, here] = np.where(np.isfinite(self.kernel[row, here]), across, np.nan)
         self._see_alive(row, layer, output, tangent)
 
     def see_back(self, layer: Layer, probe: int, gradient: Tensor, first: int, size: int) -> None:

@@ -49,7 +49,9 @@ class Passes:
         self.batch = batch
         self.notes: list[str] = []
         self._seed, self._probes = seed, probes
-        self.layers = discover(model, batch)
+        self.layers, coupled = discover(model, batch)
+        if coupled and not self._coupled():
+            self.notes.append("the inputs influence each other: is their first axis that of the samples?")
         self._measured = [layer for layer in self.layers if not layer.skipped]
         self._chunk = batch.size
         self._push = self._choose_push()
@@ -116,8 +118,9 @@ class Passes:
             except InputError:  # one sample has no batch statistics
                 return {}
             kernels.append(seen)
-        return {name: kernels[1][name] / k - 1.0 for name, k in kernels[0].items() if k and name in
-        kernels[1]}
+        return {
+            name: kernels[1][name] / k - 1.0 for name, k in kernels[0].items() if k and name in kernels[1]
+        }
 
     def _coupled(self) -> bool:
         return any(has_running_statistics(m) and m.training for m in self.model.modules())

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from torch import nn
 
-from phasescope.activations import as_activation
+from phasescope.activations import Activation, as_activation
 from phasescope.errors import InputError
 from phasescope.recording.layers import Layer
 from phasescope.theory.kernel import MeanField
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 _PASSING = (nn.Identity, nn.Flatten, nn.Unflatten, nn.modules.dropout._DropoutNd)
 _Conv = nn.modules.conv._ConvNd
 _REPRESENTATIVES = 3
+_LARGEST = 1e8
 
 
 @dataclass(frozen=True)
@@ -84,11 +87,11 @@ def _walk(layers: list[Layer], measurement: Measurement) -> tuple[list[_Signal],
     signals: list[_Signal] = []
     gains: list[float] = []
     try:
-        signal = _start(measurement)
-        for i, layer in enumerate(layers):
+        signal, fields = _start(measurement), _Fields()
+        for layer in layers:
             if not layer.chained:
                 break
-            signal, gain = _step(layer, signal)
+            signal, gain = _step(layer, signal, fields)
             signals.append(signal)
             gains.append(gain)
     except (_UnrecognisedError, InputError) as stop:
@@ -111,7 +114,7 @@ def _start(measurement: Measurement) -> _Signal:
     )
 
 
-def _step(layer: Layer, signal: _Signal) -> tuple[_Signal, float]:
+def _step(layer: Layer, signal: _Signal, fields: _Fields) -> tuple[_Signal, float]:
     module = layer.module
     if isinstance(module, (nn.Linear, _Conv)) and not getattr(module, "transposed", False):
         return _weights(layer, signal)
@@ -121,7 +124,7 @@ def _step(layer: Layer, signal: _Signal) -> tuple[_Signal, float]:
         raise _UnrecognisedError(f"{layer.name} ({layer.kind}) is not a layer that the theory covers")
     if not signal.gaussian:
         raise _UnrecognisedError(f"{layer.name} ({layer.kind}) does not act on the output of a weight layer")
-    return _activate(module, signal)
+    return _activate(fields.of(module), signal)
 
 
 def _weights(layer: Layer, signal: _Signal) -> tuple[_Signal, float]:
@@ -154,13 +157,50 @@ def _coverage(layer: Layer) -> float:
     return share
 
 
-def _activate(module: nn.Module, signal: _Signal) -> tuple[_Signal, float]:
-    field = MeanField(as_activation(module), 1.0)
+class _Fields:
+    """Mean-field theory of the activations met so far; modules that compute the same share it."""
+
+    def __init__(self) -> None:
+        self._points = torch.linspace(-5.0, 5.0, 41)
+        self._known: list[tuple[torch.Tensor, MeanField]] = []
+
+    def of(self, module: nn.Module) -> MeanField:
+        try:
+            parameter = next(module.parameters(), self._points)
+            with torch.no_grad():
+                values = module(self._points.to(parameter)).double().cpu()
+        except Exception as error:
+            raise _UnrecognisedError(f"{type(module).__name__} is not elementwise ({error})") from error
+        for known, field in self._known:
+            if torch.equal(known, values):
+                return field
+        self._known.append((values, MeanField(as_activation(module), 1.0)))
+        return self._known[-1][1]
+
+
+def _activate(field: MeanField, signal: _Signal) -> tuple[_Signal, float]:
+    if signal.kernels.max() > _LARGEST:
+        raise _UnrecognisedError(f"the kernel exceeds {_LARGEST:.0e}")
     kernels = _each(field.kernel_map, signal.kernels)
     gain = float(_each(field.chi_perpendicular, signal.kernels).mean())
-    known = np.isfinite(signal.rho)
-    rho = field.distance_map(float(np.clip(signal.rho, 0, 2)), signal.kernel) if known else np.nan
+    rho = _distance(field.activation, signal.kernel, signal.rho)
     return replace(signal, kernels=kernels, rho=rho, gaussian=False), gain
+
+
+def _distance(activation: Activation, kernel: float, rho: float) -> float:
+    """Return the distance after an activation, to about a part in 1e3, by a product rule.
+
+    The pair is ``sqrt(1 - rho/2) s + sqrt(rho/2) d`` and the same with -d, with s and d independent.
+    """
+    if not np.isfinite(rho):
+        return math.nan
+    s, d = torch.linspace(-8, 8, 321, dtype=torch.float64), torch.linspace(-8, 8, 121, dtype=torch.float64)
+    weights = torch.exp(-(s**2)[:, None] / 2 - d**2 / 2)
+    middle = math.sqrt(kernel * max(1 - rho / 2, 0.0)) * s[:, None]
+    half = math.sqrt(kernel * rho / 2) * d
+    one, other = activation(middle + half), activation(middle - half)
+    norm = float((weights * (one**2 + other**2)).sum())
+    return float((weights * (one - other) ** 2).sum()) / norm if norm > 0 else math.nan
 
 
 def _each(function: Callable[[float], float], kernels: np.ndarray) -> np.ndarray:

@@ -166,11 +166,7 @@ def _mode(module: nn.Module) -> str:
 
 
 def _dropout_note(module: nn.Module) -> list[str]:
-    active = [
-        name
-        for name, m in module.named_modules()
-        if m.training and isinstance(m, nn.modules.dropout._DropoutNd) and m.p > 0
-    ]
+    active = [name for name, m in module.named_modules() if m.training and _drops(m)]
     if not active:
         return []
     return [
@@ -179,11 +175,16 @@ def _dropout_note(module: nn.Module) -> list[str]:
     ]
 
 
+def _drops(module: nn.Module) -> bool:
+    if isinstance(module, nn.modules.dropout._DropoutNd):
+        return module.p > 0
+    return isinstance(module, (nn.RNNBase, nn.MultiheadAttention)) and module.dropout > 0
+
+
 def _input_notes(measurement: Measurement) -> list[str]:
-    rho = measurement.input_distance
     if measurement.samples < 2:
         return ["correlation not determined: the batch holds one input, and a pair is needed"]
-    alike = int((rho == 0).sum())
-    if alike and alike == len(rho):
-        return ["correlation not determined: the inputs of every pair are identical up to a factor"]
-    return [f"{alike} of {len(rho)} pairs of inputs are identical and were left out"] if alike else []
+    alike, pairs = int(measurement.identical.sum()), len(measurement.identical)
+    if alike == pairs:
+        return ["correlation not determined: the two inputs of every pair are identical"]
+    return [f"{alike} of {pairs} pairs of inputs are identical and were left out"] if alike else []

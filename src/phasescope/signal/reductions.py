@@ -77,7 +77,8 @@ def split_tangent(z: Tensor, u: Tensor) -> tuple[np.ndarray, np.ndarray]:
         # What projecting leaves of a purely parallel tangent is rounding, not a perpendicular part.
         floor = (4 * torch.finfo(u.dtype).eps) ** 2 * u_block.square().sum(dim=1)
         perpendicular = rest.square().sum(dim=1)
-        across.append(torch.where(perpendicular > floor, perpendicular, 0.0) / z.shape[1])
+        small = perpendicular <= floor
+        across.append(torch.where(small, 0.0, perpendicular) / z.shape[1])
         along.append(product / z.shape[1])
     return np.asarray(torch.cat(across).cpu()), np.asarray(torch.cat(along).cpu())
 

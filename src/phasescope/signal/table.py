@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import textwrap
 from typing import TYPE_CHECKING
 
 from phasescope.signal.verdict import Verdict
@@ -11,6 +12,7 @@ from phasescope.signal.verdict import Verdict
 if TYPE_CHECKING:
     import xarray as xr
 
+_WIDTH = 80
 _LONG = 40  # rows beyond which the middle is left out
 _COLUMNS = (
     ("kernel", "K"),
@@ -43,15 +45,23 @@ def table(dataset: xr.Dataset, verdict: Verdict) -> str:
     left_out = [(str(dataset["layer"].values[i]), reason) for i, reason in enumerate(skipped) if reason]
     if left_out:
         lines += ["", f"skipped ({len(left_out)} of {len(skipped)} rows):"]
-        lines += [f"  {name}: {reason}" for name, reason in left_out[:_LONG]]
+        for name, reason in left_out[:_LONG]:
+            lines += _wrapped(f"  {name}: {reason}")
         if len(left_out) > _LONG:
             lines.append(f"  ... and {len(left_out) - _LONG} more")
-    lines += ["", f"phase: {verdict.phase} ({verdict.reason})"]
-    lines.append(f"margin (mean ln chi_perp a layer): {verdict.margin}")
-    lines.append(f"signal depth (layers): {verdict.signal_depth}")
-    lines.append(f"gradient depth (layers): {verdict.gradient_depth}")
-    lines += [f"note: {note}" for note in json.loads(attrs["notes"])]
-    return "\n".join(lines)
+    lines.append("")
+    closing = [
+        f"phase: {verdict.phase} ({verdict.reason})",
+        f"margin (mean ln chi_perp a layer): {verdict.margin}",
+        f"signal depth (layers): {verdict.signal_depth}",
+        f"gradient depth (layers): {verdict.gradient_depth}",
+        *(f"note: {note}" for note in json.loads(attrs["notes"])),
+    ]
+    return "\n".join([*lines, *(line for text in closing for line in _wrapped(text))])
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text, _WIDTH, subsequent_indent="  ", break_on_hyphens=False)
 
 
 def _rows(dataset: xr.Dataset, measured: list[int]) -> list[str]:

@@ -152,10 +152,25 @@ def _margin(rows: _Rows) -> tuple[Estimate, float]:
     late = slice(n // 2 if n >= _MANY else 0, None)
     used, depth = logs[late], rows.depth[good][late]
     inputs = np.nan_to_num((rows.chi_error[good] / rows.chi[good])[late])
-    layers = float(used.std(ddof=1)) / math.sqrt(len(used)) if len(used) > 1 else 0.0
-    error = math.hypot(layers, float(np.sqrt((inputs**2).sum())) / len(used))
+    error = math.hypot(_error_of_mean(used), float(np.sqrt((inputs**2).sum())) / len(used))
     window = (float(depth[0]), float(depth[-1]))
     return Estimate(float(used.mean()), error, method, len(used), window), float(logs.sum())
+
+
+def _error_of_mean(series: np.ndarray) -> float:
+    """Return the standard error of the mean of successive layers, by Newey and West's estimator with two lags.
+
+    In residual blocks the layers of a branch alternate around the stream, and alternation averages out
+    faster than independent scatter does.
+    """
+    n = len(series)
+    if n < 2:
+        return 0.0
+    x = series - series.mean()
+    lags = (2 / 3, 1 / 3) if n >= 6 else ()
+    variance = float((x**2).sum())
+    variance += 2 * sum(w * float((x[lag:] * x[:-lag]).sum()) for lag, w in enumerate(lags, start=1))
+    return math.sqrt(max(variance, 0.0) / (n - 1) / n)
 
 
 def _phase(dataset: xr.Dataset, rows: _Rows, margin: Estimate, total: float) -> tuple[str, str]:
