@@ -1,0 +1,270 @@
+"""
+Does a critical initialisation train?
+=====================================
+
+Plain networks of 50 layers and width 256, no normalisation, no shortcuts, trained on handwritten digits from
+PyTorch's default weights and from those of :func:`phasescope.signal.critical_`; then the stored table of the
+full comparison, which includes ``calculate_gain``, LSUV and AnyInit.
+
+Without arguments this runs the short version. Everything in the table is reproduced by
+``python trainability.py --full --mnist FOLDER``, where FOLDER holds MNIST's four idx files (needs the package
+``anyinit``; resumes where it was stopped). The stored results took about two hours of one CPU core.
+"""
+
+import argparse
+import itertools
+import json
+import math
+import statistics
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import torch
+from torch import nn
+
+from phasescope import data
+from phasescope.activations import MRePU
+from phasescope.signal import critical_
+
+DEPTH, WIDTH, BATCH, STEPS = 50, 256, 128, 200
+RATES = (1e-3, 3e-4, 1e-4, 3e-5)
+SEEDS = (0, 1, 2)
+CLASSES = 10
+
+
+class MRePU2(MRePU):
+    """The modified rectified power unit ``z (z + 1)^2``."""
+
+    def __init__(self):
+        super().__init__(2)
+
+
+ACTIVATIONS = {"tanh": nn.Tanh, "ReLU": nn.ReLU, "GELU": nn.GELU, "SiLU": nn.SiLU, "MRePU2": MRePU2}
+
+
+def network(activation, inputs, seed):
+    """Return a plain network with PyTorch's default weights."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        sizes = [inputs, *[WIDTH] * (DEPTH - 1), CLASSES]
+        layers = []
+        for fan_in, fan_out in itertools.pairwise(sizes):
+            layers += [nn.Linear(fan_in, fan_out), ACTIVATIONS[activation]()]
+    return nn.Sequential(*layers[:-1])
+
+
+# %%
+# The initialisations that are compared. Each gets the network with its default weights and 256 inputs.
+
+
+def default(model, activation, batch, seed):
+    """PyTorch's own: uniform weights of variance 1/(3 fan_in), uniform biases."""
+
+
+@torch.no_grad()
+def gain(model, activation, batch, seed):
+    """Normal weights with the gain of ``torch.nn.init.calculate_gain``, biases 0."""
+    factor = nn.init.calculate_gain(activation.lower())
+    generator = torch.Generator().manual_seed(seed)
+    for layer in linear_layers(model):
+        layer.weight.normal_(0, factor / math.sqrt(layer.in_features), generator=generator)
+        layer.bias.zero_()
+
+
+@torch.no_grad()
+def lsuv(model, activation, batch, seed):
+    """Orthogonal weights, each layer rescaled to unit output variance on the batch (arXiv:1511.06422)."""
+    generator = torch.Generator().manual_seed(seed)
+    signal = batch
+    for layer in model:
+        if isinstance(layer, nn.Linear):
+            nn.init.orthogonal_(layer.weight, generator=generator)
+            layer.bias.zero_()
+            layer.weight.div_(layer(signal).std())
+        signal = layer(signal)
+
+
+def anyinit(model, activation, batch, seed):
+    """AnyInit 0.4.0 in its measuring mode, told about MRePU2."""
+    import anyinit as package
+
+    package.register_activation(MRePU2, overwrite=True)
+    package.initialize(model, "empirical", batch, seed=seed)
+
+
+def critical(model, activation, batch, seed):
+    """This package's: variances from theory, chi_perp = 1 held on the batch, K_1 for the class."""
+    critical_(model, batch, seed=seed, verify=False)
+
+
+METHODS = {"default": default, "gain": gain, "LSUV": lsuv, "AnyInit": anyinit, "critical_": critical}
+
+
+def linear_layers(model):
+    return [layer for layer in model if isinstance(layer, nn.Linear)]
+
+
+# %%
+# One run: Adam in float32, cross entropy, a fixed number of steps. A run whose loss is no longer finite has
+# diverged and counts as guessing.
+
+
+def run(images, activation, method, rate, seed, *, steps=STEPS, batch=BATCH):
+    """Return validation and test accuracy after `steps` steps."""
+    held_out = len(images.y_test) // 2
+    x, y = images.x_train[:-held_out], images.y_train[:-held_out]
+    model = network(activation, x.shape[1], seed)
+    METHODS[method](model, activation, x[:256], seed)
+    optimiser = torch.optim.Adam(model.parameters(), rate)
+    order = torch.Generator().manual_seed(seed)
+    for step in range(steps):
+        chosen = torch.randint(len(y), (batch,), generator=order)
+        loss = nn.functional.cross_entropy(model(x[chosen]), y[chosen])
+        if not torch.isfinite(loss):
+            return {"validation": 1 / CLASSES, "test": 1 / CLASSES, "loss": None, "diverged": step}
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    validation = accuracy(model, images.x_train[-held_out:], images.y_train[-held_out:])
+    test = accuracy(model, images.x_test, images.y_test)
+    return {"validation": validation, "test": test, "loss": loss.item(), "diverged": None}
+
+
+@torch.no_grad()
+def accuracy(model, x, y):
+    guesses = torch.cat([model(part).argmax(1) for part in x.split(2000)])
+    return (guesses == y).float().mean().item()
+
+
+# %%
+# The full comparison: every initialisation picks its learning rate from the same grid, by validation accuracy
+# with the first seed; the test accuracy is then that of three seeds at this rate.
+
+
+def sweep(sets, path, methods):
+    """Run what is missing in the file at `path`, which is written after every run."""
+    stored = load(path)
+    for images in sets:
+        for method in methods:
+            for activation in ACTIVATIONS:
+                if method == "gain" and activation not in ("tanh", "ReLU"):
+                    continue
+                for rate, seed in wanted(stored["runs"], images.name, activation, method):
+                    key = {"data": images.name, "activation": activation, "method": method}
+                    key |= {"rate": rate, "seed": seed}
+                    result = run(images, activation, method, rate, seed)
+                    stored["runs"].append(key | result)
+                    path.with_suffix(".part").write_text(json.dumps(stored, indent=0) + "\n")
+                    path.with_suffix(".part").replace(path)
+                    print(key, result, flush=True)
+
+
+def wanted(runs, name, activation, method):
+    """Yield the pairs of learning rate and seed that are still to be run."""
+
+    def done(rate, seed):
+        return any(
+            record["rate"] == rate and record["seed"] == seed
+            for record in cell(runs, name, activation, method)
+        )
+
+    for rate in RATES:
+        if not done(rate, SEEDS[0]):
+            yield rate, SEEDS[0]
+    for seed in SEEDS[1:]:
+        best = best_rate(cell(runs, name, activation, method))
+        if not done(best, seed):
+            yield best, seed
+
+
+def cell(runs, name, activation, method):
+    key = (name, activation, method)
+    return [record for record in runs if (record["data"], record["activation"], record["method"]) == key]
+
+
+def best_rate(records):
+    return max((r for r in records if r["seed"] == SEEDS[0]), key=lambda r: r["validation"])["rate"]
+
+
+def load(path):
+    if path.exists():
+        return json.loads(path.read_text())
+    setting = {"depth": DEPTH, "width": WIDTH, "batch": BATCH, "steps": STEPS, "rates": RATES, "seeds": SEEDS}
+    return {"version": 1, "setting": setting | {"optimiser": "Adam", "dtype": "float32"}, "runs": []}
+
+
+def table(stored):
+    """Return the test accuracies in percent, mean and standard deviation over seeds, as text."""
+    lines = []
+    for name in dict.fromkeys(record["data"] for record in stored["runs"]):
+        lines += [f"{name}: test accuracy in %", f"{'':10}" + "".join(f"{method:>18}" for method in METHODS)]
+        for activation in ACTIVATIONS:
+            entries = [entry(cell(stored["runs"], name, activation, method)) for method in METHODS]
+            lines.append(f"{activation:10}" + "".join(f"{text:>18}" for text in entries))
+    return "\n".join(lines)
+
+
+def entry(records):
+    if not records:
+        return "-"
+    best = best_rate(records)
+    tests = [100 * record["test"] for record in records if record["rate"] == best]
+    lost = sum(record["diverged"] is not None for record in records if record["rate"] == best)
+    spread = f" ± {statistics.stdev(tests):.1f}" if len(tests) > 1 else ""
+    return f"{statistics.mean(tests):.1f}{spread}" + (f" ({lost} lost)" if lost else "")
+
+
+# %%
+# The short version: digits, half the batch, fewer steps, one seed, the learning rate of the stored table.
+
+
+def short(stored, steps=100, batch=64):
+    """Return accuracies of default and critical weights by activation."""
+    images = data.digits().standardised().flattened()
+    found = {}
+    for activation in ACTIVATIONS:
+        for method in ("default", "critical_"):
+            records = cell(stored["runs"], images.name, activation, method)
+            rate = best_rate(records) if records else 1e-4
+            result = run(images, activation, method, rate, 0, steps=steps, batch=batch)
+            found[activation, method] = result["test"]
+            lost = "" if result["diverged"] is None else f", diverged at step {result['diverged']}"
+            print(f"{activation:8}{method:10} rate {rate:g}: {100 * result['test']:5.1f} %{lost}")
+    return found
+
+
+def draw(found):
+    _, axes = plt.subplots(figsize=(7, 3.6), layout="constrained")
+    for offset, method, colour in ((-0.2, "default", "#808088"), (0.2, "critical_", "#2f9464")):
+        heights = [100 * found[activation, method] for activation in ACTIVATIONS]
+        places = [index + offset for index in range(len(heights))]
+        bars = axes.bar(places, heights, width=0.38, color=colour, label=method)
+        axes.bar_label(bars, fmt="%.0f", padding=2)
+    axes.axhline(100 / CLASSES, color="0.5", lw=1, ls=":", label="guessing")
+    axes.set(ylabel="test accuracy in %", ylim=(0, 108), title=f"{DEPTH} layers, 100 steps of Adam, digits")
+    axes.set_xticks(range(len(ACTIVATIONS)), list(ACTIVATIONS))
+    axes.legend(frameon=False, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.1))
+    plt.show()
+
+
+# %%
+# Started without ``--full``, the script draws the short version and prints the stored table.
+
+parser = argparse.ArgumentParser(description="Trainability of 50-layer networks by initialisation.")
+parser.add_argument("--full", action="store_true", help="run the whole comparison")
+parser.add_argument("--mnist", help="folder with MNIST's idx files; without it only the digits are run")
+parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
+parser.add_argument("--table", action="store_true", help="print the stored table and do nothing else")
+parser.add_argument("--results", type=Path, help="JSON file to continue or to show")
+arguments, _ = parser.parse_known_args()
+here = Path(__file__).parent if "__file__" in globals() else Path.cwd()
+path = arguments.results or here / "results" / "trainability.json"
+
+if arguments.full:
+    sets = [data.digits()] + ([data.mnist(arguments.mnist)] if arguments.mnist else [])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sweep([images.standardised().flattened() for images in sets], path, arguments.methods)
+elif not arguments.table:
+    draw(short(load(path)))
+
+print(table(load(path)))
