@@ -164,7 +164,8 @@ def test_no_critical_point_comes_with_the_range_of_the_ratio(name):
     assert (point.universality_class, point.stable) == ("none", None)
     assert (point.C_W, point.C_b, point.K, point.a1, point.b1, point.nu) == (None,) * 6
     assert low - 1e-12 <= point.ratio_range[0] <= point.ratio_range[1] <= high + 1e-6
-    assert "chi_par/chi_perp lies in [" in point.reason
+    words = f"is {low:.6g} for" if low == high else "lies in ["
+    assert f"chi_par/chi_perp {words}" in point.reason
 
 
 def test_ratio_of_softplus_at_its_ends():

@@ -178,7 +178,7 @@ def _fate_at_zero(zero: SmallKernel, scan: RatioScan) -> tuple[bool, str]:
     if zero.a1 < 0:
         return True, (
             f"K* = 0 attracts (a1 = {zero.a1:.4g} < 0): at C_W = {zero.C_W:.6g} the kernel decays only as "
-            f"1/({-zero.a1:.4g} l) with depth l."
+            f"1/{_times_depth(-zero.a1)} with depth l."
         )
     if zero.a1 > 0:
         return False, (
@@ -190,6 +190,10 @@ def _fate_at_zero(zero: SmallKernel, scan: RatioScan) -> tuple[bool, str]:
         f"K* = 0 {'repels' if drifts_up else 'attracts'}, though only beyond second order in K (a1 = 0): at "
         f"C_W = {zero.C_W:.6g} the kernel {'grows' if drifts_up else 'decays'} by terms of order K^3."
     )
+
+
+def _times_depth(rate: float) -> str:
+    return "l" if rate == 1 else f"({rate:.4g} l)"
 
 
 def _leading_sign(zero: SmallKernel, scan: RatioScan) -> float:
@@ -272,9 +276,9 @@ def _none(
     """Return the verdict that there is no critical point, with the evidence."""
     low, high = scan.range
     first, last = scan.span
-    reason = (
-        f"chi_par/chi_perp lies in [{_near_one(low)}, {_near_one(high)}] for K in [{first:.0e}, {last:.0e}]"
-    )
+    constant = high - low <= _DEAD_BAND * abs(high)
+    where = _near_one(high) if constant else f"in [{_near_one(low)}, {_near_one(high)}]"
+    reason = f"chi_par/chi_perp {'is' if constant else 'lies'} {where} for K in [{first:.0e}, {last:.0e}]"
     if rejected:
         needs = ", ".join(f"C_b = {root.C_b:.4g} at K = {root.K:.4g}" for root in rejected)
         reason += f" and is 1 only where the bias variance would have to be negative ({needs})"
@@ -282,8 +286,9 @@ def _none(
         reason += " and is never positive at K > 0, so chi_par cannot be 1"
     else:
         grows = low + high > 2
+        never = ", never 1" if constant else " and is never 1 at K > 0"
         reason += (
-            " and is never 1 at K > 0: where differences in direction are preserved (chi_perp = 1), "
+            f"{never}: where differences in direction are preserved (chi_perp = 1), "
             f"differences in norm {'grow' if grows else 'die out'} exponentially with depth"
         )
         if not grows:
