@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -19,7 +20,7 @@ from phasescope.data import digits
 from phasescope.data.images import Images
 from phasescope.estimate import Estimate
 from phasescope.instruments import Inspection, inspect
-from phasescope.signal import critical_
+from phasescope.signal import critical_, verdict
 
 _RATE, _MOMENTUM, _BATCH = 0.003, 0.9, 64
 _INSPECTED = 64  # inputs
@@ -65,7 +66,7 @@ def run(out: Path, *, quick: bool, as_json: bool, seed: int, command: str) -> tu
         "after critical_": ("critical", lambda random: _critical(images, size, random)),
     }
     inspections, fates = [], []
-    with progress(len(makers) * (1 + size.seeds)) as step:
+    with _one_thread(), progress(len(makers) * (1 + size.seeds)) as step:
         for label, (_, make) in makers.items():
             step(f"inspecting {label}")
             inspections.append(inspect(make(_random(seed)), batch, seed=seed, label=label))
@@ -82,6 +83,17 @@ def run(out: Path, *, quick: bool, as_json: bool, seed: int, command: str) -> tu
     return _answer(inspections, training, page, as_json=as_json), int(
         not _as_promised(inspections, fates, expected)
     )
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Small matrices gain nothing from threads, and lose much where other programs use the cores."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _network(
@@ -156,7 +168,7 @@ def _budget(images: Images, size: _Size) -> str:
 
 def _as_promised(inspections: list[Inspection], fates: list[report.Fate], expected: list[str]) -> bool:
     """Return whether each phase is the one it was built for, and only the critical network learns clearly."""
-    phases = [inspection.datasets["propagation"].attrs["phase"] for inspection in inspections]
+    phases = [verdict(inspection.datasets["propagation"]).phase for inspection in inspections]
     critical = fates[expected.index("critical")].final
     others = [fate.final for fate, phase in zip(fates, expected, strict=True) if phase != "critical"]
     learns = all(
@@ -172,7 +184,7 @@ def _answer(inspections: list[Inspection], training: report.Training, page: Path
     width = max(len(fate.label) for fate in training.fates)
     lines = [f"{'network':{width}}  {'phase':8}  test accuracy after training"]
     for inspection, fate in zip(inspections, training.fates, strict=True):
-        phase = inspection.datasets["propagation"].attrs["phase"]
+        phase = verdict(inspection.datasets["propagation"]).phase
         lines.append(f"{fate.label:{width}}  {phase:8}  {fate.final}")
     return "\n".join([*lines, "", content["sentence"], "", f"page: {page}"])
 

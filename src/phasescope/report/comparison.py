@@ -104,10 +104,13 @@ def rows(compared: Sequence[Subject]) -> list[Row]:
         Row("Phase", tuple(each.phase for each in verdicts)),
         Row("Margin, mean ln χ⊥ per weight layer", tuple(_estimate(each.margin) for each in verdicts)),
         Row(
-            "Layers that a difference between inputs survives",
+            "Layers in which a difference between inputs falls by e",
             tuple(_estimate(v.signal_depth) for v in verdicts),
         ),
-        Row("Layers that a gradient survives", tuple(_estimate(v.gradient_depth) for v in verdicts)),
+        Row(
+            "Layers in which the squared gradient changes by e",
+            tuple(_estimate(v.gradient_depth) for v in verdicts),
+        ),
         Row("Kernel K at the last weight layer", tuple(_edge(s.dataset, "kernel", -1) for s in compared)),
         Row("1 − c at the last weight layer", tuple(_edge(s.dataset, "distance", -1) for s in compared)),
         Row("Gradient at the first weight layer", tuple(_edge(s.dataset, "gradient", 0) for s in compared)),

@@ -12,7 +12,8 @@ from phasescope.report.comparison import Row, Subject
 from phasescope.report.comparison_figure import colours, comparison_panels
 from phasescope.report.fate import Fate, fate_panels
 from phasescope.report.layer_table import LayerTable, layer_table
-from phasescope.report.numbers import measured
+from phasescope.report.numbers import measured, percent
+from phasescope.report.recipe import recipe
 from phasescope.report.svg import inline
 
 if TYPE_CHECKING:
@@ -21,6 +22,15 @@ if TYPE_CHECKING:
     from phasescope.instruments import Inspection
 
 _MOST_NAMES = 12
+_CAPTIONS = {
+    "propagation": (
+        "Mean square K of the units, difference 1 − c between two inputs, and squared gradient relative to "
+        "the output, against depth. Dots: weight layers, measured, with one standard error; small dots: "
+        "other layers; lines: theory of infinitely wide layers with the same weight variances, where it is "
+        "known; shaded: layers that a difference, or a gradient on its way back, does not reach unchanged."
+    ),
+    "units": "Fraction of units that are dead, saturated or not finite, against depth.",
+}
 _DEPTH_RULE = (
     "A difference between inputs that grows or shrinks by χ⊥ a layer survives about 1/|ln χ⊥| layers; "
     "a network much deeper than that trains badly."
@@ -53,7 +63,7 @@ def page_context(inspections: Sequence[Inspection], *, most_rows: int) -> dict[s
         "pictures": _pictures(inspections, compared),
         "networks": networks,
         "skipped": _skipped(inspections, tables),
-        "recipe": _recipe(compared),
+        "recipe": recipe(compared),
         "circumstances": _circumstances(inspections),
         "definitions": list(columns.values()),
         "depth_rule": _DEPTH_RULE if compared else "",
@@ -79,12 +89,18 @@ def training_context(
     compared = comparison.subjects(inspections)
     panels = fate_panels(fates, colours(compared), chance)
     seeds = len(fates[0].loss)
+    shares = [percent(fate.final.value) for fate in fates]
     return {
         "budget": budget,
-        "svgs": [inline(panel.figure, f"training{i}", panel.caption) for i, panel in enumerate(panels)],
+        "svgs": [inline(panel.figure, f"training{i}", panel.caption)[0] for i, panel in enumerate(panels)],
         "caption": f"Thin lines: {seeds} seeds; thick: their mean. Dotted: guessing.",
+        "standfirst": f"Trained alike, they classify {_listed(shares)} of the test set correctly.",
         "accuracies": [measured(fate.final.value, fate.final.error) for fate in fates],
     }
+
+
+def _listed(parts: Sequence[str]) -> str:
+    return " and ".join([", ".join(parts[:-1]), parts[-1]]) if len(parts) > 1 else parts[0]
 
 
 def _title(inspections: Sequence[Inspection]) -> str:
@@ -104,16 +120,18 @@ def _pictures(inspections: Sequence[Inspection], compared: Sequence[Subject]) ->
     groups = []
     if len(compared) > 1:
         panels = comparison_panels(compared)
-        svgs = [inline(panel.figure, f"compared{i}", panel.caption) for i, panel in enumerate(panels)]
-        groups.append({"svgs": svgs, "caption": " ".join(panel.caption for panel in panels), "wide": False})
+        svgs = [inline(panel.figure, f"compared{i}", panel.caption)[0] for i, panel in enumerate(panels)]
+        groups.append({"svgs": svgs, "caption": " ".join(panel.caption for panel in panels)})
     for position, inspection in enumerate(inspections):
         for instrument, figures in _figures(inspection).items():
             if len(compared) > 1 and instrument == comparison.PROPAGATION:
                 continue
             for name, figure in figures.items():
-                caption = f"{inspection.label}: {name.replace('_', ' ')}"
-                svg = inline(figure, f"n{position}-{instrument}-{name}", caption)
-                groups.append({"svgs": [svg], "caption": caption, "wide": figure.get_figwidth() > 7})
+                caption = _CAPTIONS.get(name, f"{name.replace('_', ' ').capitalize()}.")
+                if len(inspections) > 1:
+                    caption = f"{inspection.label}: {caption[0].lower()}{caption[1:]}"
+                svgs = inline(figure, f"n{position}-{instrument}-{name}", caption)
+                groups.append({"svgs": svgs, "caption": caption})
     return groups
 
 
@@ -147,10 +165,21 @@ def _network(inspection: Inspection, blocks: Sequence[dict[str, Any]]) -> dict[s
     ]
     return {
         "label": inspection.label,
-        "findings": inspection.findings,
+        "findings": _findings(inspection),
         "tables": blocks,
         "notes": notes,
     }
+
+
+def _findings(inspection: Inspection) -> list[dict[str, str]]:
+    """Return the findings, an action that was already given not said again."""
+    shown: list[dict[str, str]] = []
+    for finding in inspection.findings:
+        said = finding.to_dict()
+        if any(finding.action == earlier.action for earlier in inspection.findings[: len(shown)]):
+            said["action"] = "As above." if finding.action else ""
+        shown.append(said)
+    return shown
 
 
 def _skipped(
@@ -170,18 +199,6 @@ def _skipped(
         {"labels": ", ".join(labels), "items": [{"what": what, "why": why} for what, why in found]}
         for found, labels in groups.items()
     ]
-
-
-def _recipe(compared: Sequence[Subject]) -> dict[str, str] | None:
-    if all(subject.verdict.phase == "critical" for subject in compared):
-        return None
-    code = (
-        "import phasescope\n\nreport = phasescope.signal.critical_(model, batch)  # in place\nprint(report)"
-    )
-    return {
-        "why": "To set a network to criticality in place, on your own input, before training:",
-        "code": code,
-    }
 
 
 def _circumstances(inspections: Sequence[Inspection]) -> list[Row]:

@@ -88,16 +88,24 @@ KNOWN = (
     Column(
         "distance", "1 − c", "one minus the correlation c = z·z′ / (|z| |z′|), averaged over pairs of inputs"
     ),
-    Column("chi_parallel", "χ∥", "growth since the preceding row of the response of K to scaling the input"),
+    Column(
+        "chi_parallel",
+        "χ∥",
+        "growth from one weight layer to the next of the response of K to scaling the input",
+    ),
     Column(
         "chi_perpendicular",
         "χ⊥",
-        "growth since the preceding row of |u|²/n for small differences u between inputs",
+        "the same for the part across z of a small difference between inputs, |u|²/n",
     ),
-    Column("gradient", "gradient", "mean square of the gradient at the row, relative to the last row"),
-    Column("dead", "dead", "units that are zero or constant for every input", fraction=True),
-    Column("saturated", "saturated", "units whose derivative is almost zero", fraction=True),
-    Column("nonfinite", "non-finite", "units with NaN or infinite values", fraction=True),
+    Column(
+        "gradient",
+        "gradient",
+        "squared norm of the gradient at the row, relative to that at the output, for random cotangents",
+    ),
+    Column("dead", "dead", "units that respond to no input", fraction=True),
+    Column("saturated", "saturated", "units within 1 % of a limit of the activation", fraction=True),
+    Column("nonfinite", "non-finite", "units that are NaN or infinite, or computed from such", fraction=True),
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+_MOST_DECIMALS = 5  # an error further down is left out, together with the digits that it qualifies
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -15,7 +16,7 @@ def measured(value: float, error: float = math.nan) -> str:
     value : float
         The number.
     error : float
-        One standard error; two digits of it are kept.
+        One standard error; two digits of it are kept, unless it is smaller than about 1e-5 of the value.
     """
     if not math.isfinite(value):
         return "–" if math.isnan(value) else str(value).replace("inf", "∞").replace("-", "−")
@@ -23,11 +24,15 @@ def measured(value: float, error: float = math.nan) -> str:
         return _plain(value)
     magnitude = max(abs(value), error)
     exponent = math.floor(math.log10(magnitude))
-    if -3 < exponent < 5 and error >= 1e-6:
+    if -3 < exponent < 5:
         decimals = max(0, 1 - math.floor(math.log10(error)))
+        if decimals > _MOST_DECIMALS:
+            return _plain(value)
         return _minus(f"{value:.{decimals}f} ± {error:.{decimals}f}")
     scale = 10.0**exponent
-    decimals = min(6, max(0, 1 - math.floor(math.log10(error / scale))))
+    decimals = max(0, 1 - math.floor(math.log10(error / scale)))
+    if decimals > _MOST_DECIMALS:
+        return _plain(value)
     mantissa = f"{value / scale:.{decimals}f} ± {error / scale:.{decimals}f}"
     return _minus(f"({mantissa}){_power(exponent)}")
 

@@ -22,6 +22,7 @@ from phasescope.report import context
 from phasescope.report.comparison import opening
 from phasescope.report.fate import Fate
 from phasescope.report.files import write_together
+from phasescope.report.prose import prose, soft_error
 
 VERSION = 1
 _LARGEST = 950_000  # bytes: a page stays under 1 MB
@@ -134,6 +135,7 @@ def _render(
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters |= {"prose": prose, "soft_error": soft_error}
     script = _part("report.js")
     values = context.page_context(inspections, most_rows=most_rows)
     if training is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from io import StringIO
 from typing import TYPE_CHECKING
 
 from markupsafe import Markup, escape
@@ -11,29 +12,81 @@ from phasescope import plotting
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from matplotlib.transforms import Bbox
 
 _ID = re.compile(r'\bid="([^"]+)"')
 _REFERENCE = re.compile(r'(url\(#|href="#)([^")]+)')
-_HEAD = re.compile(r"<svg\b[^>]*>", re.DOTALL)
-_VIEW_BOX = re.compile(r'viewBox="[^"]+"')
+_HEAD = re.compile(r".*?<svg\b[^>]*>", re.DOTALL)
+_VIEW_BOX = re.compile(r'viewBox="\S+ \S+ (\S+) \S+"')
 _NOT_NEEDED = re.compile(r"<metadata>.*?</metadata>|<style.*?</style>|(?<=<g) id=\"[^\"]*\"", re.DOTALL)
 _UNTURNED = re.compile(r' transform="rotate\(-0 [^"]*"')
 _FONT = re.compile(r" font-family: [^;]*;")
+_MARGIN = 0.04  # inches around a panel
+_ENLARGED = 1.33  # at most, in CSS pixels a point
 
 
-def inline(figure: Figure, prefix: str, label: str) -> Markup:
-    """Return the figure as an ``<svg>`` element without addresses, with ids of its own and the page's ink.
+def inline(figure: Figure, prefix: str, label: str) -> list[Markup]:
+    """Return the figure as ``<svg>`` elements without addresses, with ids of their own and the page's ink.
+
+    A figure of several axes in one row gives one element for each, all of the same size, so that a page can
+    put them below each other where it is narrow.
 
     Parameters
     ----------
     figure : Figure
-        Drawn in phasescope's style, text and axes in ``plotting.INK``.
+        Drawn in phasescope's style, text and axes in ``plotting.INK``; its layout is fixed by this.
     prefix : str
         Put before every id: matplotlib uses the same ids in each figure.
     label : str
         What a person who cannot see the figure is told.
     """
-    text = plotting.svg(figure)
+    boxes = _panel_boxes(figure)
+    if not boxes:
+        return [_element(_draw(figure, None), prefix, label)]
+    for text in figure.texts:
+        text.set_visible(False)
+    elements = []
+    for position, box in enumerate(boxes):
+        for other, axes in enumerate(figure.axes):
+            axes.set_visible(other == position)
+        title = figure.axes[position].get_title(loc="left") or f"part {position + 1}"
+        elements.append(_element(_draw(figure, box), f"{prefix}-{position}", f"{label} ({title})"))
+    return elements
+
+
+def _panel_boxes(figure: Figure) -> list[Bbox]:
+    """Return the part of the figure that each axes takes, in inches; none unless they stand in one row."""
+    from matplotlib.transforms import Bbox
+
+    places = [axes.get_subplotspec() for axes in figure.axes]
+    rows = {place.rowspan.start if place is not None else None for place in places}
+    if len(places) < 2 or len(rows) > 1 or None in rows:
+        return []
+    with plotting.style():
+        figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    tight = [axes.get_tightbbox() for axes in figure.axes]
+    known = [box for box in tight if box is not None]
+    if len(known) < len(tight):
+        return []
+    width = max(box.width for box in known)
+    low, high = min(box.y0 for box in known), max(box.y1 for box in known)
+    return [
+        Bbox.from_extents(box.x1 - width, low, box.x1, high)
+        .transformed(figure.dpi_scale_trans.inverted())
+        .padded(_MARGIN)
+        for box in known
+    ]
+
+
+def _draw(figure: Figure, box: Bbox | None) -> str:
+    buffer = StringIO()
+    with plotting.style():
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None}, bbox_inches=box)
+    return buffer.getvalue()
+
+
+def _element(text: str, prefix: str, label: str) -> Markup:
     for surplus in (_NOT_NEEDED, _UNTURNED, _FONT):
         text = surplus.sub("", text)
     text = _ID.sub(rf'id="{prefix}-\1"', text)
@@ -41,5 +94,7 @@ def inline(figure: Figure, prefix: str, label: str) -> Markup:
     text = text.replace(plotting.INK, "currentColor").replace("xlink:href", "href")
     text = re.sub(r"\s*\n\s*", " ", text)
     view_box = _VIEW_BOX.search(text)
-    head = f'<svg role="img" aria-label="{escape(label)}" {view_box[0] if view_box else ""}>'
+    assert view_box is not None
+    widest = f"max-width: {_ENLARGED * float(view_box[1]):.0f}px"
+    head = f'<svg role="img" aria-label="{escape(label)}" {view_box[0]} style="{widest}">'
     return Markup(_HEAD.sub(lambda match: head, text, count=1))
