@@ -64,7 +64,7 @@ class Batch:
         """Return, for the pairs (0, 1), (2, 3), ..., whether the two are the same in every tensor."""
         same = [True] * (self.size // 2)
         for _, tensor in _leaves((self.args, self.kwargs)):
-            if self._has_samples(tensor):
+            if same and self._has_samples(tensor):
                 pairs = tensor[: 2 * len(same)].reshape(len(same), 2, -1)
                 alike = (pairs[:, 0] == pairs[:, 1]).all(dim=1).tolist()
                 same = [a and b for a, b in zip(same, alike, strict=True)]
@@ -223,7 +223,7 @@ def _leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Tensor]]:
 
 
 def _describe(thing: Any) -> str:
-    text = repr(thing)
+    text = " ".join(repr(thing).split())
     return f"a {type(thing).__name__} ({text if len(text) <= 60 else text[:57] + '...'})"
 
 

@@ -69,7 +69,7 @@ def _coupled(small: Tensor | None, large: Tensor | None, size: int) -> bool:
         return False
     if large.shape[0] <= size or large.shape[1:] != small.shape[1:]:
         return False
-    both = torch.stack([small, large[:size]]).double()
+    both = torch.stack([small, large[:size]]).double().nan_to_num(0.0, 0.0, 0.0)
     scale = float(both.abs().amax())
     return not torch.allclose(both[0], both[1], rtol=0.05, atol=0.05 * scale, equal_nan=True)
 

@@ -130,6 +130,11 @@ def push_double_backward(
     model, layers, batch, tangent, see
         As for ``push_forward``.
 
+    Raises
+    ------
+    RuntimeError
+        If an operator of the model cannot be differentiated twice.
+
     Notes
     -----
     Cost: one forward and two backward passes, and the memory of their graphs.
@@ -165,6 +170,8 @@ def push_double_backward(
         pushed = torch.autograd.grad(
             [g for g, _ in both], cotangents, [u for _, u in both], allow_unused=True
         )
+    if any(u is None for u in pushed):
+        raise RuntimeError("an operator between two rows can be differentiated once only")
     by_row = {id(tensor): u for tensor, u in zip(linked, pushed, strict=True)}
     for layer, argument, tensor in rows:
         detached = None if argument is None else argument.detach()

@@ -158,7 +158,7 @@ def _margin(rows: _Rows) -> tuple[Estimate, float]:
 
 
 def _error_of_mean(series: np.ndarray) -> float:
-    """Return the standard error of the mean of successive layers, by Newey and West's estimator with two lags.
+    """Return the standard error of the mean over successive layers (Newey and West, two lags).
 
     In residual blocks the layers of a branch alternate around the stream, and alternation averages out
     faster than independent scatter does.
