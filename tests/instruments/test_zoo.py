@@ -16,13 +16,9 @@ def test_signal_propagation_keeps_every_promise(case):
     assert set(CHECKS) - set(passed) == {"peak_memory_stays_under_the_limit"}
 
 
+@pytest.mark.slow
 def test_signal_propagation_keeps_every_promise_on_the_built_in_cases():
-    assert len(set(check_instrument(SignalPropagation()))) >= 20
-
-
-def test_the_zoo_builds_the_same_model_every_time():
-    for case in CASES:
-        check_instrument(SignalPropagation(), [case], only=["measures_the_same_again"])
+    assert len(check_instrument(SignalPropagation())) == 6 * (len(CHECKS) - 1)
 
 
 @pytest.mark.slow

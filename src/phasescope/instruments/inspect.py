@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from phasescope.instruments.propagation import SignalPropagation
 
 if TYPE_CHECKING:
     import xarray as xr
+    from matplotlib.figure import Figure
     from torch import nn
 
 VERSION = 1
@@ -41,6 +42,8 @@ class Inspection:
         The measurements as plain text tables, where the instrument prints one.
     seconds : float
         Wall time.
+    instruments : dict of str to Instrument
+        Those that measured, by name; they draw the figures.
     """
 
     label: str
@@ -50,6 +53,7 @@ class Inspection:
     skipped: dict[str, str]
     tables: dict[str, str]
     seconds: float
+    instruments: dict[str, Instrument] = field(default_factory=dict, repr=False)
 
     @property
     def sentence(self) -> str:
@@ -61,6 +65,10 @@ class Inspection:
             return worst.sentence
         first = worst.action.split(". ")[0].rstrip(".")
         return f"{worst.sentence.rstrip('.')}; {first[0].lower()}{first[1:]}."
+
+    def figures(self) -> dict[str, dict[str, Figure]]:
+        """Return the figures of each instrument that measured, by the instrument's name and their own."""
+        return {name: known.figures(self.datasets[name]) for name, known in self.instruments.items()}
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON-ready values, with a schema ``version``; ``None`` in place of ``nan``."""
@@ -131,6 +139,7 @@ def inspect(
     tables: dict[str, str] = {}
     skipped: dict[str, str] = {}
     errors: list[Exception] = []
+    used: dict[str, Instrument] = {}
     for position, instrument in enumerate(chosen):
         if progress is not None:
             progress(instrument.title, position / len(chosen))
@@ -143,6 +152,7 @@ def inspect(
             findings += instrument.findings(dataset)
             tables[instrument.name] = instrument.table(dataset)
             datasets[instrument.name] = dataset
+            used[instrument.name] = instrument
         except Exception as error:  # one instrument's failure must not cost the others' results
             skipped[instrument.name] = str(error) or type(error).__name__
             errors.append(error)
@@ -162,6 +172,7 @@ def inspect(
         skipped=skipped,
         tables=tables,
         seconds=time.perf_counter() - start,
+        instruments=used,
     )
 
 

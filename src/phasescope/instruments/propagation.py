@@ -69,8 +69,10 @@ class SignalPropagation(Instrument):
         reason = self.applies(model, batch)
         if reason:
             raise InputError(reason)
-        dataset = signal.profile(model, batch, seed=seed, max_memory=max_memory).dataset
-        return dataset.assign_attrs(weight_scale=json.dumps(weight_scale(model, batch)))
+        profile = signal.profile(model, batch, seed=seed, max_memory=max_memory)
+        if profile.verdict.phase in ("critical", "not determined"):
+            return profile.dataset
+        return profile.dataset.assign_attrs(weight_scale=json.dumps(weight_scale(model, batch)))
 
     def findings(self, dataset: xr.Dataset) -> list[Finding]:
         """Return the verdict and what else stands out, each with what to do.

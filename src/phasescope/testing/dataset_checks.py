@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -133,7 +131,7 @@ def attributes_are_json(trial: Trial) -> None:
 def survives_netcdf(trial: Trial) -> None:
     """Check that the dataset survives a round trip through NetCDF-4, with no object dtype and no pickle."""
     dataset = trial.dataset
-    loaded = reloaded(dataset)
+    loaded = trial.stored
     for name in [*dataset.coords, *dataset.data_vars]:
         require(name in loaded.variables, f"{name!r} was lost")
         stored, original = loaded[name].values, dataset[name].values
@@ -158,22 +156,6 @@ def follows_the_seed(trial: Trial) -> None:
     require(int(other.attrs["seed"]) == 12345, f"attribute seed is {other.attrs['seed']!r} for seed 12345")
     rows = [str(name) for name in other["layer"].values]
     require(rows == [str(name) for name in trial.dataset["layer"].values], "another seed gives other rows")
-
-
-def reloaded(dataset: xr.Dataset) -> xr.Dataset:
-    """Return the dataset after a round trip through a NetCDF-4 file.
-
-    Parameters
-    ----------
-    dataset : xr.Dataset
-        What an instrument measured.
-    """
-    objects = [str(name) for name, variable in dataset.variables.items() if variable.dtype.kind == "O"]
-    require(not objects, f"variables of object dtype: {objects}")
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "measurement.nc"
-        dataset.to_netcdf(path, engine="h5netcdf")
-        return xr.load_dataset(path, engine="h5netcdf")
 
 
 def require_same(left: xr.Dataset, right: xr.Dataset, what: str) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from phasescope.instruments.contract import Instrument
@@ -52,6 +54,18 @@ class Trial:
     def dataset(self) -> xr.Dataset:
         """The measurement with default options, made once."""
         return self.measure()
+
+    @cached_property
+    def stored(self) -> xr.Dataset:
+        """That measurement after a round trip through a NetCDF-4 file."""
+        import xarray as xr
+
+        objects = [name for name, variable in self.dataset.variables.items() if variable.dtype.kind == "O"]
+        require(not objects, f"variables of object dtype: {objects}")
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "measurement.nc"
+            self.dataset.to_netcdf(path, engine="h5netcdf")
+            return xr.load_dataset(path, engine="h5netcdf")
 
 
 def require(holds: bool, message: str) -> None:
