@@ -39,18 +39,20 @@ def critical_(
     of variance ``C_b``, the activation's critical point. Then the batch is run once, and on the way each
     layer's scale is corrected for finite width, padding and real data:
 
-    * weights by the factor that makes ``chi_perp = mean(|W D u|^2) = 1`` on the batch, with D the slopes of
-      the activation and u isotropic of unit variance: gradients and differences between inputs keep their
-      size;
+    * weights by the factor that makes ``chi_perp = sum_j W_ij^2 s'(z_j)^2 v_j``, averaged over units i and
+      inputs, equal to 1, where v is the mean square of a small difference at unit j, carried along from the
+      first layer and set to 1 on average: differences between inputs, and gradients, keep their size;
     * biases, where ``C_b > 0``, to the second moment that brings the kernel to ``K*``.
 
     The weights are never rescaled to hold the kernel. That is what unit-variance schemes do (LSUV), and where
-    ``chi_par != chi_perp`` or K* = 0 it buys a constant kernel with gradients that vanish or explode. The
-    first layer alone sets the kernel ``K_1``: ``K*`` for the half-stable class, 1 for the scale-invariant and
+    ``chi_par != chi_perp`` or K* = 0 it buys a constant kernel with gradients that vanish or explode.
+
+    The first layer sets the kernel ``K_1``: ``K*`` for the half-stable class, 1 for the scale-invariant and
     the stable K* = 0 class, and ``1/(2 a1 L)`` for the input of largest norm where K* = 0 repels (depth L,
-    MRePU). After pooling, and after a concatenation, the measured factor holds the kernel instead. The last
-    layer of each of B residual branches is scaled down until the branch adds at most 1/B of the stream's
-    kernel.
+    MRePU). The read-out, no step of the recursion over depth, gets kernel 1 and no bias: the loss sees
+    outputs of order one, and the layers below need not move far. After pooling the measured factor holds the
+    kernel, whose theory is plain there. The last layer of each of B residual branches is scaled down until
+    the branch adds at most 1/B of the stream's kernel.
 
     Parameters
     ----------

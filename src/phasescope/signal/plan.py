@@ -166,6 +166,10 @@ class _Planner:
         point = self._point(layer.activation)
         if point.C_W is None or point.C_b is None:
             return self._without_point(layer, point)
+        if layer.readout:
+            # Not a step of the recursion over depth: its scale multiplies every gradient alike.
+            kind = point.universality_class
+            return Step(layer, point.C_W, 0.0, "kernel", 1.0, False, kind, "read-out kernel 1")
         if point.C_b > 0 and layer.call.bias is None:
             needs = f"{point.activation} is critical only with biases (C_b = {point.C_b:.4g})"
             self._give_up(layer, f"{needs}, and {layer.name} has none: give the layers bias=True.")
@@ -182,6 +186,8 @@ class _Planner:
 
     def _linear(self, layer: Layer) -> Step:
         point = None if layer.within is None else self._point(layer.within)
+        if layer.readout:
+            return Step(layer, 1.0, 0.0, "kernel", 1.0, rule="read-out kernel 1")
         if point is None:
             return Step(layer, 1.0, 0.0, "chi_perp", 1.0, rule="chi_perp = 1")
         if point.C_W is None:

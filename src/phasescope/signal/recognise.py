@@ -53,6 +53,8 @@ class Layer:
         The residual branch it belongs to.
     within : Activation or None
         What acts on parts of a concatenation that the layer takes.
+    readout : bool
+        Whether nothing but the output of the model takes its output.
     tied : bool
         Whether its weights also serve as an embedding.
     problem : str
@@ -69,6 +71,7 @@ class Layer:
     branch: Branch | None = None
     within: Activation | None = None
     tied: bool = False
+    readout: bool = False
     problem: str = ""
     number: int = 0
 
@@ -212,6 +215,7 @@ def _look_ahead(layers: list[Layer], flow: Flow, known: _Activations) -> None:
     sums = {id(term.root): root for root in flow.roots if root.kind in ("sum", "cat") for term in root.terms}
     for layer in layers:
         output: Node | None = layer.call.output
+        layer.readout = id(output) not in consumers
         while output is not None:
             found = consumers.get(id(output), [])
             acted = [(what, known.of(node)[0]) for what, node in found]

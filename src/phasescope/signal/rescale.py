@@ -57,8 +57,8 @@ class Setter:
         """Return what was seen on the way."""
         return [
             f"{name} behind a normalisation, {len(ratios)} layer(s): chi_perp = "
-            f"{_geometric_mean(ratios):.3f} per layer, whatever the weights' scale; squared gradients grow by "
-            "it each layer."
+            f"{_geometric_mean(ratios):.3f} per layer, whatever the weights' scale; squared gradients grow "
+            "by it each layer."
             for name, ratios in self._normed.items()
         ]
 
