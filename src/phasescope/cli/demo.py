@@ -61,7 +61,7 @@ def run(out: Path, *, quick: bool, as_json: bool, seed: int, command: str) -> tu
     images = digits().standardised().flattened()
     batch = images.x_train[:_INSPECTED]
     makers: dict[str, tuple[str, Callable[[torch.Generator], nn.Module]]] = {
-        "PyTorch's default": ("ordered", lambda random: _network(images, size, random)),
+        "PyTorch default": ("ordered", lambda random: _network(images, size, random)),
         "large weights": ("chaotic", lambda random: _network(images, size, random, sigma_w=2.5)),
         "after critical_": ("critical", lambda random: _critical(images, size, random)),
     }

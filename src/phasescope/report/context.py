@@ -6,7 +6,6 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from phasescope.instruments import SignalPropagation
 from phasescope.report import comparison
 from phasescope.report.comparison import Row, Subject
 from phasescope.report.comparison_figure import colours, comparison_panels
@@ -17,8 +16,6 @@ from phasescope.report.recipe import recipe
 from phasescope.report.svg import inline
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from phasescope.instruments import Inspection
 
 _MOST_NAMES = 12
@@ -31,6 +28,11 @@ _CAPTIONS = {
     ),
     "units": "Fraction of units that are dead, saturated or not finite, against depth.",
 }
+_COMPARED = (
+    "Mean square of the units, one minus the correlation of two inputs, and squared gradient relative to the "
+    "output, at each weight layer. Dots: measured, with one standard error; lines: theory of infinitely wide "
+    "layers with the same weight variances, where it is known."
+)
 _DEPTH_RULE = (
     "A difference between inputs that grows or shrinks by χ⊥ a layer survives about 1/|ln χ⊥| layers; "
     "a network much deeper than that trains badly."
@@ -95,7 +97,7 @@ def training_context(
         "svgs": [inline(panel.figure, f"training{i}", panel.caption)[0] for i, panel in enumerate(panels)],
         "caption": f"Thin lines: {seeds} seeds; thick: their mean. Dotted: guessing.",
         "standfirst": f"Trained alike, they classify {_listed(shares)} of the test set correctly.",
-        "accuracies": [measured(fate.final.value, fate.final.error) for fate in fates],
+        "accuracies": [f"{measured(100 * fate.final.value, 100 * fate.final.error)} %" for fate in fates],
     }
 
 
@@ -121,9 +123,9 @@ def _pictures(inspections: Sequence[Inspection], compared: Sequence[Subject]) ->
     if len(compared) > 1:
         panels = comparison_panels(compared)
         svgs = [inline(panel.figure, f"compared{i}", panel.caption)[0] for i, panel in enumerate(panels)]
-        groups.append({"svgs": svgs, "caption": " ".join(panel.caption for panel in panels)})
+        groups.append({"svgs": svgs, "caption": _COMPARED})
     for position, inspection in enumerate(inspections):
-        for instrument, figures in _figures(inspection).items():
+        for instrument, figures in inspection.figures().items():
             if len(compared) > 1 and instrument == comparison.PROPAGATION:
                 continue
             for name, figure in figures.items():
@@ -133,11 +135,6 @@ def _pictures(inspections: Sequence[Inspection], compared: Sequence[Subject]) ->
                 svgs = inline(figure, f"n{position}-{instrument}-{name}", caption)
                 groups.append({"svgs": svgs, "caption": caption})
     return groups
-
-
-def _figures(inspection: Inspection) -> dict[str, dict[str, Figure]]:
-    known = {SignalPropagation.name: SignalPropagation()}
-    return {name: known[name].figures(data) for name, data in inspection.datasets.items() if name in known}
 
 
 def _tables(inspection: Inspection, most_rows: int) -> list[dict[str, Any]]:

@@ -6,11 +6,13 @@ import re
 from io import StringIO
 from typing import TYPE_CHECKING
 
+import numpy as np
 from markupsafe import Markup, escape
 
 from phasescope import plotting
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.figure import Figure
     from matplotlib.transforms import Bbox
 
@@ -22,14 +24,15 @@ _NOT_NEEDED = re.compile(r"<metadata>.*?</metadata>|<style.*?</style>|(?<=<g) id
 _UNTURNED = re.compile(r' transform="rotate\(-0 [^"]*"')
 _FONT = re.compile(r" font-family: [^;]*;")
 _MARGIN = 0.04  # inches around a panel
+_CROWD, _FEW, _DPI = 1000, 50, 200
 _ENLARGED = 1.33  # at most, in CSS pixels a point
 
 
 def inline(figure: Figure, prefix: str, label: str) -> list[Markup]:
     """Return the figure as ``<svg>`` elements without addresses, with ids of their own and the page's ink.
 
-    A figure of several axes in one row gives one element for each, all of the same size, so that a page can
-    put them below each other where it is narrow.
+    Axes with very many markers hold them as an embedded image. A figure of several axes in one row gives one
+    element for each, all of the same size, so that a page can put them below each other where it is narrow.
 
     Parameters
     ----------
@@ -40,6 +43,7 @@ def inline(figure: Figure, prefix: str, label: str) -> list[Markup]:
     label : str
         What a person who cannot see the figure is told.
     """
+    _rasterise_crowds(figure)
     boxes = _panel_boxes(figure)
     if not boxes:
         return [_element(_draw(figure, None), prefix, label)]
@@ -79,10 +83,22 @@ def _panel_boxes(figure: Figure) -> list[Bbox]:
     ]
 
 
+def _rasterise_crowds(figure: Figure) -> None:
+    """Turn the markers of axes with very many of them into an image, which takes fewer bytes."""
+    for axes in figure.axes:
+        sizes: list[tuple[Artist, int]] = [(line, len(np.asarray(line.get_xdata()))) for line in axes.lines]
+        sizes += [(group, len(group.get_paths())) for group in axes.collections]
+        if sum(size for _, size in sizes) > _CROWD:
+            for artist, size in sizes:
+                artist.set_rasterized(size > _FEW)
+
+
 def _draw(figure: Figure, box: Bbox | None) -> str:
     buffer = StringIO()
     with plotting.style():
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None}, bbox_inches=box)
+        figure.savefig(
+            buffer, format="svg", transparent=True, metadata={"Date": None}, bbox_inches=box, dpi=_DPI
+        )
     return buffer.getvalue()
 
 
