@@ -14,8 +14,8 @@ from phasescope.errors import InputError
 from phasescope.theory.closed_forms import pair_form
 from phasescope.theory.gaussian import initial_edges, mean_with_panels
 from phasescope.theory.moments import mean_square_slope, reached, second_moment
-from phasescope.theory.pair import mean_over_rows
-from phasescope.theory.quadrature import integrate
+from phasescope.theory.pair import MOST_OUTER_PANELS, mean_over_rows
+from phasescope.theory.quadrature import Unbounded, integrate
 
 DistanceMap = Callable[[np.ndarray], np.ndarray]
 _MOST_TERMS = 1600
@@ -146,14 +146,18 @@ class _MeanSlope:
             value, slope = activation.derivatives(z, 1)
             return torch.stack([value**2, slope**2])
 
-        _, self.edges = mean_with_panels(both, K, kinks=activation.kinks)
+        # A short segment may hold one kink, not two.
+        gaps = np.diff(activation.kinks)
+        self.short = min(_SHORT, 0.4 * float(gaps.min())) if gaps.size else _SHORT
+        means, self.edges = mean_with_panels(both, K, kinks=activation.kinks)
+        self.floor = 1e-3 * float(means[1])
 
     def __call__(self, rho: np.ndarray) -> np.ndarray:
         flat = [self._one(float(r)) for r in np.asarray(rho).ravel()]
         return np.array(flat).reshape(np.shape(rho))
 
     def _one(self, rho: float) -> float:
-        """Return ``K rho <y^2 S(x, y)^2>``: x is the pair's mean in units of its spread, y its difference."""
+        # K rho <y^2 S(x, y)^2>; x is the pair's mean in units of its spread, y its difference.
         if rho == 0:
             return 0.0
         mean_width = math.sqrt(self.K * (1 - rho / 2))
@@ -170,12 +174,22 @@ class _MeanSlope:
             return weighted
 
         edges = initial_edges(half_width, self.activation.kinks)
-        return self.K * rho * float(integrate(outer, edges[edges >= 0], rtol=1e-13).value)
+        try:
+            mean = float(
+                integrate(outer, edges[edges >= 0], floor=self.floor, most_panels=MOST_OUTER_PANELS).value
+            )
+        except Unbounded as error:
+            raise InputError(
+                f"The correlation map of {self.activation.name!r} at K = {self.K:g}, rho = {rho:g} does not "
+                f"converge ({error}).",
+                "Declare the activation's kinks.",
+            ) from error
+        return self.K * rho * mean
 
     def _mean_slope(self, middle: Tensor, half: Tensor) -> Tensor:
         """Return the mean of s' over ``[middle - half, middle + half]``; shapes (N, M) and (N, 1)."""
         result = torch.empty_like(middle)
-        long = half[:, 0] > _SHORT
+        long = half[:, 0] > self.short
         m, h = middle[long], half[long]
         result[long] = (self.activation(m + h) - self.activation(m - h)) / (2 * h)
         result[~long] = self._short_mean_slope(middle[~long], half[~long])

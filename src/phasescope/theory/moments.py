@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -155,7 +157,8 @@ def slopes_beside_zero(activation: Activation) -> tuple[float, float]:
         The nonlinearity s.
     """
     sides = torch.tensor([-_BESIDE_ZERO, _BESIDE_ZERO], dtype=torch.float64)
-    below, above = activation.derivative(sides).tolist()
+    # A slope that vanishes at 0 is still about 1e-30 beside it.
+    below, above = (0.0 if abs(s) < 1e-25 else float(s) for s in activation.derivative(sides))
     return below, above
 
 
@@ -172,10 +175,11 @@ def reached(points: tuple[float, ...], K: float) -> bool:
     return any(abs(point) <= _REACH * math.sqrt(K) for point in points)
 
 
-def _finite(mean: object, K: float, activation: Activation) -> float:
+def _finite(mean: Callable[[float], float], K: float, activation: Activation) -> float:
     # A closed form may overflow; that must be told, with the kernel at which it happens.
     try:
-        value = float(mean(K))  # type: ignore[operator]
+        with np.errstate(over="ignore", invalid="ignore"):
+            value = mean(K)
     except OverflowError:
         value = math.inf
     if not math.isfinite(value):

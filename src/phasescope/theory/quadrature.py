@@ -28,10 +28,10 @@ _KRONROD = np.array(
      0.142775938577060080797094273138717, 0.147739104901338491374841515972068,
      0.149445554002916905664936468389821]
 )  # fmt: skip
-_MOST_PANELS = 200_000
 _MOST_HALVINGS = 60
-# Errors below this share of the whole that no longer shrink are rounding in the integrand.
+# Errors below this share of the whole that do not halve in so many rounds are rounding in the integrand.
 _ROUNDING = 1e-9
+_PATIENCE = 4
 
 
 class Unbounded(ArithmeticError):
@@ -88,7 +88,12 @@ class _Panels:
 
 
 def integrate(
-    function: Callable[[np.ndarray], np.ndarray], edges: np.ndarray, *, rtol: float = 1e-13
+    function: Callable[[np.ndarray], np.ndarray],
+    edges: np.ndarray,
+    *,
+    rtol: float = 1e-13,
+    floor: float = 0.0,
+    most_panels: int = 200_000,
 ) -> Integral:
     """Return the integral of `function` over ``[edges[0], edges[-1]]``.
 
@@ -100,6 +105,10 @@ def integrate(
         Ascending panel edges to begin with; every point where the function is not smooth should be one.
     rtol : float
         Error allowed, relative to the integral of the absolute value, for each of the m rows.
+    floor : float
+        The error is relative to this at least; for integrals that may vanish by symmetry.
+    most_panels : int
+        Where to give up.
 
     Returns
     -------
@@ -109,20 +118,20 @@ def integrate(
     Raises
     ------
     Unbounded
-        If 200 000 panels or 60 halvings do not suffice.
+        If `most_panels` panels or 60 halvings do not suffice.
     """
     panels = _measured(function, edges[:-1], edges[1:])
-    before = np.inf
+    history = [np.inf] * _PATIENCE
     for _ in range(_MOST_HALVINGS):
-        magnitude = panels.magnitude.sum(axis=-1)
+        magnitude = np.maximum(panels.magnitude.sum(axis=-1), floor)
         error = panels.error.sum(axis=-1)
         worst = float(np.max(error / np.maximum(magnitude, 1e-300), initial=0.0))
-        if worst <= rtol or (worst < _ROUNDING and worst > 0.7 * before):
+        if worst <= rtol or (worst < _ROUNDING and worst > 0.5 * history[-_PATIENCE]):
             return _finished(panels, error, magnitude)
-        before = worst
+        history.append(worst)
         share = rtol * magnitude[..., None] / panels.left.size
         bad = (panels.error > share).reshape(-1, panels.left.size).any(axis=0)
-        if panels.left.size + int(bad.sum()) > _MOST_PANELS:
+        if panels.left.size + int(bad.sum()) > most_panels:
             break
         halves = panels[bad]
         middle = 0.5 * (halves.left + halves.right)
