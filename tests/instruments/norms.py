@@ -28,7 +28,8 @@ class OutputNorms(Instrument):
         if reason:
             raise InputError(reason)
         inputs = self.check(batch)
-        if max_memory is not None and max_memory < 200_000:
+        needed = 20 * sum(tensor.numel() * tensor.element_size() for tensor in tensors(batch))
+        if max_memory is not None and max_memory < needed:
             raise MemoryLimitError(f"max_memory={max_memory} is too little")
         with torch.random.fork_rng(devices=[]), torch.inference_mode(False), torch.no_grad():
             torch.manual_seed(seed)

@@ -22,8 +22,11 @@ def test_signal_propagation_keeps_every_promise_on_the_built_in_cases():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_peak_memory_stays_under_the_limit(case):
+@pytest.mark.parametrize(
+    "name", ["cnn", "resnet", "tiny_gpt", "lstm", "packed_gru", "batchnorm", "dict_input"]
+)
+def test_peak_memory_stays_under_the_limit(name):
+    case = Case(name, ZOO[name])
     check_instrument(SignalPropagation(), [case], fast=False, only=["peak_memory_stays_under_the_limit"])
 
 
