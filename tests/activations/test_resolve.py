@@ -1,5 +1,8 @@
 import copy
+import functools
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -153,10 +156,28 @@ def test_a_function_that_torch_differentiates_once_only_says_so():
         hard.derivative(z, 2)
 
 
-def test_second_derivatives_of_abs_do_not_load_the_compiler():
-    import subprocess
-    import sys
+def test_kinks_of_a_function_that_torch_differentiates_once_only_are_found():
+    activation = as_activation(lambda z: nn.functional.hardsigmoid(z))
+    assert activation.kinks == (-3.0, 3.0)
+    assert activation.jumps == ()
 
+
+def test_errors_are_one_line_and_partial_functions_keep_their_name():
+    def steep(slope, z):
+        return torch.tanh(slope * z)
+
+    assert as_activation(functools.partial(steep, 3.0)).name == "steep"
+
+    def failing(z):
+        raise RuntimeError("first line.\nsecond line")
+
+    with pytest.raises(InputError) as caught:
+        as_activation(failing)
+    assert "RuntimeError: first line." in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_second_derivatives_of_abs_do_not_load_the_compiler():
     code = (
         "import sys, torch; from phasescope.activations import as_activation;"
         "a = as_activation(lambda z: z / (1 + z.abs()));"

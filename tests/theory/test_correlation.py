@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference.quadrature import pair_mean, smooth_pair_mean
 from torch import nn
 
 from phasescope.activations import as_activation
@@ -14,6 +13,7 @@ from phasescope.errors import InputError
 from phasescope.theory import MeanField
 from phasescope.theory.correlation import half_square_difference, hermite_squares
 from phasescope.theory.moments import mean_square_slope, second_moment
+from reference.quadrature import pair_mean, smooth_pair_mean
 
 RHO = np.array([1e-300, 1e-150, 1e-20, 1e-9, 1e-5, 1e-3, 0.05, 0.4, 1.0, 1.5, 1.99, 2.0])
 
@@ -41,7 +41,7 @@ PLAIN = {"tanh": np.tanh, "erf": np.vectorize(math.erf), "sin": np.sin}
 
 @functools.cache
 def _critical_weight(name):
-    """Return C_W for which chi_perpendicular is 1 at the fixed point, beyond the eight digits of the table."""
+    """Return C_W for which chi_perpendicular is 1 at the fixed point, to more digits than the table."""
     low, high = (TABLE[name][0] + shift for shift in (-1e-6, 1e-6))
     for _ in range(28):
         middle = (low + high) / 2

@@ -5,11 +5,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference.quadrature import gaussian_mean
 
 from phasescope.errors import InputError
 from phasescope.theory.gaussian import expectation, mean_with_panels
 from phasescope.theory.quadrature import Unbounded, integrate
+from reference.quadrature import gaussian_mean
 
 KERNELS = [1e-12, 1e-6, 1e-3, 0.3, 2.0, 1e3, 1e8]
 

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference.quadrature import pair_mean, smooth_pair_mean
 from torch import nn
 
 from phasescope.activations import as_activation
 from phasescope.errors import InputError
 from phasescope.theory import MeanField
+from reference.quadrature import pair_mean, smooth_pair_mean
 
 # sigma_w, K*, chi_parallel of the critical points at sigma_b = 0.3.
 CRITICAL = {
@@ -24,7 +24,7 @@ def test_the_critical_points_at_bias_0_3(name):
     sigma_w, K, chi = CRITICAL[name]
     field = MeanField(name, sigma_w**2, 0.09)
     point = field.fixed_point()
-    assert point.K == pytest.approx(K, rel=2e-8)
+    assert pytest.approx(K, rel=2e-8) == point.K
     assert point.stability == "stable"
     assert point.chi_parallel == pytest.approx(chi, rel=1e-7)
     assert point.chi_perpendicular == pytest.approx(1, abs=2e-8)
@@ -83,6 +83,8 @@ def test_phases_of_tanh(C_W, name):
             0.1,
             [((1 - math.sqrt(0.82)) / 0.9, "stable"), ((1 + math.sqrt(0.82)) / 0.9, "unstable")],
         ),
+        # At the largest bias the two merge at K_t = 1/(3 C_W), C_b = K_t/2.
+        ("repu2", 0.3, 1 / 1.8, [(1 / 0.9, "half-stable")]),
         ("gelu", 1.98305826, 0.17292239, [(3.035, "stable"), (3.56155281, "half-stable")]),
         ("silu", 1.98800468, 0.55514317, [(14.32017362, "half-stable")]),
         ("selu", 1.0, 0.0, [(0.0, "unstable"), (1.0, "stable")]),
@@ -93,7 +95,7 @@ def test_fixed_points_and_their_stability(name, C_W, C_b, expected):
     assert [point.stability for point in points] == [stability for _, stability in expected]
     for point, (K, stability) in zip(points, expected, strict=True):
         digits = 2e-3 if stability == "unstable" and name.startswith("mrepu") else 1e-6
-        assert point.K == pytest.approx(K, rel=2e-4 if K == 3.035 else digits)
+        assert pytest.approx(K, rel=2e-4 if K == 3.035 else digits) == point.K
 
 
 def test_selu_at_its_own_point():
@@ -115,7 +117,7 @@ def test_where_the_kernel_goes_depends_on_where_it_starts():
     field = MeanField("repu2", 1.0)
     assert field.fixed_point(0.6).K == 0.0
     assert field.fixed_point(0.7).stability == "diverges"
-    assert field.fixed_point(0.7).K == math.inf
+    assert math.inf == field.fixed_point(0.7).K
     assert field.fixed_point(0.0).K == 0.0
     assert field.phase().name == "exploding"
     assert "below K = 0.666667 it would go to K* = 0" in field.phase().reason
@@ -123,8 +125,8 @@ def test_where_the_kernel_goes_depends_on_where_it_starts():
     assert math.isnan(field.correlation_depth())
     assert field.correlation_depth(0.5) == 0.0
     gelu = MeanField("gelu", 1.98305826, 0.17292239)
-    assert gelu.fixed_point(5.0).K == pytest.approx(3.5615528, rel=1e-6)
-    assert gelu.fixed_point(1.0).K == pytest.approx(3.035, rel=1e-3)
+    assert pytest.approx(3.5615528, rel=1e-6) == gelu.fixed_point(5.0).K
+    assert pytest.approx(3.035, rel=1e-3) == gelu.fixed_point(1.0).K
     assert MeanField("relu", 2.0).fixed_point(0.3).K == 0.3
 
 
@@ -134,7 +136,7 @@ def test_the_fixed_point_is_where_iteration_ends(start):
     K = start
     for _ in range(400):
         K = field.kernel_map(K)
-    assert field.fixed_point(start).K == pytest.approx(K, rel=1e-9)
+    assert pytest.approx(K, rel=1e-9) == field.fixed_point(start).K
 
 
 @given(log_K=st.floats(-12, 8), log_scale=st.floats(-3, 3), slope=st.floats(-0.9, 0.9))

@@ -64,7 +64,10 @@ def _grid() -> Tensor:
 
 
 def _values(activation: Activation, z: Tensor, order: int) -> Tensor:
-    return torch.stack(activation.derivatives(z, order)).nan_to_num(0.0, 0.0, 0.0)
+    values = torch.stack(activation.derivatives(z, order)).nan_to_num(0.0, 0.0, 0.0)
+    # Where the third derivative is not to be had, the change of the last one goes unexplained: then it still
+    # shrinks with the interval, only more slowly.
+    return values if order == 3 else torch.cat([values, torch.zeros_like(values[:1])])
 
 
 def _unexplained(low: Tensor, high: Tensor, width: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable
 
 import torch
@@ -73,7 +74,8 @@ def _own_copy(module: nn.Module) -> nn.Module:
         own = copy.deepcopy(module)
     except Exception as error:
         raise InputError(
-            f"{type(module).__name__} cannot be copied ({error}).", "Pass a function of a tensor instead."
+            f"{type(module).__name__} cannot be copied ({_told(error)}).",
+            "Pass a function of a tensor instead.",
         ) from error
     # The copy must not reach back into the user's program: no hooks, no gradients to its weights.
     for part in own.modules():
@@ -84,7 +86,13 @@ def _own_copy(module: nn.Module) -> nn.Module:
 
 
 def _name_of(function: Callable[[Tensor], Tensor]) -> str:
-    return getattr(function, "__name__", None) or type(function).__name__
+    inner = function.func if isinstance(function, functools.partial) else function
+    return getattr(inner, "__name__", None) or type(inner).__name__
+
+
+def _told(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [""]
+    return f"{type(error).__name__}: {lines[0].rstrip('.')}"
 
 
 def _examined(
@@ -122,7 +130,7 @@ def _first_call(activation: Activation, points: Tensor) -> Tensor:
     except Exception as error:
         raise InputError(
             f"Activation {activation.name!r} fails on a float64 tensor of shape ({len(points)},): "
-            f"{type(error).__name__}: {error}.",
+            f"{_told(error)}.",
             "It has to map a tensor to a tensor elementwise, made of torch functions.",
         ) from error
     if not isinstance(values, Tensor) or values.shape != points.shape:
@@ -170,8 +178,7 @@ def _first_slopes(activation: Activation, points: Tensor, values: Tensor) -> Ten
         raise
     except Exception as error:
         raise InputError(
-            f"Activation {activation.name!r}: torch cannot differentiate it "
-            f"({type(error).__name__}: {error}).",
+            f"Activation {activation.name!r}: torch cannot differentiate it ({_told(error)}).",
             "Write it with torch functions in place of numpy or math.",
         ) from error
     order = points.argsort()

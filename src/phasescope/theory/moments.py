@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable
 
@@ -109,7 +110,8 @@ def second_moment_slope(activation: Activation, K: float) -> float:
 
         return float(expectation(by_density, K, kinks=activation.kinks)) / (2 * K)
     if K < 1 and not vanishes_at_zero(activation) and not reached(activation.kinks, K):
-        return float(expectation(lambda z: _curved(activation, z), K))
+        with contextlib.suppress(InputError):
+            return float(expectation(lambda z: _curved(activation, z), K))
 
     def radial(z: Tensor) -> Tensor:
         value, slope = activation.derivatives(z, 1)
