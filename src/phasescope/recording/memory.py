@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -79,7 +80,7 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     ) -> Any:
         result = func(*args, **(kwargs or {}))
         for item in result if isinstance(result, (tuple, list)) else (result,):
-            if isinstance(item, Tensor) and item.layout == torch.strided:
+            if isinstance(item, Tensor) and item.layout == torch.strided and not item._is_zerotensor():
                 self._add(item)
         return result
 
@@ -105,11 +106,11 @@ def _freed(reference: StorageWeakRef) -> bool:
 
 
 def samples_that_fit(
-    model: nn.Module, work: Callable[[int], Any], samples: int, limit: float, *, margin: float = 0.8
+    model: nn.Module, work: Callable[[int], Any], samples: int, limit: float, *, margin: float = 0.5
 ) -> int:
     """Return the largest even number of samples, at most `samples`, that `work` can take at once.
 
-    The peak is taken to be linear in the number of samples and measured at two and at four of them.
+    The peak is measured for two samples, four, eight and so on, and continued linearly by a factor of four.
 
     Parameters
     ----------
@@ -122,7 +123,8 @@ def samples_that_fit(
     limit : float
         Bytes that `work` may take.
     margin : float
-        Share of `limit` that is planned for; the rest is for scratch space inside operators.
+        Share of `limit` that is planned for; the rest is for scratch space inside operators and for freed
+        blocks that the allocator keeps.
 
     Raises
     ------
@@ -130,15 +132,19 @@ def samples_that_fit(
         If not even one pair fits.
     """
     one = min(2, samples)
-    first = peak_bytes(model, lambda: work(one))
+    first = peak_bytes(model, partial(work, one))
     if first > limit:
         raise MemoryLimitError(
             f"One pair of inputs takes {first / 1e6:.1f} MB, more than max_memory = {limit / 1e6:.1f} MB. "
             "Raise max_memory, or pass smaller inputs."
         )
-    if samples <= 2:
-        return samples
-    two = min(4, samples)
-    slope = max((peak_bytes(model, lambda: work(two)) - first) / (two - one), 1.0)
-    fit = one + int((margin * limit - first) / slope)
-    return samples if fit >= samples else max(2, fit // 2 * 2)
+    tried, peak = one, first
+    while tried < samples and peak < margin * limit:
+        more = min(2 * tried, samples)
+        higher = peak_bytes(model, partial(work, more))
+        slope = max((higher - peak) / (more - tried), 1.0)
+        fit = int(tried + (margin * limit - peak) / slope)
+        if fit <= 4 * more:
+            return min(samples, fit // 2 * 2)
+        tried, peak = more, higher
+    return tried

@@ -74,8 +74,9 @@ class Passes:
         copies = 4 * self.batch.nbytes() // size
 
         def trial(samples: int) -> None:
-            torch.empty(copies * samples, dtype=torch.uint8)
+            held = torch.empty(copies * samples, dtype=torch.uint8)
             self._measure(0, samples, Measurement(self.layers, samples, 1, self._seed))
+            del held
 
         self._chunk = samples_that_fit(self.model, trial, size, limit)
         if self._chunk == size or not self._coupled():
