@@ -13,6 +13,7 @@ from phasescope.signal.dataflow import Flow
 from phasescope.signal.initialisation import LayerInitialisation
 from phasescope.signal.recognise import Layer, depth_of, recognise
 from phasescope.theory.critical import CriticalPoint, critical_point
+from phasescope.theory.marginal import first_layer_kernel
 
 # The weight variance at which dense stacks of squared ReLU trained best in the studies of rectified powers.
 _DENSE = 0.3
@@ -224,7 +225,7 @@ class _Planner:
         if point.universality_class == "half-stable" and point.K:
             return point.K, False
         if point.universality_class == "K*=0" and point.stable is False and point.a1:
-            return 1 / (2 * point.a1 * self.plan.depth), True
+            return first_layer_kernel(layer.next, self.plan.depth), True
         return 1.0, False
 
     def _without_point(self, layer: Layer, point: CriticalPoint) -> Step:
