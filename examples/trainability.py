@@ -27,7 +27,7 @@ from phasescope.activations import MRePU
 from phasescope.signal import critical_
 
 DEPTH, WIDTH, BATCH, STEPS = 50, 256, 128, 150
-RATES = (1e-3, 3e-4, 1e-4, 3e-5)
+RATES = (1e-3, 3e-4, 1e-4, 3e-5, 1e-5)
 SEEDS = (0, 1, 2)
 CLASSES = 10
 
