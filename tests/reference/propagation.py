@@ -12,7 +12,7 @@ def outputs(model: nn.Sequential, x: Tensor) -> list[Tensor]:
     found = []
     for layer in model:
         x = layer(x)
-        found.append(x.reshape(len(x), -1).detach())
+        found.append(x.reshape(len(x), -1).detach().clone())
     return found
 
 
@@ -23,7 +23,7 @@ def jacobians(model: nn.Sequential, x: Tensor, first: int, last: int) -> list[Te
     part = model[first : last + 1]
 
     def one(z: Tensor) -> Tensor:
-        return part(z.unsqueeze(0)).reshape(-1)
+        return part(z.unsqueeze(0).clone()).reshape(-1)
 
     return [
         torch.autograd.functional.jacobian(one, sample.detach()).reshape(-1, sample.numel()) for sample in x

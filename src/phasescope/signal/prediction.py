@@ -194,7 +194,7 @@ def _distance(activation: Activation, kernel: float, rho: float) -> float:
     """
     if not np.isfinite(rho):
         return math.nan
-    s, d = torch.linspace(-8, 8, 321, dtype=torch.float64), torch.linspace(-8, 8, 121, dtype=torch.float64)
+    s, d = torch.linspace(-8, 8, 161, dtype=torch.float64), torch.linspace(-8, 8, 97, dtype=torch.float64)
     weights = torch.exp(-(s**2)[:, None] / 2 - d**2 / 2)
     middle = math.sqrt(kernel * max(1 - rho / 2, 0.0)) * s[:, None]
     half = math.sqrt(kernel * rho / 2) * d

@@ -1,0 +1,112 @@
+"""Tangents and cotangents at every row, against explicit Jacobians."""
+
+import pytest
+import torch
+from torch import nn
+
+from phasescope.recording import (
+    as_batch,
+    discover,
+    pull_back,
+    push_difference,
+    push_double_backward,
+    push_forward,
+    untouched,
+)
+from phasescope.recording.tangents import gaussian
+from reference import propagation as slow
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    layers = [nn.Linear(5, 7), nn.Tanh(), nn.Linear(7, 6), nn.ReLU(inplace=True), nn.Linear(6, 2)]
+    model = nn.Sequential(*layers).double()
+    x = torch.randn(3, 5, dtype=torch.float64)
+    return model, x, as_batch(model, x)
+
+
+@pytest.mark.parametrize(
+    ("push", "rtol"), [(push_forward, 1e-12), (push_double_backward, 1e-12), (push_difference, 1e-7)]
+)
+def test_three_ways_to_push_a_tangent(network, push, rtol):
+    model, x, batch = network
+    u = torch.randn_like(x)
+    seen = {}
+
+    def see(layer, argument, z, tangent):
+        seen[layer.name] = (z.clone(), tangent.clone())
+
+    with untouched(model):
+        layers, coupled = discover(model, batch)
+        push(model, layers, batch.take(0, 3), lambda tensor, number: u.clone(), see)
+    assert not coupled
+    values = slow.outputs(model, x)
+    for row in range(5):
+        z, tangent = seen[str(row)]
+        expected = torch.stack([j @ u[i] for i, j in enumerate(slow.jacobians(model, x, 0, row))])
+        # The in-place ReLU writes over its argument only after the row before was seen.
+        torch.testing.assert_close(z, values[row], rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(tangent, expected, rtol=rtol, atol=rtol)
+
+
+def test_pulling_back_a_cotangent(network):
+    model, x, batch = network
+    v = torch.randn(2, 3, 2, dtype=torch.float64)
+    seen = {}
+    with untouched(model):
+        layers, _ = discover(model, batch)
+        pull_back(
+            model,
+            layers,
+            batch.take(0, 3),
+            lambda tensor, number, probe: v[probe],
+            2,
+            lambda layer, probe, gradient: seen.__setitem__((layer.name, probe), gradient.clone()),
+        )
+    for row in range(4):
+        jacobians = slow.jacobians(model, x, row + 1, 4)
+        for probe in range(2):
+            expected = torch.stack([v[probe, i] @ j for i, j in enumerate(jacobians)])
+            torch.testing.assert_close(seen[str(row), probe], expected)
+    assert all(p.grad is None for p in model.parameters())
+
+
+class Lookup(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.table, self.head = nn.Embedding(9, 4), nn.Linear(4, 3)
+
+    def forward(self, ids):
+        return self.head(self.table(ids).mean(dim=1))
+
+
+@pytest.mark.parametrize("push", [push_forward, push_double_backward, push_difference])
+def test_tangents_of_token_ids_enter_behind_the_embedding(push):
+    torch.manual_seed(0)
+    model, ids = Lookup(), torch.randint(0, 9, (3, 5))
+    batch, seen = as_batch(model, ids), {}
+    u = torch.randn(3, 5, 4)
+    with untouched(model):
+        layers, _ = discover(model, batch)
+        push(
+            model,
+            layers,
+            batch,
+            lambda tensor, number: u,
+            lambda layer, argument, z, tangent: seen.__setitem__(layer.name, tangent),
+        )
+    torch.testing.assert_close(seen["table"], u, rtol=1e-3, atol=1e-4)
+    expected = u.mean(dim=1) @ model.head.weight.detach().T
+    torch.testing.assert_close(seen["head"], expected, rtol=1e-3, atol=1e-4)
+
+
+def test_random_numbers_belong_to_the_sample_and_not_to_the_chunk():
+    like = torch.zeros(1)
+    whole = gaussian(torch.Size((6, 4, 3)), like, seed=(1, 2), first=0)
+    part = gaussian(torch.Size((2, 4, 3)), like, seed=(1, 2), first=3)
+    assert torch.equal(whole[3:5], part)
+    assert not torch.equal(whole, gaussian(torch.Size((6, 4, 3)), like, seed=(1, 3), first=0))
+    many = gaussian(torch.Size((100, 1000)), like, seed=(0,), first=0)
+    assert float(many.mean()) == pytest.approx(0, abs=4 / 1e5**0.5)
+    assert float(many.var()) == pytest.approx(1, abs=4 * (2e-5) ** 0.5)
