@@ -45,6 +45,17 @@ def test_no_kinks_are_seen_in_smooth_functions(function):
     assert as_activation(function).kinks == ()
 
 
+def test_overflow_is_no_kink():
+    assert as_activation(lambda z: torch.log(1 + torch.exp(z))).kinks == ()
+
+
+def test_of_many_kinks_those_nearest_to_zero_are_kept():
+    stairs = as_activation(lambda z: torch.round(z * 4) / 4 + 0.1 * z)
+    expected = [(k + 0.5) / 4 for k in range(-32, 32)]
+    assert stairs.kinks == pytest.approx(expected, rel=1e-14)
+    assert stairs.jumps == stairs.kinks
+
+
 def test_declared_kinks_are_taken_and_sorted():
     activation = as_activation(lambda z: torch.where(z > 0.7, z, 0.5 * z), kinks=[3, 0.7])
     assert activation.kinks == (0.7, 3.0)

@@ -2,6 +2,7 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -96,6 +97,13 @@ def test_fixed_points_and_their_stability(name, C_W, C_b, expected):
     for point, (K, stability) in zip(points, expected, strict=True):
         digits = 2e-3 if stability == "unstable" and name.startswith("mrepu") else 1e-6
         assert pytest.approx(K, rel=2e-4 if K == 3.035 else digits) == point.K
+
+
+def test_a_fixed_point_that_the_scan_hits_exactly_is_found():
+    # No weight on a bump at z = 5, so that K' = C_b = 0.1, a kernel of the scan.
+    field = MeanField(lambda z: torch.exp(-((z - 5) ** 2) * 100), 1.0, 0.1)
+    assert [point.stability for point in field.fixed_points()] == ["stable"]
+    assert pytest.approx(0.1, rel=1e-12) == field.fixed_point().K
 
 
 def test_selu_at_its_own_point():

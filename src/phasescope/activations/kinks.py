@@ -28,19 +28,20 @@ def find_kinks(activation: Activation) -> tuple[tuple[float, ...], tuple[float, 
     Returns
     -------
     tuple of (tuple of float, tuple of float)
-        All kinks and the jumps, in ascending order. Two kinks in one grid interval may be found as one, kinks
-        beyond the grid are not found; neither harms the adaptive quadrature, which bisects on its own.
+        The 64 kinks nearest to 0, and the jumps among them, in ascending order. Two kinks in one grid
+        interval may be found as one, kinks beyond the grid are not found; neither harms the adaptive
+        quadrature, which bisects on its own.
     """
     order = _highest_derivative(activation)
     grid = _grid()
     values = _values(activation, grid, order)
-    scale = values.abs().amax(dim=1).clamp(max=1e3, min=1e-3)[:-1]
+    scale = values.nan_to_num(0.0).abs().amax(dim=1).clamp(max=1e3, min=1e-3)[:-1]
     wrong = _unexplained(values[:, :-1], values[:, 1:], grid.diff()) > _TOLERANCE * scale[:, None]
     rows, intervals = wrong.nonzero(as_tuple=True)
     found: dict[float, bool] = {}
     for row, position in _bisect(activation, grid[intervals], grid[intervals + 1], rows, scale[rows]):
         found[position] = found.get(position, False) or row == 0
-    kinks = sorted(found)[:_MOST]
+    kinks = sorted(sorted(found, key=abs)[:_MOST])
     return tuple(kinks), tuple(k for k in kinks if found[k])
 
 
@@ -64,7 +65,9 @@ def _grid() -> Tensor:
 
 
 def _values(activation: Activation, z: Tensor, order: int) -> Tensor:
-    values = torch.stack(activation.derivatives(z, order)).nan_to_num(0.0, 0.0, 0.0)
+    values = torch.stack(activation.derivatives(z, order))
+    # NaN compares as false everywhere below: where the function overflows, nothing is called a kink.
+    values = torch.where(values.isfinite(), values, torch.nan)
     # Where the third derivative is not to be had, the change of the last one goes unexplained: then it still
     # shrinks with the interval, only more slowly.
     return values if order == 3 else torch.cat([values, torch.zeros_like(values[:1])])

@@ -60,10 +60,10 @@ def half_square_difference(activation: Activation, K: float) -> DistanceMap:
     """
     if not (0 < K < math.inf):
         raise InputError(f"K = {K}: the correlation map needs a positive kernel.", "Use K > 0.")
-    if activation.jumps:
+    if reached(activation.jumps, K):
         raise InputError(
-            f"Activation {activation.name!r} jumps at z = {activation.jumps[0]:g}: two inputs separate like "
-            "sqrt(rho), and there is no linear regime.",
+            f"Activation {activation.name!r} jumps at z = {min(activation.jumps, key=abs):g}: two inputs "
+            "separate like sqrt(rho), and there is no linear regime.",
             "Use a continuous activation.",
         )
     form = pair_form(activation)
