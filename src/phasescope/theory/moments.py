@@ -65,8 +65,8 @@ def mean_square_slope(activation: Activation, K: float) -> float:
     K = checked_variance(K)
     if reached(activation.jumps, K):
         raise InputError(
-            f"Activation {activation.name!r} jumps at z = {min(activation.jumps, key=abs):g}: its mean squared "
-            f"slope at K = {K:g} is infinite.",
+            f"Activation {activation.name!r} jumps at z = {min(activation.jumps, key=abs):g}: its mean "
+            f"squared slope at K = {K:g} is infinite.",
             "Use a continuous activation.",
         )
     if K == 0:
