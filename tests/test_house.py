@@ -1,6 +1,7 @@
 """Rules of the whole source tree, read from the files themselves."""
 
 import ast
+import doctest
 import importlib
 import pkgutil
 import subprocess
@@ -118,3 +119,14 @@ def test_modules_import_and_their_names_resolve(name):
     missing = [public for public in getattr(module, "__all__", []) if not hasattr(module, public)]
     assert missing == []
     assert module.__doc__
+
+
+WITH_EXAMPLES = [path for path in FILES if ">>> " in path.read_text(encoding="utf-8")]
+
+
+@pytest.mark.parametrize("path", WITH_EXAMPLES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_examples_in_docstrings_print_what_they_say(path):
+    parts = [part for part in path.relative_to(SOURCE).with_suffix("").parts if part != "__init__"]
+    tried = doctest.testmod(importlib.import_module(".".join(["phasescope", *parts])))
+    assert tried.attempted > 0
+    assert tried.failed == 0

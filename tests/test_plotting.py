@@ -1,5 +1,6 @@
 import sys
 import xml.etree.ElementTree as ET
+from io import StringIO
 
 import matplotlib
 import pytest
@@ -60,10 +61,16 @@ def drawn_line() -> Figure:
     return drawn
 
 
-def test_svg_is_one_transparent_element_with_text_in_ink():
-    text = plotting.svg(drawn_line())
-    root = ET.fromstring(text)
-    assert root.tag.endswith("svg")
+def rendered(drawn: Figure) -> str:
+    buffer = StringIO()
+    with plotting.style():
+        drawn.savefig(buffer, format="svg", metadata={"Date": None})
+    return buffer.getvalue()
+
+
+def test_figures_are_transparent_with_text_in_ink():
+    text = rendered(drawn_line())
+    assert ET.fromstring(text).tag.endswith("svg")
     assert "layer &amp; &lt;depth&gt;" in text
     assert f"fill: {plotting.INK}" in text
     assert f"stroke: {plotting.MEASURED}" in text
@@ -71,5 +78,5 @@ def test_svg_is_one_transparent_element_with_text_in_ink():
     assert "#ffffff" not in text
 
 
-def test_svg_is_the_same_every_time():
-    assert plotting.svg(drawn_line()) == plotting.svg(drawn_line())
+def test_figures_render_to_the_same_bytes_every_time():
+    assert rendered(drawn_line()) == rendered(drawn_line())

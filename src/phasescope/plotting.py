@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import StringIO
 from typing import TYPE_CHECKING, Any
 
 import matplotlib
@@ -83,18 +82,3 @@ def figure(panels: int, *, panel_size: tuple[float, float] = (3.6, 3.1)) -> tupl
     made.patch.set_alpha(0.0)
     grid = made.subplots(1, panels, squeeze=False)
     return made, list(grid[0])
-
-
-def svg(drawn: Figure) -> str:
-    """Return the figure as an ``<svg>`` element: text kept as text, no date, the same bytes every time.
-
-    Parameters
-    ----------
-    drawn : Figure
-        The figure to draw.
-    """
-    buffer = StringIO()
-    with style():
-        drawn.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    text = buffer.getvalue()
-    return text[text.index("<svg") :]

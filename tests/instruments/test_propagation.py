@@ -123,7 +123,17 @@ def test_mrepu_is_told_its_first_kernel():
     # 1 / (2 a1 L) with a1 = 3 p (2 p - 1) = 18 for p = 2 and L = 12.
     found = findings(plain_network(lambda: MRePU(2), 0.3, depth=12))
     assert found[0].severity == "problem"
-    assert f"K = {1 / (2 * 18 * 12):.2g}" in found[0].action
+    assert number(r"first layer scaled so that K = (\S+)\.$", found[0].action) == pytest.approx(
+        1 / (2 * 18 * 12), rel=1e-3
+    )
+
+
+def test_mrepu_with_critical_weights_is_told_to_scale_its_first_layer_alone():
+    # K_1 = 1 at first; K = 1 / (2 a1 L) = 1 / 432 asks for the square root of it.
+    first = findings(plain_network(lambda: MRePU(2), 1.0, depth=12, width=300))[0]
+    assert first.sentence.startswith("Exploding: ")
+    factor = number(r"Scale the first layer's weights by (\S+),", first.action)
+    assert factor == pytest.approx(math.sqrt(1 / 432), rel=0.15)
 
 
 def test_gelu_is_told_its_biases_and_kernel():

@@ -108,7 +108,7 @@ def _panel(axes: Axes, dataset: xr.Dataset, places: np.ndarray, name: str, theor
     _measured(axes, places[drawable & weight], values[drawable & weight], errors[drawable & weight])
     predicted = _theory_values(dataset, theory)
     known = np.isfinite(predicted) & (predicted > _FLOOR) & weight
-    if known.any():
+    if known.sum() > 1:
         axes.plot(places[known], predicted[known], "-", color=plotting.THEORY, label="theory")
     if drawable.any():
         axes.set_yscale("log")

@@ -270,6 +270,9 @@ def _remedy(dataset: xr.Dataset, verdict: Verdict) -> str:
             "(nn.LayerNorm), weight each residual branch by 0.1, connect the layers densely with C_W = 0.3, "
             f"or take another activation, such as tanh or GELU. {point['reason']}"
         )
+    first_layer = _first_layer(dataset, now, point)
+    if first_layer:
+        return f"{first_layer} {_recipe(dataset, point)}"
     scale = _scale(now, point, verdict)
     if scale is None:
         return (
@@ -280,12 +283,36 @@ def _remedy(dataset: xr.Dataset, verdict: Verdict) -> str:
     return f"{first} {_recipe(dataset, point)}".strip()
 
 
+def _first_layer(dataset: xr.Dataset, now: dict[str, Any], point: dict[str, Any]) -> str:
+    """Return what to do where the first layer alone decides, all others being critical; "" elsewhere."""
+    kernel = _entry_kernel(dataset, point)
+    if kernel is None or abs(_log_factor(now, point)) > _SAME_SCALE or _biases(now, point):
+        return ""
+    rows = np.flatnonzero((dataset["role"].values == "weight") & (dataset["kernel"].values > 0))
+    present = _kernel(dataset, int(rows[0]))
+    factor = math.sqrt(kernel / present.value)
+    what = f"Scale the first layer's weights by {factor:.2g}"
+    return f"{what}, to K = {kernel:.2g} from {present}, or call {_CALL}."
+
+
+def _entry_kernel(dataset: xr.Dataset, point: dict[str, Any]) -> float | None:
+    """Return the kernel that the first layer has to give, where the critical point asks for a certain one."""
+    if point.get("universality_class") == "half-stable":
+        return float(point["K"])
+    if point.get("stable") is False and point["a1"]:
+        return float(1 / (2 * point["a1"] * _layers(dataset)))
+    return None
+
+
+def _log_factor(now: dict[str, Any], point: dict[str, Any]) -> float:
+    """Return the logarithm of the factor from the present scale of the weights to the critical one."""
+    return 0.5 * math.log(point["C_W"] / now["C_W"]) if now["C_W"] > 0 else math.inf
+
+
 def _scale(now: dict[str, Any], point: dict[str, Any], verdict: Verdict) -> float | None:
     """Return the factor on the weights: from theory where it asks for another scale, else from the margin."""
-    if point and now["C_W"] > 0:
-        factor = math.sqrt(point["C_W"] / now["C_W"])
-        if abs(math.log(factor)) > _SAME_SCALE:
-            return factor
+    if point and _SAME_SCALE < abs(_log_factor(now, point)) < math.inf:
+        return math.exp(_log_factor(now, point))
     if now and verdict.margin.determined and abs(verdict.margin.value) < _MOST_LOG_CHI:
         return math.exp(-verdict.margin.value / 2)
     return None
@@ -307,12 +334,9 @@ def _recipe(dataset: xr.Dataset, point: dict[str, Any]) -> str:
         f"Critical for {point['activation']}: C_W = {point['C_W']:.4g}, C_b = {point['C_b']:.4g}, that is "
         f"nn.init.normal_(w, std=({point['C_W']:.4g} / fan_in) ** 0.5) and {biases}"
     )
-    if point["universality_class"] == "half-stable":
-        return f"{recipe}, and a first layer scaled so that K = {point['K']:.4g}."
-    if point["stable"] is False and point["a1"]:
-        return (
-            f"{recipe}, and a first layer scaled so that K = {1 / (2 * point['a1'] * _layers(dataset)):.2g}."
-        )
+    kernel = _entry_kernel(dataset, point)
+    if kernel is not None:
+        return f"{recipe}, and a first layer scaled so that K = {kernel:.4g}."
     return f"{recipe}."
 
 
