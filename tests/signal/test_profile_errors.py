@@ -83,6 +83,11 @@ def test_memory_limit_below_one_pair():
         profile(model, torch.randn(16, 8), max_memory="1MB")
 
 
+def test_seed_and_probes_out_of_range():
+    assert "seed is -1" in message(MODEL, torch.zeros(2, 8), seed=-1)
+    assert "probes is 0" in message(MODEL, torch.zeros(2, 8), probes=0)
+
+
 def test_labels_beside_the_inputs_are_left_out_with_a_note():
     x = torch.randn(6, 8)
     plain = profile(MODEL, x)

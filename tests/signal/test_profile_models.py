@@ -399,6 +399,13 @@ def test_checkpointed_parts_are_seen_once():
     assert np.isfinite(data["gradient"].values).all()
 
 
+def test_compiled_model_is_measured_as_what_it_wraps():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 4))
+    expected = data_of(model, x8())
+    assert data_of(torch.compile(model, backend="eager"), x8()).identical(expected)
+
+
 def test_one_input_leaves_the_correlation_open():
     found = profile(nn.Sequential(nn.Linear(8, 8), nn.Tanh()), x8(1))
     assert np.isnan(found.dataset["correlation"].values).all()

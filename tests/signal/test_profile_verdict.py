@@ -65,7 +65,7 @@ def test_power_law_decay_on_the_critical_line_is_critical():
     found = verdict(dataset(1 - 1 / (depth + 1), distance=1 / np.arange(1, 62)))
     assert found.phase == "critical"
     assert "slower than exponentially" in found.reason
-    assert "depth to the power -1.0" in found.signal_depth.reason
+    assert "ever more slowly" in found.signal_depth.reason
 
 
 def test_scatter_around_one_is_critical_within_its_error():
@@ -126,8 +126,8 @@ def test_depth_scales_are_those_put_in():
     )
     assert found.signal_depth.value == pytest.approx(4.0, rel=1e-9)
     assert found.gradient_depth.value == pytest.approx(5.0, abs=3 * found.gradient_depth.error)
-    assert 0 < found.gradient_depth.error < 0.25
-    assert found.signal_depth.window == (1.0, 31.0)
+    assert 0 < found.gradient_depth.error < 0.4
+    assert found.signal_depth.window == (16.0, 31.0)
 
 
 def test_rounding_is_no_decay():

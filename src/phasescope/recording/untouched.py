@@ -46,8 +46,10 @@ def untouched(model: nn.Module) -> Iterator[None]:
                 parameter.requires_grad_(False)
         torch.backends.mha.set_fastpath_enabled(False)
         _use_math_attention()
-        if any(isinstance(module, nn.LSTM) for module in model.modules()):
-            torch._C._set_mkldnn_enabled(False)  # the fused LSTM of oneDNN has no forward-mode derivative
+        if any(isinstance(module, nn.RNNBase) for module in model.modules()):
+            # The fused cells of oneDNN and cuDNN lack derivatives in evaluation mode.
+            torch._C._set_mkldnn_enabled(False)
+            torch.backends.cudnn.enabled = False
         yield
 
 
@@ -95,12 +97,17 @@ def _process_state() -> dict[str, Any]:
         "python": random.getstate(),
         "threads": torch.get_num_threads(),
         "deterministic": _deterministic(),
-        "cudnn": (torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark),
+        "cudnn": _cudnn(),
         "dtype": torch.get_default_dtype(),
         "fastpath": torch.backends.mha.get_fastpath_enabled(),
         "attention": _attention_switches(),
         "mkldnn": torch._C._get_mkldnn_enabled(),
     }
+
+
+def _cudnn() -> tuple[bool, bool, bool]:
+    cudnn = torch.backends.cudnn
+    return cudnn.enabled, cudnn.deterministic, cudnn.benchmark
 
 
 def _deterministic() -> tuple[bool, bool]:
@@ -121,7 +128,10 @@ def _restore_process(state: dict[str, Any]) -> None:
     enabled, warn_only = state["deterministic"]
     if state["deterministic"] != _deterministic():
         torch.use_deterministic_algorithms(enabled, warn_only=warn_only)
-    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = state["cudnn"]
+    if state["cudnn"] != _cudnn():
+        torch.backends.cudnn.enabled, torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = (
+            state["cudnn"]
+        )
     torch.set_default_dtype(state["dtype"])
     torch.backends.mha.set_fastpath_enabled(state["fastpath"])
     _set_attention(state["attention"])

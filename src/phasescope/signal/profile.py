@@ -115,6 +115,7 @@ def profile(
     Poole et al. 2016, arXiv:1606.05340; Schoenholz et al. 2017, arXiv:1611.01232; Roberts, Yaida and Hanin
     2022, arXiv:2106.10165, chapter 5.
     """
+    _check_numbers(seed, probes)
     module = as_module(model)
     inputs = as_batch(module, batch)
     limit = default_limit(module) if max_memory is None else in_bytes(max_memory)
@@ -149,7 +150,9 @@ def as_module(model: nn.Module | Callable[..., Any]) -> nn.Module:
         If it is neither.
     """
     if isinstance(model, nn.Module):
-        return model
+        # torch.compile fuses the layers away; what it wraps computes the same.
+        original = getattr(model, "_orig_mod", model)
+        return original if isinstance(original, nn.Module) else model
     if callable(model) and not isinstance(model, type):
         return _Function(model)
     text = repr(model)
@@ -158,6 +161,13 @@ def as_module(model: nn.Module | Callable[..., Any]) -> nn.Module:
         "not a torch.nn.Module and not callable.",
         "Pass an instance of torch.nn.Module, or a function from tensors to tensors.",
     )
+
+
+def _check_numbers(seed: int, probes: int) -> None:
+    if seed < 0:
+        raise InputError(f"seed is {seed}.", "Give a whole number from 0.")
+    if probes < 1:
+        raise InputError(f"probes is {probes}.", "Give a whole number from 1.")
 
 
 def _mode(module: nn.Module) -> str:

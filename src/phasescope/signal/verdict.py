@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from phasescope.estimate import Estimate
-from phasescope.signal.depth_scale import decay_depth, growth_depth
+from phasescope.signal.depth_scale import MANY, decay_depth, error_of_mean, growth_depth
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -19,7 +19,6 @@ TOLERANCE = math.log(10.0)
 
 _KERNEL_TOLERANCE = 2 * TOLERANCE
 _FEW = 3  # weight layers needed for a verdict
-_MANY = 8  # ratios from which the first half, in which the kernel settles, is left out
 
 
 @dataclass(frozen=True)
@@ -149,28 +148,12 @@ def _margin(rows: _Rows) -> tuple[Estimate, float]:
         reason = "no random tangent could be followed from one weight layer to the next"
         return Estimate.not_determined(reason, method=method, n=n), math.nan
     logs = np.log(rows.chi[good])
-    late = slice(n // 2 if n >= _MANY else 0, None)
+    late = slice(n // 2 if n >= MANY else 0, None)
     used, depth = logs[late], rows.depth[good][late]
     inputs = np.nan_to_num((rows.chi_error[good] / rows.chi[good])[late])
-    error = math.hypot(_error_of_mean(used), float(np.sqrt((inputs**2).sum())) / len(used))
+    error = math.hypot(error_of_mean(used), float(np.sqrt((inputs**2).sum())) / len(used))
     window = (float(depth[0]), float(depth[-1]))
     return Estimate(float(used.mean()), error, method, len(used), window), float(logs.sum())
-
-
-def _error_of_mean(series: np.ndarray) -> float:
-    """Return the standard error of the mean over successive layers (Newey and West, two lags).
-
-    In residual blocks the layers of a branch alternate around the stream, and alternation averages out
-    faster than independent scatter does.
-    """
-    n = len(series)
-    if n < 2:
-        return 0.0
-    x = series - series.mean()
-    lags = (2 / 3, 1 / 3) if n >= 6 else ()
-    variance = float((x**2).sum())
-    variance += 2 * sum(w * float((x[lag:] * x[:-lag]).sum()) for lag, w in enumerate(lags, start=1))
-    return math.sqrt(max(variance, 0.0) / (n - 1) / n)
 
 
 def _phase(dataset: xr.Dataset, rows: _Rows, margin: Estimate, total: float) -> tuple[str, str]:
