@@ -25,7 +25,7 @@ _FLOOR = 1e-300
 _PANELS = (
     ("kernel", "kernel_theory", "Signal size", "kernel $K$ (mean square)"),
     ("distance", "distance_theory", "Difference between inputs", "$1 - c$"),
-    ("gradient", "gradient_theory", "Gradient", "mean square (1 at the output)"),
+    ("gradient", "gradient_theory", "Gradient", "squared norm (1 at the output)"),
 )
 
 
