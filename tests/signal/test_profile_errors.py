@@ -83,6 +83,12 @@ def test_memory_limit_below_one_pair():
         profile(model, torch.randn(16, 8), max_memory="1MB")
 
 
+def test_torchscript_cannot_be_observed():
+    with pytest.warns(DeprecationWarning, match="deprecated"):
+        traced = torch.jit.trace(MODEL, torch.zeros(2, 8))
+    assert "TorchScript" in message(nn.Sequential(traced), torch.zeros(2, 8))
+
+
 def test_seed_and_probes_out_of_range():
     assert "seed is -1" in message(MODEL, torch.zeros(2, 8), seed=-1)
     assert "probes is 0" in message(MODEL, torch.zeros(2, 8), probes=0)

@@ -315,6 +315,27 @@ def test_model_that_leaves_torch_is_measured_without_gradients():
     assert any("no gradients" in note for note in found.notes)
 
 
+class Quantised(nn.Module):
+    """Gives gradients to nobody, as integer kernels do."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(8, 8), nn.Linear(8, 4)
+
+    def forward(self, x):
+        return self.last(self.first(x).detach().mul(127).round().div(127))
+
+
+def test_rows_that_the_input_does_not_reach_have_no_tangent():
+    torch.manual_seed(0)
+    found = profile(Quantised(), x8())
+    data = found.dataset
+    assert any("no tangent reaches 1 row(s), first last" in note for note in found.notes)
+    assert np.isfinite(data["kernel"].values).all()
+    assert np.isnan(value(data, "chi_perpendicular", "last"))
+    assert np.isnan(data["gradient"].values).all()
+
+
 class Odd(nn.Module):
     def __init__(self):
         super().__init__()

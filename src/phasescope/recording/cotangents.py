@@ -69,7 +69,7 @@ def pull_back(
         tensor = tensor if entered is None else entered
         if tensor.requires_grad:
             tensor.register_hook(  # type: ignore[no-untyped-call]
-                lambda gradient: see(layer, current[0], gradient)
+                lambda gradient: None if gradient is None else see(layer, current[0], gradient)
             )
         return None if entered is None else replace_first_float(output, entered)
 

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import torch
 from torch import nn
 
 from phasescope.errors import InputError
@@ -127,7 +129,7 @@ def profile(
         notes += passes.choose_chunk(limit)
         measurement = passes.run()
         drift = passes.eval_drift()
-    notes += [*passes.notes, *_input_notes(measurement)]
+    notes += [*passes.notes, *_input_notes(measurement), *_cut_note(measurement)]
     dataset = assemble(module, measurement, mode=mode, notes=notes, drift=drift, batch=passes.batch)
     if theory:
         predict(dataset, measurement)
@@ -147,12 +149,18 @@ def as_module(model: nn.Module | Callable[..., Any]) -> nn.Module:
     Raises
     ------
     InputError
-        If it is neither.
+        If it is neither, or holds TorchScript.
     """
     if isinstance(model, nn.Module):
         # torch.compile fuses the layers away; what it wraps computes the same.
         original = getattr(model, "_orig_mod", model)
-        return original if isinstance(original, nn.Module) else model
+        module = original if isinstance(original, nn.Module) else model
+        if any(isinstance(part, torch.jit.ScriptModule) for part in module.modules()):
+            raise InputError(
+                f"{type(module).__name__} holds TorchScript, whose layers cannot be observed.",
+                "Pass the module that it was scripted or traced from.",
+            )
+        return module
     if callable(model) and not isinstance(model, type):
         return _Function(model)
     text = repr(model)
@@ -198,3 +206,16 @@ def _input_notes(measurement: Measurement) -> list[str]:
     if alike == pairs:
         return ["correlation not determined: the two inputs of every pair are identical"]
     return [f"{alike} of {pairs} pairs of inputs are identical and were left out"] if alike else []
+
+
+def _cut_note(measurement: Measurement) -> list[str]:
+    reached = np.isfinite(measurement.across).any(axis=(0, 2))
+    healthy = np.isfinite(measurement.kernel).any(axis=1)
+    cut = [
+        layer.name for layer, t, k in zip(measurement.layers, reached, healthy, strict=True) if k and not t
+    ]
+    if not cut or not reached.any():
+        return []
+    return [
+        f"no tangent reaches {len(cut)} row(s), first {cut[0]}: it does not depend on the input, or is detached"
+    ]
