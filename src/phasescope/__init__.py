@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from phasescope import theory as theory
     from phasescope.citations import citation as citation
     from phasescope.estimate import Estimate as Estimate
-    from phasescope.instruments.inspect import inspect as inspect
+    from phasescope.instruments.inspection import inspect as inspect
 
 __version__ = "0.1.0"
 
