@@ -216,6 +216,4 @@ def _cut_note(measurement: Measurement) -> list[str]:
     ]
     if not cut or not reached.any():
         return []
-    return [
-        f"no tangent reaches {len(cut)} row(s), first {cut[0]}: it does not depend on the input, or is detached"
-    ]
+    return [f"no tangent reaches {len(cut)} row(s), first {cut[0]}: cut off from the input"]
