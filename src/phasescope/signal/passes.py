@@ -58,7 +58,7 @@ class Passes:
         self._differentiable = True
 
     def choose_chunk(self, limit: float) -> list[str]:
-        """Choose how many inputs are processed at once so that `limit` bytes hold; return what is to be noted.
+        """Choose how many inputs are processed at once, so that `limit` bytes hold; return what to note.
 
         Where batch normalisation couples the inputs they cannot be split, and fewer are measured.
 
