@@ -396,6 +396,46 @@ def test_inputs_that_influence_each_other_are_noted():
     assert not any("influence" in note for note in profile(layer.eval(), torch.randn(5, 7, 8)).notes)
 
 
+class Sampling(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner, self.outer = nn.Linear(8, 8), nn.Linear(8, 8)
+
+    def forward(self, x):
+        mean = self.inner(x)
+        return self.outer(mean + torch.randn_like(mean))
+
+
+def test_noise_in_forward_is_held_fixed_and_noted():
+    model = Sampling()
+    notes = profile(model, x8(), theory=False).notes
+    assert any("random numbers" in note for note in notes)
+    assert not any("influence" in note for note in notes)
+    first, second = (data_of(model, x8()) for _ in range(2))
+    assert first.identical(second)
+
+
+class Growing(nn.Module):
+    """Calls its layer four times for a few samples and twice for many."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(8, 8)
+
+    def forward(self, x):
+        for _ in range(4 if len(x) < 4 else 2):
+            x = torch.tanh(self.layer(x))
+        return x
+
+
+def test_calls_that_depend_on_the_data_are_skipped_with_the_reason():
+    data = data_of(Growing(), x8())
+    assert rows(data) == ["layer", "layer (call 2)", "layer (call 3)", "layer (call 4)"]
+    assert reason(data, "layer (call 2)") == ""
+    assert "depends on the data" in reason(data, "layer (call 3)")
+    assert "depends on the data" in reason(data, "layer (call 4)")
+
+
 def test_weight_normalised_layer_is_one_row():
     torch.manual_seed(0)
     model = nn.Sequential(torch.nn.utils.parametrizations.weight_norm(nn.Linear(8, 8)), nn.ReLU())

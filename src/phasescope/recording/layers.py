@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from phasescope.errors import InputError
 from phasescope.recording.batch import Batch
 from phasescope.recording.untouched import has_running_statistics
+
+_NOISE = 0  # seed of what a stochastic forward draws while it is observed
 
 Observe = Callable[["Layer", tuple[Any, ...], Any], Any]
 
@@ -202,13 +206,18 @@ def watched(layers: list[Layer], observe: Observe) -> Iterator[None]:
         yield
 
 
+def drew_noise() -> bool:
+    """Return whether the model drew numbers from torch's generator in the last ``run``, on the CPU."""
+    return not torch.equal(torch.get_rng_state(), torch.Generator().manual_seed(_NOISE).get_state())
+
+
 def run(model: nn.Module, batch: Batch, whole: Batch | None = None) -> Any:
-    """Return ``model(*args, **kwargs)``.
+    """Return ``model(*args, **kwargs)``, with the same noise at every call where ``forward`` draws some.
 
     Parameters
     ----------
     model : nn.Module
-        The model.
+        The model, inside ``untouched``, which restores the random generators.
     batch : Batch
         The arguments.
     whole : Batch, optional
@@ -220,6 +229,9 @@ def run(model: nn.Module, batch: Batch, whole: Batch | None = None) -> Any:
         If the model refuses the batch; the message repeats the shapes and the model's own words.
     """
     refused: Exception
+    torch.manual_seed(_NOISE)
+    np.random.seed(_NOISE)  # noqa: NPY002  (the generator that the user's own code draws from)
+    random.seed(_NOISE)
     try:
         return model(*batch.args, **batch.kwargs)
     except (RuntimeError, TypeError, ValueError, IndexError, KeyError, AttributeError) as error:

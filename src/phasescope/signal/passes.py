@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -11,7 +13,7 @@ from phasescope.errors import InputError
 from phasescope.recording.batch import Batch, first_float
 from phasescope.recording.cotangents import pull_back
 from phasescope.recording.discover import discover
-from phasescope.recording.layers import Layer, run, watched
+from phasescope.recording.layers import Layer, drew_noise, run, watched
 from phasescope.recording.memory import samples_that_fit
 from phasescope.recording.tangents import (
     Push,
@@ -28,6 +30,7 @@ _WAYS: tuple[tuple[str, Push], ...] = (
     ("double backward", push_double_backward),
     ("central differences", push_difference),
 )
+_NOT_AGAIN = "called for some inputs only: what forward calls depends on the data"
 _ROUGH = 12  # live copies of all the rows' outputs that a pass certainly stays below
 
 
@@ -50,7 +53,9 @@ class Passes:
         self.notes: list[str] = []
         self._seed, self._probes = seed, probes
         self.layers, coupled = discover(model, batch)
-        if coupled and not self._coupled():
+        if drew_noise():
+            self.notes.append("forward draws random numbers, which were held fixed while measuring")
+        elif coupled and not self._coupled():
             self.notes.append("the inputs influence each other: is their first axis that of the samples?")
         self._measured = [layer for layer in self.layers if not layer.skipped]
         self._chunk = batch.size
@@ -93,6 +98,10 @@ class Passes:
         into = Measurement(self.layers, size, self._probes, self._seed)
         for start in range(0, size, self._chunk):
             self._measure(start, min(start + self._chunk, size), into)
+        into.layers = [
+            replace(layer, skipped=_NOT_AGAIN) if not layer.skipped and np.isnan(kernel).all() else layer
+            for layer, kernel in zip(into.layers, into.kernel, strict=True)
+        ]
         return into
 
     def eval_drift(self) -> dict[str, float] | None:
