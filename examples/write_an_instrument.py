@@ -26,6 +26,14 @@ def participation(z: torch.Tensor) -> float:
     return float(variances.sum() ** 2 / variances.square().sum()) if variances.any() else 0.0
 
 
+def with_error(z: torch.Tensor) -> tuple[float, float]:
+    """Return the participation ratio and its jackknife error over up to 8 groups of inputs."""
+    parts = min(8, len(z))
+    groups = torch.arange(len(z)) % parts
+    without = [participation(z[groups != part]) for part in range(parts)]
+    return participation(z), float((parts - 1) ** 0.5 * np.std(without))
+
+
 class Participation(Instrument):
     """The number of directions that the inputs span after each layer."""
 
@@ -41,18 +49,26 @@ class Participation(Instrument):
         seen = {}
 
         def observe(layer, arguments, output):
-            seen[layer.name] = participation(layer.samples(first_float(output), inputs.size).double())
+            seen[layer.name] = with_error(layer.samples(first_float(output), inputs.size).double())
 
         with untouched(model), torch.no_grad():
             # Dropout would be noise; batch statistics would make each input depend on the others.
             model.eval()
             inputs = as_batch(model, batch)
-            layers = discover(model, inputs)
+            layers, _ = discover(model, inputs)
+            # A forward pass, and the widest layer in double precision with what its SVD needs.
+            need = 32 * inputs.size * max(layer.units for layer in layers)
+            if max_memory is not None and need > max_memory:
+                raise phasescope.errors.MemoryLimitError(f"{need} bytes needed, {max_memory} allowed.")
             with watched(layers, observe):
                 run(model, inputs.take(0, inputs.size))
-        values = [seen.get(layer.name, np.nan) for layer in layers]
+        values, errors = zip(*(seen.get(layer.name, (np.nan, np.nan)) for layer in layers), strict=True)
+        name, unit = "participation ratio", {"units": "directions"}
         return xr.Dataset(
-            {"participation": ("layer", values, {"units": "directions", "long_name": "participation ratio"})},
+            {
+                "participation": ("layer", list(values), unit | {"long_name": name}),
+                "participation_error": ("layer", list(errors), unit | {"long_name": f"error of {name}"}),
+            },
             coords={
                 "layer": [layer.name for layer in layers],
                 "kind": ("layer", [layer.kind for layer in layers]),
@@ -70,7 +86,7 @@ class Participation(Instrument):
             "seed": seed,
             "dtype": str(weight.dtype).removeprefix("torch."),
             "device": str(weight.device),
-            "versions": json.dumps({"torch": torch.__version__}),
+            "versions": json.dumps({"phasescope": phasescope.__version__, "torch": torch.__version__}),
             "mode": "eval",
             "notes": json.dumps(list(inputs.notes)),
             "citations": citations,
@@ -82,7 +98,8 @@ class Participation(Instrument):
             return [Finding("No layer was measured.", "0 rows", "Pass real numbers.", "note")]
         first, last = float(ratios[0]), float(ratios[-1])
         sentence = f"The inputs span {last:.1f} directions after the last layer."
-        evidence = f"participation ratio {first:.1f} after {ratios.layer.values[0]}, {last:.1f} at the end"
+        error = float(dataset["participation_error"].sel(layer=ratios.layer[-1]))
+        evidence = f"{first:.1f} after {ratios.layer.values[0]}, {last:.1f} ± {error:.1f} at the end"
         if last > first / 4:
             return [Finding(sentence, evidence, "", "ok")]
         return [Finding(sentence, evidence, "Check the phase: ordered networks lose directions.", "warning")]
@@ -90,7 +107,8 @@ class Participation(Instrument):
     def figures(self, dataset):
         figure = Figure(figsize=(6, 3), layout="constrained")
         axes = figure.subplots()
-        axes.plot(dataset["participation"].values, "o-")
+        ratio, error = dataset["participation"].values, dataset["participation_error"].values
+        axes.errorbar(range(len(ratio)), ratio, error, fmt="o-")
         axes.set(xlabel="row", ylabel="participation ratio")
         return {"participation": figure}
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from phasescope import data as data
     from phasescope import errors as errors
     from phasescope import instruments as instruments
+    from phasescope import recording as recording
     from phasescope import report as report
     from phasescope import signal as signal
     from phasescope import testing as testing
@@ -29,7 +30,17 @@ _HOMES = {
     "citation": "phasescope.citations",
     "inspect": "phasescope.instruments",
 }
-_ROOMS = ("activations", "data", "errors", "instruments", "report", "signal", "testing", "theory")
+_ROOMS = (
+    "activations",
+    "data",
+    "errors",
+    "instruments",
+    "recording",
+    "report",
+    "signal",
+    "testing",
+    "theory",
+)
 
 __all__ = [
     "Estimate",
@@ -40,6 +51,7 @@ __all__ = [
     "errors",
     "inspect",
     "instruments",
+    "recording",
     "report",
     "signal",
     "testing",

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from phasescope.recording.batch import Batch, as_batch
+from phasescope.recording.batch import Batch, as_batch, first_float
 from phasescope.recording.cotangents import pull_back
 from phasescope.recording.discover import discover
-from phasescope.recording.layers import Layer
+from phasescope.recording.layers import Layer, run, watched
 from phasescope.recording.tangents import push_difference, push_double_backward, push_forward
 from phasescope.recording.untouched import untouched
 
@@ -14,9 +14,12 @@ __all__ = [
     "Layer",
     "as_batch",
     "discover",
+    "first_float",
     "pull_back",
     "push_difference",
     "push_double_backward",
     "push_forward",
+    "run",
     "untouched",
+    "watched",
 ]
