@@ -7,27 +7,31 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
 import phasescope
+from phasescope import plotting
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
-DEPTH, WIDTH = 30, 128
+PICTURE = ROOT / "docs" / "_static" / "phases.png"
+WIDTH = 128
+PHASES = {"ordered": (0.9, 0.05), "critical": (1.0, 0.0), "chaotic": (1.6, 0.05)}
 
 
-def network(sigma_w: float, sigma_b: float, *, seed: int) -> nn.Module:
+def network(depth: int, sigma_w: float, sigma_b: float, *, seed: int) -> nn.Module:
     """Return a deep tanh network in float64 with the given weight and bias scales."""
     generator = torch.Generator().manual_seed(seed)
     layers: list[nn.Module] = []
-    for layer in range(DEPTH):
+    for layer in range(depth):
         linear = nn.Linear(64 if layer == 0 else WIDTH, WIDTH, dtype=torch.float64)
         with torch.no_grad():
             linear.weight.normal_(0, sigma_w / linear.in_features**0.5, generator=generator)
             linear.bias.normal_(0, sigma_b, generator=generator)
         layers += [linear, nn.Tanh()]
-    return nn.Sequential(*layers, nn.Linear(WIDTH, 10, dtype=torch.float64))
+    return nn.Sequential(*layers[:-1])
 
 
 def digits() -> torch.Tensor:
@@ -46,10 +50,30 @@ def command(*words: str) -> str:
 def outputs() -> dict[str, str]:
     """Return each generated block of the README."""
     return {
-        "inspect": f"```\n{phasescope.inspect(network(0.9, 0.05, seed=0), digits())}\n```",
+        "inspect": f"```\n{phasescope.inspect(network(10, 0.58, 0.05, seed=0), digits())}\n```",
         "critical gelu": f"```\n{command('critical', 'gelu')}\n```",
         "critical repu2": f"```\n{command('critical', 'repu2')}\n```",
     }
+
+
+def draw_picture() -> None:
+    """Draw the same 30-layer network in its three phases."""
+    with plotting.style():
+        figure, axes = plotting.figure(3, panel_size=(3.4, 2.9))
+        for phase, (sigma_w, sigma_b) in PHASES.items():
+            data = phasescope.signal.profile(network(30, sigma_w, sigma_b, seed=0), digits()).dataset
+            rows = data.isel(layer=np.flatnonzero(data["role"].values == "weight"))
+            colour = plotting.PHASE_COLOURS[phase]
+            for panel, name in zip(axes, ("kernel", "distance", "gradient"), strict=True):
+                theory = {"kernel": rows["kernel_theory"], "distance": 1 - rows["correlation_theory"]}
+                line = theory.get(name, rows["gradient_theory"])
+                panel.semilogy(rows["depth"], rows[name], "o", ms=3.5, color=colour, label=phase)
+                panel.semilogy(rows["depth"], line, color=colour, lw=1.2)
+        titles = ("Signal size $K$", "Difference between two inputs $1-c$", "Gradient")
+        for panel, title in zip(axes, titles, strict=True):
+            panel.set(title=title, xlabel="layer")
+        axes[0].legend()
+        figure.savefig(PICTURE, dpi=130, facecolor="white", transparent=False)
 
 
 def rendered(text: str) -> str:
@@ -69,6 +93,7 @@ def main() -> None:
     if "--check" in sys.argv:
         raise SystemExit(0 if renewed == current else "README.md is stale: run `make readme`")
     README.write_text(renewed)
+    draw_picture()
 
 
 if __name__ == "__main__":

@@ -84,7 +84,8 @@ class Inspection:
         }
 
     def __str__(self) -> str:
-        lines = [f"{self.label}", *self.tables.values(), ""]
+        heading = [] if self.label == self.model else [self.label]
+        lines = [*heading, *self.tables.values(), ""]
         lines += [f"{name} was skipped: {reason}" for name, reason in self.skipped.items()]
         return "\n".join([*lines, self.sentence])
 
