@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from phasescope.citations import citation, citation_keys
 from phasescope.instruments.contract import SEVERITIES, Finding
-from phasescope.instruments.inspect import inspect
+from phasescope.instruments.inspection import inspect
 from phasescope.testing.dataset_checks import require_same
 from phasescope.testing.trial import Trial, require
 
