@@ -137,8 +137,9 @@ def accuracy(model, x, y):
 
 
 # %%
-# The full comparison: every initialisation picks its learning rate from the same grid, by validation accuracy
-# with the first seed; the test accuracy is then that of three seeds at this rate.
+# The full comparison: every initialisation picks its learning rate from the same grid. All rates are run with
+# the first seed, the two best of them with the others, and the better mean validation accuracy of three seeds
+# decides; the table gives the test accuracy at that rate.
 
 
 def sweep(sets, path, methods):
@@ -171,10 +172,9 @@ def wanted(runs, name, activation, method):
     for rate in RATES:
         if not done(rate, SEEDS[0]):
             yield rate, SEEDS[0]
-    for seed in SEEDS[1:]:
-        best = best_rate(cell(runs, name, activation, method))
-        if not done(best, seed):
-            yield best, seed
+    first = [r for r in cell(runs, name, activation, method) if r["seed"] == SEEDS[0]]
+    for record in sorted(first, key=lambda r: r["validation"])[-2:]:
+        yield from ((record["rate"], seed) for seed in SEEDS[1:] if not done(record["rate"], seed))
 
 
 def cell(runs, name, activation, method):
@@ -183,7 +183,13 @@ def cell(runs, name, activation, method):
 
 
 def best_rate(records):
-    return max((r for r in records if r["seed"] == SEEDS[0]), key=lambda r: r["validation"])["rate"]
+    """Return the rate with the best mean validation accuracy among those run with most seeds."""
+
+    def merit(rate):
+        found = [record["validation"] for record in records if record["rate"] == rate]
+        return len(found), statistics.mean(found)
+
+    return max({record["rate"] for record in records}, key=merit)
 
 
 def load(path):
