@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import math
+from collections.abc import Callable
 from typing import Any
 
 from torch import nn
 
 from phasescope.activations import as_activation
-from phasescope.cli.targets import call_factory, is_file_spec, load_object, required_arguments
+from phasescope.cli.specs import is_file_spec
+from phasescope.cli.targets import call_factory, describe, load_object
+from phasescope.errors import InputError
 from phasescope.theory import CriticalPoint, critical_point
 
 
@@ -24,8 +28,14 @@ def critical_point_of(spec: str) -> CriticalPoint:
     ------
     InputError
         If it is unknown, cannot be loaded, or is not an elementwise function without NaN.
-    """  # noqa: DOC502
-    return critical_point(as_activation(_load(spec) if is_file_spec(spec) else spec))
+    """
+    if not is_file_spec(spec):
+        return critical_point(as_activation(spec))
+    loaded = _load(spec)
+    try:
+        return critical_point(as_activation(loaded))
+    except InputError as error:
+        raise InputError(f"{spec}: {error.what}", error.fix) from error
 
 
 def as_dict(point: CriticalPoint) -> dict[str, Any]:
@@ -79,13 +89,32 @@ def as_text(point: CriticalPoint) -> str:
 
 
 def _load(spec: str) -> Any:
+    """Return the activation in a user's file: a function, a module, or what a class or factory makes.
+
+    Raises
+    ------
+    InputError
+        If the factory gives something else.
+    """
     found = load_object(spec)
-    if isinstance(found, nn.Module):
+    if isinstance(found, nn.Module) or not (callable(found) and _is_factory(found)):
         return found
-    if callable(found) and not required_arguments(found):
-        made = call_factory(spec)
-        return made if callable(made) else found
-    return found
+    made = call_factory(spec)
+    if not callable(made):
+        raise InputError(
+            f"{spec} gives {describe(made)}, not an activation.",
+            "Name a function of one tensor, or a module.",
+        )
+    return made
+
+
+def _is_factory(function: Callable[..., Any]) -> bool:
+    """Return whether it can be called without arguments; a builtin without a signature takes a tensor."""
+    try:
+        inspect.signature(function).bind()
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def _name(point: CriticalPoint) -> str:

@@ -7,6 +7,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
 from phasescope import report
 from phasescope.cli.batches import fit_to, load_batch
 from phasescope.cli.progress import progress
@@ -102,7 +104,26 @@ def _batch_for(target: Target, batch: object) -> object:
             f"{target.label} came without data.",
             "Return (model, batch) from the factory, or name a file: --data batch.pt.",
         )
+    _refuse_identical(chosen)
     return chosen
+
+
+def _refuse_identical(batch: object) -> None:
+    tensors = _tensors(batch)
+    sizes = {len(tensor) for tensor in tensors}
+    if len(sizes) == 1 and min(sizes) > 1 and all(torch.equal(t, t[:1].expand_as(t)) for t in tensors):
+        raise InputError(
+            f"All {min(sizes)} inputs of the batch are identical, and have no difference to follow.",
+            "Pass real inputs that differ from each other.",
+        )
+
+
+def _tensors(tree: object) -> list[torch.Tensor]:
+    if isinstance(tree, torch.Tensor):
+        return [tree] if tree.ndim else []
+    if isinstance(tree, dict):
+        tree = list(tree.values())
+    return [tensor for item in tree for tensor in _tensors(item)] if isinstance(tree, list | tuple) else []
 
 
 def _answer(inspections: Sequence[Inspection], page: Path, *, as_json: bool) -> str:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import ast
 import difflib
 import importlib.util
 import inspect
-import re
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -19,9 +17,8 @@ from typing import Any
 from torch import nn
 
 from phasescope.cli.checkpoints import load_checkpoint
+from phasescope.cli.specs import functions_in, labels_of, split
 from phasescope.errors import InputError
-
-_SPEC = re.compile(r"(?P<file>.+\.py):(?P<name>\w+)(?:@(?P<checkpoint>.+))?")
 
 
 @dataclass(frozen=True)
@@ -43,17 +40,6 @@ class Target:
     batch: Any
 
 
-def is_file_spec(spec: str) -> bool:
-    """Return whether `spec` means a Python file rather than a name that phasescope knows.
-
-    Parameters
-    ----------
-    spec : str
-        What the user typed.
-    """
-    return ".py" in spec
-
-
 def load_object(spec: str) -> Any:
     """Return the object that ``FILE.py:name`` names; importing the file runs its code.
 
@@ -63,7 +49,7 @@ def load_object(spec: str) -> Any:
         File, colon, name. An ``InputError`` says so if there is no such file or name, or if the file cannot
         be imported.
     """
-    path, name, _ = _split(spec)
+    path, name, _ = split(spec)
     with _importable(path):
         return _lookup(_import(path), name, path)
 
@@ -81,12 +67,12 @@ def call_factory(spec: str) -> Any:
     InputError
         If it cannot be loaded, needs arguments or raises.
     """
-    path, name, _ = _split(spec)
+    path, name, _ = split(spec)
     with _importable(path):
         found = _lookup(_import(path), name, path)
         if isinstance(found, nn.Module) or not callable(found):
             return found
-        needed = required_arguments(found)
+        needed = _required_arguments(found)
         if needed:
             raise InputError(
                 f"{spec} needs arguments: {', '.join(needed)}.",
@@ -116,13 +102,13 @@ def load_targets(specs: Sequence[str]) -> Iterator[Target]:
     InputError
         If one of them cannot be loaded or is not a model; the message names it.
     """
-    for spec, label in zip(specs, _labels(specs), strict=True):
-        path, name, checkpoint = _split(spec)
+    for spec, label in zip(specs, labels_of(specs), strict=True):
+        path, name, checkpoint = split(spec)
         made = call_factory(f"{path}:{name}")
         model, batch = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
         if not isinstance(model, nn.Module) and not inspect.isroutine(model):
             raise InputError(
-                f"{spec} gives {_describe(made)}, not a torch.nn.Module.",
+                f"{spec} gives {describe(made)}, not a torch.nn.Module.",
                 "Return a module, or a pair (module, batch).",
             )
         if checkpoint:
@@ -130,37 +116,27 @@ def load_targets(specs: Sequence[str]) -> Iterator[Target]:
         yield Target(label, model, batch)
 
 
-def required_arguments(function: Any) -> list[str]:
-    """Return the names of the arguments without which `function` cannot be called.
+def describe(value: Any) -> str:
+    """Return what `value` is, with its article: ``an int``, ``a tuple of 3 (int, int, int)``.
 
     Parameters
     ----------
-    function : callable
-        A function or class; a builtin without a signature counts as needing none.
+    value : object
+        Something that is not what it should be.
     """
+    if isinstance(value, tuple):
+        return f"a tuple of {len(value)} ({', '.join(type(item).__name__ for item in value[:4])})"
+    return f"{'an' if type(value).__name__[0] in 'aeiou' else 'a'} {type(value).__name__}"
+
+
+def _required_arguments(function: Any) -> list[str]:
+    """Return the arguments that it cannot be called without; a builtin without a signature has none."""
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
         return []
     variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     return [p.name for p in parameters if p.default is p.empty and p.kind not in variadic]
-
-
-def _split(spec: str) -> tuple[Path, str, str]:
-    match = _SPEC.fullmatch(spec)
-    if match:
-        path = Path(match["file"])
-        if path.is_file():
-            return path, match["name"], match["checkpoint"] or ""
-        raise InputError(f"There is no file {path}.", _nearest_files(path))
-    path = Path(spec.rstrip(":"))
-    if path.suffix == ".py" and path.is_file():
-        names = _functions_in(path)
-        raise InputError(
-            f"{spec} does not say which function.",
-            f"Write {path}:NAME" + (f", where NAME is one of {', '.join(names[:8])}." if names else "."),
-        )
-    raise InputError(f"{spec!r} is not of the form FILE.py:function.", "Example: model.py:make_model.")
 
 
 @contextmanager
@@ -197,7 +173,7 @@ def _lookup(module: ModuleType, name: str, path: Path) -> Any:
     if hasattr(module, name):
         return getattr(module, name)
     names = [known for known, value in vars(module).items() if callable(value) and not known.startswith("_")]
-    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5) or _functions_in(path)[:5]
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5) or functions_in(path)[:5]
     raise InputError(
         f"{path} defines no {name!r}.",
         f"Did you mean {' or '.join(close)}?" if close else "It defines no function.",
@@ -215,47 +191,3 @@ def _what_happened(error: BaseException, path: Path) -> str:
         message = str(error)
     place = f"{path}, line {line}" if line else str(path)
     return f"{type(error).__name__} in {place}: {message}."
-
-
-def _labels(specs: Sequence[str]) -> list[str]:
-    """Return the shortest name that tells each target from the others."""
-    parts = [_split(spec) for spec in specs]
-    candidates: list[list[str]] = [
-        [name for _, name, _ in parts],
-        [Path(checkpoint).stem if checkpoint else name for _, name, checkpoint in parts],
-        [f"{path.stem}:{name}" for path, name, _ in parts],
-        list(specs),
-    ]
-    for labels in candidates:
-        if len(set(labels)) == len(labels):
-            return labels
-    return [f"{spec} ({number})" for number, spec in enumerate(specs, start=1)]
-
-
-def _functions_in(path: Path) -> list[str]:
-    """Return the names of the file's public functions and classes without running it."""
-    try:
-        body = ast.parse(path.read_text(encoding="utf-8")).body
-    except (SyntaxError, ValueError, OSError):
-        return []
-    kinds = (ast.FunctionDef, ast.ClassDef)
-    return [node.name for node in body if isinstance(node, kinds) and not node.name.startswith("_")]
-
-
-def _nearest_files(path: Path) -> str:
-    try:
-        names = [entry.name for entry in path.parent.iterdir() if entry.suffix == path.suffix]
-    except OSError:
-        return "Check the path."
-    close = difflib.get_close_matches(path.name, names, n=2, cutoff=0.6)
-    return (
-        f"Did you mean {' or '.join(str(path.parent / name) for name in close)}?"
-        if close
-        else "Check the path."
-    )
-
-
-def _describe(value: Any) -> str:
-    if isinstance(value, tuple):
-        return f"a tuple of {len(value)} ({', '.join(type(item).__name__ for item in value[:4])})"
-    return f"{'an' if type(value).__name__[0] in 'aeiou' else 'a'} {type(value).__name__}"

@@ -1,0 +1,60 @@
+"""Help is quick: it imports no torch, and says what each command takes."""
+
+import subprocess
+import sys
+
+import pytest
+
+from phasescope.cli import main
+
+_PROBE = """
+import sys
+from phasescope.cli import main
+code = main(sys.argv[1:])
+heavy = {"torch", "numpy", "scipy", "xarray", "matplotlib", "sklearn", "pandas", "jinja2"} & set(sys.modules)
+print("HEAVY", sorted(heavy), code)
+"""
+
+
+@pytest.mark.parametrize(
+    "words", [["--help"], ["critical", "-h"], ["inspect", "--help"], ["demo", "--help"], []]
+)
+def test_help_imports_nothing_heavy(words):
+    done = subprocess.run([sys.executable, "-c", _PROBE, *words], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "HEAVY [] 0"
+    assert done.stderr == ""
+
+
+def test_the_usage_has_one_line_for_each_command(capsys):
+    assert main(["--help"]) == 0
+    out = capsys.readouterr().out
+    for name in ("critical", "inspect", "demo"):
+        assert f"• {name}" in out
+    assert "130 stopped" in out
+
+
+@pytest.mark.parametrize(
+    ("command", "options"),
+    [
+        ("critical", ["--json", "--seed", "--debug", "FILE.py:function", "runs its code"]),
+        (
+            "inspect",
+            ["--data", "--out", "--max-memory", "--check", "--json", "--seed", "--debug", "runs its code"],
+        ),
+        ("demo", ["--out", "--quick", "--json", "--seed", "--debug"]),
+    ],
+)
+def test_help_names_every_option(command, options, capsys):
+    assert main([command, "--help"]) == 0
+    out = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert [option for option in options if option not in out] == []
+
+
+@pytest.mark.parametrize(
+    "words", [["criticl", "gelu"], ["critical"], ["critical", "gelu", "--jsn"], ["demo", "x"]]
+)
+def test_what_the_parser_does_not_understand_is_exit_code_2(words, capsys):
+    assert main(words) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err != ""
