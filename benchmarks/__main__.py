@@ -35,7 +35,7 @@ def _show(comparison: object, console: object) -> None:
             )
         console.print(detail)
     for remark in comparison.remarks:
-        console.print(f"- {remark}")
+        console.print(f"- {remark}", markup=False)
     console.print()
 
 

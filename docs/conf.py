@@ -6,6 +6,10 @@ import sys
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, os.path.abspath("."))
 
+import tables
+
+tables.write()
+
 project = "phasescope"
 author = "The phasescope developers"
 copyright = "2026, the phasescope developers"
@@ -18,7 +22,7 @@ extensions = [
     "numpydoc",
     "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "tables"]
 html_theme = "pydata_sphinx_theme"
 html_static_path = ["_static"]
 html_title = "phasescope"
