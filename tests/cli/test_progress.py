@@ -15,11 +15,16 @@ class Terminal(io.StringIO):
 
 
 @pytest.fixture
-def terminal(capsys, monkeypatch):
-    stream = Terminal()
-    monkeypatch.setattr(sys, "stderr", stream)
-    monkeypatch.setenv("TERM", "xterm")
-    return stream
+def terminal(monkeypatch):
+    """A function that makes stderr a terminal; pytest puts its own back between set-up and test."""
+
+    def attach():
+        stream = Terminal()
+        monkeypatch.setattr(sys, "stderr", stream)
+        monkeypatch.setenv("TERM", "xterm")
+        return stream
+
+    return attach
 
 
 def test_nothing_without_a_terminal(capsys, monkeypatch):
@@ -30,18 +35,20 @@ def test_nothing_without_a_terminal(capsys, monkeypatch):
     assert captured.out + captured.err == ""
 
 
-def test_quick_work_shows_nothing(terminal, capsys):
+def test_quick_work_shows_nothing(terminal):
+    stream = terminal()
     with progress.progress(1) as step:
         step("working")
-    assert terminal.getvalue() == ""
+    assert stream.getvalue() == ""
 
 
 def test_long_work_shows_what_is_done_on_stderr_only(terminal, capsys, monkeypatch):
     monkeypatch.setattr(progress, "_PATIENCE", 0.0)
+    stream = terminal()
     with progress.progress(2) as step:
         step("inspecting net")
         deadline = time.monotonic() + 20
-        while "inspecting net" not in terminal.getvalue() and time.monotonic() < deadline:
+        while "inspecting net" not in stream.getvalue() and time.monotonic() < deadline:
             time.sleep(0.02)
-    assert "inspecting net" in terminal.getvalue()
+    assert "inspecting net" in stream.getvalue()
     assert capsys.readouterr().out == ""

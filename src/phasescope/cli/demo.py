@@ -37,7 +37,7 @@ class _Size:
 
 
 _FULL = _Size(depth=30, width=128, steps=300, seeds=3, every=20)
-_QUICK = _Size(depth=20, width=64, steps=150, seeds=2, every=25)
+_QUICK = _Size(depth=20, width=64, steps=150, seeds=3, every=25)
 
 
 def run(out: Path, *, quick: bool, as_json: bool, seed: int, command: str) -> tuple[str, int]:
