@@ -110,7 +110,7 @@ def samples_that_fit(
 ) -> int:
     """Return the largest even number of samples, at most `samples`, that `work` can take at once.
 
-    The peak is measured for two samples, four, eight and so on, and continued linearly by a factor of four.
+    The peak is measured for two samples, four, eight and so on, and continued linearly by a factor of 16.
 
     Parameters
     ----------
@@ -144,7 +144,7 @@ def samples_that_fit(
         higher = peak_bytes(model, partial(work, more))
         slope = max((higher - peak) / (more - tried), 1.0)
         fit = int(tried + (margin * limit - peak) / slope)
-        if fit <= 4 * more:
+        if fit <= 16 * more:
             return min(samples, fit // 2 * 2)
         tried, peak = more, higher
     return tried
