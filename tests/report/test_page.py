@@ -128,6 +128,16 @@ def test_the_table_has_all_measured_rows_and_the_skipped_by_reason(inspection):
     assert "dead" in table.absent
 
 
+def test_theory_that_is_not_drawn_is_said(inspection):
+    reason = "0.b (LayerNorm) is not a layer that the theory covers"
+    silent = inspection(theory=False)
+    silent.datasets["propagation"].attrs["theory"] = json.dumps({"recognised": False, "reason": reason})
+    page = render([silent])
+    assert "<dt>theory beside the measurement</dt>" in page
+    assert reason in page
+    assert "theory beside the measurement" not in render([inspection()])
+
+
 def test_nothing_to_report_is_refused(tmp_path):
     with pytest.raises(InputError, match="no inspection"):
         save([], tmp_path)

@@ -36,7 +36,7 @@ class _Size:
     every: int
 
 
-_FULL = _Size(depth=30, width=128, steps=300, seeds=3, every=20)
+_FULL = _Size(depth=30, width=128, steps=200, seeds=3, every=20)
 _QUICK = _Size(depth=20, width=64, steps=150, seeds=3, every=25)
 
 

@@ -186,6 +186,10 @@ def _skipped(
     groups: dict[tuple[tuple[str, str], ...], list[str]] = {}
     for inspection, blocks in zip(inspections, tables, strict=True):
         found = [(name.replace("_", " "), why) for name, why in inspection.skipped.items()]
+        for dataset in inspection.datasets.values():
+            theory = json.loads(dataset.attrs.get("theory", "{}"))
+            if not theory.get("recognised", True):
+                found.append(("theory beside the measurement", theory["reason"]))
         for block in blocks:
             for reason, layers in block["table"].skipped.items():
                 more = f" and {len(layers) - _MOST_NAMES} more" if len(layers) > _MOST_NAMES else ""
