@@ -274,5 +274,6 @@ def _refusal(layers: list[str], reason: str) -> str:
     return (
         f"No critical initialisation for {names}: {reason} Nothing was changed. What helps: a LayerNorm "
         "before each activation; residual blocks h + 0.1 f(h); dense connections with C_W = 0.3; or another "
-        "activation (MRePU in place of RePU, GELU in place of softplus)."
+        "activation (MRePU in place of RePU, GELU in place of softplus). Squared ReLU in 10 layers on "
+        "handwritten digits: 9 % of them read without, 95 to 98 % with any of the first three."
     )
