@@ -13,19 +13,27 @@ import tyro
 
 _DEBUG = "Show the whole traceback of an error."
 _JSON = "Print the result as JSON on stdout and nothing else there."
+_ACTIVATION = (
+    "A name of torch.nn or torch.nn.functional, such as gelu, or erf, sin, repu2, repu3, mrepu1, mrepu2; or "
+    "your own function, nn.Module or Module class in a file. Naming a file runs its code."
+)
+_TARGETS = (
+    "A function without arguments that returns a module, or a module and a batch; @CHECKPOINT loads a state "
+    "dict (.pt or .safetensors) into it. Several targets are shown side by side. Naming a file runs its code."
+)
+_DATA = (
+    "The batch, in place of the factory's: a tensor file (.pt, .safetensors, .npy, .npz, .npz:NAME, .csv) or "
+    "a function without arguments that returns it."
+)
 
 
 @dataclass(frozen=True)
 class Critical:
-    """Say whether an activation can be critical, and how to initialise with it.
+    """Say whether, and how, an activation can be made critical."""
 
-    Prints the universality class and the critical initialisation (weight variance C_W / fan_in, bias
-    variance C_b), or the reason why there is none.
-    """
-
-    activation: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NAME|FILE.py:function")]
-    """A name of torch.nn or torch.nn.functional (gelu), or erf, sin, repu2, repu3, mrepu1, mrepu2; or your
-    own function, nn.Module or Module class in a file. Naming a file runs its code."""
+    activation: Annotated[
+        tyro.conf.Positional[str], tyro.conf.arg(metavar="NAME|FILE.py:function", help=_ACTIVATION)
+    ]
     json: Annotated[bool, tyro.conf.arg(help=_JSON)] = False
     seed: int = 0
     """Seed for random numbers that your own file draws; the theory itself draws none."""
@@ -44,19 +52,13 @@ class Critical:
 
 @dataclass(frozen=True)
 class Inspect:
-    """Measure which phase your own networks are in; writes report.html and report.json.
-
-    Several targets, or several checkpoints of one, are shown side by side. Naming a FILE.py runs its code.
-    """
+    """Measure which phase your networks are in, and write a report."""
 
     targets: Annotated[
-        tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="FILE.py:factory[@CHECKPOINT]")
+        tyro.conf.Positional[tuple[str, ...]],
+        tyro.conf.arg(metavar="FILE.py:factory[@CHECKPOINT]", help=_TARGETS),
     ]
-    """A function without arguments that returns a module, or a module and a batch; @CHECKPOINT loads a state
-    dict (.pt or .safetensors) into it."""
-    data: Annotated[str | None, tyro.conf.arg(metavar="FILE|FILE.py:factory")] = None
-    """The batch, where the factory returns none: a tensor file (.pt, .npy, .npz or .npz:NAME, .csv) or a
-    function that returns it."""
+    data: Annotated[str | None, tyro.conf.arg(metavar="FILE|FILE.py:factory", help=_DATA)] = None
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")] = field(default=Path("phasescope-inspect"))
     """Folder for report.html and report.json."""
     max_memory: Annotated[str | None, tyro.conf.arg(metavar="SIZE")] = None
@@ -86,10 +88,7 @@ class Inspect:
 
 @dataclass(frozen=True)
 class Demo:
-    """Show one deep network ordered, chaotic and critical on handwritten digits, and what becomes of it.
-
-    Inspects the three side by side, trains each briefly and writes one page; under a minute on two cores.
-    """
+    """Inspect and train one network ordered, chaotic and critical."""
 
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")] = field(default=Path("phasescope-demo"))
     """Folder for report.html and report.json."""
