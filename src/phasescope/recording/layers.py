@@ -240,6 +240,6 @@ def run(model: nn.Module, batch: Batch, whole: Batch | None = None) -> Any:
     raise InputError(
         f"{getattr(model, 'kind', type(model).__name__)} does not accept the batch "
         f"({(whole or batch).shapes()}): "
-        f"{type(refused).__name__}: {words}",
+        f"{type(refused).__name__}: {words.rstrip('.')}.",
         "Pass the batch as the model's forward takes it.",
     ) from refused
