@@ -25,6 +25,7 @@ extensions = [
 exclude_patterns = ["_build", "tables"]
 html_theme = "pydata_sphinx_theme"
 html_static_path = ["_static"]
+html_css_files = ["page.css"]
 html_title = "phasescope"
 html_theme_options = {"show_toc_level": 2, "navigation_with_keys": False, "pygments_light_style": "tango"}
 
@@ -33,13 +34,30 @@ autodoc_typehints = "none"
 numpydoc_show_class_members = False
 numpydoc_class_members_toctree = False
 
+
+def shown_figure(block, block_vars, gallery_conf):
+    """Save a matplotlib figure that a block ends with and that pyplot does not know of."""
+    from matplotlib.figure import Figure
+    from sphinx_gallery.scrapers import figure_rst
+
+    last = block[1].strip().splitlines()[-1]
+    figure = block_vars["example_globals"].get(last)
+    if not isinstance(figure, Figure):
+        return ""
+    path = next(block_vars["image_path_iterator"])
+    figure.savefig(path, dpi=120, facecolor="white", transparent=False)
+    return figure_rst([path], gallery_conf["src_dir"])
+
+
 sphinx_gallery_conf = {
+    "image_scrapers": ("matplotlib", shown_figure),
     "examples_dirs": "../examples",
     "gallery_dirs": "gallery",
     "filename_pattern": r"/[a-z]\w*\.py$",
     "ignore_pattern": r"__init__\.py",
     "abort_on_example_error": True,
     "only_warn_on_example_error": False,
+    "capture_repr": (),
     "show_memory": False,
     "remove_config_comments": True,
     "min_reported_time": 1e9,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,12 +11,6 @@ from typing import Any
 
 DOCS = Path(__file__).resolve().parent
 TABLES = DOCS / "tables"
-
-
-def literal(text: str) -> str:
-    """Return a block of preformatted text."""
-    lines = "\n".join(f"   {line}".rstrip() for line in text.splitlines())
-    return f".. code-block:: text\n\n{lines}\n"
 
 
 def list_table(columns: list[str], rows: list[list[str]]) -> str:
@@ -29,10 +24,17 @@ def list_table(columns: list[str], rows: list[list[str]]) -> str:
 
 
 def trainability() -> str:
-    """Return the stored comparison of initialisations."""
+    """Return the stored comparison of initialisations, one table a data set."""
     script = DOCS.parent / "examples" / "trainability.py"
     run = subprocess.run([sys.executable, str(script), "--table"], capture_output=True, text=True, check=True)
-    return literal(run.stdout)
+    parts = []
+    for block in run.stdout.strip().split("\n\n"):
+        title, *lines = block.splitlines()
+        parts.append(f"{title}\n")
+        if lines:
+            columns, *rows = (re.split(r"\s{2,}", line.strip()) for line in lines)
+            parts.append(list_table(["activation", *(f"``{column}``" for column in columns)], rows))
+    return "\n".join(parts)
 
 
 def benchmarks() -> str:

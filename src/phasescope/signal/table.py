@@ -93,6 +93,6 @@ def _number(value: float) -> str:
         return "-"
     if math.isinf(value):
         return "inf" if value > 0 else "-inf"
-    if value == 0 or 1e-3 <= abs(value) < 1e4:
-        return f"{value:.4g}"
-    return f"{value:.1e}"
+    plain = f"{value:.4g}"
+    fits = len(plain) <= 8 and (value == 0 or 1e-3 <= abs(value) < 1e4)
+    return plain if fits else f"{value:.1e}"
