@@ -47,11 +47,19 @@ def command(*words: str) -> str:
     return run.stdout.rstrip()
 
 
+def stored_table() -> str:
+    """Return the stored comparison of initialisations."""
+    script = ROOT / "examples" / "trainability.py"
+    run = subprocess.run([sys.executable, str(script), "--table"], capture_output=True, text=True, check=True)
+    return run.stdout.strip()
+
+
 def outputs() -> dict[str, str]:
     """Return each generated block of the README."""
     return {
         "inspect": f"```\n{phasescope.inspect(network(10, 0.58, 0.05, seed=0), digits())}\n```",
         "critical gelu": f"```\n{command('critical', 'gelu')}\n```",
+        "trainability": f"```\n{stored_table()}\n```",
         "critical repu2": f"```\n{command('critical', 'repu2')}\n```",
     }
 
