@@ -268,8 +268,8 @@ def draw(found):
 # %%
 # Started without ``--full``, the script draws the short version and prints the stored table. What to read in
 # it: at PyTorch's default no activation trains at this depth. For ReLU, whose two susceptibilities are one,
-# holding the variance alone (LSUV) does as well as criticality; for the others it does not. MRePU2 trains from
-# no other initialisation here, and safely only at 1e-5, the smallest rate of the grid.
+# holding the variance alone (LSUV) does as well as criticality; for the others it does not. MRePU2 trains
+# from no other initialisation here, and safely only at 1e-5, the smallest rate of the grid.
 
 parser = argparse.ArgumentParser(description="Trainability of 50-layer networks by initialisation.")
 parser.add_argument("--full", action="store_true", help="run the whole comparison")
