@@ -67,7 +67,8 @@ def critical_(
         Taken for every activation in the model, where it cannot be recognised.
     distribution : {"orthogonal", "normal"}
         Rows or columns of the weight matrix orthogonal, or entries independent. Orthogonal weights fluctuate
-        less from layer to layer and trained faster in every case measured (see the gallery).
+        less from layer to layer. In short runs of 50 layers on the digits, one seed each, they mostly read
+        as many or more digits; one tanh setting was better with normal weights.
     first_kernel : float, optional
         ``K_1`` in place of the class's own.
     verify : bool
