@@ -17,6 +17,16 @@ if TYPE_CHECKING:
     from phasescope.instruments import Inspection
 
 PROPAGATION = "propagation"
+FACTS = {
+    "Class": "model",
+    "Parameters": "parameters",
+    "Inputs": "inputs",
+    "Mode": "mode",
+    "Dtype": "dtype",
+    "Device": "device",
+    "Seed": "seed",
+}
+"""What a page calls the attributes of a dataset that say how it was measured."""
 _SIGNIFICANT = 3.0  # standard errors between two margins that count as different
 
 
@@ -115,17 +125,8 @@ def rows(compared: Sequence[Subject]) -> list[Row]:
         Row("1 − c at the last weight layer", tuple(_edge(s.dataset, "distance", -1) for s in compared)),
         Row("Gradient at the first weight layer", tuple(_edge(s.dataset, "gradient", 0) for s in compared)),
     ]
-    facts = {
-        "Class": "model",
-        "Parameters": "parameters",
-        "Inputs": "inputs",
-        "Mode": "mode",
-        "Dtype": "dtype",
-        "Device": "device",
-        "Seed": "seed",
-    }
     lines += [
-        Row(name, tuple(_fact(s.dataset.attrs.get(key)) for s in compared)) for name, key in facts.items()
+        Row(name, tuple(_fact(s.dataset.attrs.get(key)) for s in compared)) for name, key in FACTS.items()
     ]
     return [line for line in lines if any(cell != "–" for cell in line.cells)]
 

@@ -203,16 +203,7 @@ def _skipped(
 
 
 def _circumstances(inspections: Sequence[Inspection]) -> list[Row]:
-    keys = {
-        "Class": "model",
-        "Parameters": "parameters",
-        "Inputs": "inputs",
-        "Mode": "mode",
-        "Dtype": "dtype",
-        "Device": "device",
-        "Seed": "seed",
-        "Versions": "versions",
-    }
+    keys = comparison.FACTS | {"Versions": "versions"}
     first = [next(iter(inspection.datasets.values())).attrs for inspection in inspections]
     rows = [Row(name, tuple(_plain(attrs.get(key, "–")) for attrs in first)) for name, key in keys.items()]
     rows.append(Row("Time", tuple(f"{inspection.seconds:.2g} s" for inspection in inspections)))
