@@ -271,12 +271,12 @@ def draw(found):
 # holding the variance alone (LSUV) does as well as criticality; for the others it does not. MRePU2 trains
 # from no other initialisation here, and safely only at 1e-5, the smallest rate of the grid.
 #
-# How the comparison came about: some choices were made after looking at runs of ``critical_``, the others were
-# taken as they are. Orthogonal weights, K_1 = 1 for tanh and kernel 1 for the read-out were chosen on the digits,
-# test accuracies in view; the rate 1e-5 was added when MRePU2 diverged on MNIST at all larger ones, and the mean
-# over seeds was made to decide when one of three MRePU2 runs on the digits diverged. All initialisations got
-# the new grid and rule. How much of the gain is due to each of these parts was not measured separately.
-# Part of the runs used Adam's plain implementation, part the fused one.
+# How the comparison came about: some choices were made after looking at runs of ``critical_``, the peers
+# were taken as they are. Orthogonal weights, K_1 = 1 for tanh and kernel 1 for the read-out were chosen on
+# the digits, test accuracies in view; the rate 1e-5 was added when MRePU2 diverged on MNIST at all larger
+# ones, and the mean over seeds was made to decide when one of three MRePU2 runs on the digits diverged. All
+# initialisations got the new grid and rule. How much of the gain is due to each of these parts was not
+# measured separately. Part of the runs used Adam's plain implementation, part the fused one.
 
 parser = argparse.ArgumentParser(description="Trainability of 50-layer networks by initialisation.")
 parser.add_argument("--full", action="store_true", help="run the whole comparison")
