@@ -97,7 +97,19 @@ def critical(model, activation, batch, seed):
     critical_(model, batch, seed=seed, verify=False)
 
 
-METHODS = {"default": default, "gain": gain, "LSUV": lsuv, "AnyInit": anyinit, "critical_": critical}
+def critical_normal(model, activation, batch, seed):
+    """The same with independent normal weights in place of orthogonal ones: what does orthogonality add?"""
+    critical_(model, batch, seed=seed, verify=False, distribution="normal")
+
+
+METHODS = {
+    "default": default,
+    "gain": gain,
+    "LSUV": lsuv,
+    "AnyInit": anyinit,
+    "critical_ normal": critical_normal,
+    "critical_": critical,
+}
 
 
 def linear_layers(model):

@@ -83,10 +83,19 @@ def test_chi_perpendicular(case):
         ],
         axis=0,
     )
-    ratios = squares[rows[1:]] / squares[rows[:-1]]
-    np.testing.assert_allclose(data["chi_perpendicular"][rows[1:]], ratios.mean(axis=1), rtol=1e-10)
-    np.testing.assert_allclose(data["chi_perpendicular_error"][rows[1:]], standard_error(ratios), rtol=1e-8)
-    np.testing.assert_allclose(data["tangent"], (squares / kernel_of(x)).mean(axis=1), rtol=1e-10)
+    tangents = squares / kernel_of(x)
+    above, below = tangents[rows[1:]], tangents[rows[:-1]]
+    ratios = above.mean(axis=1) / below.mean(axis=1)
+    # Error of a ratio of means to first order, and against leaving out one input at a time.
+    errors = standard_error(above - ratios[:, None] * below) / below.mean(axis=1)
+    others = (above.sum(axis=1)[:, None] - above) / (below.sum(axis=1)[:, None] - below)
+    jackknife = np.sqrt((len(x) - 1) * others.var(axis=1))
+    np.testing.assert_allclose(data["chi_perpendicular"][rows[1:]], ratios, rtol=1e-10)
+    np.testing.assert_allclose(data["chi_perpendicular_error"][rows[1:]], errors, rtol=1e-8)
+    np.testing.assert_allclose(data["chi_perpendicular_error"][rows[1:]], jackknife, rtol=0.35)
+    np.testing.assert_allclose(data["tangent"], tangents.mean(axis=1), rtol=1e-10)
+    growth = tangents[rows[-1]].mean() / tangents[rows[0]].mean()
+    np.testing.assert_allclose(np.prod(data["chi_perpendicular"][rows[1:]]), growth, rtol=1e-10)
     others = [i for i in range(len(model)) if i not in rows[1:]]
     assert np.isnan(data["chi_perpendicular"].values[others]).all()
 

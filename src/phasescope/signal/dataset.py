@@ -123,9 +123,9 @@ def _columns(m: Measurement) -> dict[str, np.ndarray]:
     put("correlation", 1.0 - m.distance)
     put("distance", m.distance)
     columns["chi_parallel"], columns["chi_parallel_error"] = _chi_parallel(m)
-    across = m.across.mean(axis=0)
-    put("chi_perpendicular", _layer_ratio(m, across))
-    put("tangent", across / m.tangent_scale())
+    tangent = m.across.mean(axis=0) / m.tangent_scale()
+    columns["chi_perpendicular"], columns["chi_perpendicular_error"] = _chi_perpendicular(m, tangent)
+    put("tangent", tangent)
     put("gradient", (m.gradient / m.cotangent[:, None, :]).mean(axis=0))
     columns["dead"] = np.array([np.nan if a is None else 1.0 - a.mean() for a in m.alive])
     columns["saturated"] = np.nanmean(m.saturated, axis=1)
@@ -147,19 +147,25 @@ def _weight_rows(m: Measurement) -> list[int]:
     return [i for i, layer in enumerate(m.layers) if layer.role == "weight" and not layer.skipped]
 
 
-def _layer_ratio(m: Measurement, values: np.ndarray) -> np.ndarray:
-    """Return the ratio of a row's values to those of the weight row before it; nan on other rows."""
-    ratio = np.full_like(values, np.nan)
+def _chi_perpendicular(m: Measurement, tangent: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the ratio of the mean tangents of successive weight rows, and its standard error.
+
+    A ratio of means and not a mean of ratios: it telescopes, so that noise from layer to layer does not add
+    up to a growth that is not there.
+    """
+    ratio, error = np.full(len(m.layers), np.nan), np.full(len(m.layers), np.nan)
     previous: int | None = None
     for row in _weight_rows(m):
-        if np.isnan(values[row]).all():
+        if np.isnan(tangent[row]).all():
             continue
         if previous is not None:
-            below = values[previous]
-            usable = np.isfinite(values[row]) & np.isfinite(below) & (below > 0)
-            ratio[row] = np.where(usable, values[row] / np.where(usable, below, 1.0), np.nan)
+            usable = np.isfinite(tangent[row]) & np.isfinite(tangent[previous])
+            above, below = tangent[row][usable], tangent[previous][usable]
+            if below.size and below.mean() > 0:
+                ratio[row] = above.mean() / below.mean()
+                error[row] = _standard_error(above - ratio[row] * below) / below.mean()
         previous = row
-    return ratio
+    return ratio, error
 
 
 _VANISHED = 1e-3  # a radial response that falls by more than this in one layer is rounding, not a response

@@ -79,7 +79,8 @@ def profile(
     - the kernel :math:`K = |z|^2 / n`, n units;
     - the correlation :math:`c` and the distance :math:`\rho = 1 - c` of the pairs (0, 1), (2, 3), ...;
     - :math:`\chi_\perp`, the growth from one weight layer to the next of :math:`|u_\perp|^2 / n`, u being
-      random tangents pushed forward from the input and :math:`u_\perp = u - (z \cdot u / z \cdot z) z`;
+      random tangents pushed forward from the input and :math:`u_\perp = u - (z \cdot u / z \cdot z) z`; a
+      ratio of means over the inputs, so that the product over the layers is the growth through them all;
     - :math:`\chi_\parallel`, the growth of :math:`z \cdot u / n`, u being the tangent along the input;
     - the gradient, the squared norm of random cotangents of the output pulled back to the row, relative to
       the output: it is multiplied by :math:`\chi_\perp` per layer whatever the widths.
