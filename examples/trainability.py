@@ -287,7 +287,7 @@ def draw(found):
 # were taken as they are. Orthogonal weights, K_1 = 1 for tanh and kernel 1 for the read-out were chosen on
 # the digits, test accuracies in view; the rate 1e-5 was added when MRePU2 diverged on MNIST at all larger
 # ones, and the mean over seeds was made to decide when one of three MRePU2 runs on the digits diverged. All
-# initialisations got the new grid and rule. The column "critical_ normal" tells what orthogonality adds:
+# initialisations got the new grid and rule. The column ``critical_ normal`` tells what orthogonality adds:
 # a few points, and for MRePU2 that it trains at all. Against it stand gain and AnyInit, with normal weights
 # too; against the last column stands LSUV, orthogonal too and with the same read-out. Part of the runs used
 # Adam's plain implementation, part the fused one.
