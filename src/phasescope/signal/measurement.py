@@ -56,7 +56,6 @@ class Measurement:
         self.identical = np.zeros(n // 2, dtype=bool)
         self.input_kernel = np.full(n, np.nan)
         self.start_kernel, self.start_distance = np.full(n, np.nan), np.full(n // 2, np.nan)
-        self.input_across = np.full((self.probes, n), np.nan)
         self.cotangent = np.full((self.probes, n), np.nan)
         self.alive, self.units = [None] * rows, [0] * rows
         self.broken = np.zeros(n, dtype=bool)
