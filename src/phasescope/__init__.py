@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from phasescope import instruments as instruments
     from phasescope import recording as recording
     from phasescope import report as report
+    from phasescope import scaling as scaling
     from phasescope import signal as signal
+    from phasescope import studies as studies
+    from phasescope import sweep as sweep
     from phasescope import testing as testing
     from phasescope import theory as theory
     from phasescope.citations import citation as citation
@@ -37,7 +40,10 @@ _ROOMS = (
     "instruments",
     "recording",
     "report",
+    "scaling",
     "signal",
+    "studies",
+    "sweep",
     "testing",
     "theory",
 )
@@ -53,7 +59,10 @@ __all__ = [
     "instruments",
     "recording",
     "report",
+    "scaling",
     "signal",
+    "studies",
+    "sweep",
     "testing",
     "theory",
 ]

@@ -1,0 +1,1 @@
+"""Exponents, collapses and universality classes from data, with honest errors."""
