@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 import math
-from collections.abc import Callable
 from typing import Any
 
-from torch import nn
-
-from phasescope.activations import as_activation
-from phasescope.cli.specs import is_file_spec
-from phasescope.cli.targets import call_factory, describe, load_object
+from phasescope.activations import load_activation
 from phasescope.errors import InputError
 from phasescope.theory import CriticalPoint, critical_point
+from phasescope.userfiles import is_file_spec
 
 
 def critical_point_of(spec: str) -> CriticalPoint:
@@ -29,13 +24,11 @@ def critical_point_of(spec: str) -> CriticalPoint:
     InputError
         If it is unknown, cannot be loaded, or is not an elementwise function without NaN.
     """
-    if not is_file_spec(spec):
-        return critical_point(as_activation(spec))
-    loaded = _load(spec)
+    activation = load_activation(spec)
     try:
-        return critical_point(as_activation(loaded))
+        return critical_point(activation)
     except InputError as error:
-        raise InputError(f"{spec}: {error.what}", error.fix) from error
+        raise InputError(f"{spec}: {error.what}" if is_file_spec(spec) else error.what, error.fix) from error
 
 
 def as_dict(point: CriticalPoint) -> dict[str, Any]:
@@ -86,35 +79,6 @@ def as_text(point: CriticalPoint) -> str:
         lines.append(f"  near K*      a1 = {answer['a1']:.8g}{second}")
     lines.append(f"  why          {answer['reason']}")
     return "\n".join(lines)
-
-
-def _load(spec: str) -> Any:
-    """Return the activation in a user's file: a function, a module, or what a class or factory makes.
-
-    Raises
-    ------
-    InputError
-        If the factory gives something else.
-    """
-    found = load_object(spec)
-    if isinstance(found, nn.Module) or not (callable(found) and _is_factory(found)):
-        return found
-    made = call_factory(spec)
-    if not callable(made):
-        raise InputError(
-            f"{spec} gives {describe(made)}, not an activation.",
-            "Name a function of one tensor, or a module.",
-        )
-    return made
-
-
-def _is_factory(function: Callable[..., Any]) -> bool:
-    """Return whether it can be called without arguments; a builtin without a signature takes a tensor."""
-    try:
-        inspect.signature(function).bind()
-    except (TypeError, ValueError):
-        return False
-    return True
 
 
 def _name(point: CriticalPoint) -> str:

@@ -10,9 +10,8 @@ import torch
 from torch import nn
 
 from phasescope.cli.checkpoints import read_tensors
-from phasescope.cli.specs import is_file_spec
-from phasescope.cli.targets import call_factory
 from phasescope.errors import InputError
+from phasescope.userfiles import call_factory, is_file_spec
 
 _KINDS = ".pt, .pth, .safetensors, .npy, .npz or .csv"
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-from pathlib import Path
+from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
-from phasescope.activations import Activation, as_activation
+from phasescope.activations import Activation, load_activation
+from phasescope.errors import InputError
 from phasescope.studies.contract import Settings
 from phasescope.theory import CriticalLinePoint, critical_line
+from phasescope.userfiles import contents_hash, is_file_spec
 
 STUDY = "absorbing"
 
@@ -49,23 +51,48 @@ def identified(spec: str) -> dict[str, Any]:
     Parameters
     ----------
     spec : str
-        A name, or ``FILE.py:function``.
+        A name, or ``FILE.py:function``; an ``InputError`` says so if there is no such file.
     """
-    if ".py" not in spec:
+    if not is_file_spec(spec):
         return {"activation": spec}
-    path = Path(spec.partition(".py")[0] + ".py")
-    return {"activation": spec, "file_sha256": hashlib.sha256(path.read_bytes()).hexdigest()[:16]}
+    return {"activation": spec, "file_sha256": contents_hash(spec)}
 
 
 def resolved(spec: str) -> Activation:
-    """Return the activation that `spec` names.
+    """Return the activation that `spec` names; a file is read again when its contents have changed.
 
     Parameters
     ----------
     spec : str
-        A name, or ``FILE.py:function``.
+        A name, or ``FILE.py:function``; an ``InputError`` says so if it cannot be used.
     """
-    return as_activation(spec)
+    return _loaded(**identified(spec))
+
+
+def activation_of(parameters: Mapping[str, Any]) -> Activation:
+    """Return the activation of a task, made sure to be the one that the task was planned with.
+
+    Parameters
+    ----------
+    parameters : mapping
+        Those of the task, with what :func:`identified` returned among them.
+
+    Raises
+    ------
+    InputError
+        If the file of the activation has changed since.
+    """
+    spec = str(parameters["activation"])
+    known = {key: parameters[key] for key in ("activation", "file_sha256") if key in parameters}
+    if identified(spec) != known:
+        raise InputError(f"{spec} has changed while the study was running.", "Run the same command again.")
+    return _loaded(**known)
+
+
+@lru_cache(maxsize=64)
+def _loaded(activation: str, file_sha256: str = "") -> Activation:
+    """Return the activation; the hash is what tells one version of a file from the next."""
+    return load_activation(activation)
 
 
 def line_point(spec: str, sigma_b: float) -> CriticalLinePoint:
