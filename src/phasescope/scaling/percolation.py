@@ -1,0 +1,312 @@
+"""Directed percolation in 1+1 and 2+1 dimensions, 64 runs at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from phasescope.errors import InputError
+from phasescope.scaling._bernoulli import BITS, Words, bernoulli_words
+
+Kind = Literal["bond", "site"]
+Start = Literal["full", "seed"]
+
+CRITICAL_PROBABILITY: dict[tuple[int, str], float] = {
+    (1, "bond"): 0.644700185,
+    (1, "site"): 0.70548522,
+    (2, "bond"): 0.28733838,
+    (2, "site"): 0.3445740,
+}
+_MASK_WORDS = 2**15
+_MOST_STEPS_AT_ONCE = 64
+
+
+def directed_percolation(
+    p: float,
+    size: int,
+    steps: int,
+    *,
+    dimensions: int = 1,
+    kind: Kind = "bond",
+    runs: int = BITS,
+    seed: int = 0,
+    start: Start = "full",
+    times: Sequence[int] | None = None,
+) -> xr.Dataset:
+    """Return density, mass and survival of directed percolation against time, for independent runs.
+
+    The lattice is the diagonal square lattice in 1+1 and the body-centred cubic lattice in 2+1 dimensions:
+    a site has 2 (4) parents in the row before, half a lattice spacing away along every axis. With bonds it
+    is active if at least one bond, open with probability `p`, leads to it from an active parent; with sites
+    it is active with probability `p` if at least one parent is. No activity is the absorbing state.
+
+    Parameters
+    ----------
+    p : float
+        Probability of an open bond or site; ``CRITICAL_PROBABILITY[dimensions, kind]`` holds critical ones.
+    size : int
+        Sites in a row (per axis in 2+1 dimensions), cyclic.
+    steps : int
+        Rows after the first.
+    dimensions : int
+        1 or 2 dimensions of space.
+    kind : {"bond", "site"}
+        What percolates.
+    runs : int
+        Independent runs. 64 cost as much as one.
+    seed : int
+        The same seed gives the same runs, and more runs leave the first ones as they were.
+    start : {"full", "seed"}
+        All sites active, or one site in the middle.
+    times : sequence of int, optional
+        Rows to record, increasing and from 0 to `steps`; by default about 20 a decade, from 1 on.
+
+    Returns
+    -------
+    xr.Dataset
+        Dimensions ``run`` and ``time`` (rows). ``mass`` active sites, ``density`` the same over all sites,
+        ``survival`` whether any is active; and with a seed ``spread``, the mean squared distance of the
+        active sites from the seed in squared lattice spacings, NaN where none is. For the mean over all
+        active sites of all runs, weight `spread` with `mass`.
+
+    Raises
+    ------
+    InputError
+        If an argument is outside its range.
+
+    Notes
+    -----
+    Bit b of a 64-bit word is run b. Given the row before, the sites of a row are independent, and a site
+    with k active parents is active with probability ``1 - (1 - p)^k`` (bonds) or `p` (sites). The bits are
+    drawn independently and exactly, see ``bernoulli_words``. Rows of a seed are computed only
+    where there is activity. Finite size shows when ``steps`` nears ``size^z`` (z = 1.58 and 1.77).
+    Cost on one core: about 35 ns for a site of 64 runs in 1+1 and 55 ns in 2+1 dimensions; 1e4 rows of 1e4
+    sites take some 4 s for 64 runs. Memory: a few times ``8 size^dimensions`` bytes.
+    Source: Domany and Kinzel, PRL 53, 311 (1984), for the automaton. Critical probabilities: 1+1 Jensen,
+    J. Phys. A 32, 5233 (1999), 0.644700185(5) and 0.70548522(4); 2+1 Wang et al., PRE 88, 042102 (2013),
+    and confirmed to 2e-4 by runs of this function.
+    """
+    problem = _problem(p, size, steps, dimensions, kind, runs, start)
+    if problem:
+        raise InputError(*problem)
+    recorded = recorded_times(times, steps)
+    mass = np.empty((-(-runs // BITS) * BITS, recorded.size), dtype=np.int64)
+    squares = np.empty(mass.shape)
+    probabilities = _activation_probabilities(p, dimensions, kind)
+    for group in range(mass.shape[0] // BITS):
+        generator = np.random.Generator(np.random.SFC64(np.random.SeedSequence((seed, group))))
+        rows = slice(group * BITS, (group + 1) * BITS)
+        _simulate(generator, probabilities, size, dimensions, start, recorded, mass[rows], squares[rows])
+    attributes: dict[str, object] = {
+        "p": p,
+        "size": size,
+        "dimensions": dimensions,
+        "kind": kind,
+        "start": start,
+        "seed": seed,
+        "critical": CRITICAL_PROBABILITY[dimensions, kind],
+        "citations": "domany1984 jensen1999" if dimensions == 1 else "domany1984 wang2013",
+    }
+    dataset = density_dataset(mass[:runs], recorded, size**dimensions, attributes)
+    if start == "seed":
+        alive = mass[:runs] > 0
+        spread = np.full(alive.shape, np.nan)
+        np.divide(squares[:runs], mass[:runs], out=spread, where=alive)
+        name = {"long_name": "mean squared distance from the seed", "units": "squared lattice spacings"}
+        dataset["spread"] = (("run", "time"), spread, name)
+    return dataset
+
+
+def _problem(
+    p: float, size: int, steps: int, dimensions: int, kind: str, runs: int, start: str
+) -> tuple[str, str] | None:
+    """Return what is wrong with the arguments and how to mend it."""
+    if not 0 <= p <= 1:
+        return f"p = {p}.", "Give a probability between 0 and 1."
+    if size < 2:
+        return f"size = {size}.", "A site needs two different parents: at least 2."
+    for name, value in (("steps", steps), ("runs", runs)):
+        if value < 1:
+            return f"{name} = {value}.", "Give a whole number, at least 1."
+    if dimensions not in (1, 2):
+        return f"dimensions = {dimensions}.", "Directed percolation runs in 1 or 2 dimensions."
+    if kind not in ("bond", "site"):
+        return f"kind = {kind!r}.", 'Use "bond" or "site".'
+    if start not in ("full", "seed"):
+        return f"start = {start!r}.", 'Use "full" or "seed".'
+    return None
+
+
+def recorded_times(times: Sequence[int] | None, steps: int) -> NDArray[np.int64]:
+    """Return the rows to record: the given ones, or about 20 a decade up to `steps`.
+
+    Parameters
+    ----------
+    times : sequence of int or None
+        Increasing, from 0 to `steps`.
+    steps : int
+        The last row.
+
+    Raises
+    ------
+    InputError
+        If `times` is not increasing or leaves its range.
+    """
+    if times is None:
+        return np.unique(np.geomspace(1, steps, int(20 * np.log10(steps)) + 2).round().astype(np.int64))
+    recorded = np.asarray(times, dtype=np.int64)
+    if recorded.size == 0 or np.any(np.diff(recorded) <= 0) or recorded[0] < 0 or recorded[-1] > steps:
+        raise InputError(f"times = {times}.", f"Give increasing rows between 0 and steps = {steps}.")
+    return recorded
+
+
+def _activation_probabilities(p: float, dimensions: int, kind: str) -> list[float]:
+    """Probability of a site with 1, 2, ... active parents; one entry where it does not depend on them."""
+    if kind == "site":
+        return [p]
+    # 1 - (1-p)^k as a sum of positive terms, so that a small p keeps its digits.
+    return [p * sum((1 - p) ** j for j in range(k)) for k in range(1, 2**dimensions + 1)]
+
+
+def _simulate(
+    generator: np.random.Generator,
+    probabilities: Sequence[float],
+    size: int,
+    dimensions: int,
+    start: str,
+    recorded: NDArray[np.int64],
+    mass: NDArray[np.int64],
+    squares: NDArray[np.float64],
+) -> None:
+    """Run 64 runs and write their mass and sum of squared distances at the recorded rows."""
+    everything = np.uint64(2**BITS - 1)
+    middle = (size // 2,) * dimensions
+    state = np.full((size,) * dimensions, everything if start == "full" else 0, dtype=np.uint64)
+    state[middle] = everything
+    row = 0
+    for column, target in enumerate(recorded):
+        while row < target:
+            window, steps = _window(state, int(target) - row)
+            if not steps:
+                row = int(target)
+                break
+            state[window] = _advance(generator, state[window], probabilities, row, steps)
+            row += steps
+        mass[:, column], squares[:, column] = _measure(state, middle, row % 2 / 2, start == "seed")
+
+
+def _window(state: Words, most: int) -> tuple[tuple[slice, ...], int]:
+    """Return the part that holds all activity of the next steps, and how many steps; 0 where none is left."""
+    active = state != 0
+    extents = []
+    for axis in range(state.ndim):
+        others = tuple(other for other in range(state.ndim) if other != axis)
+        found = np.flatnonzero(active.any(axis=others))
+        if not found.size:
+            return (slice(None),) * state.ndim, 0
+        extents.append((int(found[0]), int(found[-1]) + 1))
+    volume = int(np.prod([high - low for low, high in extents]))
+    steps = min(most, _MOST_STEPS_AT_ONCE, max(1, _MASK_WORDS // volume))
+    window = [slice(low - steps, high + steps) for low, high in extents]
+    # Empty margins as wide as the steps make the cut as good as the whole row; where they do not fit, the
+    # whole row is taken along that axis.
+    fits = [cut.start >= 0 and cut.stop <= size for cut, size in zip(window, state.shape, strict=True)]
+    return tuple(cut if fit else slice(None) for cut, fit in zip(window, fits, strict=True)), steps
+
+
+def _advance(
+    generator: np.random.Generator, state: Words, probabilities: Sequence[float], row: int, steps: int
+) -> Words:
+    masks = bernoulli_words(generator, probabilities, steps * state.size)
+    masks = masks.reshape(len(probabilities), steps, *state.shape)
+    for step in range(steps):
+        state = next_row(state, masks[:, step], forward=(row + step) % 2 == 0)
+    return state
+
+
+def next_row(state: Words, masks: Words, *, forward: bool) -> Words:
+    """Return the next row: active with k active parents where mask k (or the only mask) is set.
+
+    Parameters
+    ----------
+    state : array of shape (size,) or (size, size)
+        Activity; bit b of a word belongs to run b.
+    masks : array of shape (masks, *state.shape)
+        One mask for every number of active parents, or a single one for all.
+    forward : bool
+        Whether the parents of site i are i and i + 1, rather than i - 1 and i.
+    """
+    parents = [state]
+    for axis in range(state.ndim):
+        parents += [np.roll(parent, -1 if forward else 1, axis=axis) for parent in parents]
+    following: Words
+    if len(masks) == 1:
+        following = parents[0] | parents[1]
+        for parent in parents[2:]:
+            following |= parent
+        following &= masks[0]
+        return following
+    if state.ndim == 1:
+        a, b = parents
+        following = (a ^ b) & masks[0]
+        following |= a & b & masks[1]
+        return following
+    return _of_four(parents, masks)
+
+
+def _of_four(parents: Sequence[Words], masks: Words) -> Words:
+    a, b, c, d = parents
+    # The number of active parents in binary, by two half adders and what they carry.
+    odd_ab, both_ab, odd_cd, both_cd = a ^ b, a & b, c ^ d, c & d
+    ones = odd_ab ^ odd_cd
+    twos = both_ab ^ both_cd ^ (odd_ab & odd_cd)
+    following: Words = ones & ((twos & masks[2]) | (~twos & masks[0]))
+    following |= twos & ~ones & masks[1]
+    following |= both_ab & both_cd & masks[3]
+    return following
+
+
+def _measure(
+    state: Words, middle: tuple[int, ...], shift: float, distances: bool
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    mass, squares = np.zeros(BITS), np.zeros(BITS)
+    flat = state.ravel()
+    for start in range(0, flat.size, _MASK_WORDS):
+        places = start + np.flatnonzero(flat[start : start + _MASK_WORDS])
+        bits = np.unpackbits(flat[places].astype("<u8").view(np.uint8), bitorder="little")
+        columns = bits.reshape(-1, BITS).astype(np.float64)
+        mass += columns.sum(axis=0)
+        if distances:
+            offsets = np.stack(np.unravel_index(places, state.shape), axis=1) - middle + shift
+            squares += (offsets**2).sum(axis=1) @ columns
+    return mass.astype(np.int64), squares
+
+
+def density_dataset(
+    mass: NDArray[np.int64], times: NDArray[np.int64], sites: int, attributes: dict[str, object]
+) -> xr.Dataset:
+    """Return mass, density and survival of runs with their coordinates.
+
+    Parameters
+    ----------
+    mass : array of shape (runs, times)
+        Active sites.
+    times : array of shape (times,)
+        Rows.
+    sites : int
+        All sites.
+    attributes : dict
+        What the runs were made with.
+    """
+    dims = ("run", "time")
+    variables = {
+        "mass": (dims, mass, {"long_name": "active sites"}),
+        "density": (dims, mass / sites, {"long_name": "active sites over all sites"}),
+        "survival": (dims, mass > 0, {"long_name": "whether any site is active"}),
+    }
+    coordinates = {"run": np.arange(len(mass)), "time": ("time", times, {"units": "rows"})}
+    return xr.Dataset(variables, coords=coordinates, attrs=attributes)
