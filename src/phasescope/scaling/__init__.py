@@ -2,12 +2,18 @@
 
 from phasescope.scaling.branching import branching
 from phasescope.scaling.classes import UNIVERSALITY_CLASSES, UniversalityClass
+from phasescope.scaling.local_slopes import LocalSlopes, local_slopes
 from phasescope.scaling.percolation import CRITICAL_PROBABILITY, directed_percolation
+from phasescope.scaling.power_law import PowerLawFit, fit_power_law
 
 __all__ = [
     "CRITICAL_PROBABILITY",
     "UNIVERSALITY_CLASSES",
+    "LocalSlopes",
+    "PowerLawFit",
     "UniversalityClass",
     "branching",
     "directed_percolation",
+    "fit_power_law",
+    "local_slopes",
 ]

@@ -1,0 +1,189 @@
+"""Means over networks on logarithmic scales, with how they vary from one draw of networks to another."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+from phasescope.errors import InputError
+
+Array = NDArray[np.float64]
+Statistic = Literal["mean", "typical"]
+
+
+@dataclass(frozen=True)
+class LogData:
+    """Positive numbers at some points, as logarithms; :func:`log_data` makes it.
+
+    Parameters
+    ----------
+    ln_y : array of shape (points,)
+        Logarithm of the mean over networks, or mean of the logarithm.
+    relative : array of shape (points,)
+        Standard error of `ln_y`; all 1 where nothing is known of it.
+    influence : array of shape (networks, points) or None
+        What each network adds to `ln_y`, times the number of networks; None without networks.
+    values : array of shape (networks, points) or None
+        What was averaged.
+    statistic : {"mean", "typical"}
+        How.
+    known : bool
+        Whether `relative` is known.
+    """
+
+    ln_y: Array
+    relative: Array
+    influence: Array | None
+    values: Array | None
+    statistic: Statistic
+    known: bool = True
+
+    @property
+    def networks(self) -> int:
+        """Number of independent networks; 0 where only errors are known."""
+        return 0 if self.values is None else len(self.values)
+
+    def covariance(self) -> Array:
+        """Return the covariance of `ln_y`, shape (points, points), without bias but of low rank."""
+        if self.influence is None:
+            return np.diag(self.relative**2)
+        return self.influence.T @ self.influence / (self.networks * (self.networks - 1))
+
+    def at(self, chosen: NDArray[np.bool_] | slice) -> LogData:
+        """Return the same at some of the points."""
+        return replace(
+            self,
+            ln_y=self.ln_y[chosen],
+            relative=self.relative[chosen],
+            influence=None if self.influence is None else self.influence[:, chosen],
+            values=None if self.values is None else self.values[:, chosen],
+        )
+
+    def resampled(self, resamples: int, rng: np.random.Generator) -> Array:
+        """Return `ln_y` of other draws, shape (resamples, points): networks drawn with replacement.
+
+        A bootstrap over m networks spreads too little by ``sqrt((m-1)/m)``, which is made up for. Without
+        networks the draws are normal with the known errors.
+        """
+        if self.values is None:
+            return self.ln_y + self.relative * rng.standard_normal((resamples, len(self.ln_y)))
+        m = self.networks
+        weights = rng.multinomial(m, np.full(m, 1 / m), size=resamples) / m
+        if self.statistic == "typical":
+            drawn, centre = weights @ np.log(self.values), np.log(self.values).mean(axis=0)
+        else:
+            drawn, centre = np.log(weights @ self.values), np.log(self.values.mean(axis=0))
+        return np.asarray(self.ln_y + (drawn - centre) * math.sqrt(m / (m - 1)))
+
+    def goodness(self, residual: Array, jacobian: Array, extra: Array | float = 0.0) -> tuple[float, float]:
+        """Return chi^2 per what chance leads one to expect, and its p-value.
+
+        Residuals and the Jacobian of the fit are in units of `relative` (with the variance `extra` added).
+        The fit weighs points as if they were independent, so with P the projection off the Jacobian and S
+        the true covariance in the same units, chi^2 has mean ``tr(PS)`` and variance ``2 tr(PSPS)``; its law
+        is taken as F with the matching number of degrees of freedom.
+        """
+        unit = np.sqrt(self.relative**2 + extra)
+        basis = np.linalg.svd(jacobian, full_matrices=False)
+        kept = basis[0][:, basis[1] > 1e-10 * basis[1].max()]
+        if kept.shape[1] >= len(residual):
+            return math.nan, math.nan
+        covariance = (self.covariance() + np.diag(np.broadcast_to(extra, unit.shape))) / np.outer(unit, unit)
+        projected = covariance - kept @ (kept.T @ covariance)
+        projected = projected - (projected @ kept) @ kept.T
+        expected, square = float(np.trace(projected)), float(np.sum(projected * projected.T))
+        if not (expected > 0 and square > 0):
+            return math.nan, math.nan
+        ratio = float(residual @ residual) / expected
+        freedom = expected**2 / square
+        if self.networks:
+            return ratio, float(stats.f.sf(ratio, freedom, self.networks - 1))
+        return ratio, float(stats.chi2.sf(ratio * freedom, freedom))
+
+
+def log_data(y: ArrayLike, errors: ArrayLike | None, statistic: Statistic, *, name: str = "y") -> LogData:
+    """Return positive numbers as logarithms, with their errors and correlations.
+
+    ``ln`` of a mean with relative error r is low by ``r^2/2`` on average, which is added.
+
+    Parameters
+    ----------
+    y : array of shape (points,) or (networks, points)
+        Values, or one row a network; all points of one network may depend on each other.
+    errors : array of shape (points,) or None
+        Standard errors of independent points; None with networks.
+    statistic : {"mean", "typical"}
+        ``ln mean y`` or ``mean ln y``.
+    name : str
+        What the user calls `y`.
+
+    Raises
+    ------
+    InputError
+        If `y` or `errors` have the wrong shape, are not finite, or not positive.
+    """
+    values = np.asarray(y, dtype=np.float64)
+    if statistic not in get_args(Statistic):
+        raise InputError(f"statistic = {statistic!r}.", "Choose 'mean' or 'typical'.")
+    if values.ndim not in (1, 2) or not values.size:
+        raise InputError(f"{name} has shape {values.shape}.", "Give (points,) or (networks, points).")
+    if not np.isfinite(values).all():
+        bad = int((~np.isfinite(values)).sum())
+        raise InputError(f"{bad} of {values.size} values of {name} are not finite.", "Leave them out.")
+    if values.ndim == 1:
+        return _without_networks(values, errors, name)
+    return _of_networks(values, errors, statistic, name)
+
+
+def _without_networks(values: Array, errors: ArrayLike | None, name: str) -> LogData:
+    _refuse(values, name)
+    if errors is None:
+        return LogData(np.log(values), np.ones_like(values), None, None, "mean", known=False)
+    given = np.asarray(errors, dtype=np.float64)
+    if given.shape != values.shape:
+        raise InputError(f"errors have shape {given.shape}, {name} has {values.shape}.", "Give one a point.")
+    if not (np.isfinite(given) & (given > 0)).all():
+        raise InputError(f"Some errors of {name} are not positive.", "Leave out points without an error.")
+    relative = given / values
+    return LogData(np.log(values) + relative**2 / 2, relative, None, None, "mean")
+
+
+def _of_networks(values: Array, errors: ArrayLike | None, statistic: Statistic, name: str) -> LogData:
+    if errors is not None:
+        raise InputError(
+            f"{name} has one row a network and errors are given too.", "Leave one out: networks give errors."
+        )
+    if len(values) < 2:
+        raise InputError(f"{name} has {len(values)} network.", "Give at least 2, or (points,) with errors.")
+    if statistic == "typical":
+        _refuse(values, name)
+        logs = np.log(values)
+        influence = logs - logs.mean(axis=0)
+        ln_y = logs.mean(axis=0)
+    else:
+        mean = values.mean(axis=0)
+        _refuse(mean, f"the mean of {name}")
+        influence = values / mean - 1
+        ln_y = np.log(mean)
+    variance = (influence**2).sum(axis=0) / (len(values) * (len(values) - 1))
+    if not (variance > 0).all():
+        raise InputError(
+            f"All networks have the same {name} at {int((variance == 0).sum())} point(s).",
+            "Leave these points out: they have no error.",
+        )
+    if statistic == "mean":
+        ln_y = ln_y + variance / 2
+    return LogData(ln_y, np.sqrt(variance), influence, values, statistic)
+
+
+def _refuse(values: Array, name: str) -> None:
+    if not (values > 0).all():
+        raise InputError(
+            f"{int((values <= 0).sum())} value(s) of {name} are not positive (smallest {values.min():.4g}).",
+            "Power laws and collapses are made on logarithmic scales: leave these points out.",
+        )
