@@ -1,7 +1,7 @@
 """Pages from what instruments return: `save` writes one HTML file and the same content as JSON."""
 
 from phasescope.report.fate import Fate
-from phasescope.report.files import check_writable
 from phasescope.report.page import Training, document, render, save
+from phasescope.sweep.files import check_writable
 
 __all__ = ["Fate", "Training", "check_writable", "document", "render", "save"]

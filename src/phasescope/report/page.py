@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 from phasescope import __version__
 from phasescope.citations import BIBTEX, citation_keys
@@ -21,8 +15,8 @@ from phasescope.instruments import Inspection
 from phasescope.report import context
 from phasescope.report.comparison import opening
 from phasescope.report.fate import Fate
-from phasescope.report.files import write_together
-from phasescope.report.prose import prose, soft_error
+from phasescope.report.templating import render_template
+from phasescope.sweep.files import write_together
 
 VERSION = 1
 _LARGEST = 950_000  # bytes: a page stays under 1 MB
@@ -128,34 +122,18 @@ def render(inspections: Sequence[Inspection], *, training: Training | None = Non
 def _render(
     inspections: Sequence[Inspection], training: Training | None, command: str, most_rows: int
 ) -> str:
-    environment = Environment(
-        loader=PackageLoader("phasescope.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"prose": prose, "soft_error": soft_error}
-    script = _part("report.js")
     values = context.page_context(inspections, most_rows=most_rows)
     if training is not None:
         values["training"] = context.training_context(
             inspections, training.fates, training.budget, training.chance
         )
-    return environment.get_template("report.html.j2").render(
+    return render_template(
+        "report.html.j2",
         **{"training": None, **values},
         sentence=opening(inspections),
         command=command,
         bibtex=_bibtex(inspections),
-        version=__version__,
-        style=Markup(_part("report.css")),
-        script=Markup(script),
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
-
-
-def _part(name: str) -> str:
-    return resources.files("phasescope.report").joinpath("templates", name).read_text(encoding="utf-8")
 
 
 def _bibtex(inspections: Sequence[Inspection]) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from phasescope.errors import InputError
-from phasescope.report.files import check_writable, write_together
+from phasescope.sweep.files import check_writable, write_together
 
 
 def test_writes_every_file_and_leaves_nothing_else(tmp_path):

@@ -1,0 +1,215 @@
+"""Where groups of tasks are computed: in this process, in processes of their own, or on a Dask cluster."""
+
+from __future__ import annotations
+
+import importlib
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import phasescope
+from phasescope.errors import InputError
+from phasescope.sweep.task import Task
+from phasescope.sweep.threads import settle_on_one_thread
+from phasescope.sweep.work import Measure, Measured, measure_far, measure_group
+
+_START = (
+    "Define the measurement in a module that can be imported, run scripts under "
+    "`if __name__ == '__main__':`, or use one worker."
+)
+_PATIENCE = 5.0  # seconds for a scheduler to answer, and between two looks at its workers
+
+
+@dataclass(frozen=True)
+class Crew:
+    """Those who compute.
+
+    Parameters
+    ----------
+    submit : callable
+        Takes a group of tasks, returns the future of what became of each.
+    slots : callable
+        Returns how many groups to keep under way; 0 while nobody is there to compute.
+    deadly : tuple of exception types
+        What the future of a group raises whose worker has died.
+    """
+
+    submit: Callable[[Sequence[Task]], Future[list[Measured]]]
+    slots: Callable[[], int]
+    deadly: tuple[type[Exception], ...] = (BrokenExecutor,)
+
+
+@contextmanager
+def in_process(measure: Measure, directory: Path) -> Iterator[Crew]:
+    """Compute here and now.
+
+    Parameters
+    ----------
+    measure : callable
+        From a task to its arrays.
+    directory : Path
+        Where the tasks' files go.
+
+    Yields
+    ------
+    Crew
+        Whose futures are always done.
+    """
+
+    def submit(tasks: Sequence[Task]) -> Future[list[Measured]]:
+        future: Future[list[Measured]] = Future()
+        try:
+            future.set_result(measure_group(measure, tasks, directory))
+        except InputError as error:
+            future.set_exception(error)
+        return future
+
+    yield Crew(submit, lambda: 1)
+
+
+@contextmanager
+def processes(measure: Measure, directory: Path, workers: int, *, spare: int = 1) -> Iterator[Crew]:
+    """Compute in spawned processes, which write their own files and end at once when this one is gone.
+
+    Parameters
+    ----------
+    measure : callable
+        Importable from a module.
+    directory : Path
+        Where the tasks' files go.
+    workers : int
+        Number of processes.
+    spare : int
+        Groups that wait beside those that are computed, so that no worker waits for this process.
+
+    Yields
+    ------
+    Crew
+        Its futures raise ``BrokenProcessPool`` after the death of a worker.
+
+    Raises
+    ------
+    InputError
+        If no worker can be started.
+    """
+    context = multiprocessing.get_context("spawn")
+    # Nobody else holds the writing end: closing it, or dying, is what the workers see.
+    watched, held = context.Pipe(duplex=False)
+    pool = ProcessPoolExecutor(workers, context, _begin, (watched, measure, directory))
+
+    def submit(tasks: Sequence[Task]) -> Future[list[Measured]]:
+        with _interrupts_held():
+            return pool.submit(_measure_here, tasks)
+
+    try:
+        probes = _start(pool, workers)
+        yield Crew(submit, lambda: workers + spare)
+        if all(probe.done() and probe.exception() for probe in probes):
+            raise InputError("The worker processes end as soon as they start; they said why.", _START)
+        pool.shutdown(wait=True)
+    finally:
+        held.close()
+        pool.shutdown(wait=True, cancel_futures=True)
+        watched.close()
+
+
+def _start(pool: ProcessPoolExecutor, workers: int) -> list[Future[int]]:
+    try:
+        with _interrupts_held():
+            return [pool.submit(os.getpid) for _ in range(workers)]
+    except Exception as error:  # whatever pickling the measurement raises
+        raise InputError(f"The worker processes cannot be started: {error}.", _START) from error
+
+
+@contextmanager
+def cluster(measure: Measure, address: str) -> Iterator[Crew]:
+    """Compute on the workers of a Dask scheduler; their results come back to be written here.
+
+    Parameters
+    ----------
+    measure : callable
+        Importable from a module that every worker has.
+    address : str
+        Such as ``tcp://127.0.0.1:8786``.
+
+    Yields
+    ------
+    Crew
+        Its futures raise ``KilledWorker`` for a task that has ended several workers.
+
+    Raises
+    ------
+    InputError
+        If distributed is not installed, or if nobody answers at `address`.
+    """
+    try:
+        distributed: Any = importlib.import_module("distributed")
+    except ImportError as error:
+        raise InputError(
+            f"The scheduler {address} needs the package distributed.", "pip install 'phasescope[cluster]'"
+        ) from error
+    try:
+        client = distributed.Client(address, timeout=_PATIENCE, set_as_default=False)
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(
+            f"No Dask scheduler answers at {address}: {error}.",
+            "Start one with `dask scheduler` and give the address that it prints.",
+        ) from error
+    with client:
+        executor = client.get_executor(pure=False, retries=0)
+        seen = [-_PATIENCE, 0.0]
+
+        def slots() -> int:
+            if time.monotonic() - seen[0] > _PATIENCE:
+                seen[:] = [time.monotonic(), 2.0 * sum(client.nthreads().values())]
+            return int(seen[1])
+
+        def submit(tasks: Sequence[Task]) -> Future[list[Measured]]:
+            future: Future[list[Measured]] = executor.submit(
+                measure_far, measure, tasks, phasescope.__version__
+            )
+            return future
+
+        try:
+            yield Crew(submit, slots, (distributed.KilledWorker,))
+        finally:
+            executor.shutdown(wait=False, cancel_futures=True)
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Hold back Ctrl-C while processes start: they inherit that, and this process gets it afterwards."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+_here: list[tuple[Measure, Path]] = []
+
+
+def _begin(watched: Connection, measure: Measure, directory: Path) -> None:
+    settle_on_one_thread()
+    _here[:] = [(measure, directory)]
+    threading.Thread(target=_end_with, args=(watched,), daemon=True).start()
+
+
+def _end_with(watched: Connection) -> None:
+    watched.poll(None)
+    os._exit(1)
+
+
+def _measure_here(tasks: Sequence[Task]) -> list[Measured]:
+    settle_on_one_thread()
+    measure, directory = _here[0]
+    return measure_group(measure, tasks, directory)

@@ -1,0 +1,132 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+
+from phasescope.errors import InputError
+
+_FIX = "Name another folder with --out DIR."
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_LEFTOVER = re.compile(r"\..+\.[0-9a-f]{12}\.part")
+
+
+def check_writable(directory: Path) -> None:
+    """Raise now, rather than after the measurement, where `directory` cannot be written; create nothing.
+
+    Parameters
+    ----------
+    directory : Path
+        A folder that may not exist yet.
+
+    Raises
+    ------
+    InputError
+        If it, or the nearest folder above it, is no folder or does not allow writing.
+    """
+    nearest = directory.absolute()
+    while not nearest.exists() and nearest != nearest.parent:
+        nearest = nearest.parent
+    if not nearest.is_dir():
+        raise InputError(f"{directory} cannot be a folder: {nearest} is a file.", _FIX)
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise InputError(f"{directory} cannot be written: no permission in {nearest}.", _FIX)
+
+
+def write_whole(path: Path, content: str | bytes, *, durable: bool = True) -> None:
+    """Write one file, whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+        Its folder is made where it does not exist.
+    content : str or bytes
+        Text is stored as UTF-8.
+    durable : bool
+        Wait until the disk has it; without, a power failure may leave a file without its content.
+
+    Raises
+    ------
+    InputError
+        If it cannot be written.
+    """  # noqa: DOC502 - raised by what it calls
+    write_together(path.parent, {path.name: content}, durable=durable)
+
+
+def write_together(directory: Path, contents: Mapping[str, str | bytes], *, durable: bool = True) -> None:
+    """Write every file of `contents` into `directory`, each whole; on failure none is changed.
+
+    All are written under temporary names first, and renamed only when the last one is complete.
+
+    Parameters
+    ----------
+    directory : Path
+        Made where it does not exist.
+    contents : mapping of str to str or bytes
+        By file name; text is stored as UTF-8.
+    durable : bool
+        As in :func:`write_whole`.
+
+    Raises
+    ------
+    InputError
+        If the disk is full, or the folder or one of the files cannot be written.
+    """
+    waiting: dict[Path, Path] = {}
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        for name, content in contents.items():
+            if (directory / name).is_dir():
+                raise InputError(f"{directory / name} is a folder.", _FIX)
+            temporary = directory / f".{name}.{secrets.token_hex(6)}.part"
+            waiting[temporary] = directory / name
+            with temporary.open("xb") as file:
+                file.write(_bytes(content))
+                if durable:
+                    file.flush()
+                    os.fsync(file.fileno())
+        for temporary, final in waiting.items():
+            temporary.replace(final)
+        if durable:
+            _sync_names(directory)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        if error.errno in _FULL:
+            raise InputError(
+                f"The disk of {directory} is full: {reason}.", f"Free some space. {_FIX}"
+            ) from error
+        raise InputError(f"{directory} cannot be written: {reason}.", _FIX) from error
+    finally:
+        for temporary in waiting:
+            temporary.unlink(missing_ok=True)
+
+
+def clear_leftovers(directory: Path) -> int:
+    """Remove the temporary files that killed processes left in `directory`; return how many there were.
+
+    Parameters
+    ----------
+    directory : Path
+        A folder in which nobody is writing.
+    """
+    leftovers = [path for path in directory.iterdir() if _LEFTOVER.fullmatch(path.name)]
+    for path in leftovers:
+        path.unlink(missing_ok=True)
+    return len(leftovers)
+
+
+def _bytes(content: str | bytes) -> bytes:
+    return content if isinstance(content, bytes) else content.encode(errors="backslashreplace")
+
+
+def _sync_names(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

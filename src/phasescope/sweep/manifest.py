@@ -1,0 +1,93 @@
+"""What a folder of tasks belongs to, and which tasks are expected in it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import phasescope
+from phasescope.errors import InputError
+from phasescope.sweep.files import write_whole
+
+NAME = "manifest.json"
+_SHOWN = 4
+_FIX = "Name another folder with --out DIR."
+
+
+def agree(directory: Path, identity: Mapping[str, Any], ids: Iterable[str]) -> tuple[set[str], str]:
+    """Hold the folder's manifest against this run and renew it; return the ids of all tasks of the sweep.
+
+    The second value is empty, or says how the earlier manifest was damaged; every task file carries its own
+    description and version, so nothing is lost with it.
+
+    Parameters
+    ----------
+    directory : Path
+        The folder, which exists.
+    identity : mapping of str to JSON value
+        What makes results comparable: study, configuration, versions.
+    ids : iterable of str
+        Tasks of this run; those of earlier runs of the same sweep stay expected.
+
+    Raises
+    ------
+    InputError
+        If the folder belongs to something else; the message says what differs.
+    """
+    mine = {"phasescope": phasescope.__version__, **identity}
+    theirs, expected, damage = _read(directory / NAME)
+    if theirs is not None:
+        differing = _differences(theirs, mine)
+        if differing:
+            shown = "; ".join(differing[:_SHOWN])
+            more = f"; and {len(differing) - _SHOWN} more" if len(differing) > _SHOWN else ""
+            raise InputError(f"{directory} holds another run: {shown}{more}.", _FIX)
+    everything = expected | set(ids)
+    if theirs is None or everything != expected:
+        write_whole(directory / NAME, _text({"identity": mine, "tasks": sorted(everything)}))
+    return everything, damage
+
+
+def _read(path: Path) -> tuple[dict[str, Any] | None, set[str], str]:
+    try:
+        found = path.read_bytes()
+    except FileNotFoundError:
+        return None, set(), ""
+    except OSError as error:
+        return None, set(), f"{NAME} cannot be read: {error.strerror}"
+    try:
+        content = json.loads(found)["content"]
+        if _text(content) == found:
+            return content["identity"], set(content["tasks"]), ""
+    except (ValueError, KeyError, TypeError):
+        pass
+    return None, set(), f"{NAME} is damaged: its checksum does not fit"
+
+
+def _text(content: dict[str, Any]) -> bytes:
+    inner = json.dumps(content, sort_keys=True)
+    digest = hashlib.sha256(inner.encode()).hexdigest()
+    return (json.dumps({"sha256": digest, "content": content}, sort_keys=True, indent=1) + "\n").encode()
+
+
+def _differences(theirs: Mapping[str, Any], mine: Mapping[str, Any]) -> list[str]:
+    left, right = _flat(theirs), _flat(mine)
+    return [
+        f"{key} is {left.get(key, 'absent')} there and {right.get(key, 'absent')} here"
+        for key in sorted(left.keys() | right.keys())
+        if left.get(key) != right.get(key)
+    ]
+
+
+def _flat(value: Any, name: str = "") -> dict[str, str]:
+    """Return every leaf as JSON text by its dotted name: NaN then equals NaN, and a tuple its list."""
+    if not isinstance(value, Mapping):
+        return {name: json.dumps(value)}
+    return {
+        key: text
+        for inner in value
+        for key, text in _flat(value[inner], f"{name}.{inner}".lstrip(".")).items()
+    }
