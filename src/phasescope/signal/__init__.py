@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from phasescope.signal.cnn import cnn_lyapunov_exponent, sample_cnn
 from phasescope.signal.initialisation import Initialisation
 from phasescope.signal.initialise import critical_
 from phasescope.signal.profile import Profile, profile
 from phasescope.signal.verdict import Verdict, verdict
 
-__all__ = ["Initialisation", "Profile", "Verdict", "critical_", "profile", "verdict"]
+__all__ = [
+    "Initialisation",
+    "Profile",
+    "Verdict",
+    "cnn_lyapunov_exponent",
+    "critical_",
+    "profile",
+    "sample_cnn",
+    "verdict",
+]

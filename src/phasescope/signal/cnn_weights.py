@@ -1,0 +1,226 @@
+"""One convolutional layer's random weights applied to the fields of many networks at once.
+
+Fields have the shape (networks, channels, kinds, *sites). The kinds are what goes through one network
+together: activations of the first replica, differences of activations, tangents. The bias enters the first
+kind only.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+# Normals are drawn for several layers at once where a layer needs few: a call costs as much as 300 numbers.
+_BLOCK = 4096
+
+
+class Layers(Protocol):
+    """Layer after layer of fresh weights."""
+
+    def __call__(self, fields: Tensor) -> Tensor:
+        """Return pre-activations from activations, same shape, by the next layer's weights.
+
+        Parameters
+        ----------
+        fields : Tensor
+            Shape (networks, channels, kinds, *sites).
+        """
+
+
+class Normals:
+    """Standard normal numbers, a stream for each network, so that none depends on which others run beside it.
+
+    Parameters
+    ----------
+    seed : int
+        Seed of the whole sample.
+    networks : sequence of int
+        Numbers of the networks.
+    stream : int
+        Which of a network's streams.
+    device : torch.device
+        Where they are drawn.
+    """
+
+    def __init__(self, seed: int, networks: Sequence[int], stream: int, device: torch.device) -> None:
+        self.device = device
+        self.generators = [
+            torch.Generator(device).manual_seed(
+                int(np.random.SeedSequence([seed, network, stream]).generate_state(1, np.uint64)[0])
+            )
+            for network in networks
+        ]
+        self._block = torch.empty(len(networks), 0, 0, dtype=torch.float64, device=device)
+        self._used = 0
+
+    def draw(self, count: int) -> Tensor:
+        """Return normals of shape (networks, count); `count` stays the same from call to call.
+
+        Parameters
+        ----------
+        count : int
+            Numbers for each network.
+        """
+        if self._used == self._block.shape[1]:
+            rows = max(1, _BLOCK // count)
+            self._block = torch.stack(
+                [
+                    torch.randn(rows, count, generator=generator, dtype=torch.float64, device=self.device)
+                    for generator in self.generators
+                ]
+            )
+            self._used = 0
+        self._used += 1
+        return self._block[:, self._used - 1]
+
+
+def widened(fields: Tensor, reach: int, axes: int) -> Tensor:
+    """Return `fields` with `reach` cyclic neighbours added on both sides of the last `axes` dimensions.
+
+    Parameters
+    ----------
+    fields : Tensor
+        Any shape.
+    reach : int
+        Sites added on each side; may be larger than the lattice.
+    axes : int
+        Number of space dimensions.
+    """
+    if reach == 0:
+        return fields
+    for axis in range(-axes, 0):
+        length = fields.shape[axis]
+        sites = torch.arange(-reach, length + reach, device=fields.device) % length
+        fields = fields.index_select(axis, sites)
+    return fields
+
+
+class SharedWeights:
+    """Explicit weights ``N(0, C_W/(channels * kernel sites))``, the same at every site; one bias a channel.
+
+    Parameters
+    ----------
+    normals : Normals
+        Where the weights come from.
+    kernel_size : int
+        Odd; sites of the kernel along each dimension.
+    C_W, C_b : float
+        Variances of weights (times fan-in) and biases.
+    """
+
+    def __init__(self, normals: Normals, kernel_size: int, C_W: float, C_b: float) -> None:
+        self.normals, self.kernel_size, self.C_W, self.C_b = normals, kernel_size, C_W, C_b
+
+    def __call__(self, fields: Tensor) -> Tensor:
+        """Return the cyclic convolution of `fields` with the next layer's weights.
+
+        Parameters
+        ----------
+        fields : Tensor
+            Shape (networks, channels, kinds, *sites).
+        """
+        networks, channels = fields.shape[:2]
+        axes = fields.ndim - 3
+        fan_in = channels * self.kernel_size**axes
+        numbers = self.normals.draw(channels * (fan_in + 1))
+        weights = numbers[:, : channels * fan_in].reshape(networks, channels, fan_in)
+        windows = widened(fields, self.kernel_size // 2, axes)
+        for axis in range(3, 3 + axes):
+            windows = windows.unfold(axis, self.kernel_size, 1)
+        # Kernel sites beside the channels: one matrix product a network, faster than a grouped convolution.
+        order = [0, 1, *range(3 + axes, 3 + 2 * axes), *range(2, 3 + axes)]
+        columns = windows.permute(order).reshape(networks, fan_in, -1)
+        result = torch.bmm(weights, columns).mul_(math.sqrt(self.C_W / fan_in)).reshape(fields.shape)
+        if self.C_b > 0:
+            bias = numbers[:, channels * fan_in :] * math.sqrt(self.C_b)
+            result[:, :, 0] += bias.reshape(networks, channels, *[1] * axes)
+        return result
+
+
+class LocalWeights:
+    """Independent weights and biases at every site: the locally connected control.
+
+    Given the fields of one layer, those of the next are independent between sites and channels, and normal
+    over the kinds with the covariance ``C_W`` times the mean product over channels and kernel sites (plus
+    ``C_b`` for the first kind), so that no weight has to be drawn.
+
+    Parameters
+    ----------
+    normals, tangent_normals : Normals
+        For replica and difference, and for the tangents, which must not change the former.
+    kernel_size : int
+        Odd; sites of the kernel along each dimension.
+    C_W, C_b : float
+        Variances of weights (times fan-in) and biases.
+    tangent : bool
+        Whether the last kind is a tangent.
+    """
+
+    def __init__(
+        self,
+        normals: Normals,
+        tangent_normals: Normals,
+        kernel_size: int,
+        C_W: float,
+        C_b: float,
+        *,
+        tangent: bool,
+    ) -> None:
+        self.normals, self.tangent_normals, self.tangent = normals, tangent_normals, tangent
+        self.kernel_size, self.C_W, self.C_b = kernel_size, C_W, C_b
+
+    def __call__(self, fields: Tensor) -> Tensor:
+        """Return pre-activations of exactly the law of a locally connected layer.
+
+        Parameters
+        ----------
+        fields : Tensor
+            Shape (networks, channels, kinds, *sites).
+        """
+        networks, channels, kinds, *sites = fields.shape
+        own = kinds - self.tangent
+        numbers = self.normals.draw(channels * own * math.prod(sites)).reshape(
+            networks, channels, own, *sites
+        )
+        if self.tangent:
+            more = self.tangent_normals.draw(channels * math.prod(sites))
+            numbers = torch.cat([numbers, more.reshape(networks, channels, 1, *sites)], dim=2)
+        factor = self._factor(fields)
+        rows = []
+        for a in range(kinds):
+            row = factor[a][0].unsqueeze(1) * numbers[:, :, 0]
+            for b in range(1, a + 1):
+                row += factor[a][b].unsqueeze(1) * numbers[:, :, b]
+            rows.append(row)
+        return torch.stack(rows, dim=2)
+
+    def _factor(self, fields: Tensor) -> list[list[Tensor]]:
+        """Return the lower Cholesky factor, each entry of shape (networks, *sites)."""
+        kinds, axes = fields.shape[2], fields.ndim - 3
+        factor: list[list[Tensor]] = []
+        for a in range(kinds):
+            row: list[Tensor] = []
+            for b in range(a + 1):
+                entry = self._window_mean((fields[:, :, a] * fields[:, :, b]).mean(dim=1), axes) * self.C_W
+                if a == 0:
+                    entry = entry + self.C_b
+                for k in range(b):
+                    entry = entry - row[k] * (row[k] if a == b else factor[b][k])
+                # Rounding leaves some 1e-16 of a variance that vanishes; without variance, nothing is drawn.
+                pivot = entry.clamp(min=0).sqrt() if a == b else factor[b][b]
+                row.append(pivot if a == b else torch.where(pivot > 0, entry / pivot, 0.0))
+            factor.append(row)
+        return factor
+
+    def _window_mean(self, products: Tensor, axes: int) -> Tensor:
+        wide = widened(products, self.kernel_size // 2, axes)
+        for axis in range(-axes, 0):
+            length = products.shape[axis]
+            shifted = [wide.narrow(axis, start, length) for start in range(self.kernel_size)]
+            wide = torch.stack(shifted).sum(dim=0)
+        return wide / float(self.kernel_size**axes)
