@@ -5,6 +5,8 @@ from __future__ import annotations
 from phasescope.signal.cnn import cnn_lyapunov_exponent, sample_cnn
 from phasescope.signal.initialisation import Initialisation
 from phasescope.signal.initialise import critical_
+from phasescope.signal.lyapunov import lyapunov_exponent
+from phasescope.signal.mlp import sample_mlp
 from phasescope.signal.profile import Profile, profile
 from phasescope.signal.verdict import Verdict, verdict
 
@@ -14,7 +16,9 @@ __all__ = [
     "Verdict",
     "cnn_lyapunov_exponent",
     "critical_",
+    "lyapunov_exponent",
     "profile",
     "sample_cnn",
+    "sample_mlp",
     "verdict",
 ]

@@ -1,0 +1,346 @@
+"""Random networks advanced layer by layer, exactly in law, at a cost proportional to the width.
+
+Given the activations of all replicas, the pre-activations of one neuron of the next layer are jointly
+Gaussian and independent of the other neurons': their covariance is the Gram matrix of the activations. So no
+weight matrix is drawn, only as many normals per neuron as there are replicas.
+
+The rows of a network are the pre-activations h of replica 0, then the differences e of the other replicas,
+then a tangent vector. A difference is propagated as ``D = phi(h + e) - phi(h)``, whose covariances hold no
+bias: it may be of any size. One far below h is divided by its scale and moves as a tangent.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from phasescope.errors import InputError
+from phasescope.signal.differences import Differences
+
+# ln of e/h below which phi is linear over the difference, to far beyond float64.
+_LINEAR = math.log(1e-30)
+# Neurons times networks held at once: small enough for the processor's cache.
+_TILE = 2**14
+_TILE_ON_A_DEVICE = 2**22
+_ROUNDING = 1e-13
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """What all networks share; see :func:`phasescope.signal.sample_mlp`."""
+
+    rule: Differences
+    width: int
+    C_W: float
+    C_b: float
+    replicas: int
+    tangent: bool
+    residual: float
+    layer_norm: bool
+    scale_free: bool
+
+    @property
+    def whole(self) -> bool:
+        """Whether a layer has to be there as a whole before its activations are taken."""
+        return self.residual > 0 or self.layer_norm or self.scale_free
+
+    @property
+    def rows(self) -> int:
+        """Number of vectors carried for each network."""
+        return self.replicas + self.tangent
+
+
+class Layer(NamedTuple):
+    """What is known of a layer: mean products of the rows over neurons, and what the rows stand for.
+
+    Replica a is the sum of the rows, times their scales, with weights ``paths[:, a]``; its kernel is the mean
+    square of that times ``exp(2 log_length)``. `chance` is the mean square of the normals behind each row,
+    ``chi^2_n/n``, where it was asked for.
+    """
+
+    first: bool
+    gram: Tensor
+    log_scale: Tensor
+    log_length: Tensor
+    paths: Tensor
+    chance: Tensor | None
+
+
+class Block:
+    """Some networks, advanced together.
+
+    Parameters
+    ----------
+    ensemble : Ensemble
+        What they share.
+    networks : int
+        How many; :func:`networks_at_once` says how many are best.
+    normal : callable
+        Fills a tensor with standard normals.
+    kernel, distance : float
+        Of the first layer.
+    watch : bool
+        Whether layers tell the chance behind their rows.
+    device : str
+        Where.
+    """
+
+    def __init__(
+        self,
+        ensemble: Ensemble,
+        networks: int,
+        normal: Callable[[Tensor], None],
+        *,
+        kernel: float,
+        distance: float,
+        watch: bool = False,
+        device: str = "cpu",
+    ) -> None:
+        self.ensemble, self.networks, self.normal, self.watch = ensemble, networks, normal, watch
+        self.new: dict[str, Any] = {"dtype": torch.float64, "device": device}
+        r = ensemble.rows
+        self.tile = tile_of(ensemble, device)
+        self.buffers = [torch.empty(networks * r * self.tile, **self.new) for _ in range(3)]
+        self.log_length = torch.zeros(networks, ensemble.replicas, **self.new)
+        self.paths = torch.eye(ensemble.replicas, r, **self.new)[None]
+        self.paths[:, :, 0] = 1
+        self.depth = 0
+        self._begin(kernel, distance)
+
+    def _begin(self, kernel: float, distance: float) -> None:
+        m, r = self.ensemble.replicas, self.ensemble.rows
+        covariance = torch.eye(r, **self.new)
+        covariance[0, 0] = kernel
+        # Differences of replicas with one mutual correlation, over their common scale.
+        covariance[1:m, 1:m].mul_(0.5).add_(0.5)
+        covariance[0, 1:m] = covariance[1:m, 0] = -math.sqrt(kernel) * math.sqrt(distance / 2)
+        self.log_scale = torch.zeros(self.networks, r, **self.new)
+        self.log_scale[:, 1:m] = 0.5 * (math.log(2) + math.log(kernel) + math.log(distance))
+        self._factor(covariance.expand(self.networks, r, r).clone(), None)
+
+    def advance(self, *, record: bool, last: bool) -> Layer | None:
+        """Draw the next layer, and return what is known of it where `record` is set.
+
+        Parameters
+        ----------
+        record : bool
+            Whether to measure the layer.
+        last : bool
+            Whether no layer follows.
+        """
+        self.depth += 1
+        n, whole = self.ensemble.width, self.ensemble.whole
+        gram, products, noises = (torch.zeros_like(self.factor) for _ in range(3))
+        for start in range(0, n, self.tile):
+            rows, noise = self._draw(min(self.tile, n - start))
+            if record or whole:
+                gram += rows @ rows.mT
+            if self.watch:
+                noises += noise @ noise.mT
+            if not (whole or last):
+                products += self._products(rows)
+        gram /= n
+        layer = self._layer(gram, noises / n) if record else None
+        if not last:
+            self._respond(rows, gram, products)
+        return layer
+
+    def _layer(self, gram: Tensor, noises: Tensor) -> Layer:
+        chance = None
+        if self.watch:
+            diagonal = ((self.factor @ noises) * self.factor).sum(dim=2)
+            chance = diagonal / self.factor.square().sum(dim=2)
+        return Layer(self.depth == 1, gram, self.log_scale, self.log_length.clone(), self.paths, chance)
+
+    def _view(self, buffer: int, size: int) -> Tensor:
+        shape = (self.networks, self.ensemble.rows, size)
+        return self.buffers[buffer][: math.prod(shape)].view(shape)
+
+    def _draw(self, size: int) -> tuple[Tensor, Tensor]:
+        rows, noise = self._view(0, size), self._view(1, size)
+        self.normal(noise)
+        if self.ensemble.residual and self.depth > 1:
+            rows.mul_(self.carried).baddbmm_(self.factor, noise)
+        else:
+            torch.bmm(self.factor, noise, out=rows)
+        return rows, noise
+
+    def _respond(self, rows: Tensor, gram: Tensor, products: Tensor) -> None:
+        """Turn the layer into the covariance of the next one's fresh part."""
+        e = self.ensemble
+        if e.scale_free:
+            gram = self._equalise(rows, gram)
+        if e.whole:
+            inner = self._normalised(rows, gram) if e.layer_norm else rows
+            products = self._products(inner)
+        added = 1 - e.residual**2
+        covariance = products.mul_(added * e.C_W / e.width)
+        covariance[:, 0, 0] += added * e.C_b
+        kept = gram.diagonal(dim1=1, dim2=2) * e.residual**2 if e.residual else None
+        self._factor(covariance, kept)
+
+    def _products(self, rows: Tensor) -> Tensor:
+        m, h = self.ensemble.replicas, rows[:, :1]
+        images = self._view(2, rows.shape[2])
+        images[:, :1] = self.ensemble.rule.value(h)
+        slope = self.ensemble.rule.slope(h) if self.ensemble.tangent or self.linear_ones else None
+        if m > 1:
+            self._differences(h, rows[:, 1:m], slope, images[:, 1:m])
+        if slope is not None and self.ensemble.tangent:
+            torch.mul(slope, rows[:, m:], out=images[:, m:])
+        return images @ images.mT
+
+    def _differences(self, h: Tensor, e: Tensor, slope: Tensor | None, images: Tensor) -> None:
+        rule, linear = self.ensemble.rule, self.linear
+        if slope is None or not self.linear_ones:
+            images.copy_(rule.difference(h, e))
+        elif self.linear_ones == linear.numel():
+            torch.mul(slope, e, out=images)
+        else:
+            images[linear] = slope.expand_as(e)[linear] * e[linear]
+            images[~linear] = rule.difference(h.expand_as(e)[~linear], e[~linear])
+
+    def _equalise(self, rows: Tensor, gram: Tensor) -> Tensor:
+        """Divide each replica by its length, which a scale-free network only passes on."""
+        lengths, change = unit_rows(gram, self.log_scale, self.paths)
+        m = self.ensemble.replicas
+        if self.ensemble.tangent:
+            change[:, m] = 0
+            change[:, m, m] = 1
+        self.log_length += lengths.log()
+        rows.copy_(change @ rows)
+        result = change @ gram @ change.mT
+        # Replicas that point the same way will always do so; what is left of their difference is rounding.
+        before = gram.diagonal(dim1=1, dim2=2) / lengths[:, :1].square()
+        same = result.diagonal(dim1=1, dim2=2) < _ROUNDING * before
+        same[:, 0] = same[:, m:] = False
+        self.log_scale = self.log_scale.masked_fill(same, -math.inf)
+        rows[same] = 0
+        return result.masked_fill(same[:, :, None] | same[:, None, :], 0.0)
+
+    def _normalised(self, rows: Tensor, gram: Tensor) -> Tensor:
+        mean = rows.mean(dim=2, keepdim=True)
+        _, change = unit_rows(gram - mean * mean.mT, self.log_scale, self.paths)
+        return change @ (rows - mean)
+
+    def _factor(self, covariance: Tensor, kept: Tensor | None) -> None:
+        """Take the square root of the covariance, and choose the scales of the rows.
+
+        Parameters
+        ----------
+        covariance : Tensor, shape (networks, rows, rows)
+            Of the part of the next layer that is drawn, in units of the present scales.
+        kept : Tensor, shape (networks, rows), or None
+            Mean square of the part that is carried over.
+        """
+        self._check(covariance)
+        m = self.ensemble.replicas
+        power = covariance.diagonal(dim1=1, dim2=2)
+        power = power if kept is None else power + kept
+        amplitude = self.log_scale + 0.5 * power.log()
+        linear = amplitude < amplitude[:, :1] + _LINEAR
+        linear[:, 0], linear[:, m:] = False, True
+        scale = torch.where(linear, amplitude, 0.0)
+        # -inf - (-inf): a difference that is exactly 0 stays so.
+        ratio = torch.exp(self.log_scale - scale).nan_to_num(nan=0.0)
+        self.log_scale = scale
+        self.linear = linear[:, 1:m]
+        self.linear_ones = int(self.linear.sum())
+        self.factor = semidefinite_root(covariance) * ratio[:, :, None]
+        self.carried = self.ensemble.residual * ratio[:, :, None]
+
+    def _check(self, covariance: Tensor) -> None:
+        bad = int((~covariance.isfinite()).any(dim=2).any(dim=1).sum())
+        if bad:
+            raise InputError(
+                f"{self.ensemble.rule.activation.name}: the pre-activations overflow in layer "
+                f"{self.depth + 1} of {bad} of {self.networks} networks, at C_W = {self.ensemble.C_W:g}, "
+                f"C_b = {self.ensemble.C_b:g}.",
+                f"Sample at most {self.depth} layers, or take smaller variances or a smaller kernel.",
+            )
+
+
+def networks_at_once(width: int, device: str) -> int:
+    """Return how many networks of that width a block should hold, from width and device alone.
+
+    Parameters
+    ----------
+    width : int
+        Neurons in a layer.
+    device : str
+        Where.
+    """
+    return max(1, _tile(device) // width)
+
+
+def tile_of(ensemble: Ensemble, device: str) -> int:
+    """Return how many neurons of a layer are drawn at once.
+
+    Parameters
+    ----------
+    ensemble : Ensemble
+        The networks.
+    device : str
+        Where.
+    """
+    return ensemble.width if ensemble.whole else min(ensemble.width, _tile(device))
+
+
+def _tile(device: str) -> int:
+    return _TILE if torch.device(device).type == "cpu" else _TILE_ON_A_DEVICE
+
+
+def unit_rows(gram: Tensor, log_scale: Tensor, paths: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the lengths of the replicas, and the matrix that takes rows to those of replicas of length 1.
+
+    With q = e.(h_a + h_b), the difference of two replicas over their lengths is
+    ``e/n_b - h_a q/(n_a n_b (n_a + n_b))``; that of a tangent u of h is ``(u - h h.u/n^2)/n``.
+
+    Parameters
+    ----------
+    gram, log_scale, paths : Tensor
+        As in :class:`Layer`.
+    """
+    m, r = paths.shape[1:]
+    replicas = paths * torch.exp(log_scale)[:, None, :]
+    lengths = ((replicas @ gram) * replicas).sum(dim=2).clamp_min(0.0).sqrt()
+    parents = replicas[:, :1].expand(-1, r, -1)
+    inverse = torch.where(lengths > 0, 1 / lengths, 0.0)
+    own = torch.cat([inverse, inverse[:, :1].expand(-1, r - m)], dim=1)
+    root = inverse[:, :1]
+    others = torch.cat([lengths, lengths[:, :1].expand(-1, r - m)], dim=1)
+    product = (gram * 2 * parents).sum(dim=2)
+    square = gram.diagonal(dim1=1, dim2=2) * torch.exp(log_scale)
+    square[:, m:] = 0
+    weight = -(product + square) * root * own / (lengths[:, :1] + others)
+    # A replica of length 0 has no direction: what is left of the difference is the other replica's.
+    gone = (own == 0) & (root > 0)
+    weight = torch.where(gone, -root * torch.exp(-log_scale), weight)
+    weight = torch.where(root > 0, weight, 0.0)
+    change = torch.diag_embed(own)
+    change[:, 1:] += weight[:, 1:, None] * parents[:, 1:]
+    return lengths, change
+
+
+def semidefinite_root(covariance: Tensor) -> Tensor:
+    """Return a lower triangular L with ``L L^T = covariance``, also where that is singular.
+
+    Parameters
+    ----------
+    covariance : Tensor, shape (networks, rows, rows)
+        Rows may differ in scale by any factor.
+    """
+    size = covariance.diagonal(dim1=1, dim2=2).sqrt()
+    inverse = torch.where(size > 0, 1 / size, 0.0)
+    rest = covariance * inverse[:, :, None] * inverse[:, None, :]
+    root = torch.zeros_like(rest)
+    for j in range(rest.shape[1]):
+        column = rest[:, j:, j] - (root[:, j:, :j] @ root[:, j, :j, None])[:, :, 0]
+        pivot = column[:, :1].clamp_min(0.0).sqrt()
+        root[:, j:, j] = torch.where(pivot > 0, column / pivot, 0.0)
+    return root * size[:, :, None]
