@@ -17,7 +17,16 @@ print("HEAVY", sorted(heavy), code)
 
 
 @pytest.mark.parametrize(
-    "words", [["--help"], ["critical", "-h"], ["inspect", "--help"], ["demo", "--help"], []]
+    "words",
+    [
+        ["--help"],
+        ["critical", "-h"],
+        ["inspect", "--help"],
+        ["demo", "--help"],
+        ["study"],
+        ["study", "run", "-h"],
+        [],
+    ],
 )
 def test_help_imports_nothing_heavy(words):
     done = subprocess.run([sys.executable, "-c", _PROBE, *words], capture_output=True, text=True, check=True)
@@ -30,9 +39,9 @@ def test_the_usage_has_one_line_for_each_command(capsys):
     out = capsys.readouterr().out
     lines = [line.strip("│ ") for line in out.splitlines()]
     listed = [line.split()[1] for line in lines if line.startswith("•")]
-    assert listed == ["critical", "inspect", "demo"]
+    assert listed == ["critical", "inspect", "study", "demo"]
     first = next(number for number, line in enumerate(lines) if line.startswith("•"))
-    assert all(line.startswith("•") for line in lines[first : first + 3])
+    assert all(line.startswith("•") for line in lines[first : first + 4])
     assert "130 stopped" in out
 
 
@@ -45,10 +54,29 @@ def test_the_usage_has_one_line_for_each_command(capsys):
             ["--data", "--out", "--max-memory", "--check", "--json", "--seed", "--debug", "runs its code"],
         ),
         ("demo", ["--out", "--quick", "--json", "--seed", "--debug"]),
+        ("study", ["list", "run", "report"]),
+        ("study list", ["--json", "--debug"]),
+        (
+            "study run",
+            [
+                "--preset",
+                "--out",
+                "--set",
+                "--parts",
+                "--workers",
+                "--scheduler",
+                "--device",
+                "--seed",
+                "--plan",
+                "--check",
+                "--json",
+            ],
+        ),
+        ("study report", ["DIR", "--study", "--check", "--json", "--debug"]),
     ],
 )
 def test_help_names_every_option(command, options, capsys):
-    assert main([command, "--help"]) == 0
+    assert main([*command.split(), "--help"]) == 0
     out = " ".join(capsys.readouterr().out.replace("│", " ").split())
     assert [option for option in options if option not in out] == []
 

@@ -1,4 +1,4 @@
-"""The commands ``phasescope critical``, ``inspect`` and ``demo``; torch is imported only when one runs."""
+"""The commands of ``phasescope``; each imports torch only when it runs."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
-from typing import Any, TextIO
+from typing import Any, Protocol, TextIO
 
 import tyro
 from tyro.extras import subcommand_cli_from_dict
 
+from phasescope.cli import study
 from phasescope.cli.commands import Critical, Demo, Inspect
 from phasescope.errors import PhasescopeError
 
@@ -18,7 +19,27 @@ _DESCRIPTION = """See which phase your network is in.
 
 Exit codes: 0 done, 1 measured but failed its checks, 2 unusable input, 130 stopped with Ctrl-C."""
 
-_COMMANDS: dict[str, Callable[..., Any]] = {"critical": Critical, "inspect": Inspect, "demo": Demo}
+_COMMANDS: dict[str, Callable[..., Any]] = {
+    "critical": Critical,
+    "inspect": Inspect,
+    "study": study.StudyCommands,
+    "demo": Demo,
+}
+_GROUPS = {
+    "study": (
+        study.COMMANDS,
+        "Reproduce a paper's study: a measurement, a figure and a check for each claim.",
+    )
+}
+
+
+class Command(Protocol):
+    """What every command is."""
+
+    debug: bool
+
+    def run(self) -> tuple[str, int]:
+        """Return what to print and the exit code."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,12 +51,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The words after ``phasescope``; those of the process by default.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    commands, description, name = _COMMANDS, _DESCRIPTION, "phasescope"
+    if words and words[0] in _GROUPS:
+        commands, description = _GROUPS[words[0]]
+        name = f"{name} {words.pop(0)}"
     try:
-        command: Critical | Inspect | Demo = subcommand_cli_from_dict(
-            _COMMANDS,
+        command: Command = subcommand_cli_from_dict(
+            commands,
             args=words or ["--help"],
-            prog="phasescope",
-            description=_DESCRIPTION,
+            prog=name,
+            description=description,
             config=(tyro.conf.FlagCreatePairsOff,),
         )
     except SystemExit as stop:  # after --help, or after the parser has said what it did not understand
@@ -43,14 +68,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return _run(command, sys.stdout)
 
 
-def _run(command: Critical | Inspect | Demo, stdout: TextIO) -> int:
+def _run(command: Command, stdout: TextIO) -> int:
     try:
         # What the user's own code prints must not mix with the answer.
         with redirect_stdout(sys.stderr):
             answer, code = command.run()
         print(answer, file=stdout, flush=True)
-    except KeyboardInterrupt:
-        return _refuse("stopped with Ctrl-C; nothing was written.", 130)
+    except KeyboardInterrupt as stop:
+        return _refuse(str(stop) or "stopped with Ctrl-C; nothing was written.", 130)
     except BrokenPipeError:
         return 0
     except Exception as error:

@@ -2,6 +2,16 @@
 
 from phasescope.report.fate import Fate
 from phasescope.report.page import Training, document, render, save
+from phasescope.report.study_page import render_study, save_study
 from phasescope.sweep.files import check_writable
 
-__all__ = ["Fate", "Training", "check_writable", "document", "render", "save"]
+__all__ = [
+    "Fate",
+    "Training",
+    "check_writable",
+    "document",
+    "render",
+    "render_study",
+    "save",
+    "save_study",
+]

@@ -108,11 +108,12 @@ def _section(run: StudyRun, name: str, number: int) -> _Section:
 
 def _row(check: Check) -> _Row:
     found = check.measured
+    reason = f"Not determined: {found.reason}." if found.reason else ""
     return _Row(
         check=check,
         expected="" if check.expected is None else measured(check.expected),
         measured=measured(found.value, found.error) if found.determined else "–",
-        note=" ".join(text for text in (found.reason and f"Not determined: {found.reason}.", check.note) if text),
+        note=" ".join(text for text in (reason, check.note) if text),
     )
 
 

@@ -1,4 +1,4 @@
-"""Templates of pages that hold everything they need: style, script, and a policy that forbids anything else."""
+"""Templates of pages that hold all they need: style, script, and a policy that forbids anything else."""
 
 from __future__ import annotations
 

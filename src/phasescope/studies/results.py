@@ -1,0 +1,193 @@
+"""All task files of a study as one dataset, and its one checked file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from phasescope.errors import InputError
+from phasescope.studies.contract import Part, Variable
+from phasescope.sweep import Store, Task, write_together
+
+RESULTS = "results.nc"
+CHECKSUM = f"{RESULTS}.sha256"
+
+
+def collect(part: Part, tasks: Sequence[Task], store: Store, reasons: Mapping[str, str]) -> xr.Dataset:
+    """Return the dataset of one part, with what is missing in its attributes and never as NaN.
+
+    Parameters
+    ----------
+    part : Part
+        Whose arrays they are.
+    tasks : sequence of Task
+        All of the part, in its own order.
+    store : Store
+        Where the task files are.
+    reasons : mapping of str to str
+        Why a task has no file, by task id, where that is known.
+
+    Returns
+    -------
+    Dataset
+        As :meth:`Part.analyse` takes it; ``attrs["missing"]`` is a JSON object of reasons by task id.
+
+    Raises
+    ------
+    ValueError
+        If an array has another length along a dimension in one task than in another, or a parameter has the
+        name of an array or of a dimension.
+    """
+    survey = store.survey(tasks)
+    done = {task.id for task in survey.done}
+    present = [task for task in tasks if task.id in done]
+    missing = {
+        task.id: reasons.get(task.id) or survey.damaged.get(task.id) or "not computed yet"
+        for task in tasks
+        if task.id not in done
+    }
+    attributes = {"title": part.title, "missing": json.dumps(missing), "citations": " ".join(part.citations)}
+    if not present:
+        return xr.Dataset(attrs=attributes)
+    arrays = [store.read(task) for task in present]
+    values = {
+        name: (
+            ("task", *variable.dims),
+            _stacked(part, name, variable, present, arrays),
+            {"long_name": variable.long_name, "units": variable.units},
+        )
+        for name, variable in part.variables.items()
+    }
+    coordinates = _coordinates(present)
+    taken = {"task", *part.variables, *(dim for v in part.variables.values() for dim in v.dims)}
+    clashes = sorted(taken & set(coordinates))
+    if clashes:
+        raise ValueError(
+            f"part {part.name}: {', '.join(clashes)} names a parameter as well as an array or a dimension"
+        )
+    return xr.Dataset(values, coordinates, attributes)
+
+
+def write(data: xr.DataTree, directory: Path) -> None:
+    """Write ``results.nc`` and its sha256, the same bytes for the same data.
+
+    Parameters
+    ----------
+    data : DataTree
+        One node a part.
+    directory : Path
+        Where.
+
+    Raises
+    ------
+    InputError
+        If it cannot be written.
+    """
+    encoding = {
+        f"/{name}": {key: _encoding(variable) for key, variable in node.to_dataset().variables.items()}
+        for name, node in data.children.items()
+    }
+    scratch = directory / f".{RESULTS}.tmp"
+    try:
+        data.to_netcdf(scratch, engine="h5netcdf", encoding=encoding)
+        content = scratch.read_bytes()
+    except OSError as error:
+        raise InputError(f"{directory / RESULTS} cannot be written: {error}.") from error
+    finally:
+        scratch.unlink(missing_ok=True)
+    digest = hashlib.sha256(content).hexdigest()
+    write_together(directory, {RESULTS: content, CHECKSUM: f"{digest}  {RESULTS}\n"})
+
+
+def read(directory: Path) -> xr.DataTree:
+    """Return what :func:`write` wrote, in memory.
+
+    Parameters
+    ----------
+    directory : Path
+        Of the study. Without the sha256 beside it, only the checksums inside the file are compared.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, or it is damaged; the message names it.
+    """
+    path, beside = directory / RESULTS, directory / CHECKSUM
+    if not path.is_file():
+        raise InputError(
+            f"There is no {path}.", "Run the study first: phasescope study run NAME --out DIR, then name DIR."
+        )
+    content = path.read_bytes()
+    again = "Run the same study command again: it is rebuilt from the task files."
+    if beside.is_file() and beside.read_text(errors="replace").split()[:1] != [_digest(content)]:
+        raise InputError(f"{path} is damaged: its sha256 is not the one in {beside.name}.", again)
+    try:
+        with BytesIO(content) as file, xr.open_datatree(file, engine="h5netcdf") as stored:
+            # Node by node: DataTree.load() passes over a variable that has the name of a node.
+            nodes = {
+                name: _with_plain_text(node.to_dataset().load()) for name, node in stored.children.items()
+            }
+            return xr.DataTree.from_dict({"/": xr.Dataset(attrs=stored.attrs), **nodes})
+    except Exception as error:
+        raise InputError(f"{path} cannot be read ({type(error).__name__}: {error}).", again) from error
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _stacked(
+    part: Part,
+    name: str,
+    variable: Variable,
+    tasks: Sequence[Task],
+    arrays: Sequence[Mapping[str, np.ndarray]],
+) -> np.ndarray:
+    shapes = [found[name].shape for found in arrays]
+    for task, shape in zip(tasks, shapes, strict=True):
+        if shape != shapes[0]:
+            raise ValueError(
+                f"part {part.name}: {name} {variable.dims} has shape {shape} in task {task.id} "
+                f"and {shapes[0]} in task {tasks[0].id}"
+            )
+    return np.stack([found[name] for found in arrays])
+
+
+def _coordinates(tasks: Sequence[Task]) -> dict[str, Any]:
+    """Return parameters, replica and id of every task, each along ``task``."""
+    names = dict.fromkeys(name for task in tasks for name in task.parameters)
+    columns = {name: _column([task.parameters.get(name) for task in tasks]) for name in names}
+    columns |= {
+        "replica": np.array([task.replica for task in tasks]),
+        "task_id": np.array([task.id for task in tasks]),
+    }
+    return {name: ("task", column) for name, column in columns.items()}
+
+
+def _column(values: Sequence[Any]) -> np.ndarray:
+    """Return numbers and text as they are, all else as JSON text; a text that a task lacks is empty."""
+    kinds = {type(value) for value in values}
+    if kinds <= {str, type(None)}:
+        return np.array(["" if value is None else value for value in values])
+    if kinds == {bool} or kinds == {int} or kinds <= {int, float}:
+        return np.array(values)
+    return np.array([json.dumps(value) for value in values])
+
+
+def _encoding(variable: xr.Variable) -> dict[str, Any]:
+    # Text of fixed length, since checksums do not cover the heap that HDF5 keeps other text in.
+    kind = {"dtype": "S1"} if variable.dtype.kind in "UO" else {"_FillValue": None}
+    checked = {"zlib": True, "complevel": 4, "fletcher32": True} if variable.size else {}
+    return kind | checked
+
+
+def _with_plain_text(data: xr.Dataset) -> xr.Dataset:
+    text = {name: c.astype(str) for name, c in data.coords.items() if c.dtype.kind == "O"}
+    return data.assign_coords(text)
