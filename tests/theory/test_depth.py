@@ -5,9 +5,11 @@ import numpy as np
 import pytest
 import torch
 
+from phasescope.activations import as_activation
 from phasescope.citations import BIBTEX
 from phasescope.errors import InputError, NoCriticalPointError
 from phasescope.theory import MeanField, critical_line
+from phasescope.theory.depth import derivative_jumps
 from reference.gaussian_quad import kernel_derivative, mean
 from reference.random_networks import growth_of_differences
 
@@ -162,6 +164,12 @@ def test_jumps_of_the_slope_leave_kappa_undetermined():
     assert softsign.kappa == pytest.approx(softsign.C_W * softsign.K * curvature / 2, rel=1e-9)
     assert math.isnan(softsign.k3)
     assert json.loads(json.dumps(softsign.to_dict(), allow_nan=False))["k3"] is None
+
+
+@pytest.mark.parametrize(("name", "first_jump"), [("relu", 1), ("repu2", 2), ("repu3", 3), ("hardtanh", 1)])
+def test_which_derivative_jumps_though_the_lower_ones_vanish_at_the_kink(name, first_jump):
+    jumping = [derivative_jumps(as_activation(name), order) for order in range(1, first_jump + 1)]
+    assert jumping == [False] * (first_jump - 1) + [True]
 
 
 @pytest.mark.parametrize(

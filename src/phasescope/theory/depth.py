@@ -208,7 +208,7 @@ def _point(function: Activation, sigma_b: float, K: float, C_W: float, square: f
     sigma_w = math.sqrt(C_W)
     # Along the fixed point, dK = (2 sigma_w <phi^2> dsigma_w + 2 sigma_b dsigma_b)/(1 - chi_q).
     response = statistics.log_slope / (1 - statistics.chi_q)
-    slope_jumps, curvature_jumps = (_jumps(function, order) for order in (1, 2))
+    slope_jumps, curvature_jumps = (derivative_jumps(function, order) for order in (1, 2))
     kappa = math.nan if slope_jumps else C_W * K * _squared_derivative(function, K, 2) / 2
     k3 = math.nan if slope_jumps or curvature_jumps else C_W * K**2 * _squared_derivative(function, K, 3) / 6
     notes = []
@@ -237,12 +237,22 @@ def _squared_derivative(function: Activation, K: float, order: int) -> float:
     return float(mean)
 
 
-def _jumps(function: Activation, order: int) -> bool:
-    """Return whether a derivative of that order differs on the two sides of a kink."""
+def derivative_jumps(function: Activation, order: int) -> bool:
+    """Return whether a derivative differs on the two sides of a kink.
+
+    Parameters
+    ----------
+    function : Activation
+        With its kinks.
+    order : int
+        Of the derivative.
+    """
     for kink in function.kinks:
         step = 1e-7 * max(1.0, abs(kink))
-        sides = torch.tensor([kink - step, kink + step], dtype=torch.float64)
-        left, right = function.derivative(sides, order).tolist()
-        if not math.isfinite(left + right) or abs(left - right) > 1e-4 * (abs(left) + abs(right)):
+        offsets = torch.tensor([-step, step, -1e2 * step, 1e2 * step], dtype=torch.float64)
+        left, right, far_left, far_right = function.derivative(kink + offsets, order).tolist()
+        # Where the derivative is 0 at the kink, only that a jump does not shrink with the step tells it.
+        differs = abs(left - right) > 1e-4 * (abs(left) + abs(right))
+        if not math.isfinite(left + right) or (differs and abs(left - right) > abs(far_left - far_right) / 2):
             return True
     return False
