@@ -23,6 +23,8 @@ from phasescope.theory.rectified_power import (
     repu_trajectory,
     repu_unstable_kernel,
 )
+from phasescope.theory.tangent_gram import TangentGram, input_distances
+from phasescope.theory.tangent_kernel import TangentKernel, tangent_kernel, tangent_ratio
 
 __all__ = [
     "CriticalLinePoint",
@@ -32,12 +34,15 @@ __all__ = [
     "MeanField",
     "Phase",
     "RectifiedPowerFixedPoints",
+    "TangentGram",
+    "TangentKernel",
     "aspect_ratio",
     "critical_line",
     "critical_point",
     "expectation",
     "first_layer_kernel",
     "four_point_vertex",
+    "input_distances",
     "largest_bias_variance",
     "repu_C_b_max",
     "repu_coefficient",
@@ -47,6 +52,8 @@ __all__ = [
     "repu_trajectory",
     "repu_unstable_kernel",
     "survival_depth",
+    "tangent_kernel",
+    "tangent_ratio",
     "unstable_kernel",
     "vertex_rate",
 ]

@@ -33,6 +33,9 @@ class PairForm(ClosedForm, Protocol):
     def half_square_difference(self, K: float, rho: np.ndarray) -> np.ndarray:
         """Return ``<(s(z_a) - s(z_b))^2>/2`` at variances K and correlation ``1 - rho``."""
 
+    def half_square_slope_difference(self, K: float, rho: np.ndarray) -> np.ndarray:
+        """Return ``<(s'(z_a) - s'(z_b))^2>/2`` there."""
+
 
 class LeakyReLU:
     """``s(z) = z`` for z > 0, ``slope z`` below; slope 0 is ReLU, slope 1 the identity.
@@ -72,6 +75,10 @@ class LeakyReLU:
         theta = 2 * np.arcsin(np.sqrt(rho / 2))
         linear = (self.odd**2 + self.even**2) * rho
         return np.asarray(K * (linear - self.even**2 * 2 / math.pi * _sine_excess(theta, rho)))
+
+    def half_square_slope_difference(self, K: float, rho: np.ndarray) -> np.ndarray:
+        """Return ``(1 - a)^2 theta/(2 pi)``."""
+        return np.asarray(self.even**2 * 4 / math.pi * np.arcsin(np.sqrt(rho / 2)))
 
 
 def _sine_excess(theta: np.ndarray, rho: np.ndarray) -> np.ndarray:
@@ -119,6 +126,13 @@ class Erf:
         sine = np.where(B > 0, near, A * cos_b - B * cos_a)
         return np.asarray(2 / math.pi * np.arctan2(sine, cos_a * cos_b + A * B))
 
+    def half_square_slope_difference(self, K: float, rho: np.ndarray) -> np.ndarray:
+        """Return ``(4/pi)(1/a - 1/b)`` with ``a^2 = 1 + 4K`` and ``b^2 = a^2 + 4 K^2 rho (2 - rho)``."""
+        near = math.sqrt(1 + 4 * K)
+        gain = 4 * K * K * rho * (2 - rho)
+        far = np.sqrt(near**2 + gain)
+        return np.asarray(4 / math.pi * gain / (near * far * (near + far)))
+
 
 class Sine:
     """``s(z) = sin(z)``: ``<s_a s_b> = exp(-(K_aa + K_bb)/2) sinh(K_ab)``."""
@@ -144,6 +158,10 @@ class Sine:
         """Return ``(1 - e^(-K rho))(1 + e^(-K (2 - rho)))/2``."""
         return np.asarray(-np.expm1(-K * rho) * (1 + np.exp(-K * (2 - rho))) / 2)
 
+    def half_square_slope_difference(self, K: float, rho: np.ndarray) -> np.ndarray:
+        """Return what :class:`Cosine` has for its values."""
+        return Cosine().half_square_difference(K, rho)
+
 
 class Cosine:
     """``s(z) = cos(z)``: ``<s_a s_b> = exp(-(K_aa + K_bb)/2) cosh(K_ab)``."""
@@ -168,6 +186,10 @@ class Cosine:
     def half_square_difference(self, K: float, rho: np.ndarray) -> np.ndarray:
         """Return ``(1 - e^(-K rho))(1 - e^(-K (2 - rho)))/2``."""
         return np.asarray(np.expm1(-K * rho) * np.expm1(-K * (2 - rho)) / 2)
+
+    def half_square_slope_difference(self, K: float, rho: np.ndarray) -> np.ndarray:
+        """Return what :class:`Sine` has for its values."""
+        return Sine().half_square_difference(K, rho)
 
 
 class RectifiedPower:

@@ -72,7 +72,7 @@ def half_square_difference(activation: Activation, K: float) -> DistanceMap:
     # A kink makes the coefficients fall off too slowly, unless the Gaussian does not reach it.
     squares = None if reached(activation.kinks, K) else hermite_squares(activation, K)
     if squares is not None:
-        return _HermiteSeries(squares)
+        return HermiteSeries(squares)
     return _MeanSlope(activation, K)
 
 
@@ -118,7 +118,15 @@ def _complete(squares: np.ndarray, total: float, slope: float) -> bool:
     return bool(missing <= 1e-13 * total and missing_slope <= 1e-13 * slope)
 
 
-class _HermiteSeries:
+class HermiteSeries:
+    """The map ``rho -> -sum_k a_k^2 expm1(k log1p(-rho))``.
+
+    Parameters
+    ----------
+    squares : ndarray
+        ``a_k^2`` for k = 0, 1, ...
+    """
+
     def __init__(self, squares: np.ndarray) -> None:
         kept = np.nonzero(squares[1:] > 1e-40 * squares.sum())[0] + 1
         self.orders = kept.astype(np.float64)
@@ -126,6 +134,7 @@ class _HermiteSeries:
         self.signs = np.where(kept % 2 == 0, 1.0, -1.0)
 
     def __call__(self, rho: np.ndarray) -> np.ndarray:
+        """Return the map's values, an array like `rho`."""
         near = rho[..., None]
         if rho.size == 0 or rho.max() < 1:
             return np.asarray(-np.expm1(self.orders * np.log1p(-near)) @ self.squares)
@@ -160,30 +169,15 @@ class _MeanSlope:
         # K rho <y^2 S(x, y)^2>; x is the pair's mean in units of its spread, y its difference.
         if rho == 0:
             return 0.0
-        mean_width = math.sqrt(self.K * (1 - rho / 2))
-        half_width = math.sqrt(self.K * rho / 2)
-
-        def outer(y: np.ndarray) -> np.ndarray:
-            half = half_width * y
-            shifted = np.concatenate([self.edges - half[:, None], self.edges + half[:, None]], axis=1)
-            inner = mean_over_rows(
-                lambda x: self._mean_slope(mean_width * x, torch.from_numpy(half)[:, None]) ** 2,
-                shifted / max(mean_width, 1e-150),
-            )
-            weighted: np.ndarray = inner * y * y * np.exp(-0.5 * y * y) * 2 / math.sqrt(2 * math.pi)
-            return weighted
-
-        edges = initial_edges(half_width, self.activation.kinks)
-        try:
-            mean = float(
-                integrate(outer, edges[edges >= 0], floor=self.floor, most_panels=MOST_OUTER_PANELS).value
-            )
-        except Unbounded as error:
-            raise InputError(
-                f"The correlation map of {self.activation.name!r} at K = {self.K:g}, rho = {rho:g} does not "
-                f"converge ({error}).",
-                "Declare the activation's kinks.",
-            ) from error
+        mean = mean_over_pairs(
+            lambda middle, half: self._mean_slope(middle, half) ** 2,
+            self.activation,
+            self.K,
+            rho,
+            edges=self.edges,
+            floor=self.floor,
+            power=2,
+        )
         return self.K * rho * mean
 
     def _mean_slope(self, middle: Tensor, half: Tensor) -> Tensor:
@@ -208,3 +202,63 @@ class _MeanSlope:
             below += weight * self.activation.derivative(low + (split - low) * (1 + node) / 2)
             above += weight * self.activation.derivative(split + (high - split) * (1 + node) / 2)
         return share * below + (1 - share) * above
+
+
+def mean_over_pairs(
+    integrand: Callable[[Tensor, Tensor], Tensor],
+    activation: Activation,
+    K: float,
+    rho: float,
+    *,
+    edges: np.ndarray,
+    floor: float,
+    power: int = 0,
+) -> float:
+    """Return ``<y^power F>`` over two Gaussian inputs, F a function of their mean and half their distance.
+
+    Parameters
+    ----------
+    integrand : callable
+        F, even in its second argument; maps tensors of shapes (N, M) and (N, 1) to (N, M).
+    activation : Activation
+        Whose kinks, plus or minus half the distance, the inner panels end at.
+    K, rho : float
+        Variance of the inputs and one minus their correlation.
+    edges : ndarray
+        Of the panels that resolve the activation at K.
+    floor : float
+        Magnitude below which the mean does not matter.
+    power : int
+        Of y, the inputs' distance in units of its spread; even.
+
+    Raises
+    ------
+    InputError
+        If the mean does not converge.
+    """
+    mean_width = math.sqrt(K * (1 - rho / 2))
+    half_width = math.sqrt(K * rho / 2)
+
+    def outer(y: np.ndarray) -> np.ndarray:
+        half = half_width * y
+        shifted = np.concatenate([edges - half[:, None], edges + half[:, None]], axis=1)
+        inner = mean_over_rows(
+            lambda x: integrand(mean_width * x, torch.from_numpy(half)[:, None]),
+            shifted / max(mean_width, 1e-150),
+        )
+        weighted: np.ndarray = inner * y**power * np.exp(-0.5 * y * y) * 2 / math.sqrt(2 * math.pi)
+        return weighted
+
+    # Nearly opposite inputs meet a kink each within a spread of their mean around it.
+    beside = [kink + side * mean_width for kink in activation.kinks for side in (-16, -4, -1, 1, 4, 16)]
+    outer_edges = initial_edges(half_width, [*activation.kinks, *beside])
+    try:
+        return float(
+            integrate(outer, outer_edges[outer_edges >= 0], floor=floor, most_panels=MOST_OUTER_PANELS).value
+        )
+    except Unbounded as error:
+        raise InputError(
+            f"The correlation map of {activation.name!r} at K = {K:g}, rho = {rho:g} does not "
+            f"converge ({error}).",
+            "Declare the activation's kinks.",
+        ) from error
