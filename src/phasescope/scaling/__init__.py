@@ -2,6 +2,8 @@
 
 from phasescope.scaling.branching import branching
 from phasescope.scaling.classes import UNIVERSALITY_CLASSES, UniversalityClass
+from phasescope.scaling.collapse import collapse
+from phasescope.scaling.collapse_result import Collapse, CollapsedCurve
 from phasescope.scaling.local_slopes import LocalSlopes, local_slopes
 from phasescope.scaling.percolation import CRITICAL_PROBABILITY, directed_percolation
 from phasescope.scaling.power_law import PowerLawFit, fit_power_law
@@ -9,10 +11,13 @@ from phasescope.scaling.power_law import PowerLawFit, fit_power_law
 __all__ = [
     "CRITICAL_PROBABILITY",
     "UNIVERSALITY_CLASSES",
+    "Collapse",
+    "CollapsedCurve",
     "LocalSlopes",
     "PowerLawFit",
     "UniversalityClass",
     "branching",
+    "collapse",
     "directed_percolation",
     "fit_power_law",
     "local_slopes",

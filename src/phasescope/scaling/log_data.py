@@ -77,33 +77,43 @@ class LogData:
         if self.statistic == "typical":
             drawn, centre = weights @ np.log(self.values), np.log(self.values).mean(axis=0)
         else:
-            drawn, centre = np.log(weights @ self.values), np.log(self.values.mean(axis=0))
+            mean = self.values.mean(axis=0)
+            drawn, centre = np.log(np.maximum(weights @ self.values, 1e-3 * mean)), np.log(mean)
         return np.asarray(self.ln_y + (drawn - centre) * math.sqrt(m / (m - 1)))
 
-    def goodness(self, residual: Array, jacobian: Array, extra: Array | float = 0.0) -> tuple[float, float]:
-        """Return chi^2 per what chance leads one to expect, and its p-value.
 
-        Residuals and the Jacobian of the fit are in units of `relative` (with the variance `extra` added).
-        The fit weighs points as if they were independent, so with P the projection off the Jacobian and S
-        the true covariance in the same units, chi^2 has mean ``tr(PS)`` and variance ``2 tr(PSPS)``; its law
-        is taken as F with the matching number of degrees of freedom.
-        """
-        unit = np.sqrt(self.relative**2 + extra)
-        basis = np.linalg.svd(jacobian, full_matrices=False)
-        kept = basis[0][:, basis[1] > 1e-10 * basis[1].max()]
-        if kept.shape[1] >= len(residual):
-            return math.nan, math.nan
-        covariance = (self.covariance() + np.diag(np.broadcast_to(extra, unit.shape))) / np.outer(unit, unit)
-        projected = covariance - kept @ (kept.T @ covariance)
-        projected = projected - (projected @ kept) @ kept.T
-        expected, square = float(np.trace(projected)), float(np.sum(projected * projected.T))
-        if not (expected > 0 and square > 0):
-            return math.nan, math.nan
-        ratio = float(residual @ residual) / expected
-        freedom = expected**2 / square
-        if self.networks:
-            return ratio, float(stats.f.sf(ratio, freedom, self.networks - 1))
-        return ratio, float(stats.chi2.sf(ratio * freedom, freedom))
+def goodness(residual: Array, jacobian: Array, covariance: Array, networks: int) -> tuple[float, float]:
+    """Return chi^2 over what chance leads one to expect, and its p-value.
+
+    The fit weighs points as if they were independent, so with P the projection off the Jacobian and S the
+    true covariance, chi^2 has mean ``tr(PS)`` and variance ``2 tr(PSPS)``; its law is taken as F with the
+    matching number of degrees of freedom. Derived here.
+
+    Parameters
+    ----------
+    residual : array of shape (points,)
+        In units of the errors by which the fit was weighed.
+    jacobian : array of shape (points, parameters)
+        Likewise.
+    covariance : array of shape (points, points)
+        Of the data, in the same units.
+    networks : int
+        How many the covariance comes from; 0 where it is known.
+    """
+    left, size, _ = np.linalg.svd(jacobian, full_matrices=False)
+    kept = left[:, size > 1e-10 * size.max()]
+    if kept.shape[1] >= len(residual):
+        return math.nan, math.nan
+    projected = covariance - kept @ (kept.T @ covariance)
+    projected = projected - (projected @ kept) @ kept.T
+    expected, square = float(np.trace(projected)), float(np.sum(projected * projected.T))
+    if not (expected > 0 and square > 0):
+        return math.nan, math.nan
+    ratio = float(residual @ residual) / expected
+    freedom = expected**2 / square
+    if networks:
+        return ratio, float(stats.f.sf(ratio, freedom, networks - 1))
+    return ratio, float(stats.chi2.sf(ratio * freedom, freedom))
 
 
 def log_data(y: ArrayLike, errors: ArrayLike | None, statistic: Statistic, *, name: str = "y") -> LogData:

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from phasescope.errors import InputError
 from phasescope.estimate import Estimate
 from phasescope.scaling.local_slopes import LocalSlopes, checked_abscissa, slopes_of
-from phasescope.scaling.log_data import Array, LogData, Statistic, log_data
+from phasescope.scaling.log_data import Array, LogData, Statistic, goodness, log_data
 from phasescope.scaling.power_law_model import Correction, PowerLawModel, least_squares
 from phasescope.scaling.window import choose_window
 
@@ -219,8 +219,12 @@ def _fit(
     value, jacobian = model.evaluate(best, here)
     quality, p_value = math.nan, math.nan
     if part.known:
-        quality, p_value = part.goodness(
-            (part.ln_y - value[0]) / part.relative, jacobian[0] / part.relative[:, None]
+        unit = part.relative
+        quality, p_value = goodness(
+            (part.ln_y - value[0]) / unit,
+            jacobian[0] / unit[:, None],
+            part.covariance() / np.outer(unit, unit),
+            part.networks,
         )
     drawn = part.resampled(resamples, rng)
     draws, _ = least_squares(model, here, drawn, part.relative, best[0], steps=12)

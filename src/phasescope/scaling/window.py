@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from phasescope.scaling.log_data import Array, LogData
+from phasescope.scaling.log_data import Array, LogData, goodness
 from phasescope.scaling.power_law_model import PowerLawModel, least_squares
 
 _MOST_ENDS = 16
@@ -101,4 +101,9 @@ def _stands_still(model: PowerLawModel, x: Array, data: LogData) -> bool:
             error = math.sqrt(float(rest @ rest) / max(1, len(x) - jacobian.shape[1] - 1) / size)
         if abs(found) > _MOST_BEND * error:
             return False
-    return not data.known or data.goodness(residual, jacobian)[1] >= _LEAST_P
+    return not data.known or _chance(residual, jacobian, data) >= _LEAST_P
+
+
+def _chance(residual: Array, jacobian: Array, data: LogData) -> float:
+    covariance = data.covariance() / np.outer(data.relative, data.relative)
+    return goodness(residual, jacobian, covariance, data.networks)[1]
