@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import multiprocessing
 import os
 import signal
@@ -10,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -35,14 +36,17 @@ class Crew:
 
     Parameters
     ----------
+    name : str
+        For messages.
     submit : callable
-        Takes a group of tasks, returns the future of what became of each.
+        Takes a group of tasks, returns the future of what became of each; never raises.
     slots : callable
         Returns how many groups to keep under way; 0 while nobody is there to compute.
     deadly : tuple of exception types
         What the future of a group raises whose worker has died.
     """
 
+    name: str
     submit: Callable[[Sequence[Task]], Future[list[Measured]]]
     slots: Callable[[], int]
     deadly: tuple[type[Exception], ...] = (BrokenExecutor,)
@@ -66,14 +70,14 @@ def in_process(measure: Measure, directory: Path) -> Iterator[Crew]:
     """
 
     def submit(tasks: Sequence[Task]) -> Future[list[Measured]]:
-        future: Future[list[Measured]] = Future()
         try:
+            future: Future[list[Measured]] = Future()
             future.set_result(measure_group(measure, tasks, directory))
+            return future
         except InputError as error:
-            future.set_exception(error)
-        return future
+            return _failed(error)
 
-    yield Crew(submit, lambda: 1)
+    yield Crew("this process", submit, lambda: 1)
 
 
 @contextmanager
@@ -107,12 +111,15 @@ def processes(measure: Measure, directory: Path, workers: int, *, spare: int = 1
     pool = ProcessPoolExecutor(workers, context, _begin, (watched, measure, directory))
 
     def submit(tasks: Sequence[Task]) -> Future[list[Measured]]:
-        with _interrupts_held():
-            return pool.submit(_measure_here, tasks)
+        try:
+            with _interrupts_held():
+                return pool.submit(_measure_here, tasks)
+        except BrokenExecutor as error:
+            return _failed(error)
 
     try:
         probes = _start(pool, workers)
-        yield Crew(submit, lambda: workers + spare)
+        yield Crew("the worker processes", submit, lambda: workers + spare)
         if all(probe.done() and probe.exception() for probe in probes):
             raise InputError("The worker processes end as soon as they start; they said why.", _START)
         pool.shutdown(wait=True)
@@ -120,6 +127,12 @@ def processes(measure: Measure, directory: Path, workers: int, *, spare: int = 1
         held.close()
         pool.shutdown(wait=True, cancel_futures=True)
         watched.close()
+
+
+def _failed(error: Exception) -> Future[list[Measured]]:
+    future: Future[list[Measured]] = Future()
+    future.set_exception(error)
+    return future
 
 
 def _start(pool: ProcessPoolExecutor, workers: int) -> list[Future[int]]:
@@ -166,12 +179,15 @@ def cluster(measure: Measure, address: str) -> Iterator[Crew]:
         ) from error
     with client:
         executor = client.get_executor(pure=False, retries=0)
-        seen = [-_PATIENCE, 0.0]
+        seen = (-math.inf, 0)
 
         def slots() -> int:
-            if time.monotonic() - seen[0] > _PATIENCE:
-                seen[:] = [time.monotonic(), 2.0 * sum(client.nthreads().values())]
-            return int(seen[1])
+            nonlocal seen
+            if not seen[1] or time.monotonic() - seen[0] > _PATIENCE:
+                # A scheduler that is gone shows in the futures, which it cancels.
+                with suppress(OSError):
+                    seen = (time.monotonic(), 2 * sum(client.nthreads().values()))
+            return seen[1]
 
         def submit(tasks: Sequence[Task]) -> Future[list[Measured]]:
             future: Future[list[Measured]] = executor.submit(
@@ -180,9 +196,9 @@ def cluster(measure: Measure, address: str) -> Iterator[Crew]:
             return future
 
         try:
-            yield Crew(submit, slots, (distributed.KilledWorker,))
+            yield Crew(f"the workers of {address}", submit, slots, (distributed.KilledWorker,))
         finally:
-            executor.shutdown(wait=False, cancel_futures=True)
+            executor.shutdown(wait=False)
 
 
 @contextmanager

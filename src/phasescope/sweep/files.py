@@ -95,15 +95,29 @@ def write_together(directory: Path, contents: Mapping[str, str | bytes], *, dura
         if durable:
             _sync_names(directory)
     except OSError as error:
-        reason = error.strerror or str(error)
-        if error.errno in _FULL:
-            raise InputError(
-                f"The disk of {directory} is full: {reason}.", f"Free some space. {_FIX}"
-            ) from error
-        raise InputError(f"{directory} cannot be written: {reason}.", _FIX) from error
+        raise InputError(*_told(directory, error)) from error
     finally:
         for temporary in waiting:
             temporary.unlink(missing_ok=True)
+
+
+def make_directory(directory: Path) -> None:
+    """Make a folder, and those above it, where they do not exist.
+
+    Parameters
+    ----------
+    directory : Path
+        To be made.
+
+    Raises
+    ------
+    InputError
+        If the disk is full or there is no permission.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(*_told(directory, error)) from error
 
 
 def clear_leftovers(directory: Path) -> int:
@@ -124,7 +138,19 @@ def _bytes(content: str | bytes) -> bytes:
     return content if isinstance(content, bytes) else content.encode(errors="backslashreplace")
 
 
+def _told(directory: Path, error: OSError) -> tuple[str, str]:
+    reason = error.strerror or str(error)
+    if error.errno in _FULL:
+        return (
+            f"The disk of {directory} is full: {reason}.",
+            "Free some space, or name another folder with --out DIR.",
+        )
+    return f"{directory} cannot be written: {reason}.", _FIX
+
+
 def _sync_names(directory: Path) -> None:
+    if not hasattr(os, "O_DIRECTORY"):
+        return  # Windows opens no folders
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(descriptor)

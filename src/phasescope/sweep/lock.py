@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from phasescope.errors import InputError
@@ -30,11 +30,16 @@ def only_run(directory: Path) -> Iterator[None]:
     Raises
     ------
     InputError
-        If another run holds the lock.
+        If another run holds the lock, or the folder cannot be written.
     """
     import fcntl  # not on every system, and only runs need it
 
-    descriptor = os.open(directory / NAME, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        descriptor = os.open(directory / NAME, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise InputError(
+            f"{directory} cannot be written: {error.strerror}.", "Name another folder with --out DIR."
+        ) from error
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -46,8 +51,9 @@ def only_run(directory: Path) -> Iterator[None]:
             ) from None
         except OSError:
             pass
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode())
+        with suppress(OSError):
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode())
         yield
     finally:
         os.close(descriptor)

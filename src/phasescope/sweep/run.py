@@ -12,7 +12,7 @@ from typing import Any, Literal
 from phasescope.errors import InputError
 from phasescope.sweep import executors, manifest
 from phasescope.sweep.backlog import Backlog
-from phasescope.sweep.files import check_writable, clear_leftovers
+from phasescope.sweep.files import check_writable, clear_leftovers, make_directory
 from phasescope.sweep.lock import only_run
 from phasescope.sweep.store import Store
 from phasescope.sweep.task import Task
@@ -20,7 +20,9 @@ from phasescope.sweep.threads import one_thread
 from phasescope.sweep.work import Measure, Measured, keep
 
 Kind = Literal["survey", "damaged", "foreign", "done", "failed", "died", "waiting"]
+_LOST = "See that they run and have the same packages as here; what is finished is kept."
 _LOOK = 5.0  # seconds between two looks at how many workers there are
+_LOOK_AGAIN = 0.2  # where there was none
 
 
 @dataclass(frozen=True)
@@ -127,12 +129,7 @@ def run(
     wanted = {task.id: task for task in tasks}
     store = Store(directory)
     check_writable(store.directory)
-    try:
-        store.directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"{directory} cannot be made: {error.strerror}.", "Name another folder with --out DIR."
-        ) from error
+    make_directory(store.directory)
     with only_run(store.directory), one_thread():
         clear_leftovers(store.directory)
         known, damage = manifest.agree(store.directory, identity or {}, wanted)
@@ -149,7 +146,7 @@ def run(
             elif scheduler is not None:
                 state.on_cluster(measure, scheduler)
             elif workers > 1:
-                state.in_processes(measure, workers)
+                state.in_processes(measure, min(workers, len(open_tasks)))
             else:
                 state.feed(state.backlog, executors.in_process(measure, store.directory))
         finally:
@@ -208,14 +205,16 @@ class _Run:
                 while source and len(under_way) < max(slots, 1):
                     group = source.take()
                     under_way[at_work.submit(group)] = group
-                for future in wait(under_way, _LOOK, FIRST_COMPLETED).done:
+                for future in wait(under_way, _LOOK if slots else _LOOK_AGAIN, FIRST_COMPLETED).done:
                     group = under_way.pop(future)
                     try:
-                        self._receive(future.result())
+                        found = _result(future, at_work)
                     except at_work.deadly as error:
                         lost += group
                         if isinstance(error, BrokenExecutor):
                             return lost + [task for tasks in under_way.values() for task in tasks]
+                    else:
+                        self._receive(found)
         return lost
 
     def _receive(self, group: Sequence[Measured]) -> None:
@@ -259,3 +258,12 @@ class _Run:
         done = self.outcome.reused + self.outcome.computed
         remaining = self.backlog.remaining
         self.listener(Event(kind, task, message, seconds, done, self.outcome.total, remaining))
+
+
+def _result(future: Future[list[Measured]], crew: executors.Crew) -> list[Measured]:
+    try:
+        return future.result()
+    except Exception as error:
+        if isinstance(error, (InputError, *crew.deadly)):
+            raise
+        raise InputError(f"Nothing can be computed by {crew.name}: {error!r}.", _LOST) from error

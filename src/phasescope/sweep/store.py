@@ -230,6 +230,8 @@ def _arrays(described: list[dict[str, Any]], payload: bytes) -> dict[str, np.nda
     arrays, start = {}, 0
     for entry in described:
         dtype, shape = np.dtype(entry["dtype"]), tuple(entry["shape"])
+        if dtype.kind not in _KINDS:
+            raise TypeError(f"an array of dtype {dtype}")
         arrays[entry["name"]] = np.ndarray(shape, dtype, buffer=payload, offset=start).copy()
         start += math.prod(shape) * dtype.itemsize
     return arrays

@@ -1,0 +1,79 @@
+"""A folder belongs to one study, one configuration and one version."""
+
+import math
+
+import pytest
+
+import phasescope
+from phasescope.errors import InputError
+from phasescope.sweep import run
+from phasescope.sweep.manifest import agree
+from sweep_tasks import measure, tasks
+
+IDENTITY = {"study": "trial", "configuration": {"sigma_b": 0.3, "widths": [10, 20], "limit": math.nan}}
+
+
+def other(**changes):
+    return {**IDENTITY, "configuration": {**IDENTITY["configuration"], **changes}}
+
+
+def test_the_same_identity_agrees_and_remembers_all_tasks(tmp_path):
+    assert agree(tmp_path, IDENTITY, ["b", "a"]) == ({"a", "b"}, "")
+    assert agree(tmp_path, IDENTITY, ["c"]) == ({"a", "b", "c"}, "")
+    assert agree(tmp_path, other(widths=(10, 20)), []) == ({"a", "b", "c"}, "")
+
+
+@pytest.mark.parametrize(
+    ("identity", "said"),
+    [
+        ({**IDENTITY, "study": "another"}, 'study is "trial" there and "another" here'),
+        (other(sigma_b=0.5), r"configuration\.sigma_b is 0\.3 there and 0\.5 here"),
+        (other(widths=[10]), r"configuration\.widths is \[10, 20\] there and \[10\] here"),
+        (other(depth=3), r"configuration\.depth is absent there and 3 here"),
+    ],
+)
+def test_another_identity_is_refused_with_what_differs(tmp_path, identity, said):
+    agree(tmp_path, IDENTITY, ["a"])
+    before = (tmp_path / "manifest.json").read_bytes()
+    with pytest.raises(InputError, match=said) as raised:
+        agree(tmp_path, identity, ["a"])
+    assert "--out" in raised.value.fix
+    assert (tmp_path / "manifest.json").read_bytes() == before
+
+
+def test_another_version_is_refused(tmp_path, monkeypatch):
+    agree(tmp_path, IDENTITY, [])
+    monkeypatch.setattr(phasescope, "__version__", "99.0")
+    with pytest.raises(InputError, match=r'phasescope is "[\d.]+" there and "99.0" here'):
+        agree(tmp_path, IDENTITY, [])
+
+
+def test_many_differences_are_counted(tmp_path):
+    agree(tmp_path, {f"setting{number}": 0 for number in range(9)}, [])
+    with pytest.raises(InputError, match="; and 5 more"):
+        agree(tmp_path, {f"setting{number}": 1 for number in range(9)}, [])
+
+
+def test_every_flipped_bit_of_the_manifest_is_noticed(tmp_path):
+    agree(tmp_path, {"study": "trial"}, ["a"])
+    path = tmp_path / "manifest.json"
+    whole = path.read_bytes()
+    for bit in range(8 * len(whole)):
+        damaged = bytearray(whole)
+        damaged[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(damaged)
+        assert agree(tmp_path, {"study": "trial"}, ["a"]) == (
+            {"a"},
+            "manifest.json is damaged: its checksum does not fit",
+        )
+        assert path.read_bytes() == whole
+
+
+def test_a_damaged_manifest_is_told_and_loses_nothing(tmp_path):
+    run(tasks(3), measure, tmp_path)
+    (tmp_path / "manifest.json").write_text("{}")
+    events = []
+    outcome = run(tasks(3), measure, tmp_path, listener=events.append)
+    assert (outcome.reused, outcome.computed) == (3, 0)
+    assert list(outcome.damaged) == ["manifest.json"]
+    assert [(event.kind, event.task) for event in events] == [("damaged", None), ("survey", None)]
