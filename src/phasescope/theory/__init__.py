@@ -23,12 +23,15 @@ from phasescope.theory.rectified_power import (
     repu_trajectory,
     repu_unstable_kernel,
 )
+from phasescope.theory.scaling_function import FiniteWidthScaling, finite_width_scaling
 from phasescope.theory.tangent_gram import TangentGram, input_distances
 from phasescope.theory.tangent_kernel import TangentKernel, tangent_kernel, tangent_ratio
+from phasescope.theory.tangent_limit import deep_tangent_ratio
 
 __all__ = [
     "CriticalLinePoint",
     "CriticalPoint",
+    "FiniteWidthScaling",
     "FixedPoint",
     "KernelFluctuations",
     "MeanField",
@@ -39,7 +42,9 @@ __all__ = [
     "aspect_ratio",
     "critical_line",
     "critical_point",
+    "deep_tangent_ratio",
     "expectation",
+    "finite_width_scaling",
     "first_layer_kernel",
     "four_point_vertex",
     "input_distances",
