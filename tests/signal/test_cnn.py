@@ -176,6 +176,20 @@ def test_a_tangent_and_a_second_replica_do_not_change_the_network(weights):
     np.testing.assert_allclose(both.log_distance, plain.log_distance, rtol=1e-10)
 
 
+@pytest.mark.parametrize("weights", ["shared", "local"])
+def test_a_uniform_row_stays_uniform_if_all_sites_share_their_weights(weights):
+    found = sample_cnn(
+        "tanh", 10, (4, 3), 30, 1.3**2, C_B, start="uniform", networks=3, weights=weights, seed=3,
+        distance=1e-3,
+    )  # fmt: skip
+    variance = found.log_site_variance.to_numpy()
+    assert (variance[:, 0] < -60).all()
+    assert (variance[:, 1:] < -60).all() if weights == "shared" else (variance[:, 1:] > -3).all()
+    rough = sample_cnn("tanh", 10, (4, 3), 2, 1.3**2, C_B, networks=200)
+    # Of 12 independent sites 11/12 of the square vary.
+    assert float(np.exp(rough.log_site_variance[:, 0]).mean()) == pytest.approx(11 / 12, abs=0.02)
+
+
 def test_two_wide_layers_keep_the_kernel_with_a_residual_branch_and_with_layer_norm():
     for options, expected in (
         ({"residual": 0.7}, MeanField("tanh", C_W, C_B).fixed_point().K),

@@ -68,8 +68,9 @@ def sample_cnn(
         Independent draws of the weights.
     seed : int
         Network number i is the same whatever the other arguments about networks, chunks and layers.
-    start : {"homogeneous", "seed"}
-        Whether the replicas differ at every site of layer 1, or at the one at half the size only.
+    start : {"homogeneous", "uniform", "seed"}
+        In layer 1 the replicas differ at every site; or so, with a first replica that is the same at all
+        sites and with shared weights stays so; or at the one site at half the size only.
     weights : {"shared", "local"}
         The same weights at every site (a convolution), or independent ones with a bias for every site and
         channel (locally connected: a control without noise common to the sites), drawn exactly in law.
@@ -101,7 +102,9 @@ def sample_cnn(
     xarray.Dataset
         Dimensions ``network``, ``layer``, ``replica``. ``log_distance`` is the log of the mean of rho over
         the sites, ``distance`` its exponential, ``typical_log_distance`` the mean of ln rho over the sites
-        that differ, ``kernel`` the mean square of the pre-activations. With `tangent`, ``log_growth`` is
+        that differ, ``kernel`` the mean square of the pre-activations,
+        ``log_site_variance`` the log of the share of it that differs between sites (first replica; rounding
+        below -60): with shared weights a row that becomes uniform stays so. With `tangent`, ``log_growth`` is
         ``ln(|u_l|^2/|u_1|^2)``. Of a seed start also ``log_mass`` (log of the sum of rho), ``active_sites``,
         ``alive`` (0 or 1; its mean over networks is the survival probability) and ``square_spread``, the
         mean squared lattice distance from the seed weighted by rho.
@@ -115,7 +118,7 @@ def sample_cnn(
     is small (then it evolves as a tangent), so ``log_distance`` is right far below the smallest number. The
     sites of one network share the scale: a site whose e is below 1e-308 of the largest (1e-154 with local
     weights) counts as equal. Where the replicas are equal, as outside a seed's light cone, they stay equal
-    exactly. Growth beyond 1e308 gives NaN.
+    exactly. Pre-activations that grow beyond 1e308 give NaN; they are not rescaled.
 
     Cost with shared weights: ``2 kinds channels kernel_sites`` multiplications and 15 to 40 ns for each site
     and channel; local weights draw two normal numbers for each instead.
@@ -231,6 +234,7 @@ _LONG_NAMES = {
     "distance": "site mean of rho = 1 - c",
     "typical_log_distance": "mean of ln rho over the sites that differ",
     "kernel": "mean square of the pre-activations",
+    "log_site_variance": "log of the share of |h|^2 of the first replica that differs between sites",
     "log_growth": "log of the squared norm of a tangent, relative to layer 1",
     "log_mass": "log of the sum of rho over the sites",
     "active_sites": "sites whose rho is above the threshold times the largest",

@@ -16,14 +16,14 @@ from phasescope.activations.resolve import Spec
 from phasescope.errors import InputError, MemoryLimitError
 from phasescope.recording.memory import in_bytes
 from phasescope.signal.cnn_dynamics import Block, State, Vectors
-from phasescope.signal.cnn_order import averages, kernels, site_log_distances, spreading
+from phasescope.signal.cnn_order import averages, kernels, log_site_variance, site_log_distances, spreading
 from phasescope.signal.cnn_weights import Layers, LocalWeights, Normals, SharedWeights
 from phasescope.signal.differences import differences
 from phasescope.theory import MeanField
 
-Start = Literal["homogeneous", "seed"]
+Start = Literal["homogeneous", "uniform", "seed"]
 Weights = Literal["shared", "local"]
-# What fits into a processor's cache is fastest; more networks at once gain nothing.
+# What fits into a processor's cache is fastest.
 _DEFAULT_MEMORY = 32_000_000
 _Value = TypeVar("_Value")
 
@@ -88,7 +88,7 @@ class Ensemble:
         if not 0 < distance <= 2:
             raise InputError(f"distance = {distance}.", "Give 1 - c of the first layer, in (0, 2].")
         block = Block(differences(as_activation(activation)), float(residual), bool(layer_norm))
-        variances = _variance("C_W", C_W, positive=True), _variance("C_b", C_b, positive=False)
+        variances = _variance("C_W", C_W, positive=True), _variance("C_b", C_b)
         return cls(
             block=block,
             channels=whole("channels", channels, 2),
@@ -146,6 +146,8 @@ class Ensemble:
         shape = (len(networks), self.channels, *self.size)
         normals = Normals(self.seed, networks, 0, self.device)
         z = normals.draw(math.prod(shape[1:])).reshape(shape)
+        if self.start == "uniform":
+            z = z[(...,) + (slice(0, 1),) * len(self.size)].expand(shape)
         scale, d = math.sqrt(self.kernel), self.distance
         shift = torch.zeros(shape[0], dtype=torch.float64, device=self.device)
         difference = tangent = None
@@ -159,7 +161,7 @@ class Ensemble:
         return State(scale * z, difference, tangent)
 
     def _placed(self, values: Tensor) -> Tensor:
-        if self.start == "homogeneous":
+        if self.start != "seed":
             return values
         middle = torch.zeros(self.size, dtype=torch.bool, device=self.device)
         middle[tuple(length // 2 for length in self.size)] = True
@@ -167,7 +169,7 @@ class Ensemble:
 
     def measure(self, state: State) -> dict[str, Tensor]:
         """Return the numbers of one recorded layer, networks first."""
-        found = {"kernel": kernels(state)}
+        found = {"kernel": kernels(state), "log_site_variance": log_site_variance(state.h)}
         if state.difference is not None:
             logs = site_log_distances(state.h, state.difference)
             found |= averages(logs)
@@ -267,7 +269,7 @@ def _chunk(ensemble: Ensemble, networks: int, max_memory: int | float | str | No
     return min(networks, limit // each)
 
 
-def _variance(name: str, value: float, *, positive: bool) -> float:
+def _variance(name: str, value: float, *, positive: bool = False) -> float:
     if not (math.isfinite(value) and (value > 0 if positive else value >= 0)):
         raise InputError(f"{name} = {value} is no variance.", f"Use {name} {'>' if positive else '>='} 0.")
     return float(value)

@@ -98,6 +98,19 @@ def kernels(state: State) -> Tensor:
     return torch.stack([replica.flatten(1).square().mean(dim=1) for replica in replicas], dim=1)
 
 
+def log_site_variance(h: Tensor) -> Tensor:
+    """Return the log of the share of ``|h|^2`` that differs between sites, shape (networks,).
+
+    Parameters
+    ----------
+    h : Tensor
+        Pre-activations, shape (networks, channels, *sites).
+    """
+    rows = h.flatten(2)
+    varying = (rows - rows.mean(dim=2, keepdim=True)).square().sum(dim=(1, 2))
+    return (varying / rows.square().sum(dim=(1, 2))).log()
+
+
 def _squared_offsets(logs: Tensor) -> Tensor:
     """Return the squared cyclic distance of every site from the one at half the size."""
     total = torch.zeros(logs.shape[1:], dtype=torch.float64)
