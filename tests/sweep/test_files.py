@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from phasescope.errors import InputError
-from phasescope.sweep.files import check_writable, write_together
+from phasescope.sweep.files import check_writable, clear_leftovers, write_together, write_whole
 
 
 def test_writes_every_file_and_leaves_nothing_else(tmp_path):
@@ -37,7 +37,7 @@ def test_a_failure_leaves_the_earlier_files(tmp_path, monkeypatch, failing, erro
     with pytest.raises(InputError if isinstance(error, OSError) else KeyboardInterrupt) as raised:
         write_together(tmp_path, {"one": "new", "two": "new"})
     if isinstance(error, OSError):
-        assert "No space left" in str(raised.value)
+        assert f"The disk of {tmp_path} is full: No space left" in str(raised.value)
         assert "--out" in str(raised.value)
     assert {p.name: p.read_text() for p in tmp_path.iterdir()} == {"one": "old", "two": "old"}
 
@@ -64,3 +64,37 @@ def test_check_writable_refuses_a_folder_without_permission(tmp_path, monkeypatc
     monkeypatch.setattr(os, "access", lambda *arguments: False)
     with pytest.raises(InputError, match="no permission"):
         check_writable(tmp_path / "new")
+
+
+def test_bytes_are_written_as_they_are(tmp_path):
+    write_whole(tmp_path / "new" / "one", b"\xff\r\n\0")
+    assert (tmp_path / "new" / "one").read_bytes() == b"\xff\r\n\0"
+
+
+@pytest.mark.parametrize(("durable", "synced"), [(True, 2), (False, 0)])
+def test_what_need_not_be_durable_waits_for_no_disk(tmp_path, monkeypatch, durable, synced):
+    calls = []
+    monkeypatch.setattr(os, "fsync", calls.append)
+    write_whole(tmp_path / "one", "1", durable=durable)
+    assert len(calls) == synced
+    assert (tmp_path / "one").read_text() == "1"
+
+
+def test_leftovers_of_a_killed_writer_are_removed_and_nothing_else(tmp_path, monkeypatch):
+    monkeypatch.setattr(Path, "unlink", lambda *arguments, **keywords: None)
+    monkeypatch.setattr(Path, "replace", lambda *arguments: None)
+    write_together(tmp_path, {"one": "1", "two": "2"})
+    monkeypatch.undo()
+    (tmp_path / ".own.part").write_text("")
+    assert clear_leftovers(tmp_path) == 2
+    assert [path.name for path in tmp_path.iterdir()] == [".own.part"]
+
+
+def test_another_refusal_names_its_reason(tmp_path, monkeypatch):
+    def fail(*arguments):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(InputError, match="cannot be written: Permission denied"):
+        write_whole(tmp_path / "one", "1")
+    assert list(tmp_path.iterdir()) == []

@@ -43,6 +43,13 @@ def workers_of(process):
         return []
 
 
+def alive(worker):
+    try:
+        return worker.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def kill_parent(process, log, delay):
     """Kill once a further task has begun and `delay` has passed; every worker must follow."""
     begun = starts(log)
@@ -51,7 +58,7 @@ def kill_parent(process, log, delay):
     workers = workers_of(process)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    wait_until(lambda: not any(worker.is_running() for worker in workers))
+    wait_until(lambda: not any(alive(worker) for worker in workers))
 
 
 def kill_worker(process, log, delay):

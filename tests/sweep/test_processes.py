@@ -104,18 +104,19 @@ def test_a_script_without_a_main_guard_is_told_what_it_lacks(tmp_path):
     assert "__name__ == '__main__'" in shown.stderr.splitlines()[-1]
 
 
-def test_interruption_ends_promptly_and_keeps_what_is_done(tmp_path, started):
+@pytest.mark.parametrize("workers", [0, 2])
+def test_interruption_ends_promptly_and_keeps_what_is_done(tmp_path, started, workers):
     for task in tasks(3, 60.0):
         Store(tmp_path).write(task, measure_now(task))
-    process = started(tmp_path, 6, 60.0, 2)
+    process = started(tmp_path, 6, 60.0, max(workers, 1))
     await_line(process, "survey")
-    workers = spawned(process.pid, 2)
+    children = spawned(process.pid, workers)
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=20)
     assert process.returncode != 0
     assert errors.count("Traceback") == 1
     assert errors.rstrip().endswith("KeyboardInterrupt")
-    assert not any(psutil.pid_exists(worker.pid) and worker.is_running() for worker in workers)
+    assert not any(child.is_running() for child in children)
     assert len(contents(tmp_path)) == 3
     assert {path.name for path in tmp_path.glob(".*")} == {".lock"}
 
