@@ -103,7 +103,7 @@ def lyapunov_exponent(
         discard = min(_transient(ensemble, first), depth // 2)
     if isinstance(discard, bool) or not 1 <= discard < depth:
         raise InputError(f"discard = {discard!r} of depth = {depth}.", f"Give 1..{depth - 1} layers.")
-    at_once = networks_at_once(width, device)
+    at_once = networks_at_once(ensemble, device)
     parts = []
     for index, start in enumerate(range(0, networks, at_once)):
         block = Block(

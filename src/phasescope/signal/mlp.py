@@ -100,9 +100,9 @@ def sample_mlp(
 
     The time is proportional to ``networks * width * depth * replicas``: some 30 ns each on one core, a third
     of it for random numbers. Memory does not grow with the width, except with `residual`, `layer_norm`, ReLU
-    without biases, or more than two replicas. Networks are drawn in blocks whose size depends on the width
-    alone, each from a generator of its own, so that the result depends on the arguments only. Source: the
-    order parameter is eq. 20 of arXiv:2307.02284; the sampler is derived here.
+    without biases, or more than two replicas. Networks are drawn in blocks whose size depends on width and
+    replicas alone, each from a generator of its own, so that the result depends on the arguments only.
+    Source: the order parameter is eq. 20 of arXiv:2307.02284; the sampler is derived here.
     """
     function = as_activation(activation)
     ensemble = ensemble_of(
@@ -122,7 +122,7 @@ def sample_mlp(
     first = first_kernel(function, kernel, ensemble)
     _check_memory(max_memory, ensemble, networks, len(recorded), device)
     results = _Results(ensemble, networks, recorded)
-    at_once = networks_at_once(width, device)
+    at_once = networks_at_once(ensemble, device)
     for index, start in enumerate(range(0, networks, at_once)):
         count = min(at_once, networks - start)
         normal = normals(seed, index, device)
@@ -203,7 +203,7 @@ def _check_memory(
     m, tile = ensemble.replicas, tile_of(ensemble, device)
     values = networks * recorded * (m + m * (m - 1) + ensemble.tangent)
     # Rows, images and noise, and as many temporary ones inside the activation.
-    needed = 8 * (values + 8 * ensemble.rows * tile * networks_at_once(ensemble.width, device))
+    needed = 8 * (values + 8 * ensemble.rows * tile * networks_at_once(ensemble, device))
     if needed > in_bytes(limit):
         raise MemoryLimitError(
             f"{networks} networks of width {ensemble.width}, {recorded} layers recorded, take "
@@ -219,6 +219,7 @@ class _Results:
         self.recorded = recorded
         self.places = {layer: place for place, layer in enumerate(recorded)}
         self.pairs = pairs_of(ensemble.replicas)
+        self.pair_ends = torch.tensor(self.pairs)
         self.tangent, m = ensemble.tangent, ensemble.replicas
         self.log_distance = np.empty((networks, len(self.pairs), len(recorded)))
         self.kernel = np.empty((networks, m, len(recorded)))
@@ -242,7 +243,11 @@ class _Results:
         )
         if self.pairs:
             values, lost = log_distances(layer.gram, layer.log_scale, layer.paths)
-            self.log_distance[networks, :, place] = values.masked_fill(lost, math.nan).cpu().numpy()
+            values = values.masked_fill(lost, math.nan)
+            # Two vectors of length 0 coincide, one of length 0 has no direction.
+            dead = (layer.log_length == -math.inf)[:, self.pair_ends].sum(dim=2)
+            values = values.masked_fill(dead == 1, math.nan).masked_fill(dead == 2, -math.inf)
+            self.log_distance[networks, :, place] = values.cpu().numpy()
 
     def dataset(self, attributes: dict[str, object]) -> xr.Dataset:
         import xarray as xr
@@ -270,8 +275,8 @@ class _Results:
         unknown = int(np.isnan(self.log_distance).any(axis=(1, 2)).sum())
         if unknown:
             notes.append(
-                f"log_distance is NaN in {unknown} network(s): one of two vectors vanished, or the two "
-                "differ in length alone to within rounding"
+                f"log_distance is NaN in {unknown} network(s): one of the two vectors vanished, "
+                "or they differ in length alone to within rounding"
             )
         if bool(np.isinf(self.kernel).any()):
             notes.append("kernel is infinite where it is beyond float64; distances are right there")

@@ -43,8 +43,8 @@ def log_distances(gram: Tensor, log_scale: Tensor, paths: Tensor) -> tuple[Tenso
     Returns
     -------
     tuple of Tensor
-        ``ln(1 - c)``, shape (networks, pairs), ``-inf`` where the two coincide; and, same shape, where it is
-        rounding because the two differ in length alone.
+        ``ln(1 - c)``, shape (networks, pairs), ``-inf`` where the two coincide; and, same shape, where that
+        is rounding: the two differ in length alone, or one is tiny beside the other.
 
     Notes
     -----
@@ -68,7 +68,9 @@ def log_distances(gram: Tensor, log_scale: Tensor, paths: Tensor) -> tuple[Tenso
     square = (along * steps).sum(dim=2)
     gap = (along * (replicas[:, first] + replicas[:, second])).sum(dim=2) / (n_first + n_second)
     across = square - gap.square()
-    lost = (across < _LOST * square) & (square > 0)
+    parts = (replicas.abs() * gram.diagonal(dim1=1, dim2=2).sqrt()[:, None]).sum(dim=2).square()
+    gone = squares < _LOST * parts
+    lost = (across < _LOST * square) & (square > 0) | gone[:, first] | gone[:, second]
     result = 2 * reference + across.clamp_min(0.0).log() - math.log(2) - n_first.log() - n_second.log()
     # Two vectors of length 0 coincide; the quotient is 0/0.
     result[(n_first == 0) & (n_second == 0)] = -math.inf

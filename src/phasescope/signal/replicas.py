@@ -21,13 +21,20 @@ from torch import Tensor
 
 from phasescope.errors import InputError
 from phasescope.signal.differences import Differences
+from phasescope.signal.order_parameter import kernels
+from phasescope.signal.spanning_tree import Tree, detours, pair_squares, regrafted, star
 
 # ln of e/h below which phi is linear over the difference, to far beyond float64.
 _LINEAR = math.log(1e-30)
 # Neurons times networks held at once: small enough for the processor's cache.
-_TILE = 2**14
+_TILE = 2**15
 _TILE_ON_A_DEVICE = 2**22
-_ROUNDING = 1e-13
+# In squares, what is left where two vectors cancel.
+_ROUNDING = 1e-26
+# Below this share of what it is the sum of, the square of a replica is rounding.
+_DEAD = 1e-14
+# The same for what a row has across the rows before it.
+_DEPENDENT = 1e-14
 
 
 @dataclass(frozen=True)
@@ -47,7 +54,7 @@ class Ensemble:
     @property
     def whole(self) -> bool:
         """Whether a layer has to be there as a whole before its activations are taken."""
-        return self.residual > 0 or self.layer_norm or self.scale_free
+        return self.residual > 0 or self.layer_norm or self.scale_free or self.replicas > 2
 
     @property
     def rows(self) -> int:
@@ -107,8 +114,7 @@ class Block:
         self.tile = tile_of(ensemble, device)
         self.buffers = [torch.empty(networks * r * self.tile, **self.new) for _ in range(3)]
         self.log_length = torch.zeros(networks, ensemble.replicas, **self.new)
-        self.paths = torch.eye(ensemble.replicas, r, **self.new)[None]
-        self.paths[:, :, 0] = 1
+        self.tree = star(ensemble.replicas, r, device)
         self.depth = 0
         self._begin(kernel, distance)
 
@@ -135,16 +141,18 @@ class Block:
         """
         self.depth += 1
         n, whole = self.ensemble.width, self.ensemble.whole
-        gram, products, noises = (torch.zeros_like(self.factor) for _ in range(3))
+        gram = products = noises = torch.zeros(())
         for start in range(0, n, self.tile):
             rows, noise = self._draw(min(self.tile, n - start))
             if record or whole:
-                gram += rows @ rows.mT
+                gram = gram + rows @ rows.mT
             if self.watch:
-                noises += noise @ noise.mT
+                noises = noises + noise @ noise.mT
             if not (whole or last):
-                products += self._products(rows)
-        gram /= n
+                products = products + self._products(rows)
+        gram = gram / n
+        if self.ensemble.scale_free:
+            gram = self._equalise(rows, gram)
         layer = self._layer(gram, noises / n) if record else None
         if not last:
             self._respond(rows, gram, products)
@@ -155,7 +163,7 @@ class Block:
         if self.watch:
             diagonal = ((self.factor @ noises) * self.factor).sum(dim=2)
             chance = diagonal / self.factor.square().sum(dim=2)
-        return Layer(self.depth == 1, gram, self.log_scale, self.log_length.clone(), self.paths, chance)
+        return Layer(self.depth == 1, gram, self.log_scale, self.log_length.clone(), self.tree.paths, chance)
 
     def _view(self, buffer: int, size: int) -> Tensor:
         shape = (self.networks, self.ensemble.rows, size)
@@ -173,11 +181,11 @@ class Block:
     def _respond(self, rows: Tensor, gram: Tensor, products: Tensor) -> None:
         """Turn the layer into the covariance of the next one's fresh part."""
         e = self.ensemble
-        if e.scale_free:
-            gram = self._equalise(rows, gram)
         if e.whole:
             inner = self._normalised(rows, gram) if e.layer_norm else rows
             products = self._products(inner)
+            if e.replicas > 2:
+                gram, products = self._regraft(rows, inner, gram, products)
         added = 1 - e.residual**2
         covariance = products.mul_(added * e.C_W / e.width)
         covariance[:, 0, 0] += added * e.C_b
@@ -188,44 +196,94 @@ class Block:
         m, h = self.ensemble.replicas, rows[:, :1]
         images = self._view(2, rows.shape[2])
         images[:, :1] = self.ensemble.rule.value(h)
-        slope = self.ensemble.rule.slope(h) if self.ensemble.tangent or self.linear_ones else None
         if m > 1:
-            self._differences(h, rows[:, 1:m], slope, images[:, 1:m])
-        if slope is not None and self.ensemble.tangent:
-            torch.mul(slope, rows[:, m:], out=images[:, m:])
+            self._differences(h, rows, images[:, 1:m])
+        if self.ensemble.tangent:
+            torch.mul(self.ensemble.rule.slope(h), rows[:, m:], out=images[:, m:])
         return images @ images.mT
 
-    def _differences(self, h: Tensor, e: Tensor, slope: Tensor | None, images: Tensor) -> None:
-        rule, linear = self.ensemble.rule, self.linear
-        if slope is None or not self.linear_ones:
+    def _differences(self, h: Tensor, rows: Tensor, images: Tensor) -> None:
+        rule, linear, m = self.ensemble.rule, self.linear, self.ensemble.replicas
+        e = rows[:, 1:m]
+        if not self.tree.star:
+            h = (self.tree.beginnings()[:, 1:m] * torch.exp(self.log_scale)[:, None]) @ rows
+        if self.linear_ones == 0:
             images.copy_(rule.difference(h, e))
         elif self.linear_ones == linear.numel():
-            torch.mul(slope, e, out=images)
+            torch.mul(rule.slope(h), e, out=images)
         else:
-            images[linear] = slope.expand_as(e)[linear] * e[linear]
-            images[~linear] = rule.difference(h.expand_as(e)[~linear], e[~linear])
+            h = h.expand_as(e)
+            images[linear] = rule.slope(h[linear]) * e[linear]
+            images[~linear] = rule.difference(h[~linear], e[~linear])
+
+    def _regraft(self, rows: Tensor, inner: Tensor, gram: Tensor, products: Tensor) -> tuple[Tensor, Tensor]:
+        """Carry other differences where the images of two replicas are close, but not joined by an edge."""
+        for _ in range(self.ensemble.replicas):
+            square, edges, scale = pair_squares(products, self.log_scale, self.tree)
+            needed = detours(square, edges)
+            if not bool(needed.any()):
+                break
+            tree, change = regrafted(square, scale, self.tree)
+            here = needed[:, None]
+            paths = torch.where(here[..., None], tree.paths, self.tree.paths)
+            self.tree = Tree(paths, torch.where(here, tree.parents, self.tree.parents), False)
+            change = torch.where(here[..., None], change, torch.eye(change.shape[1], **self.new))
+            change = self._rescaled(change)
+            squares = (change.square() * gram.diagonal(dim1=1, dim2=2)[:, None]).sum(dim=2)
+            rows.copy_(change @ rows)
+            if inner is not rows:
+                inner.copy_(change @ inner)
+            if self.ensemble.scale_free:
+                gram = self._without_rounding(rows, squares)
+            else:
+                gram = change @ gram @ change.mT
+            products = self._products(inner)
+        return gram, products
+
+    def _rescaled(self, change: Tensor) -> Tensor:
+        """Give each new row the largest scale of its parts, and return the change of scaled rows."""
+        m = self.ensemble.replicas
+        parts = self.log_scale[:, None].expand_as(change).masked_fill(change == 0, -math.inf)
+        scale = parts.amax(dim=2)
+        result = change * torch.exp(parts - scale[..., None]).nan_to_num(nan=0.0)
+        self.log_scale = scale
+        self.linear = scale[:, 1:m] != 0
+        self.linear_ones = int(self.linear.sum())
+        return result
 
     def _equalise(self, rows: Tensor, gram: Tensor) -> Tensor:
         """Divide each replica by its length, which a scale-free network only passes on."""
-        lengths, change = unit_rows(gram, self.log_scale, self.paths)
+        reference = gram.diagonal(dim1=1, dim2=2) * torch.exp(2 * self.log_scale)
+        parts = (self.tree.paths * reference[:, None]).sum(dim=2)
+        # A replica whose units are all off is 0 for ever; the sum of its rows is rounding.
+        dead = (kernels(gram, self.log_scale, self.tree.paths) < _DEAD * parts) | (
+            self.log_length == -math.inf
+        )
+        lengths, change = unit_rows(gram, self.log_scale, self.tree, dead)
         m = self.ensemble.replicas
         if self.ensemble.tangent:
             change[:, m] = 0
             change[:, m, m] = 1
         self.log_length += lengths.log()
+        squares = (change.square() * gram.diagonal(dim1=1, dim2=2)[:, None]).sum(dim=2)
         rows.copy_(change @ rows)
-        result = change @ gram @ change.mT
-        # Replicas that point the same way will always do so; what is left of their difference is rounding.
-        before = gram.diagonal(dim1=1, dim2=2) / lengths[:, :1].square()
-        same = result.diagonal(dim1=1, dim2=2) < _ROUNDING * before
-        same[:, 0] = same[:, m:] = False
+        return self._without_rounding(rows, squares)
+
+    def _without_rounding(self, rows: Tensor, squares: Tensor) -> Tensor:
+        """Set differences to 0 that are rounding beside the `squares` they come from; return mean products.
+
+        Replicas of a scale-free network that point the same way do so for ever.
+        """
+        gram = rows @ rows.mT / self.ensemble.width
+        same = gram.diagonal(dim1=1, dim2=2) < _ROUNDING * squares
+        same[:, 0] = same[:, self.ensemble.replicas :] = False
         self.log_scale = self.log_scale.masked_fill(same, -math.inf)
-        rows[same] = 0
-        return result.masked_fill(same[:, :, None] | same[:, None, :], 0.0)
+        rows.masked_fill_(same[:, :, None], 0.0)
+        return gram.masked_fill(same[:, :, None] | same[:, None], 0.0)
 
     def _normalised(self, rows: Tensor, gram: Tensor) -> Tensor:
         mean = rows.mean(dim=2, keepdim=True)
-        _, change = unit_rows(gram - mean * mean.mT, self.log_scale, self.paths)
+        _, change = unit_rows(gram - mean * mean.mT, self.log_scale, self.tree)
         return change @ (rows - mean)
 
     def _factor(self, covariance: Tensor, kept: Tensor | None) -> None:
@@ -255,8 +313,8 @@ class Block:
         self.carried = self.ensemble.residual * ratio[:, :, None]
 
     def _check(self, covariance: Tensor) -> None:
-        bad = int((~covariance.isfinite()).any(dim=2).any(dim=1).sum())
-        if bad:
+        if not bool(covariance.sum().isfinite()):
+            bad = int((~covariance.isfinite()).flatten(1).any(dim=1).sum())
             raise InputError(
                 f"{self.ensemble.rule.activation.name}: the pre-activations overflow in layer "
                 f"{self.depth + 1} of {bad} of {self.networks} networks, at C_W = {self.ensemble.C_W:g}, "
@@ -265,17 +323,17 @@ class Block:
             )
 
 
-def networks_at_once(width: int, device: str) -> int:
-    """Return how many networks of that width a block should hold, from width and device alone.
+def networks_at_once(ensemble: Ensemble, device: str) -> int:
+    """Return how many networks a block should hold; it depends on nothing else.
 
     Parameters
     ----------
-    width : int
-        Neurons in a layer.
+    ensemble : Ensemble
+        The networks.
     device : str
         Where.
     """
-    return max(1, _tile(device) // width)
+    return max(1, 2 * _tile(device) // (ensemble.width * max(2, ensemble.rows)))
 
 
 def tile_of(ensemble: Ensemble, device: str) -> int:
@@ -295,7 +353,9 @@ def _tile(device: str) -> int:
     return _TILE if torch.device(device).type == "cpu" else _TILE_ON_A_DEVICE
 
 
-def unit_rows(gram: Tensor, log_scale: Tensor, paths: Tensor) -> tuple[Tensor, Tensor]:
+def unit_rows(
+    gram: Tensor, log_scale: Tensor, tree: Tree, dead: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Return the lengths of the replicas, and the matrix that takes rows to those of replicas of length 1.
 
     With q = e.(h_a + h_b), the difference of two replicas over their lengths is
@@ -303,27 +363,29 @@ def unit_rows(gram: Tensor, log_scale: Tensor, paths: Tensor) -> tuple[Tensor, T
 
     Parameters
     ----------
-    gram, log_scale, paths : Tensor
-        As in :class:`Layer`.
+    gram, log_scale, tree : Tensor, Tensor and Tree
+        As in :class:`Block`.
+    dead : Tensor, shape (networks, replicas), optional
+        Replicas known to be 0.
     """
-    m, r = paths.shape[1:]
-    replicas = paths * torch.exp(log_scale)[:, None, :]
+    m = tree.paths.shape[1]
+    scale = torch.exp(log_scale)
+    replicas, begins = tree.paths * scale[:, None], tree.beginnings() * scale[:, None]
     lengths = ((replicas @ gram) * replicas).sum(dim=2).clamp_min(0.0).sqrt()
-    parents = replicas[:, :1].expand(-1, r, -1)
-    inverse = torch.where(lengths > 0, 1 / lengths, 0.0)
-    own = torch.cat([inverse, inverse[:, :1].expand(-1, r - m)], dim=1)
-    root = inverse[:, :1]
-    others = torch.cat([lengths, lengths[:, :1].expand(-1, r - m)], dim=1)
-    product = (gram * 2 * parents).sum(dim=2)
-    square = gram.diagonal(dim1=1, dim2=2) * torch.exp(log_scale)
-    square[:, m:] = 0
-    weight = -(product + square) * root * own / (lengths[:, :1] + others)
+    if dead is not None:
+        lengths = lengths.masked_fill(dead, 0.0)
+    before = lengths.gather(1, tree.parents.expand(lengths.shape[0], -1))
+    after = torch.cat([lengths, before[:, m:]], dim=1)
+    shrink, shrink_before = (torch.where(size > 0, 1 / size, 0.0) for size in (after, before))
+    squares = gram.diagonal(dim1=1, dim2=2) * scale
+    squares[:, m:] = 0
+    q = 2 * (gram * begins).sum(dim=2) + squares
+    weight = -q * shrink_before * shrink / (before + after)
     # A replica of length 0 has no direction: what is left of the difference is the other replica's.
-    gone = (own == 0) & (root > 0)
-    weight = torch.where(gone, -root * torch.exp(-log_scale), weight)
-    weight = torch.where(root > 0, weight, 0.0)
-    change = torch.diag_embed(own)
-    change[:, 1:] += weight[:, 1:, None] * parents[:, 1:]
+    weight = torch.where((after == 0) & (before > 0) & (scale > 0), -shrink_before / scale, weight)
+    weight = torch.where(before > 0, weight, 0.0)
+    change = torch.diag_embed(shrink)
+    change[:, 1:] += weight[:, 1:, None] * begins[:, 1:]
     return lengths, change
 
 
@@ -333,14 +395,14 @@ def semidefinite_root(covariance: Tensor) -> Tensor:
     Parameters
     ----------
     covariance : Tensor, shape (networks, rows, rows)
-        Rows may differ in scale by any factor.
+        Rows may differ in scale.
     """
-    size = covariance.diagonal(dim1=1, dim2=2).sqrt()
-    inverse = torch.where(size > 0, 1 / size, 0.0)
-    rest = covariance * inverse[:, :, None] * inverse[:, None, :]
-    root = torch.zeros_like(rest)
-    for j in range(rest.shape[1]):
-        column = rest[:, j:, j] - (root[:, j:, :j] @ root[:, j, :j, None])[:, :, 0]
-        pivot = column[:, :1].clamp_min(0.0).sqrt()
+    root = torch.zeros_like(covariance)
+    for j in range(covariance.shape[1]):
+        column = covariance[:, j:, j]
+        if j:
+            column = column - (root[:, j:, :j] @ root[:, j, :j, None])[:, :, 0]
+        # A row along the rows before it leaves a pivot of rounding.
+        pivot = torch.where(column[:, :1] > _DEPENDENT * covariance[:, j, j, None], column[:, :1], 0.0).sqrt()
         root[:, j:, j] = torch.where(pivot > 0, column / pivot, 0.0)
-    return root * size[:, :, None]
+    return root
