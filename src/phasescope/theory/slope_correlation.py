@@ -37,7 +37,8 @@ def pair_maps(activation: Activation, K: float) -> PairMaps:
     r"""Return ``<(s(z_a) - s(z_b))^2>/2`` and, as D', the same of the slopes s', by ``rho = 1 - c``.
 
     Both at variances K. With the second, ``C_W <s'(z_a) s'(z_b)> = chi_perp - C_W D'(rho)``, where nothing
-    cancels as rho vanishes. By closed form, or the Hermite series ``D' = -sum_k k a_k^2 expm1((k - 1) log1p(-rho))/K``.
+    cancels as rho vanishes. By closed form, or the Hermite series
+    ``D' = -sum_k k a_k^2 expm1((k - 1) log1p(-rho))/K``.
     Where only a quadrature is left (kinks), both are tabulated once as Chebyshev series in the angle
     ``theta = arccos(1 - rho)``, in which they are smooth to both ends: divided by the power of
     ``sin(theta/2)`` with which they vanish, they keep their digits at the smallest distances.
