@@ -1,9 +1,6 @@
 """The real page in headless Chromium: what it shows, how it sorts, what it asks the network for."""
 
 import json
-import os
-import shutil
-from importlib import util
 
 import pytest
 
@@ -11,43 +8,15 @@ from phasescope.report import save
 
 pytestmark = pytest.mark.browser
 
-REQUIRED = os.environ.get("PHASESCOPE_REQUIRE_BROWSER") == "1"
 EVIL = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
 
 
-@pytest.fixture(scope="module")
-def browser():
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    chromedriver = shutil.which("chromedriver")
-    if not (chromium and chromedriver and util.find_spec("selenium")):
-        reason = f"Chromium: {chromium}, chromedriver: {chromedriver}, selenium: {util.find_spec('selenium')}"
-        pytest.fail(reason) if REQUIRED else pytest.skip(reason)
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(chromedriver))
-    yield driver
-    driver.quit()
-
-
 @pytest.fixture
-def show(browser, tmp_path):
+def show(show_page, tmp_path):
     """A function that saves inspections, opens their page at a width, and returns the browser."""
-
-    def opened(inspections, *, width=1280, **options):
-        path = save(inspections, tmp_path, **options)
-        metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
-        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-        browser.get_log("browser"), browser.get_log("performance")
-        browser.get(path.as_uri())
-        return browser
-
-    return opened
+    return lambda inspections, *, width=1280, **options: show_page(
+        save(inspections, tmp_path, **options), width=width
+    )
 
 
 def requested(browser):

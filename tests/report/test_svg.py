@@ -29,6 +29,14 @@ def test_one_axes_gives_one_element_and_several_in_a_row_one_each():
         assert f'aria-label="x (panel {number})"' in element
 
 
+@pytest.mark.parametrize("panels", [1, 3])
+def test_the_same_figure_gives_the_same_bytes_again_and_stays_whole(panels):
+    figure = make_figure(panels)
+    figure.suptitle("all of them")
+    assert inline(figure, "a", "x") == inline(figure, "a", "x")
+    assert all(artist.get_visible() for artist in [*figure.axes, *figure.texts])
+
+
 def test_panels_of_one_figure_have_the_same_size():
     sizes = {
         re.search(r'viewBox="0 0 ([\d.]+ [\d.]+)"', element)[1] for element in inline(make_figure(3), "a", "")

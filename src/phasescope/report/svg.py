@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import StringIO
 from typing import TYPE_CHECKING
 
@@ -13,6 +15,7 @@ from phasescope import plotting
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.transforms import Bbox
 
@@ -44,18 +47,38 @@ def inline(figure: Figure, prefix: str, label: str) -> list[Markup]:
         What a person who cannot see the figure is told.
     """
     _rasterise_crowds(figure)
+    _lay_out(figure)
     boxes = _panel_boxes(figure)
     if not boxes:
         return [_element(_draw(figure, None), prefix, label)]
-    for text in figure.texts:
-        text.set_visible(False)
     elements = []
-    for position, box in enumerate(boxes):
-        for other, axes in enumerate(figure.axes):
-            axes.set_visible(other == position)
-        title = figure.axes[position].get_title(loc="left") or f"part {position + 1}"
-        elements.append(_element(_draw(figure, box), f"{prefix}-{position}", f"{label} ({title})"))
+    for position, (axes, box) in enumerate(zip(figure.axes, boxes, strict=True)):
+        title = axes.get_title(loc="left") or f"part {position + 1}"
+        with _alone(figure, axes):
+            drawn = _draw(figure, box)
+        elements.append(_element(drawn, f"{prefix}-{position}", f"{label} ({title})"))
     return elements
+
+
+@contextmanager
+def _alone(figure: Figure, axes: Axes) -> Iterator[None]:
+    """Hide everything of the figure but one axes, inside the ``with`` block."""
+    others: list[Artist] = [artist for artist in [*figure.axes, *figure.texts] if artist is not axes]
+    shown = [artist for artist in others if artist.get_visible()]
+    for artist in shown:
+        artist.set_visible(False)
+    try:
+        yield
+    finally:
+        for artist in shown:
+            artist.set_visible(True)
+
+
+def _lay_out(figure: Figure) -> None:
+    """Arrange the figure once: arranging it again would move it a little, and so change every byte."""
+    with plotting.style():
+        figure.draw_without_rendering()
+    figure.set_layout_engine("none")
 
 
 def _panel_boxes(figure: Figure) -> list[Bbox]:
@@ -66,9 +89,6 @@ def _panel_boxes(figure: Figure) -> list[Bbox]:
     rows = {place.rowspan.start if place is not None else None for place in places}
     if len(places) < 2 or len(rows) > 1 or None in rows:
         return []
-    with plotting.style():
-        figure.draw_without_rendering()
-    figure.set_layout_engine("none")
     tight = [axes.get_tightbbox() for axes in figure.axes]
     known = [box for box in tight if box is not None]
     if len(known) < len(tight):

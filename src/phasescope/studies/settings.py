@@ -74,7 +74,7 @@ def _field(config: Settings, key: str, text: str) -> FieldInfo:
     for name in key.split("."):
         fields = type(group).model_fields if isinstance(group, BaseModel) else {}
         if name not in fields:
-            raise InputError(f"{text}: there is no setting {key!r}.", _nearest(config, key, group, walked))
+            raise InputError(f"{text}: there is no setting {key!r}.", _nearest(config, name, group, walked))
         field, group = fields[name], getattr(group, name)
         walked.append(name)
     if isinstance(group, BaseModel):
@@ -83,14 +83,16 @@ def _field(config: Settings, key: str, text: str) -> FieldInfo:
     return field
 
 
-def _nearest(config: Settings, key: str, group: Any, walked: Sequence[str]) -> str:
-    every = [known for known, _ in _leaves(config.model_dump())]
-    close = difflib.get_close_matches(key, every, n=2, cutoff=0.7)
-    if close:
-        return f"Did you mean {' or '.join(close)}?"
+def _nearest(config: Settings, name: str, group: Any, walked: Sequence[str]) -> str:
+    """Return what may have been meant: a setting of nearly that name here, or of that name elsewhere."""
     if not isinstance(group, BaseModel):
         return f"{'.'.join(walked)} is no group of settings."
-    return f"There are: {', '.join('.'.join([*walked, name]) for name in type(group).model_fields)}."
+    here = list(type(group).model_fields)
+    close = [".".join([*walked, known]) for known in difflib.get_close_matches(name, here, n=2, cutoff=0.6)]
+    elsewhere = [key for key, _ in _leaves(config.model_dump()) if key.split(".")[-1] == name]
+    if close or elsewhere:
+        return f"Did you mean {' or '.join((close + elsewhere)[:3])}?"
+    return f"There are: {', '.join('.'.join([*walked, known]) for known in here)}."
 
 
 def _value(field: FieldInfo, typed: str, text: str) -> Any:

@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from phasescope.studies.check import OUTCOMES, Check
+from phasescope.studies.check import OUTCOMES, Check, Outcome
 from phasescope.studies.circumstances import citation_keys
 from phasescope.studies.contract import Analysis, Picture, Settings, Study
 from phasescope.studies.settings import differences
@@ -16,7 +16,14 @@ from phasescope.studies.settings import differences
 if TYPE_CHECKING:
     import xarray as xr
 
-    from phasescope.sweep import Outcome
+    from phasescope import sweep
+
+_TOLD: dict[Outcome, tuple[str, str]] = {
+    "agrees": ("agrees", "agree"),
+    "disagrees": ("disagrees", "disagree"),
+    "not determined": ("is not determined", "are not determined"),
+    "no reference": ("has no number to compare with", "have no number to compare with"),
+}
 
 
 @dataclass(frozen=True)
@@ -51,7 +58,7 @@ class StudyRun:
     analyses: dict[str, Analysis]
     pictures: dict[str, list[Picture]]
     failed: dict[str, str]
-    outcome: Outcome | None = None
+    outcome: sweep.Outcome | None = None
 
     @property
     def checks(self) -> list[Check]:
@@ -70,11 +77,8 @@ class StudyRun:
         total = sum(counts.values())
         if not total:
             return "No claim was checked."
-        told = {"agrees": "agree", "disagrees": "disagree", "not determined": "not determined"}
-        told["no reference"] = "measured without a number to compare with"
-        said = [f"{counts[verdict]} {told[verdict]}" for verdict in OUTCOMES if counts[verdict]]
-        claims = "1 claim" if total == 1 else f"{total} claims"
-        return f"Of {claims}, {_join(said)}." if len(said) > 1 or total > 1 else f"{claims}: {said[0][2:]}."
+        said = [f"{counts[each]} {_TOLD[each][counts[each] > 1]}" for each in OUTCOMES if counts[each]]
+        return f"Of {total} claim{'s' if total > 1 else ''}, {_join(said)}."
 
     @property
     def again(self) -> str:

@@ -1,0 +1,226 @@
+"""A study from its configuration to its checks, and again from what it wrote."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import toy_study
+from phasescope import studies
+from phasescope.errors import InputError
+from phasescope.sweep import Store
+
+RESULTS = ("results.nc", "results.nc.sha256", "checks.json")
+
+
+def contents(directory, names=RESULTS):
+    return {name: (directory / name).read_bytes() for name in names}
+
+
+def verdicts(run):
+    return {check.id: check.verdict for check in run.checks}
+
+
+def test_every_claim_is_checked_against_its_own_data(finished):
+    directory, run = finished
+    assert verdicts(run) == {
+        "mean/centre-0.5": "agrees",
+        "mean/centre-2": "agrees",
+        "square/sum": "agrees",
+        "square/undone": "not determined",
+        "square/free": "no reference",
+    }
+    assert run.failed == {}
+    assert run.sentence == ("Of 5 claims, 3 agree, 1 is not determined and 1 has no number to compare with.")
+    entries = json.loads((directory / "checks.json").read_text())
+    assert [entry["id"] for entry in entries] == list(verdicts(run))
+    assert set(entries[0]) >= {"id", "claim", "source", "expected", "measured", "error", "verdict"}
+    assert entries[3]["measured"] is None
+    by_hand = [
+        np.random.default_rng(task.seed).normal(2.0, 1.0, 40).mean()
+        for task in toy_study.Mean().tasks(run.config)
+        if task.parameters["centre"] == 2.0
+    ]
+    assert entries[1]["measured"] == pytest.approx(np.mean(by_hand), rel=1e-12)
+
+
+def test_what_differs_between_runs_is_only_in_run_json(finished, tmp_path, toy, quick):
+    directory, first = finished
+    again = studies.run(toy, quick(), tmp_path, command="phasescope study run toy")
+    assert contents(tmp_path) == contents(directory)
+    assert again.checks == first.checks
+    diary = json.loads((tmp_path / "run.json").read_text())
+    assert (diary["finished"], diary["workers"], diary["command"]) == (True, 1, "phasescope study run toy")
+    assert diary["wall_seconds"] > 0
+
+
+@pytest.mark.slow
+def test_two_workers_that_load_the_study_from_its_file_give_the_same_bytes(finished, tmp_path, quick):
+    directory, _ = finished
+    spec = f"{Path(toy_study.__file__)}:STUDY"
+    run = studies.run(spec, quick(), tmp_path, workers=2)
+    assert run.outcome.computed == 17
+    assert contents(tmp_path, ("checks.json",)) == contents(directory, ("checks.json",))
+    for name, node in run.data.children.items():
+        assert node.to_dataset().identical(finished[1].data[name].to_dataset())
+
+
+def test_a_second_run_reuses_and_a_lost_or_damaged_file_is_computed_alone(tmp_path, toy, quick):
+    studies.run(toy, quick(), tmp_path)
+    before = contents(tmp_path)
+    assert studies.run(toy, quick(), tmp_path).outcome.computed == 0
+    tasks = toy.tasks(quick())
+    store = Store(tmp_path / "tasks")
+    store.path(tasks[0]).unlink()
+    content = bytearray(store.path(tasks[5]).read_bytes())
+    content[-3] ^= 16
+    store.path(tasks[5]).write_bytes(content)
+    outcome = studies.run(toy, quick(), tmp_path).outcome
+    assert (outcome.computed, outcome.reused) == (2, 15)
+    assert list(outcome.damaged) == [tasks[5].id]
+    assert contents(tmp_path) == before
+
+
+def test_parts_run_one_after_the_other_end_as_one_run(finished, tmp_path, toy, quick):
+    first = studies.run(toy, quick(), tmp_path, parts=["square"])
+    assert list(first.analyses) == ["square"]
+    assert set(verdicts(first)) == {"square/sum", "square/undone", "square/free"}
+    studies.run(toy, quick(), tmp_path, parts=["mean"])
+    assert contents(tmp_path) == contents(finished[0])
+    with pytest.raises(InputError, match=r"no part 'sqare'.*mean, square"):
+        studies.run(toy, quick(), tmp_path, parts=["sqare"])
+
+
+def test_a_task_that_raises_leaves_the_other_parts_standing(tmp_path, toy, quick):
+    run = studies.run(toy, quick("square.fails=3"), tmp_path)
+    assert list(run.failed) == ["square"]
+    assert "1 of 5 tasks are missing" in run.failed["square"]
+    assert "ArithmeticError: no square of 3 today" in run.failed["square"]
+    assert verdicts(run) == {
+        "mean/centre-0.5": "agrees",
+        "mean/centre-2": "agrees",
+        "square/complete": "not determined",
+    }
+    data = run.data["square"].to_dataset()
+    assert list(data["x"].values) == [0, 1, 2, 4]
+    assert not np.isnan(data["square"].values).any()
+    loaded = studies.load(tmp_path, study=toy)
+    assert loaded.checks_json() == run.checks_json()
+    assert loaded.failed == run.failed
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("square.analysis=no such thing", "the analysis failed with ValueError: no such thing"),
+        ("square.figure=no ink", "a figure failed with RuntimeError: no ink"),
+        ("square.uneven=true", r"powers .* has shape \(4,\) in task"),
+    ],
+)
+def test_what_fails_after_measuring_is_told_and_kept_apart(tmp_path, toy, quick, change, said):
+    run = studies.run(toy, quick(change), tmp_path)
+    assert list(run.failed) == ["square"]
+    with pytest.raises(AssertionError, match=said):
+        raise AssertionError(run.failed["square"])
+    assert verdicts(run)["square/complete"] == "not determined"
+    assert verdicts(run)["mean/centre-2"] == "agrees"
+    assert ("square/sum" in verdicts(run)) == (change.startswith("square.figure"))
+    assert studies.load(tmp_path, study=toy).checks_json() == run.checks_json()
+
+
+def test_loading_needs_the_results_alone(finished, tmp_path, toy):
+    directory, run = finished
+    for name in ("results.nc", "results.nc.sha256"):
+        shutil.copy(directory / name, tmp_path)
+    loaded = studies.load(tmp_path, study=toy)
+    assert loaded.checks_json() == (directory / "checks.json").read_text()
+    assert loaded.config == run.config
+    with pytest.raises(InputError, match="no study 'toy'"):
+        studies.load(tmp_path)
+
+
+def test_results_of_other_settings_are_refused(finished, toy):
+    directory, _ = finished
+    other = studies.Study("toy", "t", "s", "x", {"quick": Renamed()}, toy.parts)
+    with pytest.raises(InputError, match=r"results\.nc has a configuration that toy does not take"):
+        studies.load(directory, study=other)
+
+
+class Renamed(studies.Settings):
+    seeds: int = 0
+
+
+def test_a_folder_of_another_configuration_is_refused(finished, toy, quick):
+    with pytest.raises(InputError, match=r"configuration\.mean\.networks is 6 there and 7 here"):
+        studies.run(toy, quick("mean.networks=7"), finished[0])
+
+
+def test_another_seed_gives_other_draws(finished, tmp_path, toy, quick):
+    run = studies.run(toy, quick("seed=1"), tmp_path, parts=["mean"])
+    mine, theirs = run.data["mean"]["draw"].values, finished[1].data["mean"]["draw"].values
+    assert not np.isin(mine, theirs).any()
+    assert run.again == "phasescope study run toy --preset quick --set seed=1"
+
+
+def test_a_device_that_is_not_there_is_refused_before_anything_is_written(tmp_path, toy, quick):
+    with pytest.raises(InputError, match=r"--device warp.*--device cpu"):
+        studies.run(toy, quick(), tmp_path / "new", device="warp")
+    assert not (tmp_path / "new").exists()
+
+
+def test_an_array_that_is_not_as_declared_is_a_failure_of_its_task(tmp_path, toy, quick):
+    class Other(toy_study.Mean):
+        def measure(self, task, device):
+            return {"draw": np.zeros((2, 2))} if task.replica else {"drawn": np.zeros(2)}
+
+    study = studies.Study("toy", "t", "s", "x", toy.presets, (Other(),))
+    run = studies.run(study, quick(), tmp_path)
+    assert len(run.outcome.failed) == 12
+    said = " ".join(run.outcome.failed.values())
+    assert "draw is float64 of shape (2, 2), not numbers along ('sample',)" in said
+    assert "measure returned drawn, not draw" in said
+
+
+def test_two_checks_of_one_name_are_a_failure(tmp_path, toy, quick):
+    class Twin(toy_study.Mean):
+        name = "twin"
+
+    study = studies.Study("toy", "t", "s", "x", toy.presets, (toy_study.Mean(), Twin()))
+    run = studies.run(study, quick(), tmp_path)
+    assert "mean/centre-0.5" in run.failed["checks"]
+
+
+def test_the_plan_knows_what_is_there_and_writes_nothing(finished, tmp_path, toy, quick):
+    plans = studies.plan(toy, quick(), tmp_path / "new")
+    assert [(each.part.name, len(each.tasks), len(each.todo)) for each in plans] == [
+        ("mean", 12, 12),
+        ("square", 5, 5),
+    ]
+    assert plans[0].seconds == pytest.approx(12 * 0.002)
+    assert plans[0].memory == 1000
+    assert not (tmp_path / "new").exists()
+    assert [len(each.todo) for each in studies.plan(toy, quick(), finished[0])] == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "memory", "cores", "free", "workers"),
+    [
+        ([0.1] * 20, 0, 8, 1e9, 1),  # shorter than starting a process
+        ([10.0] * 20, 0, 8, 1e9, 8),
+        ([10.0] * 20, 400e6, 8, 1e9, 2),
+        ([10.0] * 20, 4e9, 8, 1e9, 1),
+        ([10.0] * 3, 0, 8, 1e9, 3),
+    ],
+)
+def test_workers_are_started_where_they_shorten_the_wait(toy, seconds, memory, cores, free, workers):
+    tasks = tuple(studies_task(number, length, int(memory)) for number, length in enumerate(seconds))
+    plans = [studies.PartPlan(toy.parts[0], tasks, tasks)]
+    assert studies.fitting_workers(plans, cores, free) == workers
+
+
+def studies_task(number, seconds, memory):
+    from phasescope.sweep import Task
+
+    return Task("toy", "mean", {"x": number}, seconds=seconds, memory=memory)
