@@ -1,16 +1,20 @@
 """Exponents, collapses and universality classes from data, with honest errors."""
 
 from phasescope.scaling.branching import branching
+from phasescope.scaling.class_report import Candidate, ClassReport
 from phasescope.scaling.classes import UNIVERSALITY_CLASSES, UniversalityClass
 from phasescope.scaling.collapse import collapse
 from phasescope.scaling.collapse_result import Collapse, CollapsedCurve
 from phasescope.scaling.local_slopes import LocalSlopes, local_slopes
 from phasescope.scaling.percolation import CRITICAL_PROBABILITY, directed_percolation
 from phasescope.scaling.power_law import PowerLawFit, fit_power_law
+from phasescope.scaling.universality import identify_class
 
 __all__ = [
     "CRITICAL_PROBABILITY",
     "UNIVERSALITY_CLASSES",
+    "Candidate",
+    "ClassReport",
     "Collapse",
     "CollapsedCurve",
     "LocalSlopes",
@@ -20,5 +24,6 @@ __all__ = [
     "collapse",
     "directed_percolation",
     "fit_power_law",
+    "identify_class",
     "local_slopes",
 ]

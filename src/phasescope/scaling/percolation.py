@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -14,6 +15,7 @@ from phasescope.scaling._bernoulli import BITS, Words, bernoulli_words
 
 Kind = Literal["bond", "site"]
 Start = Literal["full", "seed"]
+Window = tuple[slice, ...]
 
 CRITICAL_PROBABILITY: dict[tuple[int, str], float] = {
     (1, "bond"): 0.644700185,
@@ -187,35 +189,40 @@ def _simulate(
     middle = (size // 2,) * dimensions
     state = np.full((size,) * dimensions, everything if start == "full" else 0, dtype=np.uint64)
     state[middle] = everything
-    row = 0
+    row, window = 0, tuple(slice(0, size) for _ in range(dimensions))
     for column, target in enumerate(recorded):
         while row < target:
-            window, steps = _window(state, int(target) - row)
+            window, steps = _window(state, window, int(target) - row)
             if not steps:
                 row = int(target)
                 break
             state[window] = _advance(generator, state[window], probabilities, row, steps)
             row += steps
-        mass[:, column], squares[:, column] = _measure(state, middle, row % 2 / 2, start == "seed")
+        origin = tuple(place - cut.start for place, cut in zip(middle, window, strict=True))
+        mass[:, column], squares[:, column] = _measure(state[window], origin, row % 2 / 2, start == "seed")
 
 
-def _window(state: Words, most: int) -> tuple[tuple[slice, ...], int]:
-    """Return the part that holds all activity of the next steps, and how many steps; 0 where none is left."""
-    active = state != 0
+def _window(state: Words, last: Window, most: int) -> tuple[Window, int]:
+    """Return the part that holds all activity of the next steps, and how many steps; 0 where none is left.
+
+    All activity lies in the window `last`.
+    """
+    active = state[last] != 0
     extents = []
-    for axis in range(state.ndim):
+    for axis, cut in enumerate(last):
         others = tuple(other for other in range(state.ndim) if other != axis)
         found = np.flatnonzero(active.any(axis=others))
         if not found.size:
-            return (slice(None),) * state.ndim, 0
-        extents.append((int(found[0]), int(found[-1]) + 1))
-    volume = int(np.prod([high - low for low, high in extents]))
+            return last, 0
+        extents.append((cut.start + int(found[0]), cut.start + int(found[-1]) + 1))
+    volume = math.prod(high - low for low, high in extents)
     steps = min(most, _MOST_STEPS_AT_ONCE, max(1, _MASK_WORDS // volume))
-    window = [slice(low - steps, high + steps) for low, high in extents]
     # Empty margins as wide as the steps make the cut as good as the whole row; where they do not fit, the
     # whole row is taken along that axis.
-    fits = [cut.start >= 0 and cut.stop <= size for cut, size in zip(window, state.shape, strict=True)]
-    return tuple(cut if fit else slice(None) for cut, fit in zip(window, fits, strict=True)), steps
+    return tuple(
+        slice(low - steps, high + steps) if low >= steps and high + steps <= size else slice(0, size)
+        for (low, high), size in zip(extents, state.shape, strict=True)
+    ), steps
 
 
 def _advance(
@@ -271,7 +278,7 @@ def _of_four(parents: Sequence[Words], masks: Words) -> Words:
 
 
 def _measure(
-    state: Words, middle: tuple[int, ...], shift: float, distances: bool
+    state: Words, origin: tuple[int, ...], shift: float, distances: bool
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     mass, squares = np.zeros(BITS), np.zeros(BITS)
     flat = state.ravel()
@@ -281,7 +288,7 @@ def _measure(
         columns = bits.reshape(-1, BITS).astype(np.float64)
         mass += columns.sum(axis=0)
         if distances:
-            offsets = np.stack(np.unravel_index(places, state.shape), axis=1) - middle + shift
+            offsets = np.stack(np.unravel_index(places, state.shape), axis=1) - origin + shift
             squares += (offsets**2).sum(axis=1) @ columns
     return mass.astype(np.int64), squares
 

@@ -1,0 +1,137 @@
+"""The decay that a universality class allows near its critical point, fitted with its exponent left free."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from phasescope.estimate import Estimate
+from phasescope.scaling.classes import UniversalityClass
+from phasescope.scaling.log_data import Array, LogData, goodness
+
+_DOUBTFUL = 0.01
+_SLOW = 0.5
+_BEGINNINGS = (0.0, 0.25, 0.5)
+_FEWEST_POINTS = 10
+
+
+@dataclass(frozen=True)
+class ClassFit:
+    """The exponent under the form of one class, and how far the data are from criticality.
+
+    Parameters
+    ----------
+    slope : Estimate
+        Asymptotic ``d ln y/d ln t``; its error holds statistics and what changing window and correction
+        changes beyond chance.
+    off_critical : Estimate
+        What the distance from criticality adds to ``ln y`` at the end, fitted over the whole window.
+    p_value : float
+        Of the fit.
+    """
+
+    slope: Estimate
+    off_critical: Estimate
+    p_value: float
+
+
+@dataclass(frozen=True)
+class _Line:
+    """A linear fit: parameters and what each run adds to them."""
+
+    parameters: Array
+    influence: Array
+    ratio: float
+    p_value: float
+
+
+def fit_class(t: Array, data: LogData, known: UniversalityClass, *, critical: bool) -> ClassFit:
+    """Return the exponent that data have if they belong to a class: near that of the class if they do.
+
+    Fits ``ln y = a + s ln t + c (t/t_end)^(1/nu_par) + b h(t)`` by weighted least squares: the second
+    term holds the exponent sought, the third is the first effect of a distance from the critical point, whose
+    growth the class fixes, the last its leading correction to scaling: ``h = 1/t``, or with logarithms
+    ``b_1/t + b_2 ln t/t``.
+
+    Parameters
+    ----------
+    t : array of shape (points,)
+        Times of the window.
+    data : LogData
+        Logarithms of the data.
+    known : UniversalityClass
+        Gives `nu_par` and the form of the correction.
+    critical : bool
+        Leave the third term out of `slope`.
+
+    Notes
+    -----
+    Errors come from the covariance over runs, which knows that the times of a run depend on each other. Each
+    fit is repeated over the later two thirds (in ln t) of its window, and with a correction ``t^(-1/2)``;
+    by what the exponent changes more than runs differ, the error grows. Of the windows that begin at t[0],
+    or a quarter or a half later (in ln t), as long as a decade is left, the one with the smallest error
+    is taken. Derived here.
+    """
+    length = math.log(t[-1] / t[0])
+    fits: list[ClassFit] = []
+    for share in _BEGINNINGS:
+        kept = t >= t[0] * math.exp(share * length) * (1 - 1e-9)
+        if not fits or (kept.sum() >= _FEWEST_POINTS and (1 - share) * length >= math.log(10)):
+            fits.append(_fit(t[kept], data.at(kept), known, critical=critical))
+    best = min(fits, key=lambda fit: fit.slope.error)
+    # The whole window has the longest lever for a term that grows with time.
+    return replace(best, off_critical=fits[0].off_critical)
+
+
+def _fit(t: Array, data: LogData, known: UniversalityClass, *, critical: bool) -> ClassFit:
+    off = 1 / known.nu_par.value
+    full = _line(t, data, off, known.logarithms, 1.0)
+    main = _line(t, data, None, known.logarithms, 1.0) if critical else full
+    exponent = None if critical else off
+    later = t >= t[0] * (t[-1] / t[0]) ** (1 / 3)
+    others = [_line(t[later], data.at(later), exponent, known.logarithms, 1.0)]
+    if not known.logarithms:
+        others.append(_line(t, data, exponent, False, _SLOW))
+    systematic = math.sqrt(sum(_beyond_chance(main, other) for other in others))
+    inflation = math.sqrt(main.ratio) if main.p_value < _DOUBTFUL else 1.0
+    statistical = _error(main.influence[:, 1]) * inflation
+    span = (float(t[0]), float(t[-1]))
+    runs = data.networks
+    slope = Estimate(
+        float(main.parameters[1]), math.hypot(statistical, systematic), "fit with corrections", runs, span
+    )
+    distance = Estimate(
+        float(full.parameters[2]), _error(full.influence[:, 2]) * inflation, "same fit", runs, span
+    )
+    return ClassFit(slope, distance, main.p_value)
+
+
+def _line(t: Array, data: LogData, off: float | None, logarithms: bool, omega: float) -> _Line:
+    columns = [np.ones_like(t), np.log(t)]
+    if off is not None:
+        columns.append((t / t[-1]) ** off)
+    columns.append((t[0] / t) ** omega)
+    if logarithms:
+        columns.append(t[0] / t * np.log(t))
+    unit = data.relative
+    jacobian = np.stack(columns, axis=1) / unit[:, None]
+    inverse = np.linalg.pinv(jacobian)
+    parameters = inverse @ (data.ln_y / unit)
+    assert data.influence is not None
+    residual = data.ln_y / unit - jacobian @ parameters
+    covariance = data.covariance() / np.outer(unit, unit)
+    ratio, p_value = goodness(residual, jacobian, covariance, data.networks)
+    return _Line(parameters, data.influence / unit @ inverse.T, ratio, p_value)
+
+
+def _beyond_chance(first: _Line, second: _Line) -> float:
+    """Return the square of the difference of two slopes less its variance, or 0."""
+    shift = first.parameters[1] - second.parameters[1]
+    chance = _error(first.influence[:, 1] - second.influence[:, 1])
+    return max(0.0, float(shift) ** 2 - chance**2)
+
+
+def _error(influence: Array) -> float:
+    return float(np.std(influence, ddof=1) / math.sqrt(len(influence)))
