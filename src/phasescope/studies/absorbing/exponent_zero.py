@@ -1,0 +1,97 @@
+"""Where the Lyapunov exponent of networks of one width changes sign, from samples around it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from phasescope.estimate import Estimate
+
+
+@dataclass(frozen=True)
+class ExponentCurve:
+    """A weighted polynomial through the exponents of one width; :func:`fit_exponents` makes it.
+
+    Parameters
+    ----------
+    zero : Estimate
+        ``sigma_w`` of the change of sign.
+    slope : Estimate
+        ``d lambda/d sigma_w`` there.
+    at_line : Estimate
+        lambda at the ``sigma_w`` that was asked for.
+    chi_squared : float
+        Mean square of the residuals in units of their errors, per degree of freedom.
+    """
+
+    zero: Estimate
+    slope: Estimate
+    at_line: Estimate
+    chi_squared: float
+
+
+def fit_exponents(
+    sigma_w: np.ndarray, exponents: np.ndarray, errors: np.ndarray, at: float, *, degree: int = 2
+) -> ExponentCurve:
+    """Return zero and slope of the Lyapunov exponent from a weighted polynomial fit.
+
+    Errors come from the covariance of the coefficients; the zero's is ``sigma(lambda)/slope`` at the zero.
+    Samples of equal effort have equal true errors, so that the mean square of the given ones is used.
+
+    Parameters
+    ----------
+    sigma_w, exponents, errors : ndarray of shape (points,)
+        Samples with independent standard errors.
+    at : float
+        ``sigma_w`` at which the exponent itself is wanted too.
+    degree : int
+        Of the polynomial; a quadratic takes up the curvature of ``ln chi_1``.
+    """
+    points = int(sigma_w.size)
+    usable = np.isfinite(exponents).all() and np.isfinite(errors).all() and float(errors.max(initial=0)) > 0
+    if points <= degree or not usable:
+        why = Estimate.not_determined(f"{points} usable samples for a fit of degree {degree}", n=points)
+        return ExponentCurve(why, why, why, math.nan)
+    error = math.sqrt(float(np.mean(errors**2)))
+    centre, scale = float(sigma_w.mean()), float(np.ptp(sigma_w)) / 2
+    basis = np.vander((sigma_w - centre) / scale, degree + 1, increasing=True)
+    covariance = np.linalg.inv(basis.T @ basis) * error**2
+    coefficients = np.linalg.lstsq(basis, exponents, rcond=None)[0]
+    residuals = exponents - basis @ coefficients
+    freedom = max(1, points - degree - 1)
+    window = (float(sigma_w.min()), float(sigma_w.max()))
+    method = f"weighted polynomial fit of degree {degree}"
+
+    def value(x: float, derivative: int = 0) -> Estimate:
+        row = np.array(
+            [math.perm(k, derivative) * x ** max(k - derivative, 0) for k in range(degree + 1)]
+        ) / (scale**derivative)
+        spread = math.sqrt(float(row @ covariance @ row))
+        return Estimate(float(row @ coefficients), spread, method, points, window)
+
+    chi_squared = float(np.sum(residuals**2) / error**2 / freedom)
+    zero = _zero(coefficients)
+    at_line = value((at - centre) / scale)
+    if not math.isfinite(zero):
+        why = Estimate.not_determined("no change of sign near the samples", method=method, n=points)
+        return ExponentCurve(why, why, at_line, chi_squared)
+    slope = value(zero, 1)
+    spread = value(zero).error / abs(slope.value)
+    return ExponentCurve(
+        Estimate(centre + scale * zero, spread, method, points, window), slope, at_line, chi_squared
+    )
+
+
+def _zero(coefficients: np.ndarray) -> float:
+    """Return the root nearest the middle of the samples where the polynomial rises, or NaN."""
+    roots = np.polynomial.polynomial.polyroots(coefficients)
+    real = roots.real[np.abs(roots.imag) < 1e-9]
+    rising = [
+        x
+        for x in real
+        if np.polynomial.polynomial.polyval(x, np.polynomial.polynomial.polyder(coefficients)) > 0
+    ]
+    near = [float(x) for x in rising if abs(x) < 3]
+    return min(near, key=abs) if near else math.nan
