@@ -63,7 +63,7 @@ class LyapunovSettings(Settings):
 
 
 QUICK = LyapunovSettings()
-PAPER = LyapunovSettings(effort=2e8, overview=19, overview_effort=2e6)
+PAPER = LyapunovSettings(effort=1.5e8, overview=19, overview_effort=2e6)
 
 
 class Lyapunov(Part):

@@ -68,7 +68,7 @@ class PhaseDiagramSettings(Settings):
 
 
 QUICK = PhaseDiagramSettings()
-PAPER = PhaseDiagramSettings(line_points=33, effort=2e7, rows=25, columns=37, map_width=200, map_networks=10)
+PAPER = PhaseDiagramSettings(line_points=33, effort=1e7, rows=25, columns=37, map_width=200, map_networks=10)
 
 
 class PhaseDiagram(Part):
@@ -165,8 +165,8 @@ class PhaseDiagram(Part):
         caption = (
             f"Left: 1 - c of two inputs after {config.phase_diagram.map_depth} layers of "
             f"{short(config.activation)} networks; the theory's critical line separates forgetting from "
-            "telling apart. Middle: critical lines, with finite networks extrapolated to infinite width. Right: "
-            "kappa along the lines; it vanishes with the bias."
+            "telling apart. Middle: critical lines, with finite networks extrapolated to infinite width. "
+            "Right: kappa along the lines; it vanishes with the bias."
         )
         points = sampled_points(data, config)
         return [Picture("phase-diagram", phase_diagram_figure(data, config, points), caption)]
