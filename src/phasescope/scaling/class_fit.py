@@ -12,8 +12,7 @@ from phasescope.scaling.classes import UniversalityClass
 from phasescope.scaling.log_data import Array, LogData, goodness
 
 _DOUBTFUL = 0.01
-_SLOW = 0.5
-_BEGINNINGS = (0.0, 0.25, 0.5)
+_FLOOR = 0.005
 _FEWEST_POINTS = 10
 
 
@@ -28,13 +27,10 @@ class ClassFit:
         changes beyond chance.
     off_critical : Estimate
         What the distance from criticality adds to ``ln y`` at the end, fitted over the whole window.
-    p_value : float
-        Of the fit.
     """
 
     slope: Estimate
     off_critical: Estimate
-    p_value: float
 
 
 @dataclass(frozen=True)
@@ -69,16 +65,17 @@ def fit_class(t: Array, data: LogData, known: UniversalityClass, *, critical: bo
     Notes
     -----
     Errors come from the covariance over runs, which knows that the times of a run depend on each other. Each
-    fit is repeated over the later two thirds (in ln t) of its window, and with a correction ``t^(-1/2)``;
-    by what the exponent changes more than runs differ, the error grows. Of the windows that begin at t[0],
-    or a quarter or a half later (in ln t), as long as a decade is left, the one with the smallest error
-    is taken. Derived here.
+    fit is repeated over the later two thirds (in ln t) of its window, and with a correction ``t^(-1/2)``
+    (with logarithms: a further one ``(ln t/t)^2``); by what the exponent changes more than runs differ, the
+    error grows, and by 0.5 % of the exponent. Of the windows that begin at t[0],
+    or a quarter or a half later (in ln t), or a decade before the end, the one with the smallest error is
+    taken, if a decade is left. Derived here.
     """
     length = math.log(t[-1] / t[0])
     fits: list[ClassFit] = []
-    for share in _BEGINNINGS:
+    for share in (0.0, 0.25, 0.5, 1 - math.log(10) / length):
         kept = t >= t[0] * math.exp(share * length) * (1 - 1e-9)
-        if not fits or (kept.sum() >= _FEWEST_POINTS and (1 - share) * length >= math.log(10)):
+        if not fits or (kept.sum() >= _FEWEST_POINTS and (1 - share) * length >= math.log(10) - 1e-9):
             fits.append(_fit(t[kept], data.at(kept), known, critical=critical))
     best = min(fits, key=lambda fit: fit.slope.error)
     # The whole window has the longest lever for a term that grows with time.
@@ -87,36 +84,42 @@ def fit_class(t: Array, data: LogData, known: UniversalityClass, *, critical: bo
 
 def _fit(t: Array, data: LogData, known: UniversalityClass, *, critical: bool) -> ClassFit:
     off = 1 / known.nu_par.value
-    full = _line(t, data, off, known.logarithms, 1.0)
-    main = _line(t, data, None, known.logarithms, 1.0) if critical else full
+    usual, other = _corrections(t / t[0], known.logarithms)
+    full = _line(t, data, off, usual)
+    main = _line(t, data, None, usual) if critical else full
     exponent = None if critical else off
     later = t >= t[0] * (t[-1] / t[0]) ** (1 / 3)
-    others = [_line(t[later], data.at(later), exponent, known.logarithms, 1.0)]
-    if not known.logarithms:
-        others.append(_line(t, data, exponent, False, _SLOW))
-    systematic = math.sqrt(sum(_beyond_chance(main, other) for other in others))
+    again = (
+        _line(t[later], data.at(later), exponent, [column[later] for column in usual]),
+        _line(t, data, exponent, other),
+    )
+    systematic = math.sqrt(sum(_beyond_chance(main, line) for line in again))
     inflation = math.sqrt(main.ratio) if main.p_value < _DOUBTFUL else 1.0
     statistical = _error(main.influence[:, 1]) * inflation
-    span = (float(t[0]), float(t[-1]))
-    runs = data.networks
-    slope = Estimate(
-        float(main.parameters[1]), math.hypot(statistical, systematic), "fit with corrections", runs, span
+    slope = float(main.parameters[1])
+    error = math.hypot(statistical, systematic, _FLOOR * slope)
+    off_critical = float(full.parameters[2]), _error(full.influence[:, 2]) * inflation
+    span, runs = (float(t[0]), float(t[-1])), data.networks
+    return ClassFit(
+        Estimate(slope, error, "fit with corrections", runs, span),
+        Estimate(*off_critical, "same fit", runs, span),
     )
-    distance = Estimate(
-        float(full.parameters[2]), _error(full.influence[:, 2]) * inflation, "same fit", runs, span
-    )
-    return ClassFit(slope, distance, main.p_value)
 
 
-def _line(t: Array, data: LogData, off: float | None, logarithms: bool, omega: float) -> _Line:
+def _corrections(t: Array, logarithms: bool) -> tuple[list[Array], list[Array]]:
+    """Return the usual correction terms, and those of the fit that they are checked with."""
+    if logarithms:
+        leading = [1 / t, np.log(t) / t]
+        return leading, [*leading, leading[1] ** 2]
+    return [1 / t], [t**-0.5]
+
+
+def _line(t: Array, data: LogData, off: float | None, corrections: list[Array]) -> _Line:
     columns = [np.ones_like(t), np.log(t)]
     if off is not None:
         columns.append((t / t[-1]) ** off)
-    columns.append((t[0] / t) ** omega)
-    if logarithms:
-        columns.append(t[0] / t * np.log(t))
     unit = data.relative
-    jacobian = np.stack(columns, axis=1) / unit[:, None]
+    jacobian = np.stack(columns + corrections, axis=1) / unit[:, None]
     inverse = np.linalg.pinv(jacobian)
     parameters = inverse @ (data.ln_y / unit)
     assert data.influence is not None
