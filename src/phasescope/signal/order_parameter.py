@@ -44,7 +44,8 @@ def log_distances(gram: Tensor, log_scale: Tensor, paths: Tensor) -> tuple[Tenso
     -------
     tuple of Tensor
         ``ln(1 - c)``, shape (networks, pairs), ``-inf`` where the two coincide; and, same shape, where that
-        is rounding: the two differ in length alone, or one is tiny beside the other.
+        is rounding: the two differ in length alone, are alike but not joined by an edge,
+        or one is tiny beside the other.
 
     Notes
     -----
@@ -70,7 +71,9 @@ def log_distances(gram: Tensor, log_scale: Tensor, paths: Tensor) -> tuple[Tenso
     across = square - gap.square()
     parts = (replicas.abs() * gram.diagonal(dim1=1, dim2=2).sqrt()[:, None]).sum(dim=2).square()
     gone = squares < _LOST * parts
+    longest = (steps.square() * gram.diagonal(dim1=1, dim2=2)[:, None]).amax(dim=2)
     lost = (across < _LOST * square) & (square > 0) | gone[:, first] | gone[:, second]
+    lost |= (square < _LOST * longest) & (longest > 0)
     result = 2 * reference + across.clamp_min(0.0).log() - math.log(2) - n_first.log() - n_second.log()
     # Two vectors of length 0 coincide; the quotient is 0/0.
     result[(n_first == 0) & (n_second == 0)] = -math.inf

@@ -283,8 +283,11 @@ class Block:
 
     def _normalised(self, rows: Tensor, gram: Tensor) -> Tensor:
         mean = rows.mean(dim=2, keepdim=True)
-        _, change = unit_rows(gram - mean * mean.mT, self.log_scale, self.tree)
-        return change @ (rows - mean)
+        centred = gram - mean * mean.mT
+        _, change = unit_rows(centred, self.log_scale, self.tree)
+        inner = change @ (rows - mean)
+        squares = (change.square() * centred.diagonal(dim1=1, dim2=2)[:, None]).sum(dim=2)
+        return inner.masked_fill_((inner.square().mean(dim=2) < _ROUNDING * squares)[:, :, None], 0.0)
 
     def _factor(self, covariance: Tensor, kept: Tensor | None) -> None:
         """Take the square root of the covariance, and choose the scales of the rows.
