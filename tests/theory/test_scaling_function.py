@@ -41,6 +41,7 @@ def test_simulated_paths(law):
         (x, law.mean(T)),
         (np.log(x), np.log(law.typical(T))),
         (x * x / np.exp(log), law.onset(T)),
+        (x / np.exp(log), law.typical_onset(T)),
     ):
         assert samples.mean() == pytest.approx(float(value), abs=4 * samples.std() / paths**0.5)
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import optimize
 from scipy.linalg import block_diag
 
 from phasescope.errors import InputError
@@ -15,14 +14,12 @@ from phasescope.estimate import Estimate
 from phasescope.scaling.collapse_input import gather
 from phasescope.scaling.collapse_output import master_curve, side_by_side
 from phasescope.scaling.collapse_result import Collapse
+from phasescope.scaling.collapse_search import LEAST_OVERLAP, begin, elsewhere, jacobian_of, redrawn, search
 from phasescope.scaling.log_data import Array, LogData, Statistic, goodness
 from phasescope.scaling.master_curve import Ansatz, Form
 from phasescope.scaling.resolution import resolution
 
-_LEAST_OVERLAP = 0.3
 _DOUBTFUL = 0.01
-_SCAN = np.arange(-16, 17) / 4
-_SCAN_INTERVALS = 5
 
 
 def collapse(
@@ -78,7 +75,8 @@ def collapse(
     In logarithms f is a cubic spline that is projected out of the data by linear least squares, a and c with
     it, and only b, critical and omega are searched. How fine the spline has to be, and what error is left by
     it, is told by each curve fitted alone. Errors are half the 68 % interval of a bootstrap over networks
-    (normal draws where errors are given), times ``sqrt(quality)`` where the p-value is below 0.01. Not
+    (normal draws where errors are given), times ``sqrt(quality)`` where the p-value is below 0.01, and at
+    least half the way to any other b that fits about as well. Not
     determined where less than 30 % of the points overlap, or where f is a pure power, which leaves only a
     combination of a and b. Fails: points with relative errors above 1/2 are left out, so a collapse cannot
     rest on them. Cost: about 0.2 ms for 200 points and one trial; 0.2 s with errors. Source: derived here,
@@ -87,20 +85,20 @@ def collapse(
     if resamples < 20:
         raise InputError(f"resamples = {resamples}.", "Draw at least 20.")
     points, curves, notes = gather(x, y, size, errors, statistic)
-    ansatz, begin = _ansatz(points, dict(fixed or {}), dict(start or {}), correction)
+    ansatz, beginning = _ansatz(points, dict(fixed or {}), dict(start or {}), correction)
     ln_y = np.concatenate([data.ln_y for data in curves])
     relative = np.concatenate([data.relative for data in curves])
-    theta = _begin(ansatz, begin, ln_y, relative)
+    theta = begin(ansatz, beginning, ln_y, relative)
     intervals, extra = resolution(ansatz, curves, theta)
-    for _ in range(3):
+    for _ in range(4):
         unit = np.sqrt(relative**2 + extra)
-        theta = _search(ansatz, theta, intervals, ln_y, unit)
+        theta = search(ansatz, theta, intervals, ln_y, unit)
         before = intervals
         intervals, extra = resolution(ansatz, curves, theta)
         if intervals == before:
             break
     unit = np.sqrt(relative**2 + extra)
-    theta = _search(ansatz, theta, intervals, ln_y, unit)
+    theta = search(ansatz, theta, intervals, ln_y, unit)
     return _result(ansatz, theta, intervals, extra, curves, notes, resamples, np.random.default_rng(seed))
 
 
@@ -131,46 +129,6 @@ def _ansatz(
     return Ansatz(x, size, curve.astype(int), held, free, correction, logarithmic), start
 
 
-def _begin(ansatz: Ansatz, start: dict[str, float], ln_y: Array, unit: Array) -> Array:
-    """Return where to begin, b from a coarse search where it is not given."""
-    usual = {"omega": 1.0, "b": 0.0, **start}
-    if "b" in start or "b" not in ansatz.free:
-        return np.array([usual[name] for name in ansatz.free])
-    best, chosen = math.inf, np.array([usual[name] for name in ansatz.free])
-    for b in _SCAN.tolist():
-        theta = np.array([{**usual, "b": b}[name] for name in ansatz.free])
-        if ansatz.overlap(theta) < 0.5:
-            continue
-        _, residual = ansatz.solve(theta, _SCAN_INTERVALS, ln_y, unit)
-        if float(residual @ residual) < best:
-            best, chosen = float(residual @ residual), theta
-    return chosen
-
-
-def _search(ansatz: Ansatz, theta: Array, intervals: int, ln_y: Array, unit: Array) -> Array:
-    if not len(theta):
-        return theta
-    scale = np.maximum(np.abs(theta), 1e-2)
-    found = optimize.least_squares(
-        lambda trial: ansatz.solve(trial, intervals, ln_y, unit)[1], theta, x_scale=scale, xtol=1e-10
-    )
-    return np.asarray(found.x)
-
-
-def _jacobian(ansatz: Ansatz, theta: Array, intervals: int, coefficients: Array, unit: Array) -> Array:
-    """Return derivatives of the prediction by the searched parameters, then the columns, in error units."""
-    columns = []
-    for index in range(len(theta)):
-        step = np.zeros_like(theta)
-        step[index] = 1e-5 * max(1e-2, abs(theta[index]))
-        ahead, behind = (ansatz.design(theta + sign * step, intervals) @ coefficients for sign in (1, -1))
-        columns.append((ahead - behind) / (2 * step[index]))
-    linear = ansatz.design(theta, intervals)
-    return (
-        np.concatenate([np.stack(columns, axis=1), linear] if columns else [linear], axis=1) / unit[:, None]
-    )
-
-
 def _result(
     ansatz: Ansatz,
     theta: Array,
@@ -184,28 +142,30 @@ def _result(
     ln_y = np.concatenate([data.ln_y for data in curves])
     unit = np.sqrt(np.concatenate([data.relative for data in curves]) ** 2 + extra)
     coefficients, residual = ansatz.solve(theta, intervals, ln_y, unit)
-    jacobian = _jacobian(ansatz, theta, intervals, coefficients, unit)
+    jacobian = jacobian_of(ansatz, theta, intervals, coefficients, unit)
     covariance = block_diag(*(data.covariance() for data in curves)) + extra * np.eye(len(unit))
     networks = min(data.networks for data in curves)
     quality, p_value = goodness(residual, jacobian, covariance / np.outer(unit, unit), networks)
     overlap = ansatz.overlap(theta)
     drawn = np.concatenate([data.resampled(resamples, rng) for data in curves], axis=1)
     drawn = drawn + math.sqrt(extra) * rng.standard_normal(drawn.shape)
-    draws = _draws(ansatz, theta, intervals, jacobian, drawn, unit)
+    draws = redrawn(ansatz, theta, intervals, jacobian, drawn, unit)
     best = np.concatenate([theta, coefficients[: len(ansatz.linear)]])
-    reason = _undetermined(ansatz, overlap, best, draws)
+    other = elsewhere(ansatz, theta, intervals, ln_y, unit)
+    errors = _errors(ansatz, best, draws, jacobian, float(residual @ residual), quality, other)
+    reason = _undetermined(ansatz, overlap, best, errors)
     inflation = math.sqrt(max(1.0, quality)) if p_value < _DOUBTFUL else 1.0
     if inflation > 1 and not reason:
         notes = [
             *notes,
             f"The curves do not collapse (quality {quality:.3g}): errors grow by {inflation:.2g}.",
         ]
-    exponents = _estimates(ansatz, best, draws, inflation, reason, networks or len(unit))
+    exponents = _estimates(ansatz, best, errors * inflation, reason, networks or len(unit))
     master_x, master_y = master_curve(ansatz, theta, intervals, coefficients)
     return Collapse(
         exponents,
-        quality if overlap >= _LEAST_OVERLAP else math.nan,
-        p_value if overlap >= _LEAST_OVERLAP else math.nan,
+        quality if overlap >= LEAST_OVERLAP else math.nan,
+        p_value if overlap >= LEAST_OVERLAP else math.nan,
         overlap,
         math.sqrt(extra),
         side_by_side(ansatz, theta, intervals, coefficients, curves),
@@ -216,35 +176,41 @@ def _result(
     )
 
 
-def _draws(ansatz: Ansatz, theta: Array, intervals: int, jacobian: Array, drawn: Array, unit: Array) -> Array:
-    """Return the parameters of each draw: two steps with the derivatives of the best fit, then the rest."""
-    count = len(ansatz.linear)
-    if not len(theta):
-        return ansatz.solve(theta, intervals, drawn.T, unit)[0][:count].T
-    pull = np.linalg.pinv(jacobian, rcond=1e-9)[: len(theta)]
-    found = []
-    for ln_y in drawn:
-        current = theta
-        for _ in range(2):
-            current = current + pull @ ansatz.solve(current, intervals, ln_y, unit)[1]
-        coefficients, _ = ansatz.solve(current, intervals, ln_y, unit)
-        found.append(np.concatenate([current, coefficients[:count]]))
-    return np.array(found)
+def _errors(
+    ansatz: Ansatz,
+    best: Array,
+    draws: Array,
+    jacobian: Array,
+    chi2: float,
+    quality: float,
+    other: list[tuple[float, Array, Array]],
+) -> Array:
+    """Return standard errors: of the bootstrap, or half the reach of what fits nearly as well.
+
+    "Nearly" is the chi^2 that the bootstrap allows at two standard errors of b, which correlations of points
+    make larger or smaller than 4.
+    """
+    low, high = np.quantile(draws, [0.158655, 0.841345], axis=0)
+    errors = np.asarray((high - low) / 2)
+    if not other:
+        return errors
+    place = ansatz.free.index("b")
+    independent = math.sqrt(float(np.linalg.pinv(jacobian.T @ jacobian, rcond=1e-12)[place, place]))
+    allowed = 4 * (errors[place] / independent) ** 2 * max(1.0, quality)
+    for value, theta, linear in other:
+        if value - chi2 <= allowed:
+            errors = np.maximum(errors, np.abs(np.concatenate([theta, linear]) - best) / 2)
+    return errors
 
 
-def _spread(draws: Array) -> float:
-    low, high = np.quantile(draws, [0.158655, 0.841345])
-    return float(high - low) / 2
-
-
-def _undetermined(ansatz: Ansatz, overlap: float, best: Array, draws: Array) -> str:
-    if overlap < _LEAST_OVERLAP:
+def _undetermined(ansatz: Ansatz, overlap: float, best: Array, errors: Array) -> str:
+    if overlap < LEAST_OVERLAP:
         return f"only {overlap:.0%} of the points lie within the reach of another curve"
     names = (*ansatz.free, *ansatz.linear)
     for name in ("a", "b"):
         if name in names:
             index = names.index(name)
-            error = _spread(draws[:, index])
+            error = errors[index]
             if not error < 1 + abs(best[index]):
                 return (
                     f"{name} = {best[index]:.3g} ± {error:.2g}: the common curve has no feature to tell it by"
@@ -252,16 +218,13 @@ def _undetermined(ansatz: Ansatz, overlap: float, best: Array, draws: Array) -> 
     return ""
 
 
-def _estimates(
-    ansatz: Ansatz, best: Array, draws: Array, inflation: float, reason: str, samples: int
-) -> dict[str, Estimate]:
+def _estimates(ansatz: Ansatz, best: Array, errors: Array, reason: str, samples: int) -> dict[str, Estimate]:
     method = "collapse onto a spline, bootstrap"
     found = {name: Estimate(value, 0.0, "held fixed", 0) for name, value in ansatz.held.items()}
     for index, name in enumerate((*ansatz.free, *ansatz.linear)):
-        error = _spread(draws[:, index]) * inflation
         found[name] = (
             Estimate.not_determined(reason, method=method, n=samples)
             if reason
-            else Estimate(float(best[index]), error, method, samples)
+            else Estimate(float(best[index]), float(errors[index]), method, samples)
         )
     return {name: found[name] for name in ("a", "b", "critical", "c", "omega") if name in found}

@@ -111,6 +111,22 @@ class FiniteWidthScaling:
         tau = self._tau(t)
         return -factor * _inverted(lambda p: p * _mean_transform(p, nu), tau, _rightmost(abs(nu)))
 
+    def typical_onset(self, t: ArrayLike) -> Array:
+        """Return ``E[X/G]``: a start at x0 instead of infinity lowers ``E ln X`` by ``E[X/G]/x0``.
+
+        Parameters
+        ----------
+        t : array
+            Depth over width, positive.
+
+        Notes
+        -----
+        ``X/G = 1/(kappa int_0^t G)``, an exponential functional of index ``-nu``. Derived here.
+        """
+        nu = -self.order
+        found = _inverted(lambda p: _mean_transform(p, nu), self._tau(t), _rightmost(nu))
+        return found * self.v / (4 * self.kappa)
+
     def departure(self, fraction: float) -> float:
         """Return the t at which ``kappa t f(t)`` has fallen to ``1 - fraction``.
 

@@ -1,0 +1,135 @@
+"""Distances of two inputs in many narrow networks, kept as means over groups of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from phasescope.activations import Activation
+from phasescope.estimate import Estimate
+from phasescope.signal import sample_mlp
+from phasescope.studies.absorbing.iterates import distances
+from phasescope.theory import CriticalLinePoint
+
+GROUPS = 32
+# Seconds for one neuron of one layer of a pair of inputs, on one core.
+PAIR = 7e-8
+
+
+def networks_for(effort: float, width: int, layers: int) -> int:
+    """Return how many networks an effort pays for, a multiple of the number of groups.
+
+    Parameters
+    ----------
+    effort : float
+        Neurons times layers times networks.
+    width, layers : int
+        Of each.
+    """
+    return GROUPS * max(2, round(effort / (width * layers * GROUPS)))
+
+
+def depths(width: int, reach: float, count: int, exact: Sequence[float]) -> np.ndarray:
+    """Return numbers of layers to record, evenly spaced in the logarithm, with some depths hit exactly.
+
+    Parameters
+    ----------
+    width : int
+        Neurons n in each layer.
+    reach : float
+        Greatest depth over width.
+    count : int
+        How many, at most.
+    exact : sequence of float
+        Depths over width to be among them, to the nearest layer.
+    """
+    wanted = np.concatenate([np.geomspace(0.02, reach, count - len(exact)), np.asarray(exact)])
+    return np.unique(np.maximum(1, np.round(wanted * width))).astype(int)
+
+
+def grouped(
+    function: Activation, point: CriticalLinePoint, width: int, layers: np.ndarray, networks: int, seed: int,
+    device: str,
+) -> dict[str, np.ndarray]:  # fmt: skip
+    """Return distances at the critical point of infinite width, from two unrelated inputs.
+
+    Parameters
+    ----------
+    function : Activation
+        Nonlinearity.
+    point : CriticalLinePoint
+        Where.
+    width, networks : int
+        Neurons in each layer, and networks, a multiple of the number of groups.
+    layers : ndarray of int
+        Numbers of layers applied at which to record.
+    seed : int
+        Of the networks.
+    device : str
+        Where torch computes.
+    """
+    sample = sample_mlp(
+        function,
+        width,
+        int(layers[-1]) + 1,
+        point.C_W,
+        point.C_b,
+        networks=networks,
+        seed=seed,
+        kernel=point.K,
+        layers=[int(layer) + 1 for layer in layers],
+        device=device,
+    )
+    logs = sample["log_distance"].values.reshape(GROUPS, -1, len(layers))
+    exact = distances(function, point.sigma_w, point.sigma_b, layers).rho
+    return {
+        "layer": layers,
+        "mean": np.exp(logs).mean(axis=1),
+        "mean_log": logs.mean(axis=1),
+        "infinite": exact,
+    }
+
+
+def half_depth(
+    layers: np.ndarray, groups: np.ndarray, infinite: np.ndarray, width: int, fraction: float
+) -> Estimate:
+    """Return the depth over width at which the mean distance has fallen by a fraction below infinite width's.
+
+    A parabola through the logarithm of the ratio, over depths where it has fallen by a quarter to twice as
+    much, is solved for the crossing; the error is a jackknife over groups of networks.
+
+    Parameters
+    ----------
+    layers, infinite : ndarray of shape (records,)
+        Layers applied, and the distance there at infinite width.
+    groups : ndarray of shape (groups, records)
+        Mean distance of each group of networks.
+    width : int
+        Neurons in each layer.
+    fraction : float
+        How far it has to fall.
+    """
+    goal = math.log(1 - fraction)
+    if not np.isfinite(infinite).all():
+        return Estimate.not_determined("the map of infinite width is too slow to iterate")
+
+    def crossing(mean: np.ndarray) -> float:
+        fallen = np.log(mean / infinite)
+        near = (fallen < goal / 4) & (fallen > 2 * goal)
+        if near.sum() < 4 or fallen[near].min() > goal:
+            return math.nan
+        t = layers[near] / width
+        # Linear in ln t near the crossing; the relative error of a mean grows like the square root of t.
+        curve = np.polyfit(fallen[near], np.log(t), 2 if near.sum() > 5 else 1, w=1 / np.sqrt(t))
+        return float(np.exp(np.polyval(curve, goal)))
+
+    count = len(groups)
+    total = groups.sum(axis=0)
+    left_out = np.array([crossing((total - row) / (count - 1)) for row in groups])
+    best = crossing(total / count)
+    if not (math.isfinite(best) and np.isfinite(left_out).all()):
+        return Estimate.not_determined("the distance does not fall so far below that of infinite width")
+    spread = (count - 1) / count * float(((left_out - left_out.mean()) ** 2).sum())
+    return Estimate(best, math.sqrt(spread), "crossing, jackknife over groups of networks", count)
