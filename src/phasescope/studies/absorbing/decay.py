@@ -17,26 +17,28 @@ from phasescope.studies.contract import Analysis, Part, Picture, Settings, Varia
 from phasescope.sweep.task import Task
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import xarray as xr
 
 _RECORDS = 120
-# Depths in units of 1/|ln chi_1|: of the exact map, and of networks below and above the transition.
+# Depths in units of 1/(gamma |tau|): of the exact map, and of networks below and above the transition.
 _MAP_REACH, _ORDERED_REACH, _CHAOTIC_REACH = 24.0, 12.0, 24.0
 # Seconds for one neuron of one layer of a pair of replicas, and for one iterate of the exact map.
 _PAIR, _ITERATE = 1e-7, 1.5e-5
 
 
 class DecaySettings(Settings):
-    """Sizes of the measurement of decays; ``tau = sigma_w - sigma_wc``.
+    """Sizes of the measurement of decays; ``tau = sigma_w - sigma_wc`` on both sides of the transition.
 
     Parameters
     ----------
     map_layers : int
         Layers of the exact map at the critical point.
-    map_taus : tuple of float
-        Distances from the critical point, on both sides, for the exact map.
-    taus : tuple of float
-        The same for finite networks; each is iterated too.
+    map_rates : tuple of float
+        ``gamma |tau|`` at which the exact map is iterated, besides the networks'.
+    rates : tuple of float
+        ``gamma |tau|`` at which finite networks are sampled.
     width, networks, repeats : int
         Of the networks beside the critical point: neurons, networks of a task, tasks.
     critical_width, critical_depth, critical_repeats : int
@@ -44,8 +46,8 @@ class DecaySettings(Settings):
     """
 
     map_layers: int = 100_000
-    map_taus: tuple[float, ...] = (0.1, 0.01, 0.007, 0.005, 0.003, 0.002, 0.001)
-    taus: tuple[float, ...] = (0.02, 0.03, 0.05, 0.08, 0.13, 0.2)
+    map_rates: tuple[float, ...] = (0.0006, 0.0012, 0.002, 0.003, 0.004, 0.006)
+    rates: tuple[float, ...] = (0.012, 0.02, 0.03, 0.05, 0.08, 0.12)
     width: int = 1000
     networks: int = 16
     repeats: int = 1
@@ -74,13 +76,14 @@ class Decay(Part):
     }
 
     def tasks(self, config: Any) -> list[Task]:
-        """Return one task a distance from the critical point for the exact map and for networks."""
+        """Return one task a distance from the critical point, for the exact map and for networks."""
         settings: DecaySettings = config.decay
         point = line.point_or_none(config.activation, config.sigma_b)
         common = {**identified(config.activation), "sigma_b": config.sigma_b, "seed": config.seed}
 
-        def task(kind: str, tau: float, depth: int, width: int = 0, replica: int = 0) -> Task:
-            sizes = {"kind": kind, "tau": tau, "depth": depth, "width": width}
+        def task(kind: str, rate: float, depth: int, width: int = 0, replica: int = 0) -> Task:
+            tau = rate / point.gamma if point else 0.0
+            sizes = {"kind": kind, "gamma_tau": rate, "tau": tau, "depth": depth, "width": width}
             sizes |= {"networks": settings.networks}
             seconds = depth * (_ITERATE + width * settings.networks * _PAIR)
             return Task(STUDY, self.name, sizes | common, replica, seconds=seconds, memory=300_000_000)
@@ -89,21 +92,15 @@ class Decay(Part):
         if line.missing(known, config.activation, config.sigma_b, curved=True):
             # One task without a sample says so in the data.
             return [task("none", 0.0, 0)]
-        assert point is not None
-        function = resolved(config.activation)
-
-        def depth(tau: float, reach: float) -> int:
-            return math.ceil(reach / abs(growth_rate(function, point.sigma_w + tau, config.sigma_b)))
-
         made = [task("map", 0.0, settings.map_layers)]
-        for tau in _signed([*settings.map_taus, *settings.taus]):
-            made.append(task("map", tau, depth(tau, _MAP_REACH)))
+        for rate in _signed([*settings.map_rates, *settings.rates]):
+            made.append(task("map", rate, math.ceil(_MAP_REACH / abs(rate))))
         for replica in range(settings.critical_repeats):
             made.append(task("networks", 0.0, settings.critical_depth, settings.critical_width, replica))
-        for tau in _signed(settings.taus):
-            layers = depth(tau, _CHAOTIC_REACH if tau > 0 else _ORDERED_REACH)
+        for rate in _signed(settings.rates):
+            layers = math.ceil((_CHAOTIC_REACH if rate > 0 else _ORDERED_REACH) / abs(rate))
             made += [
-                task("networks", tau, layers, settings.width, replica) for replica in range(settings.repeats)
+                task("networks", rate, layers, settings.width, replica) for replica in range(settings.repeats)
             ]
         return made
 
@@ -153,9 +150,9 @@ class Decay(Part):
         ]
 
 
-def _signed(taus: Any) -> list[float]:
-    sizes = sorted({float(tau) for tau in taus})
-    return [-tau for tau in sizes] + sizes
+def _signed(rates: Sequence[float]) -> list[float]:
+    sizes = sorted(set(rates))
+    return [-rate for rate in sizes] + sizes
 
 
 def _exact(task: Task, sigma_w: float) -> dict[str, Any]:

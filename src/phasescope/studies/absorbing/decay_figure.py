@@ -15,7 +15,7 @@ from phasescope.studies.absorbing.decay_analysis import (
     critical_networks,
     ordered,
 )
-from phasescope.studies.absorbing.drawing import legend
+from phasescope.studies.absorbing.drawing import legend, logarithmic
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -60,7 +60,7 @@ def exponents_figure(data: xr.Dataset, config: Any) -> Figure:
         _against_tau(plateau, above, inverse=False)
         _against_tau(depth, below, inverse=True)
         for axes, points, amplitude, power, name in (
-            (plateau, above, known["gamma"] / known["kappa"], 1, r"$\gamma\tau/\kappa$"),
+            (plateau, above, known["gamma"] / known["kappa"], 1, r"$\gamma|\tau|/\kappa$"),
             (depth, below, 1 / known["gamma"], -1, r"$1/(\gamma|\tau|)$"),
         ):
             if points:
@@ -68,7 +68,7 @@ def exponents_figure(data: xr.Dataset, config: Any) -> Figure:
                 axes.plot(tau, amplitude * tau**power, ":", color=plotting.INK, lw=1.1, label=name)
             legend(axes)
         plateau.set_title("Chaotic side: plateau")
-        plateau.set_xlabel(r"$\tau = \sigma_w - \sigma_{wc}$")
+        plateau.set_xlabel(r"$|\tau| = |\sigma_w - \sigma_{wc}|$")
         plateau.set_ylabel(r"$1 - c$ at great depth")
         depth.set_title("Ordered side: correlation depth")
         depth.set_xlabel(r"$|\tau|$")
@@ -78,14 +78,15 @@ def exponents_figure(data: xr.Dataset, config: Any) -> Figure:
 
 def _decays(axes: Axes, data: xr.Dataset, config: Any) -> None:
     settings = config.decay
-    taus = sorted(settings.taus)
-    shown = [0.0, *(sign * tau for sign in (-1, 1) for tau in (taus[0], taus[len(taus) // 2], taus[-1]))]
+    rates = sorted(settings.rates)
+    few = (rates[0], rates[len(rates) // 2], rates[-1])
+    shown = [0.0, *(sign * rate for sign in (-1, 1) for rate in few)]
     named = set()
-    for tau in sorted(shown):
-        phase = "critical" if tau == 0 else "ordered" if tau < 0 else "chaotic"
+    for rate in sorted(shown):
+        phase = "critical" if rate == 0 else "ordered" if rate < 0 else "chaotic"
         colour = plotting.PHASE_COLOURS[phase]
-        exact = line.of_kind(data, "map", tau=tau)
-        networks = line.of_kind(data, "networks", tau=tau)
+        exact = line.of_kind(data, "map", gamma_tau=rate)
+        networks = line.of_kind(data, "networks", gamma_tau=rate)
         if exact.sizes["task"]:
             label = None if phase in named else phase
             named.add(phase)
@@ -98,12 +99,11 @@ def _decays(axes: Axes, data: xr.Dataset, config: Any) -> None:
             # Below the transition a few networks carry the mean; the typical value is what decays evenly.
             rho = (
                 np.exp(stacked[:, chosen]).mean(axis=0)
-                if tau >= 0
+                if rate >= 0
                 else np.exp(stacked[:, chosen].mean(axis=0))
             )
             axes.plot(layers[chosen], rho, "o", ms=2.6, color=colour)
-    axes.set_xscale("log")
-    axes.set_yscale("log")
+    logarithmic(axes)
     axes.set_xlim(1, 3e3)
     axes.set_ylim(_LOWEST, 2)
     axes.set_title("Difference between two inputs")
@@ -136,7 +136,7 @@ def _critical(axes: Axes, data: xr.Dataset, known: dict[str, float]) -> None:
             label="networks",
         )
     axes.axhline(1, color=plotting.INK, lw=0.8)
-    axes.set_xscale("log")
+    logarithmic(axes, up=False)
     axes.set_ylim(0.2, 1.3)
     axes.set_title("At the critical point")
     axes.set_xlabel("layers $l$")
@@ -158,5 +158,4 @@ def _against_tau(axes: Axes, points: list[Beside], *, inverse: bool) -> None:
             axes.errorbar(abs(point.tau), value, error, fmt="o", ms=4, color=plotting.MEASURED)
     if points:
         axes.plot([], [], "o", ms=4, color=plotting.MEASURED, label="networks")
-    axes.set_xscale("log")
-    axes.set_yscale("log")
+    logarithmic(axes)

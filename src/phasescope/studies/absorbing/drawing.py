@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from matplotlib.colors import to_hex, to_rgb
 
 from phasescope import plotting
@@ -55,6 +56,24 @@ def short(activation: str) -> str:
     """
     file, _, function = activation.rpartition(".py:")
     return function if file else Path(activation).name
+
+
+def logarithmic(axes: Axes, *, up: bool = True) -> None:
+    """Make the axes logarithmic, unless nothing positive is drawn on them, where matplotlib refuses.
+
+    Parameters
+    ----------
+    axes : Axes
+        With its lines drawn.
+    up : bool
+        Whether the vertical axis too.
+    """
+    drawn = [np.asarray(line.get_xydata(), dtype=np.float64) for line in axes.get_lines()]
+    points = np.concatenate([*drawn, np.empty((0, 2))])
+    if (np.isfinite(points).all(axis=1) & (points > 0).all(axis=1)).any():
+        axes.set_xscale("log")
+        if up:
+            axes.set_yscale("log")
 
 
 def legend(axes: Axes, **options: Any) -> None:

@@ -85,13 +85,7 @@ def fit_exponents(
 
 
 def _zero(coefficients: np.ndarray) -> float:
-    """Return the root nearest the middle of the samples where the polynomial rises, or NaN."""
+    """Return the root nearest the middle of the samples, or NaN where none is near."""
     roots = np.polynomial.polynomial.polyroots(coefficients)
-    real = roots.real[np.abs(roots.imag) < 1e-9]
-    rising = [
-        x
-        for x in real
-        if np.polynomial.polynomial.polyval(x, np.polynomial.polynomial.polyder(coefficients)) > 0
-    ]
-    near = [float(x) for x in rising if abs(x) < 3]
+    near = [float(x) for x in roots.real[np.abs(roots.imag) < 1e-9] if abs(x) < 3]
     return min(near, key=abs) if near else math.nan

@@ -137,7 +137,10 @@ class Lyapunov(Part):
         curves = exponent_curves(data, config)
         limits = _limits(known, curves)
         checks = _limit_checks(known, limits, reason)
-        checks += [_zero_check(n, curve.zero, known, limits["rest"]) for n, curve in curves.items()]
+        checks += [
+            _zero_check(n, Estimate.not_determined(reason) if reason else curve.zero, known, limits["rest"])
+            for n, curve in curves.items()
+        ]
         rows = [
             [
                 f"{n}",
@@ -296,6 +299,8 @@ def _zero_check(n: int, zero: Estimate, known: Mapping[str, float], rest: Series
         zero,
         allowance=left,
         resolution=abs(leading - known["sigma_w"]) / 3 if math.isfinite(leading) else math.inf,
-        note=f"Leading order in 1/n. The rest over all widths, fitted as b/n^2 + c/n^3 with "
+        note=""
+        if not zero.determined
+        else f"Leading order in 1/n. The rest over all widths, fitted as b/n^2 + c/n^3 with "
         f"b = {rest.limit}, is {left:.2g} here and is allowed.",
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from phasescope import plotting
-from phasescope.studies.absorbing.drawing import colours, legend, short
+from phasescope.studies.absorbing.drawing import colours, legend, logarithmic, short
 from phasescope.studies.absorbing.metric_analysis import Curves, curves_of, sampled_of, universal, worst
 
 if TYPE_CHECKING:
@@ -55,8 +55,7 @@ def metric_figure(data: xr.Dataset, activations: tuple[str, ...]) -> Figure:
 
 
 def _label(axes: Axes, title: str, across: str, up: str) -> None:
-    axes.set_xscale("log")
-    axes.set_yscale("log")
+    logarithmic(axes)
     axes.set_title(title)
     axes.set_xlabel(across)
     axes.set_ylabel(up)

@@ -261,6 +261,9 @@ def sampled_points(data: xr.Dataset, config: Any) -> dict[float, tuple[Estimate,
                 chosen[name].values[0] for name in ("sigma_w", "exponent", "exponent_error")
             )
             zeros.append(fit_exponents(sigma_w, exponent, error, expected, degree=1).zero)
+        if not zeros:
+            reason = f"{short(config.activation)} has no critical line at sigma_b = {sigma_b:g}"
+            zeros = [Estimate.not_determined(reason)]
         found[sigma_b] = (_extrapolated(zeros, n, m), expected, 2 * shift**2 / (n * m))
     return found
 
@@ -268,7 +271,7 @@ def sampled_points(data: xr.Dataset, config: Any) -> dict[float, tuple[Estimate,
 def _extrapolated(zeros: list[Estimate], n: int, m: int) -> Estimate:
     missing = [zero.reason for zero in zeros if not zero.determined]
     if len(zeros) < 2 or missing:
-        return Estimate.not_determined((missing or ["no networks were sampled here"])[0])
+        return Estimate.not_determined((missing or ["one width alone was sampled"])[0])
     small, large = zeros
     value = (m * large.value - n * small.value) / (m - n)
     error = math.hypot(m * large.error, n * small.error) / abs(m - n)
@@ -289,7 +292,7 @@ def _theory_check(own: xr.Dataset, config: Any) -> Check:
     measured = (
         Estimate.not_determined(reason)
         if reason
-        else Estimate(known["sigma_w"], 0.0, "root of chi_1 = 1 at the kernel's fixed point", 1)
+        else Estimate(known["sigma_w"], 1e-9, "root of chi_1 = 1 at the kernel's fixed point", 1)
     )
     return compare(
         "phase-diagram/critical-point-theory",
@@ -318,7 +321,7 @@ def _sampled_check(
         measured,
         allowance=allowance if math.isfinite(allowance) else 0.0,
         resolution=5e-3,
-        note=f"Allowance {allowance:.1g}: the next order in 1/width.",
+        note=f"Allowance {allowance:.1g}: the next order in 1/width." if measured.determined else "",
     )
 
 
@@ -351,7 +354,7 @@ def vanishing_power(biases: np.ndarray, kappa: np.ndarray) -> Estimate:
     """
     low, values = biases[:4], kappa[:4]
     if not (np.isfinite(values).all() and (values > 0).all()):
-        return Estimate.not_determined("no kappa at small biases")
+        return Estimate.not_determined(f"there is no critical line, or no kappa, at sigma_b = {low[0]:g}")
     slopes = np.diff(np.log(values)) / np.diff(np.log(low))
     x = np.sqrt(low[1:] * low[:-1]) ** (2 / 3)
     linear = np.polynomial.Polynomial.fit(x[:2], slopes[:2], 1)(0)

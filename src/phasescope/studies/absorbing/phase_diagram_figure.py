@@ -8,7 +8,7 @@ import numpy as np
 
 from phasescope import plotting
 from phasescope.studies.absorbing import line
-from phasescope.studies.absorbing.drawing import colours, legend, short
+from phasescope.studies.absorbing.drawing import colours, legend, logarithmic, short
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -54,12 +54,11 @@ def phase_diagram_figure(
                 biases, values[:, line.QUANTITIES.index("kappa")], color=colour, label=short(name)
             )
         _points(line_axes, points)
-        line_axes.set_xscale("log")
+        logarithmic(line_axes, up=False)
         line_axes.set_title("Critical lines")
         line_axes.set_xlabel(r"bias $\sigma_b$")
         line_axes.set_ylabel(r"critical $\sigma_w$")
-        kappa_axes.set_xscale("log")
-        kappa_axes.set_yscale("log")
+        logarithmic(kappa_axes)
         kappa_axes.set_title(r"$\kappa$ along the lines")
         kappa_axes.set_xlabel(r"bias $\sigma_b$")
         kappa_axes.set_ylabel(r"$\kappa$")
