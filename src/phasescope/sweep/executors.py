@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import math
 import multiprocessing
@@ -170,14 +171,7 @@ def cluster(measure: Measure, address: str) -> Iterator[Crew]:
         raise InputError(
             f"The scheduler {address} needs the package distributed.", "pip install 'phasescope[cluster]'"
         ) from error
-    try:
-        client = distributed.Client(address, timeout=_PATIENCE, set_as_default=False)
-    except (OSError, ValueError, TypeError) as error:
-        raise InputError(
-            f"No Dask scheduler answers at {address}: {error}.",
-            "Start one with `dask scheduler` and give the address that it prints.",
-        ) from error
-    with client:
+    with _connected(distributed, address) as client:
         executor = client.get_executor(pure=False, retries=0)
         seen = (-math.inf, 0)
 
@@ -199,6 +193,19 @@ def cluster(measure: Measure, address: str) -> Iterator[Crew]:
             yield Crew(f"the workers of {address}", submit, slots, (distributed.KilledWorker,))
         finally:
             executor.shutdown(wait=False)
+
+
+def _connected(distributed: Any, address: str) -> Any:
+    try:
+        return distributed.Client(address, timeout=_PATIENCE, set_as_default=False)
+    except (OSError, ValueError, TypeError) as error:
+        reason = str(error)
+    # Collected later, in the midst of starting the next one, what is left of the client would wait for ever.
+    gc.collect()
+    raise InputError(
+        f"No Dask scheduler answers at {address}: {reason}.",
+        "Start one with `dask scheduler` and give the address that it prints.",
+    )
 
 
 @contextmanager
