@@ -40,7 +40,7 @@ def shown_figure(block, block_vars, gallery_conf):
     from matplotlib.figure import Figure
     from sphinx_gallery.scrapers import figure_rst
 
-    last = block[1].strip().splitlines()[-1]
+    last = block[1].strip().splitlines()[-1].strip()
     figure = block_vars["example_globals"].get(last)
     if not isinstance(figure, Figure):
         return ""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from phasescope.sweep import Event
 
 _EVERY = 30.0  # seconds between two lines where nobody watches
-_NARROW = 60  # columns
+_TELLING = 5.0  # seconds after which the pace so far says something
 
 
 class Display(Protocol):
@@ -74,13 +74,15 @@ class _Clock:
     def __init__(self, plans: Sequence[PartPlan], workers: float) -> None:
         self.total = sum(len(plan.tasks) for plan in plans)
         self.done = self.total - sum(len(plan.todo) for plan in plans)
-        self._start = time.monotonic()
+        self._start: float | None = None
         self._pace = max(workers, 1.0)
         self._work = 0.0
         self._left = sum(plan.seconds for plan in plans)
 
     def learn(self, event: Event) -> None:
         if event.kind in ("done", "failed"):
+            # Workers may take long to come: the pace is that of those who are at work.
+            self._start = self._start or time.monotonic() - event.seconds
             self.done += event.kind == "done"
             self._work += event.seconds
             self._left = event.remaining
@@ -88,8 +90,8 @@ class _Clock:
     @property
     def left(self) -> float:
         """Expected seconds, at the pace so far once that says anything: seconds of tasks a second."""
-        passed = time.monotonic() - self._start
-        pace = self._work / passed if passed > 5 and self._work > 0 else self._pace
+        passed = time.monotonic() - self._start if self._start else 0.0
+        pace = self._work / passed if passed > _TELLING and self._work > 0 else self._pace
         return self._left / pace
 
     def __str__(self) -> str:

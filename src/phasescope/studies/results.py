@@ -83,27 +83,17 @@ def write(data: xr.DataTree, directory: Path) -> None:
     data : DataTree
         One node a part.
     directory : Path
-        Where.
-
-    Raises
-    ------
-    InputError
-        If it cannot be written.
+        Where; an ``InputError`` says so if it cannot be written.
     """
     encoding = {
         f"/{name}": {key: _encoding(variable) for key, variable in node.to_dataset().variables.items()}
         for name, node in data.children.items()
     }
-    scratch = directory / f".{RESULTS}.tmp"
-    try:
-        data.to_netcdf(scratch, engine="h5netcdf", encoding=encoding)
-        content = scratch.read_bytes()
-    except OSError as error:
-        raise InputError(f"{directory / RESULTS} cannot be written: {error}.") from error
-    finally:
-        scratch.unlink(missing_ok=True)
-    digest = hashlib.sha256(content).hexdigest()
-    write_together(directory, {RESULTS: content, CHECKSUM: f"{digest}  {RESULTS}\n"})
+    # In memory first: HDF5 can take the whole process with it where the disk is full.
+    with BytesIO() as file:
+        data.to_netcdf(file, engine="h5netcdf", encoding=encoding)
+        content = file.getvalue()
+    write_together(directory, {RESULTS: content, CHECKSUM: f"{_digest(content)}  {RESULTS}\n"})
 
 
 def read(directory: Path) -> xr.DataTree:
