@@ -118,7 +118,7 @@ class FiniteWidth(Part):
         first = (
             "Left: 1 - c against depth, by width, at the critical point of infinite width, mean over "
             "networks. Middle and right: n (1 - c) against l/n, mean and typical value, with the exact "
-            "scaling functions, which the curves approach from above as corrections of order ln(n)/n die out."
+            "scaling functions, which the curves approach as corrections of order ln(n)/n die out."
         )
         second = (
             "n (1 - c) over the exact scaling function against 1/n at fixed l/n, mean (left) and typical "

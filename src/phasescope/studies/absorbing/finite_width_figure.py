@@ -89,6 +89,7 @@ def limits_figure(data: xr.Dataset, config: Any) -> Figure:
                 if widths:
                     _limit(axes, widths, t, kind, known, colour)
             axes.set(title=kind.capitalize(), xlabel="1/n", ylabel="n (1 - c) / exact")
+            axes.locator_params(axis="x", nbins=5)
         legend(panels[0])
     return drawn
 
