@@ -1,6 +1,7 @@
 """A folder belongs to one study, one configuration and one version."""
 
 import math
+import os
 
 import pytest
 
@@ -54,7 +55,8 @@ def test_many_differences_are_counted(tmp_path):
         agree(tmp_path, {f"setting{number}": 1 for number in range(9)}, [])
 
 
-def test_every_flipped_bit_of_the_manifest_is_noticed(tmp_path):
+def test_every_flipped_bit_of_the_manifest_is_noticed(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
     agree(tmp_path, {"study": "trial"}, ["a"])
     path = tmp_path / "manifest.json"
     whole = path.read_bytes()
