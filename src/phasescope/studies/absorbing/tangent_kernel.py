@@ -78,15 +78,16 @@ class TangentKernel(Part):
     citations = ("jacot2018", "xiao2020", "tamai2023")
     variables: ClassVar = {
         "reference": line.LINE,
+        "odd": Variable((), "1 where the activation is an odd function"),
         "distance": Variable(("depth", "pair"), "1 - c of the pre-activations of the first layer"),
         "gap": Variable(("depth", "pair"), "1 - Theta_ab/Theta_aa"),
-        "top": Variable(("shrinkage", "subset"), "largest eigenvalue over the trace"),
-        "condition": Variable(("shrinkage", "subset"), "largest over smallest eigenvalue"),
-        "predicted": Variable(("shrinkage", "subset"), "top, from the deep limit of Theta_ab/Theta_aa"),
+        "top": Variable(("case", "subset"), "largest eigenvalue over the trace"),
+        "condition": Variable(("case", "subset"), "largest over smallest eigenvalue"),
+        "predicted": Variable(("case", "subset"), "top, from the deep limit of Theta_ab/Theta_aa"),
         "quantile_distance": Variable(
-            ("shrinkage", "subset", "quantile"), "quantiles of 1 - c in the first layer"
+            ("case", "subset", "quantile"), "quantiles of 1 - c in the first layer"
         ),
-        "quantile_gap": Variable(("shrinkage", "subset", "quantile"), "1 - Theta_ab/Theta_aa there"),
+        "quantile_gap": Variable(("case", "subset", "quantile"), "1 - Theta_ab/Theta_aa there"),
     }
 
     def tasks(self, config: Any) -> list[Task]:
@@ -120,11 +121,12 @@ class TangentKernel(Part):
             "quantity": len(line.QUANTITIES),
             "depth": len(known["depths"]),
             "pair": PAIRS,
-            "shrinkage": 2,
+            "case": 2,
             "subset": known["replicas"],
             "quantile": len(QUANTILES),
         }
         measured: dict[str, Any] = {"reference": line.values(point)}
+        measured["odd"] = float(line.is_odd(known["activation"]))
         if point is not None and math.isfinite(point.kappa):
             measured |= (_of_pairs if known["kind"] == "pairs" else _of_images)(task, point)
         return line.filled(self.variables, lengths, **measured)

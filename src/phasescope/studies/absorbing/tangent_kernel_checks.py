@@ -187,7 +187,7 @@ def data_checks(data: xr.Dataset, config: Any) -> list[Check]:
     config : Settings
         The configuration of the whole study.
     """
-    odd = line.is_odd(config.activation)
+    odd = bool(line.of_kind(data, "pairs", activation=config.activation)["odd"].values[0] == 1)
     checks = []
     for name in DATA_SETS:
         place, chosen = images(data, name)
@@ -303,6 +303,8 @@ def tables(data: xr.Dataset, config: Any) -> list[Table]:
     depths = config.tangent_kernel.depths
     rows = []
     for point in pairs(data):
+        if not math.isfinite(point.kappa):
+            continue
         law = tangent_ratio(point.kappa * point.distance * np.array(depths)[:, None])
         within = point.distance <= 0.1
         worst = np.where(within, np.abs(1 - point.gap - law), -np.inf).max(axis=1)
@@ -323,7 +325,7 @@ def tables(data: xr.Dataset, config: Any) -> list[Table]:
     ]
     for name in DATA_SETS:
         place, chosen = images(data, name)
-        if place.size == 0:
+        if not np.isfinite(place).any():
             continue
         rows = [
             [

@@ -82,7 +82,7 @@ def data_figure(data: xr.Dataset, config: Any) -> Figure:
     config : Settings
         The configuration of the whole study.
     """
-    shown = [name for name in DATA_SETS if images(data, name)[0].size]
+    shown = [name for name in DATA_SETS if np.isfinite(images(data, name)[0]).any()]
     with plotting.style():
         drawn, (top, condition, apart) = plotting.figure(3)
         for name, colour in zip(shown, colours(len(shown)), strict=True):
