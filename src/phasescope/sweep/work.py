@@ -16,7 +16,7 @@ from phasescope.sweep.store import Store, encode
 from phasescope.sweep.task import Task
 from phasescope.sweep.threads import settle_on_one_thread
 
-_WORTH_WAITING = 0.05  # seconds; a disk takes a few milliseconds, and the checksum shows what it lost
+_WORTH_WAITING = 0.5  # seconds; a disk takes up to ten milliseconds, and the checksum shows what it lost
 
 Measure = Callable[[Task], dict[str, np.ndarray]]
 
