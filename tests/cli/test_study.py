@@ -37,10 +37,14 @@ def test_a_run_prints_the_plan_then_the_checks_and_leaves_the_files(phasescope, 
     answer = phasescope("study", "run", toy, "--out", "out")
     assert answer.code == 0
     lines = answer.err.splitlines()
-    assert lines[2].split() == ["mean", "12", "1", "s", "1", "MB"]
-    assert lines[3].split() == ["square", "5", "1", "s"]
-    assert lines[4] == "17 tasks left, about 1 s in this process."
-    assert "agrees           square/sum        30         30" in answer.out
+    assert lines[1].split() == ["mean", "12", "1", "s", "1", "MB"]
+    assert lines[2].split() == ["square", "5", "1", "s"]
+    assert lines[3] == "17 tasks left, about 1 s in this process."
+    rows = [line.split() for line in answer.out.splitlines()]
+    assert rows[0] == ["verdict", "check", "expected", "measured"]
+    assert ["agrees", "sum", "30", "30"] in rows
+    assert ["not", "determined", "undone", "1", "–"] in rows
+    assert "Not determined:\nsquare/undone: too few squares.\n" in answer.out
     assert "Of 5 claims, 3 agree" in answer.out
     assert answer.out.splitlines()[-1] == "page: out/report.html"
     assert max(map(len, (answer.out + answer.err).splitlines())) <= 80
@@ -124,8 +128,8 @@ def test_a_failed_task_and_a_failed_analysis_are_code_1_and_named(phasescope, to
     answer = phasescope("study", "run", toy, "--out", "a", "--set", "square.fails=3")
     assert answer.code == 1
     assert "ArithmeticError: no square of 3 today" in answer.err
-    assert "square/complete" in answer.out
-    assert "mean/centre-2" in answer.out
+    assert "square/complete: 1 of 5 tasks are missing" in answer.out
+    assert "agrees          centre-2" in answer.out
     again = phasescope("study", "report", "a", "--json")
     assert again.code == 1
     assert list(again.json["failed"]) == ["square"]

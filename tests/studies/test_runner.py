@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import pytest
 import toy_study
 from phasescope import studies
 from phasescope.errors import InputError
+from phasescope.studies import Variable
 from phasescope.sweep import Store
 
 RESULTS = ("results.nc", "results.nc.sha256", "checks.json")
@@ -181,6 +183,16 @@ def test_an_array_that_is_not_as_declared_is_a_failure_of_its_task(tmp_path, toy
     said = " ".join(run.outcome.failed.values())
     assert "draw is float64 of shape (2, 2), not numbers along ('sample',)" in said
     assert "measure returned drawn, not draw" in said
+
+
+def test_a_parameter_with_the_name_of_a_dimension_is_refused_before_measuring(tmp_path, toy, quick):
+    class Clash(toy_study.Mean):
+        variables: ClassVar = {"draw": Variable(("samples",), "normal draws")}
+
+    study = studies.Study("toy", "t", "s", "x", toy.presets, (Clash(),))
+    with pytest.raises(InputError, match="part mean: samples names a parameter as well"):
+        studies.run(study, quick(), tmp_path / "new")
+    assert not (tmp_path / "new").exists()
 
 
 def test_two_checks_of_one_name_are_a_failure(tmp_path, toy, quick):

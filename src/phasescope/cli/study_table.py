@@ -6,7 +6,6 @@ import textwrap
 from collections.abc import Sequence
 from io import StringIO
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -42,7 +41,7 @@ def plan_text(plans: Sequence[PartPlan], *, where: str, seconds: float) -> str:
 
 
 def checks_text(run: StudyRun) -> str:
-    """Return every check, part by part, and the sentence that counts them.
+    """Return every check, part by part, then what kept some from being determined, and how many there are.
 
     Parameters
     ----------
@@ -50,12 +49,25 @@ def checks_text(run: StudyRun) -> str:
         With its analyses.
     """
     table = _table("verdict", "check", "expected", "measured")
-    for part in run.study.parts:
-        if part.name in run.analyses:
-            for check in run.analyses[part.name].checks:
-                table.add_row(check.verdict, check.id, expected(check), found(check))
-            table.add_section()
-    return f"{_text(table)}\n{textwrap.fill(run.sentence, _WIDTH)}"
+    for name, analysis in run.analyses.items():
+        table.add_row("", f"{name}/")
+        for check in analysis.checks:
+            table.add_row(check.verdict, check.id.removeprefix(f"{name}/"), expected(check), found(check))
+    reasons = [
+        textwrap.fill(f"{', '.join(ids)}: {reason}.", _WIDTH, subsequent_indent="  ", break_on_hyphens=False)
+        for reason, ids in _undetermined(run).items()
+    ]
+    parts = [_text(table), "\n".join(["Not determined:", *reasons])] if reasons else [_text(table)]
+    return "\n\n".join([*parts, textwrap.fill(run.sentence, _WIDTH)])
+
+
+def _undetermined(run: StudyRun) -> dict[str, list[str]]:
+    """Return the checks that have no number, by the reason."""
+    reasons: dict[str, list[str]] = {}
+    for check in run.checks:
+        if not check.measured.determined:
+            reasons.setdefault(check.measured.reason.rstrip("."), []).append(check.id)
+    return reasons
 
 
 def expected(check: Check) -> str:
@@ -70,16 +82,14 @@ def expected(check: Check) -> str:
 
 
 def found(check: Check) -> str:
-    """Return the number with its error, or why there is none.
+    """Return the number with its error, or a dash.
 
     Parameters
     ----------
     check : Check
         Any.
     """
-    if not check.measured.determined:
-        return check.measured.reason
-    return measured(check.measured.value, check.measured.error)
+    return measured(check.measured.value, check.measured.error) if check.measured.determined else "–"
 
 
 def duration(seconds: float) -> str:
@@ -111,7 +121,7 @@ def size(count: float) -> str:
 
 
 def _table(*headings: str) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for heading in headings:
         table.add_column(heading, overflow="fold")
     return table

@@ -37,13 +37,8 @@ def collect(part: Part, tasks: Sequence[Task], store: Store, reasons: Mapping[st
     Returns
     -------
     Dataset
-        As :meth:`Part.analyse` takes it; ``attrs["missing"]`` is a JSON object of reasons by task id.
-
-    Raises
-    ------
-    ValueError
-        If an array has another length along a dimension in one task than in another, or a parameter has the
-        name of an array or of a dimension.
+        As :meth:`Part.analyse` takes it; ``attrs["missing"]`` is a JSON object of reasons by task id. A
+        ``ValueError`` says so where an array has another length in one task than in another.
     """
     survey = store.survey(tasks)
     done = {task.id for task in survey.done}
@@ -65,14 +60,31 @@ def collect(part: Part, tasks: Sequence[Task], store: Store, reasons: Mapping[st
         )
         for name, variable in part.variables.items()
     }
-    coordinates = _coordinates(present)
+    return xr.Dataset(values, _coordinates(present), attributes)
+
+
+def check_names(part: Part, tasks: Sequence[Task]) -> None:
+    """Raise before anything is measured where the dataset of a part could not be made.
+
+    Parameters
+    ----------
+    part : Part
+        Whose arrays they will be.
+    tasks : sequence of Task
+        All of the part.
+
+    Raises
+    ------
+    InputError
+        If a parameter has the name of an array or of a dimension.
+    """
     taken = {"task", *part.variables, *(dim for v in part.variables.values() for dim in v.dims)}
-    clashes = sorted(taken & set(coordinates))
+    clashes = sorted(taken & {"task_id", "replica", *(name for task in tasks for name in task.parameters)})
     if clashes:
-        raise ValueError(
-            f"part {part.name}: {', '.join(clashes)} names a parameter as well as an array or a dimension"
+        raise InputError(
+            f"part {part.name}: {', '.join(clashes)} names a parameter as well as an array or a dimension.",
+            "Rename one of the two.",
         )
-    return xr.Dataset(values, coordinates, attributes)
 
 
 def write(data: xr.DataTree, directory: Path) -> None:

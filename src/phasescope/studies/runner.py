@@ -19,6 +19,7 @@ from phasescope.studies.contract import Settings, Study
 from phasescope.studies.examine import examine
 from phasescope.studies.measurement import Measurement
 from phasescope.studies.planning import TASKS, chosen_parts
+from phasescope.studies.settings import told
 from phasescope.studies.study_run import StudyRun
 from phasescope.sweep import Event, Outcome, Store, Task, check_writable, write_together
 from phasescope.sweep import run as run_tasks
@@ -83,6 +84,8 @@ def run(
     if scheduler is None:
         circumstances.check_device(device)
     tasks = {part.name: part.tasks(config) for part in found.parts}
+    for part in found.parts:
+        results.check_names(part, tasks[part.name])
     diary = _Diary(path, command, {"workers": workers, "scheduler": scheduler, "parts": chosen})
     diary.write(finished=False)
     outcome = run_tasks(
@@ -133,7 +136,7 @@ def load(
         config = kind.model_validate_json(data.attrs["configuration"])
     except ValidationError as error:
         raise InputError(
-            f"{path / results.RESULTS} has a configuration that {name} does not take: {error}.",
+            f"{path / results.RESULTS} has a configuration that {name} does not take: {told(error)}",
             "Use the version of the study that wrote it.",
         ) from error
     return _examined(found, name, config, data, announce, None)

@@ -45,7 +45,7 @@ def changed(config: Settings, assignments: Sequence[str]) -> Settings:
     try:
         return type(config).model_validate(values)
     except ValidationError as error:
-        raise InputError(f"{' '.join(assignments)}: {_said(error)}") from error
+        raise InputError(f"{' '.join(assignments)}: {told(error)}") from error
 
 
 def differences(config: Settings, base: Settings) -> list[str]:
@@ -109,7 +109,7 @@ def _value(field: FieldInfo, typed: str, text: str) -> Any:
         try:
             return adapter.validate_python(candidate)
         except ValidationError as error:
-            refusals.append(_said(error))
+            refusals.append(told(error))
     raise InputError(f"{text}: {refusals[0]}", f"{typed!r} was given; write JSON, text, or a,b,c for a list.")
 
 
@@ -134,7 +134,14 @@ def _typed(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"))
 
 
-def _said(error: ValidationError) -> str:
+def told(error: ValidationError) -> str:
+    """Return the first thing that is wrong with a configuration, in one sentence.
+
+    Parameters
+    ----------
+    error : ValidationError
+        From pydantic.
+    """
     first = error.errors(include_url=False)[0]
     place = ".".join(str(step) for step in first["loc"])
     return f"{place + ': ' if place else ''}{first['msg']}."
