@@ -107,8 +107,8 @@ def checks(data: xr.Dataset, config: Any) -> list[Check]:
     made = [
         _order(
             f"finite-training/{side}-window",
-            f"On the critical line, but {side} the window in kappa L, the test loss is larger: criticality alone "
-            "is not enough.",
+            f"On the critical line, but {side} the window in kappa L, the test loss is larger: criticality "
+            "alone is not enough.",
             nothing if reason else _outside(found, best, end),
             "Measured: ln(loss) at that end of the range less that of the best point.",
         )
@@ -135,8 +135,8 @@ def checks(data: xr.Dataset, config: Any) -> list[Check]:
             allowance=0.1,
             note=f"n = {wide}, v L = {wanted_width:.0f}. Measured at the best point: ln(loss) less that of "
             "infinite width. Allowance 0.1, chosen here. The kernel's fluctuations, of relative size "
-            "sqrt(v L/n), act in as many directions as there are training images, so that more width than n = v L is "
-            "needed.",
+            "sqrt(v L/n), act in as many directions as there are training images, so that more width than "
+            "n = v L is needed.",
         ),
         _order(
             "finite-training/approach",

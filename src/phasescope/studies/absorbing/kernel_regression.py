@@ -18,8 +18,8 @@ def learned_outputs(
     r"""Return test outputs after gradient flow on the square loss, for several training times at once.
 
     With ``Theta = V diag(w) V^T`` and outputs 0 at initialisation,
-    ``f(t) = Theta_* V diag((1 - exp(-t w/w_max))/w) V^T y``: time is counted in steps of the learning rate ``1/w_max``, half of the largest stable one.
-    ``t = inf`` is kernel regression without ridge.
+    ``f(t) = Theta_* V diag((1 - exp(-t w/w_max))/w) V^T y``: time is counted in steps of the learning rate
+    ``1/w_max``, half of the largest stable one. ``t = inf`` is kernel regression without ridge.
 
     Parameters
     ----------
