@@ -82,6 +82,9 @@ class Differences:
 
 
 class _Tanh(Differences):
+    def value(self, h: Tensor) -> Tensor:
+        return torch.tanh(h)
+
     def slope(self, h: Tensor) -> Tensor:
         # From the exponential, because 1 - tanh^2 cancels where the unit is saturated.
         decay = torch.exp(h.abs().mul_(-2))
@@ -96,6 +99,9 @@ class _Tanh(Differences):
 
 
 class _Sin(Differences):
+    def value(self, h: Tensor) -> Tensor:
+        return torch.sin(h)
+
     def slope(self, h: Tensor) -> Tensor:
         return torch.cos(h)
 
@@ -105,6 +111,9 @@ class _Sin(Differences):
 
 
 class _Cos(Differences):
+    def value(self, h: Tensor) -> Tensor:
+        return torch.cos(h)
+
     def slope(self, h: Tensor) -> Tensor:
         return torch.sin(h).neg_()
 
@@ -114,6 +123,9 @@ class _Cos(Differences):
 
 
 class _Erf(Differences):
+    def value(self, h: Tensor) -> Tensor:
+        return torch.erf(h)
+
     def slope(self, h: Tensor) -> Tensor:
         return torch.exp(h.square().neg_()).mul_(2 / math.sqrt(math.pi))
 

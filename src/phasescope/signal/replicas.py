@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -299,25 +300,32 @@ class Block:
         kept : Tensor, shape (networks, rows), or None
             Mean square of the part that is carried over.
         """
-        self._check(covariance)
+        # Small matrices: numpy's calls cost a third of torch's, and a device would wait for each.
+        added, old = covariance.numpy(force=True), self.log_scale.numpy(force=True)
+        self._check(added)
         m = self.ensemble.replicas
-        power = covariance.diagonal(dim1=1, dim2=2)
-        power = power if kept is None else power + kept
-        amplitude = self.log_scale + 0.5 * power.log()
-        linear = amplitude < amplitude[:, :1] + _LINEAR
-        linear[:, 0], linear[:, m:] = False, True
-        scale = torch.where(linear, amplitude, 0.0)
-        # -inf - (-inf): a difference that is exactly 0 stays so.
-        ratio = torch.exp(self.log_scale - scale).nan_to_num(nan=0.0)
-        self.log_scale = scale
-        self.linear = linear[:, 1:m]
-        self.linear_ones = int(self.linear.sum())
-        self.factor = semidefinite_root(covariance) * ratio[:, :, None]
-        self.carried = self.ensemble.residual * ratio[:, :, None]
+        power = added.diagonal(axis1=1, axis2=2)
+        power = power if kept is None else power + kept.numpy(force=True)
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            amplitude = old + 0.5 * np.log(power)
+            linear = amplitude < amplitude[:, :1] + _LINEAR
+            linear[:, 0], linear[:, m:] = False, True
+            scale = np.where(linear, amplitude, 0.0)
+            # -inf - (-inf): a difference that is exactly 0 stays so.
+            ratio = np.nan_to_num(np.exp(old - scale), nan=0.0)[:, :, None]
+        self.log_scale = self._tensor(scale)
+        self.linear_ones = int(linear[:, 1:m].sum())
+        self.linear = self._tensor(linear[:, 1:m])
+        self.factor = self._tensor(semidefinite_root(added) * ratio)
+        if self.ensemble.residual:
+            self.carried = self._tensor(self.ensemble.residual * ratio)
 
-    def _check(self, covariance: Tensor) -> None:
-        if not bool(covariance.sum().isfinite()):
-            bad = int((~covariance.isfinite()).flatten(1).any(dim=1).sum())
+    def _tensor(self, array: np.ndarray) -> Tensor:
+        return torch.from_numpy(array).to(self.new["device"])
+
+    def _check(self, covariance: np.ndarray) -> None:
+        if not np.isfinite(covariance).all():
+            bad = int((~np.isfinite(covariance)).any(axis=(1, 2)).sum())
             raise InputError(
                 f"{self.ensemble.rule.activation.name}: the pre-activations overflow in layer "
                 f"{self.depth + 1} of {bad} of {self.networks} networks, at C_W = {self.ensemble.C_W:g}, "
@@ -392,20 +400,20 @@ def unit_rows(
     return lengths, change
 
 
-def semidefinite_root(covariance: Tensor) -> Tensor:
-    """Return a lower triangular L with ``L L^T = covariance``, also where that is singular.
+def semidefinite_root(covariance: np.ndarray) -> np.ndarray:
+    """Return lower triangular L with ``L L^T = covariance``, also where that is singular.
 
     Parameters
     ----------
-    covariance : Tensor, shape (networks, rows, rows)
+    covariance : ndarray, shape (networks, rows, rows)
         Rows may differ in scale.
     """
-    root = torch.zeros_like(covariance)
+    root = np.zeros_like(covariance)
     for j in range(covariance.shape[1]):
         column = covariance[:, j:, j]
         if j:
             column = column - (root[:, j:, :j] @ root[:, j, :j, None])[:, :, 0]
         # A row along the rows before it leaves a pivot of rounding.
-        pivot = torch.where(column[:, :1] > _DEPENDENT * covariance[:, j, j, None], column[:, :1], 0.0).sqrt()
-        root[:, j:, j] = torch.where(pivot > 0, column / pivot, 0.0)
+        pivot = np.where(column[:, :1] > _DEPENDENT * covariance[:, j, j, None], column[:, :1], np.inf)
+        root[:, j:, j] = column / np.sqrt(pivot)
     return root
