@@ -75,7 +75,7 @@ def test_the_map_is_ordered_on_one_side_and_chaotic_on_the_other(small):
     rows = line.of_kind(data, "map")
     ends = np.exp(rows["map_log_distance"].values[:, [0, -1]])
     # At sigma_b = 0.05, 1.5: tanh is ordered at 0.6 sigma_wc = 0.84 and, without much bias, chaotic at 2.37.
-    assert (ends[:, 0] < 0.01).all()
+    assert (ends[:, 0] < 0.05).all()
     assert ends[0, 1] > 0.3
 
 

@@ -175,6 +175,9 @@ def limit(curves: Curves) -> tuple[Estimate, Estimate]:
     curves : Curves
         Of one activation.
     """
+    if curves.tau.size < 2 * (_TERMS + 1):
+        few = Estimate.not_determined(f"fewer than {_TERMS + 1} distances from the critical point on a side")
+        return few, few
     left, ratios = [], np.empty((2, 0))
     for sign in (-1, 1):
         side = np.flatnonzero(np.sign(curves.tau) == sign)

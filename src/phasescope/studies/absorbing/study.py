@@ -5,12 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from phasescope.studies.absorbing import (
+    cnn_1d,
+    cnn_2d,
     config,
     decay,
+    finite_training,
+    finite_width,
+    generalisation,
     lyapunov,
     metric_factors,
     phase_diagram,
     tangent_kernel,
+    width_cost,
 )
 from phasescope.studies.contract import Study
 
@@ -19,7 +25,13 @@ _PARTS = {
     "lyapunov": (lyapunov, lyapunov.Lyapunov),
     "decay": (decay, decay.Decay),
     "metric_factors": (metric_factors, metric_factors.MetricFactors),
+    "finite_width": (finite_width, finite_width.FiniteWidth),
+    "width_cost": (width_cost, width_cost.WidthCost),
+    "cnn_1d": (cnn_1d, cnn_1d.Cnn1d),
+    "cnn_2d": (cnn_2d, cnn_2d.Cnn2d),
     "tangent_kernel": (tangent_kernel, tangent_kernel.TangentKernel),
+    "generalisation": (generalisation, generalisation.Generalisation),
+    "finite_training": (finite_training, finite_training.FiniteTraining),
 }
 
 
@@ -30,7 +42,13 @@ class AbsorbingConfig(config.Common):
     lyapunov: lyapunov.LyapunovSettings
     decay: decay.DecaySettings
     metric_factors: metric_factors.MetricFactorsSettings
+    finite_width: finite_width.FiniteWidthSettings
+    width_cost: width_cost.WidthCostSettings
+    cnn_1d: cnn_1d.Cnn1dSettings
+    cnn_2d: cnn_2d.Cnn2dSettings
     tangent_kernel: tangent_kernel.TangentKernelSettings
+    generalisation: generalisation.GeneralisationSettings
+    finite_training: finite_training.FiniteTrainingSettings
 
 
 def _preset(name: str) -> AbsorbingConfig:
