@@ -105,4 +105,10 @@ def line_point(spec: str, sigma_b: float) -> CriticalLinePoint:
     sigma_b : float
         Standard deviation of the biases.
     """
-    return critical_line(resolved(spec), sigma_b)
+    return _on_the_line(sigma_b, **identified(spec))
+
+
+@lru_cache(maxsize=256)
+def _on_the_line(sigma_b: float, activation: str, file_sha256: str = "") -> CriticalLinePoint:
+    """Return the point; every task of a part asks for it again."""
+    return critical_line(_loaded(activation, file_sha256), sigma_b)
