@@ -97,8 +97,8 @@ def half_depth(
 ) -> Estimate:
     """Return the depth over width at which the mean distance has fallen by a fraction below infinite width's.
 
-    A parabola through the logarithm of the ratio, over depths where it has fallen by a quarter to twice as
-    much, is solved for the crossing; the error is a jackknife over groups of networks.
+    A parabola in depth through the logarithm of the ratio, from a third of the crossing to twice as deep, is
+    solved for the crossing; the error is a jackknife over groups of networks.
 
     Parameters
     ----------
@@ -115,15 +115,21 @@ def half_depth(
     if not np.isfinite(infinite).all():
         return Estimate.not_determined("the map of infinite width is too slow to iterate")
 
+    t = layers / width
+    # The relative error of a mean grows like the square root of the depth.
+    fallen, weight = np.log(groups.mean(axis=0) / infinite), 1 / np.sqrt(t)
+    deep = t >= t[-1] / 4
+    rough = goal * (weight * t)[deep] @ (weight * t)[deep] / ((weight * t)[deep] @ (weight * fallen)[deep])
+    near = (t > rough / 3) & (t < 2 * rough)
+    if near.sum() < 5 or not 0 < rough < t[-1]:
+        return Estimate.not_determined("the distance does not fall so far below that of infinite width")
+
     def crossing(mean: np.ndarray) -> float:
-        fallen = np.log(mean / infinite)
-        near = (fallen < goal / 4) & (fallen > 2 * goal)
-        if near.sum() < 4 or fallen[near].min() > goal:
-            return math.nan
-        t = layers[near] / width
-        # Linear in ln t near the crossing; the relative error of a mean grows like the square root of t.
-        curve = np.polyfit(fallen[near], np.log(t), 2 if near.sum() > 5 else 1, w=1 / np.sqrt(t))
-        return float(np.exp(np.polyval(curve, goal)))
+        curve = np.polyfit(t[near], np.log(mean / infinite)[near], 2, w=weight[near])
+        roots = np.roots(curve - [0, 0, goal])
+        real = roots[np.isreal(roots)].real
+        inside = real[(real > t[near][0]) & (real < t[near][-1])]
+        return float(inside.min()) if inside.size else math.nan
 
     count = len(groups)
     total = groups.sum(axis=0)
