@@ -52,10 +52,10 @@ def training_figure(data: xr.Dataset, config: Any) -> Figure:
 def _chart(axes: Axes, data: xr.Dataset, settings: Any) -> None:
     rows = [(depth, width) for depth in settings.depths for width in settings.widths]
     values = np.stack([along_line(data, *row).accuracy.mean(axis=1) for row in rows])
-    image = axes.imshow(values, aspect="auto", origin="lower", vmin=0.1, vmax=1.0, cmap="viridis")
-    axes.figure.colorbar(image, ax=axes)
-    axes.set_xticks(range(len(settings.biases)), [f"{sigma_b:g}" for sigma_b in settings.biases])
-    axes.set_yticks(range(len(rows)), [f"L {depth}, n {width}" for depth, width in rows])
+    mesh = axes.pcolormesh(values, vmin=0.1, vmax=1.0, cmap="viridis")
+    axes.figure.colorbar(mesh, ax=axes)
+    axes.set_xticks(np.arange(len(settings.biases)) + 0.5, [f"{sigma_b:g}" for sigma_b in settings.biases])
+    axes.set_yticks(np.arange(len(rows)) + 0.5, [f"L {depth}, n {width}" for depth, width in rows])
     axes.grid(visible=False)
     axes.set_xlabel(r"$\sigma_b$ along the critical line")
     axes.set_title("Accuracy")

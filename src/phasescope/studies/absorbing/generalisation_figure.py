@@ -43,9 +43,10 @@ def window_figure(data: xr.Dataset, config: Any, name: str) -> Figure:
         together.set_xlabel(r"$\kappa L$")
         apart.set_title("Each depth its own curve")
         together.set_title("One curve")
-        apart.set_ylabel(f"test loss, {name}")
         together.sharey(apart)
-        legend(apart)
+        for axes in (apart, together):
+            axes.set_ylabel(f"test loss, {name}")
+            legend(axes)
     return drawn
 
 
