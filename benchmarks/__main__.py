@@ -10,7 +10,16 @@ import os
 import platform
 from pathlib import Path
 
-BENCHMARKS = ("critical_points", "quadrature", "inspect_cost")
+BENCHMARKS = (
+    "critical_points",
+    "quadrature",
+    "inspect_cost",
+    "sampler",
+    "convolution",
+    "percolation",
+    "collapse",
+    "engine",
+)
 THREADS = 2
 
 
