@@ -86,8 +86,8 @@ def lyapunov_exponent(
     -----
     The lengths of the drawn vectors of normals fluctuate as ``chi^2_n``, whose mean logarithm is
     ``digamma(n/2) + ln(2/n)``. These known fluctuations are subtracted with coefficients fitted over the
-    networks (control variates), from 20 networks on: for a linear network nothing is left, for tanh half of
-    the variance. At a given cost, many networks and few layers are as good as the reverse as long as the
+    networks (control variates), from 20 networks on: for a linear network nothing is left, for tanh a third
+    of the variance. At a given cost, many networks and few layers are as good as the reverse as long as the
     discarded layers are few; errors over fewer than 10 networks are rough. Cost as for
     :func:`phasescope.signal.sample_mlp` with two replicas. Source: arXiv:2307.02284, fig. 1, for the
     exponent; control variates derived here.
