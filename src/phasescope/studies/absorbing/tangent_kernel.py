@@ -175,12 +175,11 @@ def _of_pairs(task: Task, point: CriticalLinePoint) -> dict[str, Any]:
     # A shallow network of small kappa has no inputs as far apart as u asks for.
     per_depth = np.array([np.concatenate([DISTANCES, extreme, u]) for u in fixed])
     within = np.where(per_depth <= 1, per_depth, np.nan)
-    gap = np.full(within.shape, np.nan)
-    for row in range(len(depths)):
-        kept = np.isfinite(within[row])
-        found = tangent_kernel(function, point.C_W, point.C_b, depths[row], within[row, kept], K=point.K)
-        gap[row, kept] = found.gap[0]
-    return {"distance": within, "gap": gap}
+    kept = np.isfinite(within)
+    # All distances at all depths in one recursion; each is needed at its own depth alone.
+    found = tangent_kernel(function, point.C_W, point.C_b, depths, np.where(kept, within, 0.0), K=point.K)
+    gap = found.gap[np.arange(len(depths)), np.arange(len(depths))]
+    return {"distance": within, "gap": np.where(kept, gap, np.nan)}
 
 
 def _of_images(task: Task, point: CriticalLinePoint) -> dict[str, Any]:
