@@ -205,7 +205,10 @@ def _errors(
 
 def _undetermined(ansatz: Ansatz, overlap: float, best: Array, errors: Array) -> str:
     if overlap < LEAST_OVERLAP:
-        return f"only {overlap:.0%} of the points lie within the reach of another curve"
+        return (
+            f"only {overlap:.0%} of the points lie within the reach of another curve: the curves are too far "
+            "apart, or have no feature to tell a and b by"
+        )
     names = (*ansatz.free, *ansatz.linear)
     for name in ("a", "b"):
         if name in names:

@@ -97,7 +97,7 @@ def elsewhere(
     rest = tuple(name for name in ansatz.free if name != "b")
     reach = max(1.0, abs(theta[place]))
     found = []
-    for b in theta[place] + reach * _SCAN / 4:
+    for b in theta[place] + reach * _SCAN[::2] / 4:
         narrowed = replace(ansatz, held={**ansatz.held, "b": float(b)}, free=rest)
         others = np.delete(theta, place)
         if narrowed.overlap(others) < LEAST_OVERLAP:

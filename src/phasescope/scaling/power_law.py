@@ -153,7 +153,7 @@ def fit_power_law(
         raise InputError(f"resamples = {resamples}.", "Draw at least 20.")
     data = log_data(y, errors, statistic)
     ln_x = checked_abscissa(x, data)
-    points = np.exp(ln_x)
+    points = np.asarray(x, dtype=np.float64)
     slopes = slopes_of(ln_x, data, _SPAN)
     model = PowerLawModel(correction, exponent, omega, 1.0)
     fewest = max(FEWEST_POINTS, len(model.names) + 3)
