@@ -20,6 +20,8 @@ from phasescope.theory.moments import mean_square_slope, second_moment
 
 _DECADES = (-6.0, 6.0)
 _PER_DECADE = 4
+# Where phi phi'' = 0, as for soft shrinkage, chi_q is chi_1 = 1 up to rounding.
+_ATTRACTS = 1 - 1e-9
 
 
 @dataclass(frozen=True)
@@ -141,7 +143,7 @@ def critical_line(
     InputError
         If `sigma_b` is not a positive finite number.
     NoCriticalPointError
-        If no kernel has ``chi_1 = 1``, or the only ones repel (``chi_q >= 1``); the message says which.
+        If no kernel has ``chi_1 = 1``, or the only ones do not attract (``chi_q >= 1``); the message says which.
 
     Notes
     -----
@@ -160,13 +162,13 @@ def critical_line(
         square = second_moment(function, K)
         C_W = (K - sigma_b**2) / square
         statistics = growth_statistics(function, K, C_W)
-        if statistics.chi_q < 1:
+        if statistics.chi_q < _ATTRACTS:
             return _point(function, sigma_b, K, C_W, square)
         repelling.append(f"K = {K:.6g} with chi_q = {statistics.chi_q:.4g}")
     if repelling:
         raise NoCriticalPointError(
-            f"{function.name} at sigma_b = {sigma_b:g}: chi_1 = 1 only where the kernel's fixed point repels "
-            f"({', '.join(repelling)}), so no deep network stays there."
+            f"{function.name} at sigma_b = {sigma_b:g}: chi_1 = 1 only where the kernel's fixed point does not "
+            f"attract ({', '.join(repelling)}), so no deep network stays there."
         )
     raise NoCriticalPointError(
         f"{function.name} at sigma_b = {sigma_b:g}: no kernel between {_bounds(sigma_b)} has chi_1 = 1 "
