@@ -187,6 +187,11 @@ def test_no_line_comes_with_its_reason(name, reason):
         critical_line(name, 0.3)
 
 
+def test_an_activation_that_is_flat_where_small_kernels_reach_has_no_line():
+    with pytest.raises(NoCriticalPointError):
+        critical_line("softshrink", 1e-4)
+
+
 @pytest.mark.parametrize("sigma_b", [0.0, -0.1, math.nan, math.inf])
 def test_bias_has_to_be_positive(sigma_b):
     with pytest.raises(InputError, match="sigma_b"):

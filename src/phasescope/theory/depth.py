@@ -143,7 +143,7 @@ def critical_line(
     InputError
         If `sigma_b` is not a positive finite number.
     NoCriticalPointError
-        If no kernel has ``chi_1 = 1``, or the only ones do not attract (``chi_q >= 1``); the message says which.
+        If no kernel has ``chi_1 = 1``, or none of those attracts (``chi_q >= 1``); the message says which.
 
     Notes
     -----
@@ -167,8 +167,8 @@ def critical_line(
         repelling.append(f"K = {K:.6g} with chi_q = {statistics.chi_q:.4g}")
     if repelling:
         raise NoCriticalPointError(
-            f"{function.name} at sigma_b = {sigma_b:g}: chi_1 = 1 only where the kernel's fixed point does not "
-            f"attract ({', '.join(repelling)}), so no deep network stays there."
+            f"{function.name} at sigma_b = {sigma_b:g}: chi_1 = 1 only where the kernel's fixed point does "
+            f"not attract ({', '.join(repelling)}), so no deep network stays there."
         )
     raise NoCriticalPointError(
         f"{function.name} at sigma_b = {sigma_b:g}: no kernel between {_bounds(sigma_b)} has chi_1 = 1 "
@@ -195,6 +195,9 @@ def _kernels(function: Activation, C_b: float) -> list[float]:
     for log_surplus in grid:
         try:
             values.append((log_surplus, excess(log_surplus)))
+        except ZeroDivisionError:
+            # Flat as far as a kernel as small as this one reaches.
+            continue
         except InputError:
             # The activation overflows beyond this kernel.
             break
