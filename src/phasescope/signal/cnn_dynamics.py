@@ -44,8 +44,8 @@ class Vectors:
         above : int, optional
             Vectors whose largest entry is above this power of two are given a shift of 0 instead.
         """
-        low, high = torch.aminmax(self.values.flatten(1), dim=1)
-        largest = torch.maximum(-low, high)
+        rows = self.values.flatten(2)
+        largest = torch.maximum(rows.amax(dim=(1, 2)), -rows.amin(dim=(1, 2)))
         exponent = torch.frexp(largest).exponent.to(torch.float64)
         if above is not None:
             exponent = torch.where(exponent + self.shift > above, -self.shift, exponent)

@@ -24,7 +24,7 @@ from phasescope.theory import MeanField
 Start = Literal["homogeneous", "uniform", "seed"]
 Weights = Literal["shared", "local"]
 # What fits into a processor's cache is fastest.
-_DEFAULT_MEMORY = 32_000_000
+_DEFAULT_MEMORY = 8_000_000
 _Value = TypeVar("_Value")
 
 

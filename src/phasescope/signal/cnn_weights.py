@@ -7,6 +7,7 @@ kind only.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Protocol
@@ -95,8 +96,12 @@ def widened(fields: Tensor, reach: int, axes: int) -> Tensor:
         return fields
     for axis in range(-axes, 0):
         length = fields.shape[axis]
-        sites = torch.arange(-reach, length + reach, device=fields.device) % length
-        fields = fields.index_select(axis, sites)
+        if reach <= length:
+            before, after = fields.narrow(axis, length - reach, reach), fields.narrow(axis, 0, reach)
+            fields = torch.cat([before, fields, after], dim=axis)
+        else:
+            sites = torch.arange(-reach, length + reach, device=fields.device) % length
+            fields = fields.index_select(axis, sites)
     return fields
 
 
@@ -115,6 +120,7 @@ class SharedWeights:
 
     def __init__(self, normals: Normals, kernel_size: int, C_W: float, C_b: float) -> None:
         self.normals, self.kernel_size, self.C_W, self.C_b = normals, kernel_size, C_W, C_b
+        self._space: Tensor | None = None
 
     def __call__(self, fields: Tensor) -> Tensor:
         """Return the cyclic convolution of `fields` with the next layer's weights.
@@ -128,18 +134,39 @@ class SharedWeights:
         axes = fields.ndim - 3
         fan_in = channels * self.kernel_size**axes
         numbers = self.normals.draw(channels * (fan_in + 1))
-        weights = numbers[:, : channels * fan_in].reshape(networks, channels, fan_in)
-        windows = widened(fields, self.kernel_size // 2, axes)
-        for axis in range(3, 3 + axes):
-            windows = windows.unfold(axis, self.kernel_size, 1)
+        scale = math.sqrt(self.C_W / fan_in)
+        weights = numbers[:, : channels * fan_in].reshape(networks, channels, fan_in) * scale
+        wide = widened(fields, self.kernel_size // 2, axes)
         # Kernel sites beside the channels: one matrix product a network, faster than a grouped convolution.
-        order = [0, 1, *range(3 + axes, 3 + 2 * axes), *range(2, 3 + axes)]
-        columns = windows.permute(order).reshape(networks, fan_in, -1)
-        result = torch.bmm(weights, columns).mul_(math.sqrt(self.C_W / fan_in)).reshape(fields.shape)
+        columns = self._columns(wide).reshape(networks, fan_in, -1)
+        product = torch.bmm(weights, columns)
+        # At the rims of the widened lattice the product is of no use.
+        strides = (product.stride(0), product.stride(1), *wide.stride()[2:])
+        result = product.as_strided(fields.shape, strides).contiguous()
         if self.C_b > 0:
             bias = numbers[:, channels * fan_in :] * math.sqrt(self.C_b)
             result[:, :, 0] += bias.reshape(networks, channels, *[1] * axes)
         return result
+
+    def _columns(self, wide: Tensor) -> Tensor:
+        """Return the widened fields as seen from every kernel site.
+
+        A step in space is a step in memory, so that sites and kinds are copied as one piece. Shape (networks,
+        channels, kernel sites, rest).
+        """
+        networks, channels = wide.shape[:2]
+        steps = [
+            sum(offset * stride for offset, stride in zip(offsets, wide.stride()[3:], strict=True))
+            for offsets in itertools.product(range(self.kernel_size), repeat=wide.ndim - 3)
+        ]
+        flat = wide.flatten(2)
+        length = flat.shape[2] - steps[-1]
+        # The same memory for all layers: fresh pages would cost as much as the copies.
+        if self._space is None:
+            self._space = wide.new_empty(networks, channels, len(steps), length)
+        for index, step in enumerate(steps):
+            self._space[:, :, index] = flat[:, :, step : step + length]
+        return self._space
 
 
 class LocalWeights:
