@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from phasescope.estimate import Estimate
 from phasescope.scaling import UNIVERSALITY_CLASSES, Collapse, UniversalityClass
-from phasescope.studies.absorbing.cnn_numbers import Numbers, numbers
+from phasescope.studies.absorbing.cnn_numbers import RANDOM_WALK, Numbers, numbers
 from phasescope.studies.absorbing.cnn_tables import notes, tables
 from phasescope.studies.check import Check, Outcome, compare
 from phasescope.studies.contract import Analysis
@@ -77,10 +77,19 @@ def _critical_checks(found: Numbers, settings: CnnSettings, part: str) -> list[C
             note=f"{size} sites along each dimension; the first half of the layers gives {found.early}, the "
             f"second {found.late}. The paper gives no number.",
         ),
+        compare(
+            f"{part}/uniform-critical-point",
+            "Small differences about a row that is the same at all sites neither grow nor shrink at this "
+            "sigma_w (shared weights).",
+            HERE,
+            None,
+            found.uniform_critical,
+            note="Below it a network that has once become uniform stays so. The paper gives no number.",
+        ),
         Check(
             f"{part}/uniform-rows-stable",
-            "At that sigma_w a row that is the same at all sites is stable, so that sites, too, become alike "
-            "one network after the other.",
+            "Where differences on rows that vary keep their size, uniform rows are stable, so that sites "
+            "become alike, too, in one network after the other.",
             HERE,
             None,
             exponent,
@@ -111,17 +120,6 @@ def _decay_checks(found: Numbers, part: str, dp: UniversalityClass) -> list[Chec
             _decay(found.mean_slope),
             resolution=resolution,
             note="delta = beta/nu_par, over the last decade of layers. " + sharp,
-        ),
-        compare(
-            f"{part}/mean-decay-random-walk",
-            "At the critical sigma_w the mean distance decays as l^-1/2, as if all sites followed one "
-            "random walk.",
-            HERE,
-            0.5,
-            _decay(found.mean_slope),
-            resolution=resolution,
-            note="With one multiplicative noise for all sites ln rho walks freely below saturation, and the "
-            "chance to be near the top falls as l^-1/2. " + sharp,
         ),
         compare(
             f"{part}/tuned-decay",
@@ -159,6 +157,13 @@ def _collapse_checks(found: Numbers, part: str, dp: UniversalityClass) -> list[C
             found.typical_collapses,
             dp.name,
         ),
+        _collapse_check(
+            f"{part}/collapse-random-walk",
+            "The mean distances collapse as if all sites followed one random walk: delta = 1/2, nu_par = 2.",
+            found.collapses,
+            RANDOM_WALK,
+            source=HERE,
+        ),
         *(
             compare(
                 f"{part}/collapse-{label}",
@@ -177,14 +182,16 @@ def _collapse_checks(found: Numbers, part: str, dp: UniversalityClass) -> list[C
     ]
 
 
-def _collapse_check(id: str, claim: str, collapses: Mapping[str, Collapse], name: str) -> Check:
+def _collapse_check(
+    id: str, claim: str, collapses: Mapping[str, Collapse], name: str, *, source: str = PAPER
+) -> Check:
     tried = collapses.get(name)
     others = "; ".join(
         f"{label}: quality {one.quality:.3g}, p = {one.p_value:.2g}" for label, one in collapses.items()
     )
     if tried is None or not math.isfinite(tried.quality):
         measured = Estimate.not_determined("too few curves for a collapse")
-        return Check(id, claim, PAPER, 1.0, measured, "not determined", others)
+        return Check(id, claim, source, 1.0, measured, "not determined", others)
     points = sum(len(curve.x) for curve in tried.curves)
     measured = Estimate(
         tried.quality, math.sqrt(2 / points), "quality of the collapse, sigma_w tuned", points
@@ -198,7 +205,7 @@ def _collapse_check(id: str, claim: str, collapses: Mapping[str, Collapse], name
         f"Agrees if p > {_DOUBTFUL:g} for these exponents alone, disagrees if p is below; 1 is what chance "
         f"leaves. {others}."
     )
-    return Check(id, claim, PAPER, 1.0, measured, verdict, f"{note} {tried.reason}".strip())
+    return Check(id, claim, source, 1.0, measured, verdict, f"{note} {tried.reason}".strip())
 
 
 def _size_checks(found: Numbers, part: str) -> list[Check]:

@@ -54,8 +54,8 @@ class Numbers:
         At the zero, over the last decade, and the difference.
     uniform : list of Curves
         About uniform rows.
-    uniform_exponent : Estimate
-        At the zero.
+    uniform_critical, uniform_exponent : Estimate
+        Zero of their exponent, and its value at the zero of rows that vary.
     rough : dict of float to Estimate
         Share of networks whose sites still differ in the last layer, by ``sigma_w``.
     collapses, typical_collapses : dict of str to Collapse
@@ -82,6 +82,7 @@ class Numbers:
     typical_slope: Estimate
     gap: Estimate
     uniform: list[Curves]
+    uniform_critical: Estimate
     uniform_exponent: Estimate
     rough: dict[float, Estimate]
     collapses: dict[str, Collapse]
@@ -158,6 +159,7 @@ def numbers(data: xr.Dataset, settings: CnnSettings, dimensions: int) -> Numbers
         typical_slope=at_control(main, drawn[1], zero, 4, decade),
         gap=at_control(main, drawn[1] - drawn[0], zero, 4, decade),
         uniform=uniform,
+        uniform_critical=zero_of_growth(uniform, s.discard),
         uniform_exponent=_exponent_at(uniform, s.discard, zero),
         rough={curve.sigma_w: _share_of_rough_rows(curve) for curve in main},
         collapses=_collapses(main, s.first, dimensions, start, "mean"),

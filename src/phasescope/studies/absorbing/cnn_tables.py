@@ -44,13 +44,26 @@ def tables(found: Numbers, settings: CnnSettings, dimensions: int) -> list[Table
     return [
         Table(
             "Attempted collapses of l^delta rho against tau l^(1/nu_par), sigma_w tuned in each",
-            ["class", "delta", "1/nu_par", "mean: quality", "p", "typical: quality", "p"],
+            [
+                "class",
+                "delta",
+                "1/nu_par",
+                "mean: quality",
+                "p",
+                "sigma_w",
+                "typical: quality",
+                "p",
+                "sigma_w",
+            ],
             collapses,
         ),
         Table(
             "Critical sigma_w against size, shared weights",
             ["sites along each dimension", "zero of the exponent"],
-            [[str(size), str(zero)] for size, zero in found.critical.items()],
+            [
+                *([str(size), str(zero)] for size, zero in found.critical.items()),
+                ["uniform rows", str(found.uniform_critical)],
+            ],
         ),
         Table(
             f"Largest size after {settings.depth} layers",
@@ -64,8 +77,11 @@ def _mean_exponent(curve: Curves, begin: float) -> str:
     return str(Estimate.from_samples(curve.exponents(begin)))
 
 
-def _told(one: Collapse | None) -> tuple[str, str]:
-    return ("-", "-") if one is None else (f"{one.quality:.3g}", f"{one.p_value:.2g}")
+def _told(one: Collapse | None) -> tuple[str, str, str]:
+    if one is None:
+        return "-", "-", "-"
+    critical = one.exponents["critical"]
+    return f"{one.quality:.3g}", f"{one.p_value:.2g}", f"{critical.value:.4f}" if critical.determined else "-"
 
 
 def notes(settings: CnnSettings, dimensions: int) -> list[str]:
