@@ -12,7 +12,7 @@ from phasescope import plotting
 from phasescope.scaling import Collapse, local_slopes
 from phasescope.studies.absorbing.cnn_checks import directed_percolation
 from phasescope.studies.absorbing.cnn_curves import Curves, collect
-from phasescope.studies.absorbing.cnn_numbers import Numbers, numbers
+from phasescope.studies.absorbing.cnn_numbers import RANDOM_WALK, Numbers, numbers
 from phasescope.studies.absorbing.drawing import colours, legend, shades
 from phasescope.studies.contract import Picture
 
@@ -158,13 +158,17 @@ def _against_control(axes: Axes, curves: Sequence[Curves], begin: float, colour:
 
 def _collapse(found: Numbers, dimensions: int) -> Picture:
     name = directed_percolation(dimensions).name
-    drawn, panels = plotting.figure(3)
+    drawn, panels = plotting.figure(4)
     tried, typical = found.collapses.get(name), found.typical_collapses.get(name)
     if tried is not None:
         for curve, colour in zip(tried.curves, shades(len(tried.curves)), strict=True):
             panels[0].loglog(curve.size, curve.y, "o-", ms=2, lw=1, color=colour, label=f"{curve.x[0]:.3f}")
         legend(panels[0], fontsize=7, title=r"$\sigma_w$", loc="lower left")
-    for axes, one, title in ((panels[1], tried, "Mean"), (panels[2], typical, "Typical")):
+    for axes, one, title in (
+        (panels[1], tried, f"Mean, {name}"),
+        (panels[2], found.collapses.get(RANDOM_WALK), "Mean, random walk"),
+        (panels[3], typical, f"Typical, {name}"),
+    ):
         _collapsed(axes, one, title)
     panels[0].set_title("Mean, as measured")
     panels[0].set_xlabel("layer l")
@@ -172,8 +176,9 @@ def _collapse(found: Numbers, dimensions: int) -> Picture:
     return Picture(
         "collapse",
         drawn,
-        f"Attempted collapse with the exponents of {name}, sigma_w tuned for the best: means as measured, "
-        "means rescaled, typical values rescaled. The quality is 1 where only chance is left.",
+        f"Attempted collapses, sigma_w tuned in each: means as measured; rescaled with the exponents of {name}; "
+        "with those of one random walk common to all sites (1/2 and 2); typical values with those of "
+        f"{name}. p is the chance of curves so far apart if they do collapse.",
     )
 
 
@@ -181,7 +186,7 @@ def _collapsed(axes: Axes, one: Collapse | None, title: str) -> None:
     if one is not None:
         for curve, colour in zip(one.curves, shades(len(one.curves)), strict=True):
             axes.plot(curve.scaled_x, curve.scaled_y, "o-", ms=2, lw=1, color=colour)
-        title = f"{title}: quality {one.quality:.2g}, p = {one.p_value:.1g}"
+        title = f"{title}: p = {one.p_value:.1g}"
     axes.set_yscale("log")
     low, _ = axes.get_ylim()
     axes.set_ylim(bottom=max(low, _LOWEST))
