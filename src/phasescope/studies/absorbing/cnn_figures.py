@@ -176,8 +176,8 @@ def _collapse(found: Numbers, dimensions: int) -> Picture:
     return Picture(
         "collapse",
         drawn,
-        f"Attempted collapses, sigma_w tuned in each: means as measured; rescaled with the exponents of {name}; "
-        "with those of one random walk common to all sites (1/2 and 2); typical values with those of "
+        "Attempted collapses, sigma_w tuned in each: means as measured; rescaled with the exponents of "
+        f"{name}; with those of one random walk common to all sites (1/2 and 2); typical values with those of "
         f"{name}. p is the chance of curves so far apart if they do collapse.",
     )
 
