@@ -177,8 +177,8 @@ def _collapse(found: Numbers, dimensions: int) -> Picture:
         "collapse",
         drawn,
         "Attempted collapses, sigma_w tuned in each: means as measured; rescaled with the exponents of "
-        f"{name}; with those of one random walk common to all sites (1/2 and 2); typical values with those of "
-        f"{name}. p is the chance of curves so far apart if they do collapse.",
+        f"{name}; with those of one random walk common to all sites (1/2 and 2); typical values with those "
+        f"of {name}. p is the chance of curves so far apart if they do collapse.",
     )
 
 
