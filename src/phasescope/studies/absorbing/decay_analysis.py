@@ -12,6 +12,7 @@ import numpy as np
 from phasescope.estimate import Estimate
 from phasescope.scaling import PowerLawFit, fit_power_law
 from phasescope.studies.absorbing import line
+from phasescope.studies.absorbing.drawing import short
 from phasescope.studies.absorbing.inverse_distance import fit_inverse, from_map, from_networks
 from phasescope.studies.absorbing.width_correction import mean_distance_factor
 from phasescope.studies.check import Check, compare
@@ -193,9 +194,7 @@ def decay_checks(data: xr.Dataset, config: Any) -> list[Check]:
     reason = line.missing(known, config.activation, config.sigma_b, curved=True)
     below, above = ordered(data, known), chaotic(data, known)
     if not reason and not below:
-        reason = (
-            f"the exact map of {config.activation} takes a quadrature a layer, too slow for deep networks"
-        )
+        reason = f"the exact map of {short(config.activation)} takes a quadrature a layer, too slow in depth"
 
     def check(
         name: str,
@@ -409,7 +408,7 @@ def mean_ratio(points: list[Beside]) -> Estimate:
     """
     known = [point for point in points if point.networks.determined]
     if not known:
-        return Estimate.not_determined("no networks")
+        return Estimate.not_determined("no networks that are wide enough")
     ratio = np.array([point.networks.value / point.exact for point in known])
     weight = np.array([(point.exact / point.networks.error) ** 2 for point in known])
     value = float((ratio * weight).sum() / weight.sum())

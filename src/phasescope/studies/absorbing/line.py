@@ -11,6 +11,7 @@ import torch
 
 from phasescope.errors import NoCriticalPointError
 from phasescope.studies.absorbing.config import line_point, resolved
+from phasescope.studies.absorbing.drawing import short
 from phasescope.studies.contract import Variable
 
 if TYPE_CHECKING:
@@ -76,12 +77,13 @@ def missing(line: Mapping[str, float], spec: str, sigma_b: float, *, curved: boo
     curved : bool
         Whether kappa and k3 are needed too.
     """
+    name = short(spec)
     if not math.isfinite(line["sigma_w"]):
-        return f"{spec} has no critical line at sigma_b = {sigma_b:g} (theory.critical_line says why)"
+        return f"{name} has no critical line at sigma_b = {sigma_b:g} (theory.critical_line says why)"
     if curved and not math.isfinite(line["kappa"]):
-        return f"{spec} has no kappa: its slope jumps, so 1 - c enters as (1 - c)^(3/2)"
+        return f"{name} has no kappa: its slope jumps, so 1 - c enters as (1 - c)^(3/2)"
     if curved and not math.isfinite(line["k3"]):
-        return f"{spec} has no k3: its second derivative jumps, so the logarithmic correction is another"
+        return f"{name} has no k3: its second derivative jumps, so the logarithmic correction is another"
     return ""
 
 

@@ -246,6 +246,8 @@ def _limits(known: Mapping[str, float], curves: Mapping[int, ExponentCurve]) -> 
 
 
 def _limit_checks(known: Mapping[str, float], limits: Mapping[str, Series], reason: str) -> list[Check]:
+    # How precise a number has to be for agreement to mean something, on the activation's own scales.
+    gamma, shift = abs(known["gamma"]), abs(known["d0"] / known["gamma"])
     rows = [
         (
             "zero-infinite-width",
@@ -253,7 +255,7 @@ def _limit_checks(known: Mapping[str, float], limits: Mapping[str, Series], reas
             "arXiv:2307.02284; theory.critical_line",
             known["sigma_w"],
             limits["point"].limit,
-            3e-3,
+            2e-3 / gamma,
         ),
         (
             "zero-shift",
@@ -261,7 +263,7 @@ def _limit_checks(known: Mapping[str, float], limits: Mapping[str, Series], reas
             "derived here",
             -known["d0"] / known["gamma"],
             limits["shift"].limit,
-            0.3,
+            0.1 * shift,
         ),
         (
             "slope",
@@ -269,7 +271,7 @@ def _limit_checks(known: Mapping[str, float], limits: Mapping[str, Series], reas
             "derived here; gamma as in arXiv:2307.02284",
             known["gamma"] / 2,
             limits["slope"].limit,
-            0.02,
+            0.06 * gamma,
         ),
         (
             "at-critical-point",
@@ -277,7 +279,7 @@ def _limit_checks(known: Mapping[str, float], limits: Mapping[str, Series], reas
             "derived here",
             known["d0"],
             limits["at_line"].limit,
-            0.1,
+            0.06 * gamma * shift,
         ),
     ]
     checks = []

@@ -75,7 +75,7 @@ class Curves:
 
 
 def curves_of(data: xr.Dataset, spec: str) -> Curves | None:
-    """Return the exact map of an activation, or None where it was not iterated.
+    """Return the exact map of an activation where it was iterated, or None where it never was.
 
     Parameters
     ----------
@@ -85,15 +85,16 @@ def curves_of(data: xr.Dataset, spec: str) -> Curves | None:
         The activation.
     """
     chosen = line.of_kind(data, "map", activation=spec)
-    if chosen.sizes["task"] == 0 or not np.isfinite(chosen["map_log_distance"].values).all():
+    here = np.isfinite(chosen["map_log_distance"].values).all(axis=-1)
+    if not here.any():
         return None
-    row = chosen.isel(task=0)
+    row, here = chosen.isel(task=0), here[0]
     return Curves(
         line.named(row["reference"].values),
-        row["map_rate"].values,
-        row["map_tau"].values,
-        row["map_layer"].values,
-        np.exp(row["map_log_distance"].values),
+        row["map_rate"].values[here],
+        row["map_tau"].values[here],
+        row["map_layer"].values[here],
+        np.exp(row["map_log_distance"].values[here]),
     )
 
 
@@ -116,7 +117,7 @@ def metric_checks(data: xr.Dataset, config: Any, activations: tuple[str, ...]) -
         curves = curves_of(data, spec)
         reason = line.missing(known, spec, config.sigma_b, curved=True)
         if curves is None and not reason:
-            reason = f"the exact map of {spec} takes a quadrature a layer, too slow for deep networks"
+            reason = f"the exact map of {short(spec)} takes a quadrature a layer, too slow for deep networks"
         checks += _checks_of(data, spec, curves, reason)
     return checks
 
@@ -175,7 +176,8 @@ def limit(curves: Curves) -> tuple[Estimate, Estimate]:
     curves : Curves
         Of one activation.
     """
-    if curves.tau.size < 2 * (_TERMS + 1):
+    sides = [int((np.sign(curves.tau) == sign).sum()) for sign in (-1, 1)]
+    if min(sides) <= _TERMS:
         few = Estimate.not_determined(f"fewer than {_TERMS + 1} distances from the critical point on a side")
         return few, few
     left, ratios = [], np.empty((2, 0))
@@ -253,7 +255,10 @@ def sampled_of(data: xr.Dataset, spec: str, curves: Curves) -> list[Sampled]:
         rho = np.exp(here["log_distance"].values[:, :, : layers.size]).reshape(-1, layers.size)
         width, rate = float(here["width"].values[0]), float(here["rate"].values[0])
         factor = mean_distance_factor(layers, rate, curves.known, width)
-        nearest = int(np.argmin(np.abs(curves.known["gamma"] * curves.tau - gamma_tau)))
+        distance = np.abs(curves.known["gamma"] * curves.tau - gamma_tau)
+        nearest = int(np.argmin(distance))
+        if distance[nearest] > 1e-6 * abs(gamma_tau):
+            continue
         exact = np.interp(layers, curves.layers[nearest], curves.rho[nearest])
         found.append(Sampled(float(gamma_tau), layers, rho / factor, exact, factor - 1))
     return found

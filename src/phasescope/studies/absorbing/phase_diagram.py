@@ -135,8 +135,8 @@ class PhaseDiagram(Part):
         points = sampled_points(data, config)
         own = line.of_kind(data, "line", activation=config.activation)
         checks = [_theory_check(own, config)]
-        for sigma_b, (measured, expected, allowance) in points.items():
-            checks.append(_sampled_check(sigma_b, measured, expected, allowance, config))
+        for sigma_b, (measured, expected, shift) in points.items():
+            checks.append(_sampled_check(sigma_b, measured, expected, shift, config))
         checks.append(_vanishing_check(own, config))
         rows = [
             [f"{sigma_b:g}", f"{expected:.5f}", str(measured)]
@@ -234,10 +234,7 @@ def _row(task: Task, device: str) -> dict[str, Any]:
 
 
 def sampled_points(data: xr.Dataset, config: Any) -> dict[float, tuple[Estimate, float, float]]:
-    """Return, by bias, the networks' critical ``sigma_w`` at infinite width, the theory's, and an allowance.
-
-    With ``sigma_w(n) = sigma_w + a/n + b/n^2`` two widths give ``sigma_w - b/(n m)``; the allowance is
-    ``2 a^2/(n m)``, the square of the leading term being the size that the next one has.
+    """Return, by bias, networks' critical ``sigma_w`` at infinite width, the theory's, and ``-d0/gamma``.
 
     Parameters
     ----------
@@ -256,7 +253,7 @@ def sampled_points(data: xr.Dataset, config: Any) -> dict[float, tuple[Estimate,
             if chosen.sizes["task"] == 0:
                 continue
             known = line.named(chosen["reference"].values[0])
-            expected, shift = known["sigma_w"], known["d0"] / known["gamma"]
+            expected, shift = known["sigma_w"], -known["d0"] / known["gamma"]
             sigma_w, exponent, error = (
                 chosen[name].values[0] for name in ("sigma_w", "exponent", "exponent_error")
             )
@@ -264,7 +261,7 @@ def sampled_points(data: xr.Dataset, config: Any) -> dict[float, tuple[Estimate,
         if not zeros:
             reason = f"{short(config.activation)} has no critical line at sigma_b = {sigma_b:g}"
             zeros = [Estimate.not_determined(reason)]
-        found[sigma_b] = (_extrapolated(zeros, n, m), expected, 2 * shift**2 / (n * m))
+        found[sigma_b] = (_extrapolated(zeros, n, m), expected, shift)
     return found
 
 
@@ -306,9 +303,14 @@ def _theory_check(own: xr.Dataset, config: Any) -> Check:
     )
 
 
-def _sampled_check(
-    sigma_b: float, measured: Estimate, expected: float, allowance: float, config: Any
-) -> Check:
+def _sampled_check(sigma_b: float, measured: Estimate, expected: float, shift: float, config: Any) -> Check:
+    """Return the check of an extrapolated critical point.
+
+    With ``sigma_w(n) = sigma_w + a/n + b/n^2`` two widths give ``sigma_w - b/(n m)``; what is allowed is
+    ``2 a^2/(n m)``, the square of the leading term being the size that the next one has.
+    """
+    n, m = config.phase_diagram.widths
+    allowance = 2 * shift**2 / (n * m) if math.isfinite(shift) else 0.0
     own = sigma_b == config.sigma_b
     published, source = _reference(config) if own else (None, "theory.critical_line")
     if published is None:
@@ -319,8 +321,8 @@ def _sampled_check(
         source,
         published,
         measured,
-        allowance=allowance if math.isfinite(allowance) else 0.0,
-        resolution=5e-3,
+        allowance=allowance,
+        resolution=abs(shift) / n / 6 if math.isfinite(shift) else math.inf,
         note=f"Allowance {allowance:.1g}: the next order in 1/width." if measured.determined else "",
     )
 
