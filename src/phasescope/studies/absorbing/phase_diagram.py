@@ -53,7 +53,7 @@ class PhaseDiagramSettings(Settings):
         Networks of the map.
     """
 
-    line_points: int = 17
+    line_points: int = 25
     lowest: float = 1e-4
     highest: float = 2.0
     sampled: tuple[float, ...] = (0.1, 1.0)
@@ -68,7 +68,7 @@ class PhaseDiagramSettings(Settings):
 
 
 QUICK = PhaseDiagramSettings()
-PAPER = PhaseDiagramSettings(line_points=33, effort=1e7, rows=25, columns=37, map_width=200, map_networks=10)
+PAPER = PhaseDiagramSettings(line_points=41, effort=1e7, rows=25, columns=37, map_width=200, map_networks=10)
 
 
 class PhaseDiagram(Part):

@@ -83,9 +83,9 @@ def _map(drawn: Figure, axes: Axes, data: xr.Dataset, config: Any) -> None:
     bar.set_ticklabels([r"$<10^{-4}$", *(rf"$10^{{{k}}}$" for k in (-3, -2, -1)), "1"])
     own = line.of_kind(data, "line", activation=config.activation).isel(task=0)
     place = own["line"].values[:, line.QUANTITIES.index("sigma_w")]
-    inside = (own["line_sigma_b"].values >= biases.min()) & (own["line_sigma_b"].values <= biases.max())
-    axes.plot(place[inside], own["line_sigma_b"].values[inside], color=plotting.THEORY, lw=2.2)
-    axes.set_xlim(sigma_w.min(), sigma_w.max())
+    limits = axes.get_xlim(), axes.get_ylim()
+    axes.plot(place, own["line_sigma_b"].values, color=plotting.THEORY, lw=2.2)
+    axes.set(xlim=limits[0], ylim=limits[1])
 
 
 def _points(axes: Axes, points: dict[float, tuple[Estimate, float, float]]) -> None:
