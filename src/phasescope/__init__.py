@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from phasescope import data as data
     from phasescope import errors as errors
     from phasescope import instruments as instruments
+    from phasescope import noise as noise
     from phasescope import recording as recording
     from phasescope import report as report
     from phasescope import scaling as scaling
@@ -38,6 +39,7 @@ _ROOMS = (
     "data",
     "errors",
     "instruments",
+    "noise",
     "recording",
     "report",
     "scaling",
@@ -57,6 +59,7 @@ __all__ = [
     "errors",
     "inspect",
     "instruments",
+    "noise",
     "recording",
     "report",
     "scaling",

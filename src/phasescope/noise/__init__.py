@@ -1,0 +1,1 @@
+"""Fluctuations of activations in time: exponents with honest errors, and the nulls that imitate them."""
