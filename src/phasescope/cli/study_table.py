@@ -78,7 +78,7 @@ def expected(check: Check) -> str:
     check : Check
         Any.
     """
-    return "" if check.expected is None else measured(check.expected)
+    return "" if check.expected is None else measured(check.expected, digits=6)
 
 
 def found(check: Check) -> str:
@@ -89,7 +89,9 @@ def found(check: Check) -> str:
     check : Check
         Any.
     """
-    return measured(check.measured.value, check.measured.error) if check.measured.determined else "–"
+    return (
+        measured(check.measured.value, check.measured.error, digits=6) if check.measured.determined else "–"
+    )
 
 
 def duration(seconds: float) -> str:

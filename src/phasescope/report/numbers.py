@@ -8,8 +8,8 @@ _MOST_DECIMALS = 5  # an error further down is left out, together with the digit
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
-def measured(value: float, error: float = math.nan) -> str:
-    """Return ``0.282 ± 0.011``, ``(3.2 ± 0.4)×10⁻⁹``, a number without error to 4 digits, or ``–`` for none.
+def measured(value: float, error: float = math.nan, *, digits: int = 4) -> str:
+    """Return ``0.282 ± 0.011``, ``(3.2 ± 0.4)×10⁻⁹``, a number alone to `digits` digits, or ``–`` for none.
 
     Parameters
     ----------
@@ -17,22 +17,24 @@ def measured(value: float, error: float = math.nan) -> str:
         The number.
     error : float
         One standard error; two digits of it are kept, unless it is smaller than about 1e-5 of the value.
+    digits : int
+        Of a number that has no error, or too small a one to show.
     """
     if not math.isfinite(value):
         return "–" if math.isnan(value) else str(value).replace("inf", "∞").replace("-", "−")
     if not (math.isfinite(error) and error > 0):
-        return _plain(value)
+        return _plain(value, digits)
     magnitude = max(abs(value), error)
     exponent = math.floor(math.log10(magnitude))
     if -3 < exponent < 5:
         decimals = max(0, 1 - math.floor(math.log10(error)))
         if decimals > _MOST_DECIMALS:
-            return _plain(value)
+            return _plain(value, digits)
         return _minus(f"{value:.{decimals}f} ± {error:.{decimals}f}")
     scale = 10.0**exponent
     decimals = max(0, 1 - math.floor(math.log10(error / scale)))
     if decimals > _MOST_DECIMALS:
-        return _plain(value)
+        return _plain(value, digits)
     mantissa = f"{value / scale:.{decimals}f} ± {error / scale:.{decimals}f}"
     return _minus(f"({mantissa}){_power(exponent)}")
 
@@ -52,13 +54,13 @@ def percent(fraction: float) -> str:
     return "< 0.1 %" if fraction < 0.001 else f"{100 * fraction:.1f} %"
 
 
-def _plain(value: float) -> str:
+def _plain(value: float, digits: int) -> str:
     if value == 0:
         return "0"
     exponent = math.floor(math.log10(abs(value)))
     if -3 < exponent < 5:
-        return _minus(f"{value:.4g}")
-    return _minus(f"{value / 10.0**exponent:.3g}{_power(exponent)}")
+        return _minus(f"{value:.{digits}g}")
+    return _minus(f"{value / 10.0**exponent:.{digits - 1}g}{_power(exponent)}")
 
 
 def _power(exponent: int) -> str:

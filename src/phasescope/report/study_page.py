@@ -111,8 +111,8 @@ def _row(check: Check) -> _Row:
     reason = f"Not determined: {found.reason}." if found.reason else ""
     return _Row(
         check=check,
-        expected="" if check.expected is None else measured(check.expected),
-        measured=measured(found.value, found.error) if found.determined else "–",
+        expected="" if check.expected is None else measured(check.expected, digits=6),
+        measured=measured(found.value, found.error, digits=6) if found.determined else "–",
         note=" ".join(text for text in (reason, check.note) if text),
     )
 
