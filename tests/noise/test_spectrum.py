@@ -1,0 +1,93 @@
+import math
+
+import numpy as np
+import pytest
+
+from phasescope.errors import InputError
+from phasescope.noise.generators import coloured_noise, fractional_gaussian_noise
+from phasescope.noise.spectrum import local_whittle, multitaper, welch
+
+METHODS = [welch, multitaper, local_whittle]
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("beta", [0.0, 0.8, 1.2])
+def test_exponent_and_error_of_an_exact_power_law(method, beta):
+    found = method(coloured_noise(beta, 2048, size=400, seed=1))
+    spread = found.beta.std(ddof=1)
+    assert found.beta.mean() == pytest.approx(beta, abs=4 * spread / 20 + 0.01)
+    # The spread of 400 values is known to 3.5 % (one standard error).
+    assert found.beta_error == pytest.approx(np.full(400, spread), rel=0.16)
+    inside = np.abs(found.beta - beta) < 1.96 * found.beta_error
+    assert 0.9 < inside.mean() < 0.985
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_random_walk_reads_two(method):
+    walk = np.cumsum(np.random.default_rng(2).standard_normal((100, 4096)), axis=-1)
+    assert method(walk, frequencies=(0.005, 0.05)).beta.mean() == pytest.approx(2, abs=0.06)
+
+
+def test_the_density_integrates_to_the_variance():
+    x = fractional_gaussian_noise(0.7, 4096, seed=3)
+    for method in METHODS:
+        found = method(x)
+        assert found.power.sum() * found.frequency[0] == pytest.approx(1, abs=0.12)
+
+
+def test_slope_and_error_of_local_whittle_by_a_grid_of_the_likelihood():
+    x = fractional_gaussian_noise(0.8, 512, seed=4)
+    found = local_whittle(x)
+    count = int(512**0.65)
+    frequency = np.arange(1, count + 1) / 512
+    power = np.abs(np.fft.rfft(x - x.mean())[1 : count + 1]) ** 2
+    grid = np.linspace(-1, 2, 30_001)
+    weighted = np.log((frequency ** grid[:, None] * power).mean(axis=1)) - grid * np.log(frequency).mean()
+    assert found.beta == pytest.approx(grid[weighted.argmin()], abs=1e-4)
+    assert found.window == (1 / 512, count / 512)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("scale", [1e-200, 1e-12, 1e12, 1e200])
+def test_scale_and_offset_do_not_matter(method, scale):
+    x = fractional_gaussian_noise(0.8, 600, size=3, seed=5)
+    np.testing.assert_allclose(method(scale * x).beta, method(x).beta, rtol=1e-9)
+    np.testing.assert_allclose(method(x + 7).beta, method(x).beta, rtol=1e-9)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_batch_is_its_series_and_says_which_are_of_no_use(method):
+    x = fractional_gaussian_noise(0.8, 600, size=(2, 2), seed=6)
+    x[0, 1] = 3.0
+    x[1, 0, 5] = math.nan
+    found = method(x)
+    assert found.beta.shape == found.beta_error.shape == found.reason.shape == (2, 2)
+    assert found.estimate((1, 1)).value == pytest.approx(float(method(x[1, 1]).beta), rel=1e-12)
+    assert found.estimate((0, 1)).reason == "the series is constant"
+    assert found.estimate((1, 0)).reason == "NaN or Inf in the series"
+    assert np.isnan(found.beta_error[0, 1])
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("length", [0, 1, 3, 10])
+def test_too_short(method, length):
+    found = method(np.arange(length) % 3)
+    assert "fewer than 5 frequencies" in found.estimate().reason
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda x: welch(x, frequencies=(0.2, 0.1)), "is no window"),
+        (lambda x: multitaper(x, frequencies=(0.0, 0.1)), "is no window"),
+        (lambda x: local_whittle(x, frequencies=(0.1, 0.6)), "is no window"),
+        (lambda x: welch(x, segment=101), "segment = 101"),
+        (lambda x: multitaper(x, bandwidth=0.5), "bandwidth = 0.5"),
+        (lambda x: welch(x + 1j), "complex128"),
+        (lambda x: welch(3.0), "of shape"),
+        (lambda x: welch(["a", "b"]), "<U1"),
+    ],
+)
+def test_unusable_arguments(call, message):
+    with pytest.raises(InputError, match=message):
+        call(fractional_gaussian_noise(0.7, 100, seed=7))
