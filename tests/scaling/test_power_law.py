@@ -182,3 +182,19 @@ def test_errors_cover_the_truth(kind):
         hits += fit.determined and abs(fit.exponent.value - truth) < fit.exponent.error
     # 68 % within four standard errors, and a window chosen from the data may cost a little.
     assert 0.55 < hits / trials < 0.80
+
+
+def test_a_correction_that_is_not_small_is_kept_out_of_the_window():
+    """1/y = kappa x + b ln x + c with a large c: near x = c/kappa the form's own next order matters."""
+    x = np.arange(1.0, 401.0)
+    exact = 1 / (0.2335 * x - 0.698 * np.log(x) + 1.98 + 2.1 * np.log(x + 1) / x)
+    pulls = []
+    for seed in range(12):
+        noise = np.random.default_rng(seed).normal(0, 0.02, x.size)
+        fit = fit_power_law(x, exact * np.exp(noise), errors=0.02 * exact, correction="log", resamples=100)
+        if fit.determined:
+            assert fit.window[0] >= 5
+            pulls.append((fit.exponent.value + 1) / fit.exponent.error)
+    assert len(pulls) >= 6
+    assert np.abs(pulls).max() < 3.5
+    assert abs(np.mean(pulls)) < 4 / len(pulls) ** 0.5

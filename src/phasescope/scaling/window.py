@@ -14,6 +14,7 @@ from phasescope.scaling.power_law_model import PowerLawModel, least_squares
 _MOST_ENDS = 16
 _LEAST_P = 0.1
 _MOST_BEND = 1.0
+_LARGEST_CORRECTION = 0.7
 
 
 def choose_window(
@@ -56,7 +57,9 @@ def choose_window(
 
 def _windows(x: Array, fewest: int, shortest: float) -> list[tuple[int, int]]:
     """Return first and last index of the windows to try, the longest first."""
-    ends = np.unique(np.linspace(0, len(x) - 1, min(len(x), _MOST_ENDS)).round().astype(int))
+    # Evenly spread in ln x, as layers one by one are not.
+    marks = np.geomspace(x[0], x[-1], min(len(x), _MOST_ENDS))
+    ends = np.unique(np.abs(np.log(x)[:, None] - np.log(marks)).argmin(axis=0))
     found = [
         (int(first), int(last))
         for first in ends
@@ -81,6 +84,8 @@ def _stands_still(model: PowerLawModel, x: Array, data: LogData) -> bool:
     """Return whether the data show no curvature beyond the law, and scatter about it as chance would have."""
     model = replace(model, scale=float(x[0]))
     best, _ = least_squares(model, x, data.ln_y[None], data.relative, model.start(x, data.ln_y))
+    if _correction_at_start(model, best[0]) > _LARGEST_CORRECTION:
+        return False
     value, slopes = model.evaluate(best, x)
     residual = (data.ln_y - value[0]) / data.relative
     jacobian = slopes[0] / data.relative[:, None]
@@ -102,6 +107,12 @@ def _stands_still(model: PowerLawModel, x: Array, data: LogData) -> bool:
         if abs(found) > _MOST_BEND * error:
             return False
     return not data.known or _chance(residual, jacobian, data) >= _LEAST_P
+
+
+def _correction_at_start(model: PowerLawModel, parameters: Array) -> float:
+    """Return the size of the fitted correction at the first point, whose square is left out of the law."""
+    leading = {"log": "c", "power": "b"}.get(model.correction or "")
+    return 0.0 if leading is None else abs(float(parameters[model.names.index(leading)]))
 
 
 def _chance(residual: Array, jacobian: Array, data: LogData) -> float:
