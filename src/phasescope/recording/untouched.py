@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 
 @contextmanager
-def untouched(model: nn.Module) -> Iterator[None]:
+def untouched(model: nn.Module, *, derivatives: bool = True) -> Iterator[None]:
     """Restore the model and the process's random and numerical state on leaving, however it is left.
 
     Restored: parameters' ``requires_grad`` and ``grad``, buffers (values and identity), training flags, hooks
@@ -25,11 +25,14 @@ def untouched(model: nn.Module) -> Iterator[None]:
     ----------
     model : nn.Module
         The model.
+    derivatives : bool
+        Whether tangents or cotangents will be taken: fused attention and fused recurrent cells are then off.
 
     Yields
     ------
     None
-        Inside, attention is computed by differentiable formulas and parameters ask for no gradient.
+        Inside, parameters ask for no gradient, and each submodule is called rather than skipped by a fused
+        whole.
 
     Notes
     -----
@@ -45,8 +48,9 @@ def untouched(model: nn.Module) -> Iterator[None]:
             if parameter.is_leaf and parameter.requires_grad:
                 parameter.requires_grad_(False)
         torch.backends.mha.set_fastpath_enabled(False)
-        _use_math_attention()
-        if any(isinstance(module, nn.RNNBase) for module in model.modules()):
+        if derivatives:
+            _use_math_attention()
+        if derivatives and any(isinstance(module, nn.RNNBase) for module in model.modules()):
             # The fused cells of oneDNN and cuDNN lack derivatives in evaluation mode.
             torch._C._set_mkldnn_enabled(False)
             torch.backends.cudnn.enabled = False

@@ -1,0 +1,202 @@
+"""Gates, candidate and cell state of torch's recurrent modules, from inputs and hidden states."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from phasescope.errors import InputError
+from phasescope.recording.sequences import beyond, padded_sequences
+
+
+@dataclass(frozen=True)
+class Track:
+    """What one layer and direction of a recurrent module did.
+
+    Parameters
+    ----------
+    name : str
+        ``l0``, ``l0_reverse``, ``l1``, ... as torch names the weights.
+    quantities : dict of str to Tensor
+        Each of shape (time, sequence, unit), in the order of the words even where the direction is reversed.
+    lengths : Tensor or None
+        Number of time steps of each sequence, where they came packed.
+    mismatch : float
+        Largest difference between the hidden state that follows from the quantities and the module's own.
+    """
+
+    name: str
+    quantities: dict[str, Tensor]
+    lengths: Tensor | None
+    mismatch: float
+
+
+def tracks(
+    module: nn.RNNBase, args: tuple[Any, ...], output: Any, preactivations: bool = False
+) -> Iterator[Track]:
+    r"""Yield gates, candidate, cell and hidden state of each layer and direction of one call.
+
+    Given :math:`h_{t-1}`, the gates of all time steps are one matrix product. The cell state of an LSTM,
+    :math:`c_t = f_t c_{t-1} + i_t g_t`, is then a linear recursion without products of matrices, which is
+    followed step by step: nothing is divided or inverted, so that it is exact to rounding where gates
+    saturate.
+
+    Parameters
+    ----------
+    module : nn.LSTM, nn.GRU or nn.RNN
+        In evaluation mode, so that there is no dropout between its layers.
+    args : tuple
+        What the call took: sequences, and states if there were any.
+    output : tuple
+        What it returned.
+    preactivations : bool
+        Whether to add what enters the nonlinearity of each gate.
+
+    Yields
+    ------
+    Track
+        In the order of the layers, forward before reverse.
+
+    Raises
+    ------
+    InputError
+        If the call took one sequence without an axis of sequences.
+
+    Notes
+    -----
+    Hidden states of the last layer are the module's own; those of the layers below are run once more, layer
+    by layer, since torch does not return them. Time and memory grow with (time x sequence x unit).
+    """
+    x, lengths = padded_sequences(args[0], module.batch_first)
+    if x.ndim != 3:
+        raise InputError(
+            f"{type(module).__name__} was called with one sequence of shape {tuple(args[0].shape)}.",
+            "Add an axis of sequences: x[None] with batch_first=True, x[:, None] without.",
+        )
+    own, _ = padded_sequences(output[0], module.batch_first)
+    states = _initial(module, args, x)
+    directions = 2 if module.bidirectional else 1
+    for layer in range(module.num_layers):
+        outputs = []
+        for direction in range(directions):
+            suffix = f"l{layer}" + ("_reverse" if direction else "")
+            start = [state[layer * directions + direction] for state in states]
+            weights = _weights(module, suffix)
+            inputs = _turned(x, lengths) if direction else x
+            if layer == module.num_layers - 1:
+                hidden = own.chunk(directions, dim=-1)[direction]
+                hidden = _turned(hidden, lengths) if direction else hidden
+            else:
+                hidden = _hidden(module, inputs, start, weights)
+            quantities, error = _quantities(module, inputs, hidden, start, weights, lengths, preactivations)
+            if direction:
+                quantities = {name: _turned(q, lengths) for name, q in quantities.items()}
+            if layer == 0 and direction == 0:
+                quantities = {"input": x, **quantities}
+            outputs.append(quantities["hidden"])
+            yield Track(suffix, quantities, lengths, error)
+        x = torch.cat(outputs, dim=-1)
+
+
+def _initial(module: nn.RNNBase, args: tuple[Any, ...], x: Tensor) -> list[Tensor]:
+    given = args[1] if len(args) > 1 else None
+    if given is not None:
+        return list(given) if isinstance(given, tuple) else [given]
+    rows = module.num_layers * (2 if module.bidirectional else 1)
+    widths = [getattr(module, "proj_size", 0) or module.hidden_size]
+    widths += [module.hidden_size] if isinstance(module, nn.LSTM) else []
+    return [x.new_zeros(rows, x.shape[1], width) for width in widths]
+
+
+def _weights(module: nn.RNNBase, suffix: str) -> list[Tensor]:
+    names = ["weight_ih", "weight_hh", *(["bias_ih", "bias_hh"] if module.bias else [])]
+    names += ["weight_hr"] if getattr(module, "proj_size", 0) else []
+    return [getattr(module, f"{name}_{suffix}") for name in names]
+
+
+def _turned(x: Tensor, lengths: Tensor | None) -> Tensor:
+    # Each sequence reversed within its own length; what lies behind its end stays there.
+    if lengths is None:
+        return x.flip(0)
+    time = torch.arange(x.shape[0])[:, None]
+    index = torch.where(time < lengths, lengths - 1 - time, time).to(x.device)
+    return x.gather(0, index[:, :, None].expand_as(x))
+
+
+def _hidden(module: nn.RNNBase, x: Tensor, start: list[Tensor], weights: list[Tensor]) -> Tensor:
+    first = [state[None].contiguous() for state in start]
+    tail = (
+        module.bias,
+        1,
+        0.0,
+        False,
+        False,
+        False,
+    )  # layers, dropout, training, both directions, batch first
+    functions: dict[str, Any] = {
+        "LSTM": torch.lstm,
+        "GRU": torch.gru,
+        "RNN_TANH": torch.rnn_tanh,
+        "RNN_RELU": torch.rnn_relu,
+    }
+    state = tuple(first) if module.mode == "LSTM" else first[0]
+    output: Tensor = functions[module.mode](x, state, weights, *tail)[0]
+    return output
+
+
+def _quantities(
+    module: nn.RNNBase,
+    x: Tensor,
+    hidden: Tensor,
+    start: list[Tensor],
+    weights: list[Tensor],
+    lengths: Tensor | None,
+    preactivations: bool,
+) -> tuple[dict[str, Tensor], float]:
+    before = torch.cat([start[0][None], hidden[:-1]])
+    biases = weights[2:4] if module.bias else [None, None]
+    from_input = F.linear(x, weights[0], biases[0])
+    from_hidden = F.linear(before, weights[1], biases[1])
+    if module.mode == "LSTM":
+        gates, entering, again = _lstm(from_input.add_(from_hidden), start[1])
+        if getattr(module, "proj_size", 0):
+            again = F.linear(again, weights[-1])
+    elif module.mode == "GRU":
+        gates, entering, again = _gru(from_input, from_hidden, before)
+    else:
+        entering = {"hidden": from_input.add_(from_hidden)}
+        again = entering["hidden"].tanh() if module.mode == "RNN_TANH" else entering["hidden"].relu()
+        gates = {}
+    difference = (again - hidden).abs_().amax(dim=-1)
+    if lengths is not None:
+        difference.masked_fill_(beyond(lengths, len(difference)).T.to(difference.device), 0.0)
+    named = {f"{name}_preactivation": value for name, value in entering.items()} if preactivations else {}
+    return {**gates, "hidden": hidden, **named}, float(difference.amax())
+
+
+def _lstm(sums: Tensor, cell: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
+    names = ("input_gate", "forget_gate", "candidate", "output_gate")
+    entering = dict(zip(names, sums.chunk(4, dim=-1), strict=True))
+    gates = {name: z.tanh() if name == "candidate" else z.sigmoid() for name, z in entering.items()}
+    written = gates["input_gate"] * gates["candidate"]
+    cells = torch.empty_like(written)
+    for forget, new, out in zip(gates["forget_gate"].unbind(), written.unbind(), cells.unbind(), strict=True):
+        cell = torch.addcmul(new, forget, cell, out=out)
+    return {**gates, "cell": cells}, entering, gates["output_gate"] * cells.tanh()
+
+
+def _gru(
+    from_input: Tensor, from_hidden: Tensor, before: Tensor
+) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
+    reset_x, update_x, new_x = from_input.chunk(3, dim=-1)
+    reset_h, update_h, new_h = from_hidden.chunk(3, dim=-1)
+    entering = {"reset_gate": reset_x + reset_h, "update_gate": update_x + update_h}
+    gates = {name: z.sigmoid() for name, z in entering.items()}
+    entering["candidate"] = torch.addcmul(new_x, gates["reset_gate"], new_h)
+    gates["candidate"] = entering["candidate"].tanh()
+    return gates, entering, torch.lerp(gates["candidate"], before, gates["update_gate"])
