@@ -22,7 +22,7 @@ extensions = [
     "numpydoc",
     "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["_build", "tables"]
+exclude_patterns = ["_build", "tables", "studies/*/claims.rst"]
 html_theme = "pydata_sphinx_theme"
 html_static_path = ["_static"]
 html_css_files = ["page.css"]
@@ -40,12 +40,15 @@ def shown_figure(block, block_vars, gallery_conf):
     from matplotlib.figure import Figure
     from sphinx_gallery.scrapers import figure_rst
 
+    from phasescope import plotting
+
     last = block[1].strip().splitlines()[-1].strip()
     figure = block_vars["example_globals"].get(last)
     if not isinstance(figure, Figure):
         return ""
     path = next(block_vars["image_path_iterator"])
-    figure.savefig(path, dpi=120, facecolor="white", transparent=False)
+    with plotting.style():
+        figure.savefig(path, dpi=120, facecolor="white", transparent=False)
     return figure_rst([path], gallery_conf["src_dir"])
 
 
