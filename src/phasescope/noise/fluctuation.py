@@ -1,0 +1,117 @@
+"""The batched kernel: root mean square residuals of a profile about polynomials in windows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from phasescope.noise.windows import tilings
+
+Array = NDArray[np.float64]
+_Result = TypeVar("_Result")
+_CACHE_VALUES = 2**16  # half a megabyte of profile: a chunk and its windows stay in the second-level cache
+_DEVICE_VALUES = 2**24
+_CANCELLED = 1e-3
+
+
+def fluctuations(
+    profile: Any, windows: NDArray[np.int64], order: int, *, both_ends: bool, overlap: bool
+) -> Array:
+    """Return ``F(n) = sqrt(mean over windows of RSS/n)`` of profiles that fit in memory at once.
+
+    Parameters
+    ----------
+    profile : array or tensor of shape (series, time)
+        Double precision.
+    windows : array of int of shape (windows,)
+        Lengths n.
+    order : int
+        Degree of the polynomials.
+    both_ends, overlap : bool
+        See :func:`phasescope.noise.windows.tilings`.
+
+    Notes
+    -----
+    With the windows W centred at their first values and an orthonormal basis Q of the polynomials,
+    ``RSS = |W|^2 - |W Q|^2``: one thin matrix product instead of a fit. Where that difference keeps less than
+    a thousandth of ``|W|^2``, the residual ``W - W Q Q^T`` itself is squared instead.
+    """
+    series, length = profile.shape
+    found = np.empty((series, len(windows)))
+    for place, window in enumerate(windows.tolist()):
+        rows = tilings(length, window, both_ends=both_ends, overlap=overlap)
+        basis = _on_device_of(profile, polynomial_basis(window, order))
+        total = sum(_squared_residuals(profile, first, count, basis) for first, count in rows)
+        found[:, place] = _numpy(total) / (window * sum(count for _, count in rows))
+    return np.sqrt(found)
+
+
+def in_chunks(x: Any, work: Callable[[Any], _Result], *, most_threads: int) -> list[_Result]:
+    """Return `work` of all chunks of series, in order.
+
+    Parameters
+    ----------
+    x : array or tensor of shape (series, time)
+        Chunks of it fit the cache of a core, or a fixed part of a device's memory.
+    work : callable
+        From a chunk to what is kept of it.
+    most_threads : int
+        Chunks worked on at a time on the CPU.
+    """
+    series, length = x.shape
+    size = max(1, (_CACHE_VALUES if isinstance(x, np.ndarray) else _DEVICE_VALUES) // length)
+    chunks = [x[start : start + size] for start in range(0, series, size)]
+    threads = min(most_threads, len(chunks) // 4) if isinstance(x, np.ndarray) else 1
+    if threads < 2:
+        return [work(chunk) for chunk in chunks]
+    # A matrix product that starts threads of its own would wait for those of the other chunks.
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(work, chunks))
+
+
+@lru_cache(maxsize=512)
+def polynomial_basis(window: int, order: int) -> Array:
+    """Return an orthonormal basis, shape (window, order + 1), of polynomials on the points of a window."""
+    points = np.linspace(-1, 1, window)
+    basis = np.linalg.qr(np.polynomial.legendre.legvander(points, order))[0]
+    basis.flags.writeable = False
+    return basis
+
+
+def _squared_residuals(profile: Any, first: int, count: int, basis: Any) -> Any:
+    """Return the summed squares of each series' residuals in one row of adjacent windows."""
+    series, window = len(profile), len(basis)
+    inside = profile[:, first : first + count * window].reshape(series, count, window)
+    centred = (inside - inside[:, :, :1]).reshape(series * count, window)
+    projected = centred @ basis
+    energy = _row_energy(centred.reshape(series, -1))
+    squares = energy - _row_energy(projected.reshape(series, -1))
+    cancelled = squares < _CANCELLED * energy
+    if bool(cancelled.any()):
+        some = centred.reshape(series, count, window)[cancelled]
+        coefficients = projected.reshape(series, count, -1)[cancelled]
+        squares[cancelled] = _row_energy((some - coefficients @ basis.T).reshape(len(some), -1))
+    return squares
+
+
+def _row_energy(rows: Any) -> Any:
+    if isinstance(rows, np.ndarray):
+        return np.einsum("ij,ij->i", rows, rows)
+    return torch.linalg.vecdot(rows, rows)
+
+
+def _on_device_of(profile: Any, values: Array) -> Any:
+    if isinstance(profile, np.ndarray):
+        return values
+    return torch.tensor(values, device=profile.device)
+
+
+def _numpy(values: Any) -> Array:
+    return values if isinstance(values, np.ndarray) else values.cpu().numpy()

@@ -1,0 +1,129 @@
+"""Series that carry no exponent, and input that is of no use."""
+
+import numpy as np
+import pytest
+import torch
+
+from phasescope.errors import InputError
+from phasescope.noise import dfa
+
+LENGTH = 500
+NOISE = np.random.default_rng(7).standard_normal(LENGTH)
+TIME = np.linspace(-1, 1, LENGTH)
+
+
+def with_value(value):
+    x = NOISE.copy()
+    x[3] = value
+    return x
+
+
+@pytest.mark.parametrize(
+    ("x", "order", "reason"),
+    [
+        (with_value(np.nan), 1, "1 of 500 values are not finite"),
+        (with_value(-np.inf), 1, "1 of 500 values are not finite"),
+        (np.full(LENGTH, 3.3), 1, "constant"),
+        (np.zeros(LENGTH), 1, "constant"),
+        (1e6 + 5 * TIME, 2, "within rounding"),
+        (3 + TIME - 4 * TIME**2, 3, "within rounding"),
+        ((3 + TIME).astype(np.float32), 2, "within rounding"),
+        ((3 + TIME).astype(np.float32).astype(np.float64), 2, "within rounding"),
+        (np.sign(NOISE), 1, "only two values"),
+        ((NOISE > 1).astype(int), 1, "only two values"),
+        (NOISE > 0, 1, "only two values"),
+        (np.tanh(18 + NOISE / 3), 1, "rounding"),
+        (np.tanh((8.4 + NOISE / 5).astype(np.float32)), 1, "rounding"),
+        (0.75 + 1e-8 * NOISE.astype(np.float32), 1, "rounding|constant|two values"),
+        (1 + 1e-7 * np.round(NOISE), 1, ""),
+        (np.sin(3 * TIME), 1, "take a higher order"),
+        (np.sin(3 * TIME), 3, "the series is smooth"),
+    ],
+)
+def test_a_series_without_exponent_says_why(x, order, reason):
+    x = np.asarray(x)
+    batch = np.stack([NOISE, np.asarray(x, dtype=x.dtype if x.dtype.kind == "f" else float), NOISE])
+    alone = dfa(x, order=order)
+    if not reason:
+        assert alone.reason == ""
+        return
+    assert np.isnan(alone.alpha)
+    assert np.isnan(alone.alpha_error)
+    assert np.isnan(alone.beta)
+    assert not alone.crossover
+    assert alone.estimate().determined is False
+    assert any(part in str(alone.reason) for part in reason.split("|"))
+    among = dfa(batch, order=order)
+    good = dfa(NOISE, order=order)
+    assert among.reason.tolist()[::2] == ["", ""]
+    assert np.isnan(among.alpha[1])
+    np.testing.assert_allclose(among.alpha[::2], good.alpha, atol=1e-12)
+
+
+@pytest.mark.parametrize("device", ["array", "tensor"])
+def test_bad_series_leave_the_input_as_it_was(device):
+    x = np.stack([NOISE, with_value(np.nan)])
+    given = torch.from_numpy(x.copy()) if device == "tensor" else x.copy()
+    dfa(given)
+    np.testing.assert_array_equal(np.asarray(given), x)
+
+
+def test_short_series_and_few_windows():
+    short = dfa(np.stack([NOISE[:100], NOISE[:100]]))
+    assert np.isnan(short.alpha).all()
+    assert "100 values along the last axis are too short" in short.reason[0]
+    tiny = dfa(NOISE[:6])
+    assert "too short" in str(tiny.reason)
+    assert tiny.fluctuation.shape == (0,)
+    for windows in ([20], [20, 40]):
+        few = dfa(NOISE, windows=windows)
+        assert np.isnan(few.alpha)
+        assert np.isfinite(few.fluctuation).all()
+        assert "at least 3 needed" in str(few.reason)
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e-30, 1e30, 1e300])
+def test_extreme_units(scale):
+    assert dfa(scale * NOISE).alpha == pytest.approx(dfa(NOISE).alpha, abs=1e-10)
+
+
+def test_the_range_of_floats_is_no_limit():
+    x = 1.7e308 * (NOISE / np.abs(NOISE).max())
+    assert dfa(x).alpha == pytest.approx(dfa(NOISE).alpha, abs=1e-10)
+
+
+@pytest.mark.parametrize("kind", [np.asarray, torch.tensor])
+def test_idle_single_precision_units_and_live_ones_far_from_zero(kind):
+    live = (5 + 1e-3 * NOISE).astype(np.float32)
+    idle = (5 + 1e-7 * NOISE).astype(np.float32)
+    found = dfa(kind(np.stack([live, idle])))
+    assert found.reason[0] == ""
+    assert np.isnan(found.alpha[1])
+
+
+@pytest.mark.parametrize(
+    ("x", "options", "message"),
+    [
+        ([], {}, "holds no series"),
+        (1.0, {}, "holds no series"),
+        (np.empty((0, 100)), {}, "holds no series"),
+        (NOISE + 1j, {}, "no real numbers"),
+        (torch.tensor([1j] * 100), {}, "no real numbers"),
+        (["a", "b"], {}, "no real numbers"),
+        (NOISE, {"order": 0}, "order = 0"),
+        (NOISE, {"order": 4}, "order = 4"),
+        (NOISE, {"order": True}, "order = True"),
+        (NOISE, {"windows": []}, "windows = "),
+        (NOISE, {"windows": [10.5, 20]}, "windows = "),
+        (NOISE, {"windows": 20}, "windows = "),
+        (NOISE, {"windows": [10, np.nan]}, "windows = "),
+        (NOISE, {"windows": [2, 20]}, "A window of 2 values"),
+        (NOISE, {"windows": [4, 20], "order": 3}, "A window of 4 values"),
+        (NOISE, {"windows": [20, 501]}, "A window of 501 values"),
+        (NOISE[:, None], {}, "Time is the last axis"),
+        (np.zeros((500, 4)), {}, "Time is the last axis"),
+    ],
+)
+def test_input_of_no_use_as_a_whole(x, options, message):
+    with pytest.raises(InputError, match=message):
+        dfa(x, **options)
