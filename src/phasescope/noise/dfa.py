@@ -65,11 +65,11 @@ def dfa(
 
     The line is fitted by generalised least squares with the covariance of ``ln F``: of white noise first,
     then once more at the exponent found, from simulated fractional Gaussian noise (alpha below 1) or sums
-    of ARFIMA(0, d, 0) (above 1). The slope that short windows add to such noise (0.01 for white noise) is
-    taken off. So `alpha_error` is the scatter of Gaussian noise with that exponent and this length, and a 95 %
-    interval is alpha +- 1.96 errors. At most 24 of the windows enter the fit. `crossover` marks a curve bent
-    beyond what one straight one in a hundred shows: then there is no one exponent, and alpha describes these
-    windows only.
+    of ARFIMA(0, d, 0) (above 1). What short windows add to the slope of such noise (0.01 for white noise)
+    is taken off. So `alpha_error` is the scatter of Gaussian noise with that exponent and this length, and
+    a 95 % interval is alpha +- 1.96 errors. At most 24 of the windows enter the fit. `crossover` marks a
+    curve bent beyond what one straight one in a hundred shows: then there is no one exponent, and alpha
+    describes these windows only.
 
     A series without an exponent gets alpha = NaN and a `reason`: values that are not finite, a constant, two
     values only, fluctuations within rounding (idle units, polynomials of degree below the order), too short,
@@ -82,7 +82,7 @@ def dfa(
 
     Cost: some 0.1 ms for 4096 values and 16 windows, on as many threads as torch has; memory of a few hundred
     kilobytes a thread beside x. The first call for a length simulates two or three exponents, together about
-    a second for 4096 values, remembered afterwards. Source: Peng et al., Phys. Rev. E 49, 1685 (1994);
+    a second up to 16384 values, remembered afterwards. Source: Peng et al., Phys. Rev. E 49, 1685 (1994);
     Kantelhardt et al., Physica A 295, 441 (2001); the fit is derived here.
 
     Examples

@@ -32,11 +32,11 @@ def expected_fluctuation(autocovariance: ArrayLike, windows: ArrayLike, order: i
     Notes
     -----
     ``E F^2(n) = tr[(1 - P) L R L^T]/n`` with R the autocovariance matrix of n values, L their running sums
-    and P the projection on polynomials. The trace is a weighted sum of the autocovariance; as its weights
-    sum to zero, it takes the differences ``r(k) - r(0)``, which keeps the digits of long memories. No other
+    and P the projection on polynomials. The trace is a weighted sum of the autocovariance; as its weights sum
+    to zero, it takes the differences ``r(k) - r(n - 1)``, which keeps the digits of long memories. No other
     property of the process enters. Fails: processes that are not stationary have no such R. Cost: one FFT of
-    length 2n a window and degree. Source: derived here; for order 1 compare Hoell and Kantz, Eur. Phys. J. B
-    88, 126 (2015).
+    two to four times n a window and degree. Source: derived here; for order 1 compare Hoell and Kantz, Eur.
+    Phys. J. B 88, 126 (2015).
 
     Examples
     --------
@@ -56,8 +56,8 @@ def expected_fluctuation(autocovariance: ArrayLike, windows: ArrayLike, order: i
             f"{given.shape[-1]} lags of the autocovariance do not reach across {lengths[-1]} values.",
             f"Give at least {lengths[-1]}; pad with zeros where it has died out.",
         )
-    differences = given.astype(np.float64) - given[..., :1]
-    squares = [differences[..., :n] @ lag_weights(n, order) for n in lengths.tolist()]
+    r = given.astype(np.float64)
+    squares = [(r[..., :n] - r[..., n - 1 : n]) @ lag_weights(n, order) for n in lengths.tolist()]
     return np.asarray(np.sqrt(np.maximum(np.stack(squares, axis=-1), 0.0)))
 
 
@@ -76,8 +76,9 @@ def lag_weights(window: int, order: int) -> Array:
     summed = left * (left**2 - 1.0) / (6 * window)
     basis = polynomial_basis(window, order)[:, 1:]
     ahead = np.cumsum(basis[::-1], axis=0)[::-1]
-    spectrum = np.abs(np.fft.rfft(ahead, n=2 * window, axis=0)) ** 2
-    summed -= np.fft.irfft(spectrum.sum(axis=1), n=2 * window)[:window]
+    period = 2 ** (2 * window - 1).bit_length()
+    spectrum = np.abs(np.fft.rfft(ahead, n=period, axis=0)) ** 2
+    summed -= np.fft.irfft(spectrum.sum(axis=1), n=period)[:window]
     summed[1:] *= 2
     return np.asarray(summed / window)
 
