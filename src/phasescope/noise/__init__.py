@@ -2,19 +2,50 @@
 
 from __future__ import annotations
 
+from phasescope.noise.autocovariance import (
+    arfima_autocovariance,
+    autoregressive_autocovariance,
+    fractional_autocovariance,
+)
+from phasescope.noise.autoregression import AutoregressiveFit, fit_autoregressive
 from phasescope.noise.dfa import dfa
 from phasescope.noise.dfa_result import DFA
 from phasescope.noise.expected import expected_fluctuation
+from phasescope.noise.generators import arfima, autoregressive, coloured_noise, fractional_gaussian_noise
+from phasescope.noise.nulls import MemoryTest, memory_test
 from phasescope.noise.record import record
 from phasescope.noise.recording import Recording
+from phasescope.noise.spectrum import SpectralExponent, local_whittle, multitaper, welch
+from phasescope.noise.surrogates import phase_randomised, shuffled
 from phasescope.noise.utilisation import Utilisation, utilisation
+from phasescope.noise.verdict import Verdict, consistency, verdict
 
 __all__ = [
     "DFA",
+    "AutoregressiveFit",
+    "MemoryTest",
     "Recording",
+    "SpectralExponent",
     "Utilisation",
+    "Verdict",
+    "arfima",
+    "arfima_autocovariance",
+    "autoregressive",
+    "autoregressive_autocovariance",
+    "coloured_noise",
+    "consistency",
     "dfa",
     "expected_fluctuation",
+    "fit_autoregressive",
+    "fractional_autocovariance",
+    "fractional_gaussian_noise",
+    "local_whittle",
+    "memory_test",
+    "multitaper",
+    "phase_randomised",
     "record",
+    "shuffled",
     "utilisation",
+    "verdict",
+    "welch",
 ]
