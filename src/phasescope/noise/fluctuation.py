@@ -102,9 +102,8 @@ def _squared_residuals(profile: Any, first: int, count: int, basis: Any) -> Any:
 
 
 def _row_energy(rows: Any) -> Any:
-    if isinstance(rows, np.ndarray):
-        return np.einsum("ij,ij->i", rows, rows)
-    return torch.linalg.vecdot(rows, rows)
+    # As products of a row and a column: a BLAS dot product, faster than einsum or squaring and summing.
+    return (rows[:, None, :] @ rows[:, :, None])[:, 0, 0]
 
 
 def _on_device_of(profile: Any, values: Array) -> Any:

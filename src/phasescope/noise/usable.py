@@ -15,6 +15,7 @@ Array = NDArray[np.float64]
 _ROUNDING_STEPS = 4.0
 _PROFILE_ROUNDING = 64 * np.finfo(np.float64).eps
 _PEEK = 64
+_STRIDE = 8  # the size of a profile is as well seen at some of its values
 
 
 def measured_chunk(
@@ -42,19 +43,24 @@ def measured_chunk(
     """
     xp: Any = np if isinstance(chunk, np.ndarray) else torch
     x = chunk.astype(np.float64, copy=False) if xp is np else chunk.to(torch.float64)
-    finite = xp.isfinite(x)
-    whole = finite.all(1)
-    if not bool(whole.all()):
-        x = xp.where(whole[:, None], x, 0.0)
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean = x.mean(1)
+    bad = np.zeros(len(x), dtype=np.int64)
+    # A mean is not finite where a value is not, or where the sum overflows.
+    if not bool(xp.isfinite(mean).all()):
+        finite = xp.isfinite(x)
+        bad = _numpy((~finite).sum(1))
+        x = xp.where(finite.all(1)[:, None], x, 0.0)
     low, high = xp.amin(x, 1), xp.amax(x, 1)
     # Halved, as the range of the largest floats overflows.
-    middle, half = low / 2 + high / 2, high / 2 - low / 2
-    scaled = (x - middle[:, None]) / xp.where(half > 0, half, 1.0)[:, None]
-    profile = (scaled - scaled.mean(1)[:, None]).cumsum(1)
+    half = high / 2 - low / 2
+    scaled = x - xp.where(xp.isfinite(mean), mean, low / 2 + high / 2)[:, None]
+    scaled /= xp.where(half > 0, half, 1.0)[:, None]
+    profile = scaled.cumsum(1)
     found = fluctuations(profile, windows, order, both_ends=both_ends, overlap=overlap)
     half_range = _numpy(half)
     largest = _numpy(xp.maximum(abs(low), abs(high)))
-    highest = _numpy(xp.amax(abs(profile), 1))
+    highest = _numpy(xp.amax(abs(profile[:, ::_STRIDE]), 1))
     reason = np.full(len(found), "", dtype="<U200")
     for place in np.flatnonzero(half_range == 0):
         reason[place] = "constant"
@@ -66,7 +72,6 @@ def measured_chunk(
                 f"fluctuations in windows of {window} are within rounding: idle, or a polynomial of degree "
                 f"below {order}"
             )
-    bad = _numpy((~finite).sum(1))
     for place in np.flatnonzero(bad):
         reason[place] = f"{bad[place]} of {chunk.shape[1]} values are not finite"
     found *= half_range[:, None]
