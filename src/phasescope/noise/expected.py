@@ -41,8 +41,8 @@ def expected_fluctuation(autocovariance: ArrayLike, windows: ArrayLike, order: i
     Examples
     --------
     >>> white = [1.0] + [0.0] * 99
-    >>> expected_fluctuation(white, [10, 100]) ** 2        # (n^2 - 4)/(15 n)
-    array([0.64  , 6.664])
+    >>> print(expected_fluctuation(white, [10, 100]) ** 2)        # (n^2 - 4)/(15 n)
+    [0.64  6.664]
     """
     order = checked_order(order)
     lengths = checked_windows(windows, None, order)

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from phasescope.noise.windows import tilings
 
@@ -72,8 +72,14 @@ def in_chunks(x: Any, work: Callable[[Any], _Result], *, most_threads: int) -> l
     if threads < 2:
         return [work(chunk) for chunk in chunks]
     # A matrix product that starts threads of its own would wait for those of the other chunks.
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
+    with _libraries().limit(limits=1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
         return list(pool.map(work, chunks))
+
+
+@lru_cache(maxsize=1)
+def _libraries() -> ThreadpoolController:
+    """Return the numerical libraries of this process; finding them takes longer than many a measurement."""
+    return ThreadpoolController()
 
 
 @lru_cache(maxsize=512)
