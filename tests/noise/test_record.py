@@ -323,6 +323,68 @@ def test_blocks_of_a_users_own_transformer_are_found():
     np.testing.assert_array_equal(some["blocks.1", "mlp"], got["blocks.1", "mlp"])
 
 
+class Conv1D(nn.Module):
+    """A linear map under the name that GPT-2 made common."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(0.2 * torch.randn(inputs, outputs))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x @ self.weight
+
+
+@pytest.mark.parametrize("steps", [5, 6, 20])  # as long as the stream or the MLP is wide, too
+def test_linear_maps_of_another_name_and_series_as_long_as_the_stream_is_wide(steps):
+    model, words = Decoder().eval(), torch.randint(0, 30, (4, steps))
+    for block in model.blocks:
+        block.up, block.down = Conv1D(6, 20), Conv1D(20, 6)
+    got = record(model, words)
+    with torch.no_grad():
+        expected = model(words).transpose(1, 2).numpy()
+        first = model.embed(words)
+        attended = first + model.blocks[0].attention(*[model.blocks[0].norm(first)] * 3)[0]
+        units = model.blocks[0].up(attended) * torch.sigmoid(model.blocks[0].gate(attended))
+    np.testing.assert_allclose(got["blocks.2", "residual"], expected, atol=1e-5)
+    np.testing.assert_allclose(got["blocks.0", "mlp"], units.transpose(1, 2).numpy(), atol=1e-5)
+    np.testing.assert_array_equal(got["blocks.0.down", "output"].shape, (4, 6, steps))
+
+
+def test_a_module_called_twice_and_a_compiled_one():
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.rnn = nn.LSTM(3, 3, batch_first=True)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.rnn(self.rnn(x)[0])[0]
+
+    model, x = Twice(), torch.randn(4, 8, 3)
+    got = record(torch.compile(model, backend="eager"), x)
+    assert got.layers == ["rnn.l0", "rnn.l0 (call 2)"]
+    np.testing.assert_allclose(got["rnn.l0 (call 2)", "input"], got["rnn.l0", "hidden"], atol=1e-7)
+    assert record(model, x, layers=["rnn"]).layers == got.layers
+
+
+class Heads(nn.Module):
+    """Attention of two heads that are merged with the sequences."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.project, self.softmax = nn.Linear(4, 4), nn.Softmax(dim=-1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        heads = self.project(x).unflatten(-1, (2, 2)).transpose(1, 2).flatten(0, 1)
+        weights = self.softmax(heads @ heads.transpose(1, 2))
+        return (weights @ heads).unflatten(0, (len(x), 2)).transpose(1, 2).flatten(2)
+
+
+def test_sequences_merged_with_heads_are_left_out_with_the_reason():
+    got = record(Heads(), torch.randn(3, 7, 4))
+    assert got.layers == ["project"]
+    assert "softmax" in got.skipped
+
+
 class Looped(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -392,7 +454,7 @@ def test_unpacked_padding_that_reaches_the_series_is_noted():
 
 def test_bad_input_is_refused_with_what_to_do():
     model, x = nn.LSTM(3, 4, batch_first=True), torch.randn(5, 7, 3)
-    with pytest.raises(InputError, match="The model is a str"):
+    with pytest.raises(InputError, match="The model is 'model'"):
         record("model", x)
     with pytest.raises(InputError, match="one whole number for each sequence"):
         record(model, x, lengths=[7, 7])

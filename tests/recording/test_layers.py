@@ -115,6 +115,20 @@ def test_units_and_channels():
     assert [layer.unit_axis for layer in found.values()][3:] == [2, 2]
 
 
+class Conv1D(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(4, 7))
+
+    def forward(self, x):
+        return x @ self.weight
+
+
+def test_a_matrix_that_is_called_a_convolution_has_its_units_last():
+    found = layers_of(nn.Sequential(Conv1D(), nn.Tanh()), torch.randn(4, 6, 4))
+    assert [layer.unit_axis for layer in found.values()] == [2, 2]
+
+
 class Merging(nn.Module):
     def __init__(self):
         super().__init__()

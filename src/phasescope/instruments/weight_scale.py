@@ -14,9 +14,9 @@ from phasescope.activations import Activation, as_activation
 from phasescope.errors import InputError
 from phasescope.recording.batch import as_batch
 from phasescope.recording.layers import run
+from phasescope.recording.modules import as_module
 from phasescope.recording.untouched import quiet, untouched
 from phasescope.signal.dataflow import Flow
-from phasescope.signal.profile import as_module
 from phasescope.signal.recognise import Layer, recognise
 from phasescope.signal.rescale import fan_in
 from phasescope.theory import critical_point

@@ -17,6 +17,7 @@ from phasescope.noise.streams import Seen, Streams, find_streams
 from phasescope.recording.discover import discover
 from phasescope.recording.layers import Layer, run, watched
 from phasescope.recording.memory import default_limit, in_bytes, peak_bytes
+from phasescope.recording.modules import as_module
 from phasescope.recording.sequences import Sequences, as_sequences
 from phasescope.recording.storage import allocate
 from phasescope.recording.untouched import quiet, untouched
@@ -26,7 +27,7 @@ _STORED = 0.5  # share of max_memory for the result; the other half is for the f
 
 
 def record(
-    model: nn.Module,
+    model: nn.Module | Callable[..., Any],
     batch: Any,
     *,
     layers: Sequence[str] | None = None,
@@ -53,7 +54,7 @@ def record(
 
     Parameters
     ----------
-    model : nn.Module
+    model : nn.Module or callable
         The model, trained or not.
     batch : tensor, packed sequence, tuple, list or mapping of them
         Sequences as the model takes them; of an (inputs, labels) pair the first.
@@ -82,28 +83,24 @@ def record(
     Recording
         One array (sequence, unit, time) for each layer and quantity; NaN after the end of a sequence.
 
-    Raises
-    ------
-    InputError
-        If the batch has no time axis or is not accepted, the lengths do not fit, a name is unknown, or
-        nothing has an axis of time.
-
     Notes
     -----
-    A MemoryLimitError is raised if not even one sequence can be run. Dropout is off while recording, and the
-    model is left as it was, bit for bit. The hidden states of the last recurrent layer are the module's own;
-    ``mismatch`` holds the largest difference to what the gates give. Unpacked padding after the end of a
-    sequence cannot reach its own time steps in a forward direction; in a reverse direction and in attention
-    without a mask it can, which is noted. Cost: three small forward passes, one forward pass, and per
-    recurrent layer about one more.
+    An InputError is raised if the batch has no time axis or is not accepted, the lengths do not fit, a name
+    is unknown, or nothing has an axis of time; a MemoryLimitError if not even one sequence can be run.
+
+    Dropout is off while recording, and the model is left as it was, bit for bit. The hidden states of the
+    last recurrent layer are the module's own; ``mismatch`` holds the largest difference to what the gates
+    give: the rounding of preactivations, 1e-7 in float32 where they are of order 1. Unpacked padding after
+    the end of a sequence cannot reach its own time steps in a forward direction; in a reverse direction and
+    in attention without a mask it can, which is noted. Cost: three small forward passes, one forward pass,
+    and per recurrent layer about one more and the writing of what is recorded.
 
     References
     ----------
     Hochreiter and Schmidhuber 1997, doi:10.1162/neco.1997.9.8.1735, with the forget gate of Gers et al. 2000,
     doi:10.1162/089976600300015015; Cho et al. 2014, arXiv:1406.1078 (GRU, in torch's variant).
     """
-    if not isinstance(model, nn.Module):
-        raise InputError(f"The model is a {type(model).__name__}.", "Pass an instance of torch.nn.Module.")
+    model = as_module(model)
     limit = default_limit(model) if max_memory is None else in_bytes(max_memory)
     inputs = as_sequences(model, batch, batch_axis, time_axis)
     given = None if lengths is None else _lengths(lengths, inputs)
@@ -219,9 +216,13 @@ class _Task:
     def _pass(self, start: int, stop: int, take: Callable[[Seen, int, int], None]) -> None:
         def observe(layer: Layer, args: tuple[Any, ...], output: Any) -> None:
             for seen in self.streams.see(layer, args, output):
-                if seen.values.shape[0] != stop - start:
+                found = seen.values.shape[0]
+                if found != stop - start and not isinstance(layer.module, nn.RNNBase):
+                    self.streams.skipped.setdefault(seen.layer, "its sequences are merged with another axis")
+                    continue
+                if found != stop - start:
                     raise InputError(
-                        f"{layer.name or type(layer.module).__name__} sees {seen.values.shape[0]} sequences "
+                        f"{layer.name or type(layer.module).__name__} sees {found} sequences "
                         f"where {stop - start} were passed.",
                         _TIME_FIRST,
                     )

@@ -14,6 +14,7 @@ from phasescope.recording.batch import first_float
 from phasescope.recording.layers import Layer
 from phasescope.recording.recurrent import tracks
 
+_UNITS_LAST = (nn.Linear, nn.Embedding, nn.LayerNorm, nn.MultiheadAttention)
 _BLOCKS = (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
 
 
@@ -143,12 +144,13 @@ class Streams:
         yield Seen(name, quantity, moved.reshape(moved.shape[0], -1, length), steps)
 
     def _time_axis(self, layer: Layer, tensor: Tensor) -> int | None:
-        unit = layer.unit_axis % max(tensor.ndim, 1)
-        axes = [
-            axis
-            for axis, length in enumerate(tensor.shape)
-            if axis not in (layer.batch_axis, unit) and length in {self.steps, self._packed, *self.own}
-        ]
+        times = {self.steps, self._packed, *self.own}
+        axes = [axis for axis, n in enumerate(tensor.shape) if axis != layer.batch_axis and n in times]
+        last = isinstance(layer.module, _UNITS_LAST) or layer.path in self.residual or layer.path in self.mlp
+        # What is as wide as the series is long has two such axes, one of them units.
+        if last or len(axes) > 1 or tensor.ndim == 2:
+            unit = tensor.ndim - 1 if last or tensor.ndim == 2 else layer.unit_axis
+            axes = [axis for axis in axes if axis != unit]
         return axes[0] if len(axes) == 1 else None
 
     def _step(self, layer: Layer, output: Any) -> Iterator[Seen]:

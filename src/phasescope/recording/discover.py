@@ -184,7 +184,7 @@ def _with_unit_axes(layers: list[Layer], calls: list[_Call]) -> list[Layer]:
     previous: tuple[int, int] | None = None  # (number of axes, unit axis) of the last row that settles it
     for layer, shape in zip(layers, shapes, strict=True):
         axes = len(shape) if shape is not None else 0
-        if any(word in layer.kind for word in _CHANNELS_FIRST) or (layer.role != "weight" and axes > 3):
+        if _channels_first(layer) or (layer.role != "weight" and axes > 3):
             unit = 1
         elif layer.role != "weight" and previous is not None and previous[0] == axes:
             unit = previous[1]
@@ -193,6 +193,12 @@ def _with_unit_axes(layers: list[Layer], calls: list[_Call]) -> list[Layer]:
         previous = (axes, unit)
         found.append(replace(layer, unit_axis=unit))
     return found
+
+
+def _channels_first(layer: Layer) -> bool:
+    # A "Conv1D" whose weights are a matrix is a linear map by another name.
+    matrix = layer.role == "weight" and all(p.ndim <= 2 for p in layer.module.parameters())
+    return not matrix and any(word in layer.kind for word in _CHANNELS_FIRST)
 
 
 def _uncalled(model: nn.Module, calls: list[_Call], called: Counter[str]) -> list[Layer]:
