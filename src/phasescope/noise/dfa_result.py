@@ -54,6 +54,11 @@ class DFA:
     reason: NDArray[np.str_]
 
     @property
+    def citations(self) -> str:
+        """Keys of the papers behind the method."""
+        return "peng1994 kantelhardt2001"
+
+    @property
     def beta(self) -> Array:
         """Exponent of the spectrum, ``S ~ f^-beta`` with ``beta = 2 alpha - 1``."""
         return np.asarray(2 * self.alpha - 1)
