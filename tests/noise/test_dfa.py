@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from phasescope.citations import citation
 from phasescope.noise import dfa
 from phasescope.noise.generators import fractional_gaussian_noise
 from reference.dfa import fluctuation
@@ -31,8 +32,8 @@ def test_fluctuations_are_those_of_a_fit_in_every_window(order, both_ends, overl
 
 
 def test_long_series_keep_their_digits():
-    x = fractional_gaussian_noise(0.9, 16384, seed=2)
-    windows = [4, 7, 100, 2048]
+    x = fractional_gaussian_noise(0.9, 8192, seed=2)
+    windows = [8, 100, 2048]
     found = dfa(x, windows=windows, both_ends=True).fluctuation
     np.testing.assert_allclose(found, fluctuation(x, windows, 1, both_ends=True), rtol=1e-12)
 
@@ -43,7 +44,7 @@ def test_windows_may_be_as_long_as_the_series():
     np.testing.assert_allclose(found, fluctuation(x, [10, 20, 40], 1, both_ends=True), rtol=1e-12)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.floats(-12, 12), st.booleans(), st.sampled_from([1, 2, 3]))
 def test_the_unit_does_not_matter(seed, exponent, negative, order):
     x = fractional_gaussian_noise(0.7, 300, seed=seed)
@@ -54,7 +55,7 @@ def test_the_unit_does_not_matter(seed, exponent, negative, order):
     np.testing.assert_allclose(there.fluctuation, abs(factor) * here.fluctuation, rtol=1e-10)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     st.integers(0, 2**32 - 1),
     st.lists(st.floats(-20, 20), min_size=3, max_size=3),
@@ -77,7 +78,7 @@ def test_a_trend_of_the_degree_of_the_order_does_matter():
     assert not twice.crossover
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 5), st.integers(1, 40))
 def test_a_batch_is_its_series_one_by_one(seed, rows, columns):
     x = brown(seed, 120, (rows, columns))
@@ -133,11 +134,11 @@ def test_integers_count_as_numbers():
 @pytest.mark.parametrize(("order", "factor"), [(1, 1 / 15), (2, 3 / 70), (3, 2 / 63)])
 def test_the_correction_makes_white_noise_straight(order, factor):
     windows = np.array([6, 10, 30, 200])
-    white = np.random.default_rng(1).standard_normal((200, 2000))
+    white = np.random.default_rng(1).standard_normal((100, 2000))
     found = dfa(white, order=order, windows=windows, correct_bias=True, both_ends=False)
     ratio = (found.fluctuation**2).mean(axis=0) / (factor * windows)
-    # Mean of 200 series of about 2000/n windows; F^2 of one window scatters by less than 1.5.
-    assert np.all(np.abs(ratio - 1) < 4 * 1.5 / np.sqrt(200 * 2000 / windows))
+    # Mean of 100 series of about 2000/n windows; F^2 of one window scatters by less than 1.5.
+    assert np.all(np.abs(ratio - 1) < 4 * 1.5 / np.sqrt(100 * 2000 / windows))
     bare = dfa(white, order=order, windows=windows, both_ends=False)
     assert found.alpha.mean() == pytest.approx(bare.alpha.mean(), abs=1e-9)
 
@@ -159,3 +160,4 @@ def test_result_prints_and_serialises():
     assert result.estimate(0).window == (10.0, 125.0)
     assert not result.estimate(1).determined
     np.testing.assert_array_equal(result.beta_error, 2 * result.alpha_error)
+    assert "@article{kantelhardt2001," in citation(result)

@@ -74,12 +74,12 @@ def test_slopes_of_known_processes(autocovariance, slopes):
 @pytest.mark.parametrize("order", [1, 2, 3])
 @pytest.mark.parametrize("process", ["fractional", "autoregressive"])
 def test_simulated_series(order, process):
-    windows = np.array([6, 20, 50])
+    windows = np.array([8, 20, 50])
     if process == "fractional":
-        x = fractional_gaussian_noise(0.8, 200, size=400, seed=1)
+        x = fractional_gaussian_noise(0.8, 200, size=200, seed=1)
         autocovariance = fractional_autocovariance(0.8, LAGS)
     else:
-        x, autocovariance = autoregressive([0.8], 200, size=400, seed=1), 0.8**LAGS
+        x, autocovariance = autoregressive([0.8], 200, size=200, seed=1), 0.8**LAGS
     squares = np.array([fluctuation(series, windows, order) for series in x]) ** 2
     error = squares.std(axis=0) / np.sqrt(len(x))
     exact = expected_fluctuation(autocovariance, windows, order) ** 2
