@@ -22,6 +22,7 @@ print("HEAVY", sorted(heavy), code)
         ["--help"],
         ["critical", "-h"],
         ["inspect", "--help"],
+        ["dfa", "--help"],
         ["demo", "--help"],
         ["study"],
         ["study", "run", "-h"],
@@ -39,9 +40,9 @@ def test_the_usage_has_one_line_for_each_command(capsys):
     out = capsys.readouterr().out
     lines = [line.strip("│ ") for line in out.splitlines()]
     listed = [line.split()[1] for line in lines if line.startswith("•")]
-    assert listed == ["critical", "inspect", "study", "demo"]
+    assert listed == ["critical", "inspect", "dfa", "study", "demo"]
     first = next(number for number, line in enumerate(lines) if line.startswith("•"))
-    assert all(line.startswith("•") for line in lines[first : first + 4])
+    assert all(line.startswith("•") for line in lines[first : first + 5])
     assert "130 stopped" in out
 
 
@@ -53,6 +54,7 @@ def test_the_usage_has_one_line_for_each_command(capsys):
             "inspect",
             ["--data", "--out", "--max-memory", "--check", "--json", "--seed", "--debug", "runs its code"],
         ),
+        ("dfa", ["FILE", "--column", "--order", "--out", "--json", "--seed", "--debug", ".npy"]),
         ("demo", ["--out", "--quick", "--json", "--seed", "--debug"]),
         ("study", ["list", "run", "report"]),
         ("study list", ["--json", "--debug"]),

@@ -12,7 +12,7 @@ import tyro
 from tyro.extras import subcommand_cli_from_dict
 
 from phasescope.cli import study
-from phasescope.cli.commands import Critical, Demo, Inspect
+from phasescope.cli.commands import Critical, Demo, Dfa, Inspect
 from phasescope.errors import PhasescopeError
 
 _DESCRIPTION = """See which phase your network is in.
@@ -22,6 +22,7 @@ Exit codes: 0 done, 1 measured but failed its checks, 2 unusable input, 130 stop
 _COMMANDS: dict[str, Callable[..., Any]] = {
     "critical": Critical,
     "inspect": Inspect,
+    "dfa": Dfa,
     "study": study.StudyCommands,
     "demo": Demo,
 }

@@ -25,6 +25,10 @@ _DATA = (
     "The batch, in place of the factory's: a tensor file (.pt, .safetensors, .npy, .npz, .npz:NAME, .csv) or "
     "a function without arguments that returns it."
 )
+_SERIES = (
+    "A time series, one row a step: .csv, .txt (with or without a row of names) or .npy of shape (time,) or "
+    "(time, columns)."
+)
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,37 @@ class Inspect:
             out=self.out,
             max_memory=self.max_memory,
             check=self.check,
+            as_json=self.json,
+            seed=self.seed,
+            command=_command_line(),
+        )
+
+
+@dataclass(frozen=True)
+class Dfa:
+    """Tell 1/f noise from short memory in a time series."""
+
+    file: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FILE", help=_SERIES)]
+    column: Annotated[str | None, tyro.conf.arg(metavar="NAME|NUMBER")] = None
+    """Which column, by its name or counted from 1, where the file has several."""
+    order: int = 1
+    """Degree of the trend taken out in each window: 1, 2 or 3."""
+    out: Annotated[Path, tyro.conf.arg(metavar="DIR")] = field(default=Path("phasescope-dfa"))
+    """Folder for report.html and report.json."""
+    json: Annotated[bool, tyro.conf.arg(help=_JSON)] = False
+    seed: int = 0
+    """Seed for the simulated series that the measured one is held against."""
+    debug: Annotated[bool, tyro.conf.arg(help=_DEBUG)] = False
+
+    def run(self) -> tuple[str, int]:
+        """Return what to print and the exit code."""
+        from phasescope.cli import dfa
+
+        return dfa.run(
+            self.file,
+            column=self.column,
+            order=self.order,
+            out=self.out,
             as_json=self.json,
             seed=self.seed,
             command=_command_line(),

@@ -62,6 +62,11 @@ class Verdict:
     difference: Estimate
 
     @property
+    def citations(self) -> str:
+        """Keys of the papers behind the method."""
+        return self.fluctuations.citations
+
+    @property
     def alpha(self) -> Estimate:
         """The exponent of the fluctuation function."""
         return self.fluctuations.estimate()

@@ -1,6 +1,7 @@
 """Pages from what instruments return: `save` writes one HTML file and the same content as JSON."""
 
 from phasescope.report.fate import Fate
+from phasescope.report.noise_page import render_noise, save_noise
 from phasescope.report.page import Training, document, render, save
 from phasescope.report.study_page import render_study, save_study
 from phasescope.sweep.files import check_writable
@@ -11,7 +12,9 @@ __all__ = [
     "check_writable",
     "document",
     "render",
+    "render_noise",
     "render_study",
     "save",
+    "save_noise",
     "save_study",
 ]

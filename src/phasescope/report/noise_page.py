@@ -1,0 +1,99 @@
+"""One page of a time series: the verdict, its picture, and what else could have looked like it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from phasescope import __version__
+from phasescope.citations import citation
+from phasescope.noise import Verdict
+from phasescope.noise.verdict import EXCLUDED, share
+from phasescope.report.noise_figure import noise_figure
+from phasescope.report.numbers import measured
+from phasescope.report.svg import inline
+from phasescope.report.templating import render_template
+from phasescope.sweep.files import write_together
+
+
+def save_noise(found: Verdict, directory: Path | str, *, name: str, command: str = "") -> Path:
+    """Write ``report.html`` and ``report.json`` into `directory`, both or none; return the path of the page.
+
+    Parameters
+    ----------
+    found : Verdict
+        Of one series.
+    directory : Path or str
+        Made where it does not exist; an ``InputError`` says so if it cannot be written.
+    name : str
+        What the series is called.
+    command : str
+        The command line, printed on the page.
+    """
+    content = {"phasescope": __version__, "series": name, **found.to_dict()}
+    text = json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False)
+    page = render_noise(found, name=name, command=command)
+    write_together(Path(directory), {"report.json": text + "\n", "report.html": page})
+    return Path(directory) / "report.html"
+
+
+def render_noise(found: Verdict, *, name: str, command: str = "") -> str:
+    """Return the page as HTML that needs no other file.
+
+    Parameters
+    ----------
+    found : Verdict
+        Of one series.
+    name : str
+        What the series is called.
+    command : str
+        The command line, printed on the page.
+    """
+    test = found.test
+    pictures = [] if test is None else inline(noise_figure(found, test), "dfa", f"Fluctuations of {name}")
+    return render_template(
+        "noise.html.j2",
+        title=f"{name}: phasescope",
+        series=name,
+        found=found,
+        numbers=_numbers(found),
+        pictures=pictures,
+        explanations=[
+            (label, share(p, copies), "excluded" if p <= EXCLUDED else "possible")
+            for label, p, copies in found.explanations
+        ],
+        rows=[]
+        if test is None
+        else [
+            [str(n), *(measured(float(value)) for value in values)]
+            for n, *values in zip(test.windows, test.measured, test.short_memory, test.scaling, strict=True)
+        ],
+        command=command,
+        bibtex=citation(found),
+    )
+
+
+def _numbers(found: Verdict) -> list[tuple[str, str, str]]:
+    """Return name, value and explanation of each number."""
+    alpha, beta, spectral = found.alpha, found.beta, found.spectral
+    if not alpha.determined:
+        return []
+    return [
+        ("alpha", measured(alpha.value, alpha.error), "slope of ln F(n) on ln n"),
+        ("beta", measured(beta.value, beta.error), "2 alpha - 1, exponent of the spectrum"),
+        (
+            "beta, multitaper",
+            measured(spectral.value, spectral.error) if spectral.determined else str(spectral),
+            "from the spectrum itself, over the frequencies of the windows",
+        ),
+        (
+            "alpha, shuffled",
+            measured(found.shuffled.value, found.shuffled.error),
+            "the same values in random order; ± is the scatter over copies",
+        ),
+        (
+            "alpha, random phases",
+            measured(found.phase_randomised.value, found.phase_randomised.error),
+            "the same spectrum and nothing else; ± is the scatter over copies",
+        ),
+    ]
