@@ -60,6 +60,12 @@ def test_a_series_without_exponent_says_why(x, order, reason):
     np.testing.assert_allclose(among.alpha[::2], good.alpha, atol=1e-12)
 
 
+def test_masked_values_are_no_values():
+    masked = np.ma.masked_array(NOISE, mask=np.arange(LENGTH) % 100 == 7)
+    assert str(dfa(masked).reason) == "5 of 500 values are not finite"
+    assert "500 of 500" in str(dfa(np.ma.masked_array(NOISE, mask=True)).reason)
+
+
 @pytest.mark.parametrize("device", ["array", "tensor"])
 def test_bad_series_leave_the_input_as_it_was(device):
     x = np.stack([NOISE, with_value(np.nan)])
@@ -110,6 +116,7 @@ def test_idle_single_precision_units_and_live_ones_far_from_zero(kind):
         (NOISE + 1j, {}, "no real numbers"),
         (torch.tensor([1j] * 100), {}, "no real numbers"),
         (["a", "b"], {}, "no real numbers"),
+        ([[1.0, 2.0], [1.0]], {}, "different lengths"),
         (NOISE, {"order": 0}, "order = 0"),
         (NOISE, {"order": 4}, "order = 4"),
         (NOISE, {"order": True}, "order = True"),
