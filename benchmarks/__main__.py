@@ -19,6 +19,7 @@ BENCHMARKS = (
     "percolation",
     "collapse",
     "engine",
+    "recording",
 )
 THREADS = 2
 
