@@ -199,7 +199,8 @@ def find_streams(model: nn.Module, layers: list[Layer], steps: int, preactivatio
             skipped[layer.name] = layer.skipped
         else:
             rows.append(layer)
-    residual, mlp = {}, {}
+    residual: dict[str, Layer] = {}
+    mlp: dict[str, str] = {}
     for path, block in _blocks(model).items():
         inner = [row for row in rows if _within(row.path, path) and len(row.shape) == 3]
         if inner:
