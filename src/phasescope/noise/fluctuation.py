@@ -69,11 +69,12 @@ def in_chunks(x: Any, work: Callable[[Any], _Result], *, most_threads: int) -> l
     size = max(1, (_CACHE_VALUES if isinstance(x, np.ndarray) else _DEVICE_VALUES) // length)
     chunks = [x[start : start + size] for start in range(0, series, size)]
     threads = min(most_threads, len(chunks) // 4) if isinstance(x, np.ndarray) else 1
-    if threads < 2:
-        return [work(chunk) for chunk in chunks]
-    # A matrix product that starts threads of its own would wait for those of the other chunks.
-    with _libraries().limit(limits=1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(work, chunks))
+    # Matrix products this thin are slower on several threads, and would wait for those of other chunks.
+    with _libraries().limit(limits=1, user_api="blas"):
+        if threads < 2:
+            return [work(chunk) for chunk in chunks]
+        with ThreadPoolExecutor(threads) as pool:
+            return list(pool.map(work, chunks))
 
 
 @lru_cache(maxsize=1)
