@@ -11,7 +11,7 @@ from phasescope.errors import InputError
 from phasescope.noise import autoregressive, dfa, fractional_gaussian_noise
 
 KEYS = {"alpha", "alpha_error", "beta", "crossover", "verdict", "windows", "fluctuation"}
-SERIES = fractional_gaussian_noise(0.9, 2000, seed=1)
+SERIES = fractional_gaussian_noise(0.9, 1500, seed=1)
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_text_and_page_say_the_same(phasescope, tmp_path):
 
 
 def test_the_same_command_gives_the_same_bytes(phasescope, tmp_path):
-    np.save(tmp_path / "x.npy", SERIES[:600])
+    np.save(tmp_path / "x.npy", SERIES[:300])
     pages = []
     for _ in range(2):
         assert phasescope("dfa", "x.npy", "--seed", "3", "--out", "page").code == 0

@@ -10,10 +10,11 @@ from phasescope.noise.nulls import memory_test, scaling_noise
 
 
 def test_short_memory_is_explained_by_its_own_process():
-    x = 3 * autoregressive([0.8], 4000, seed=1)
+    x = 3 * autoregressive([0.8], 4096, seed=1)
     found = memory_test(x, copies=40)
     assert found.fit.order == 1
     assert found.p_short > 0.05
+    assert found.p_fit > 0.05
     assert found.p_scaling < 0.05
     assert found.memory == pytest.approx(-1 / math.log(0.8), rel=0.15)
     phi = found.fit.coefficients[0]
@@ -22,7 +23,7 @@ def test_short_memory_is_explained_by_its_own_process():
 
 
 def test_long_memory_is_not():
-    found = memory_test(fractional_gaussian_noise(0.9, 4000, seed=2), copies=80)
+    found = memory_test(fractional_gaussian_noise(0.9, 4096, seed=2), copies=80)
     assert found.p_short < 0.025 < found.p_scaling
     slope = np.polyfit(np.log(found.windows), np.log(found.scaling), 1)[0]
     assert slope == pytest.approx(found.alpha, abs=0.05)
@@ -45,16 +46,16 @@ def test_what_has_no_exponent_has_no_test(x):
 @pytest.mark.parametrize(("alpha", "hurst"), [(0.3, 0.3), (0.8, 0.8)])
 def test_scaling_noise_below_one_is_fractional(alpha, hurst):
     random = np.random.default_rng(5)
-    x = np.stack([scaling_noise(alpha, 16, random) for _ in range(4000)])
+    x = np.stack([scaling_noise(alpha, 16, random) for _ in range(4096)])
     expected = fractional_autocovariance(hurst, 1)
-    assert np.mean(x[:, 3] * x[:, 4]) == pytest.approx(expected, abs=4 * math.sqrt(2 / 4000))
+    assert np.mean(x[:, 3] * x[:, 4]) == pytest.approx(expected, abs=4 * math.sqrt(2 / 4096))
 
 
 def test_scaling_noise_above_one_is_its_sum():
     random = np.random.default_rng(6)
-    x = np.stack([scaling_noise(1.7, 16, random) for _ in range(4000)])
+    x = np.stack([scaling_noise(1.7, 16, random) for _ in range(4096)])
     # A fractional Brownian motion: the variance grows as t^2H.
-    assert x[:, 15].var() == pytest.approx(16**1.4, rel=4 * math.sqrt(2 / 4000))
+    assert x[:, 15].var() == pytest.approx(16**1.4, rel=4 * math.sqrt(2 / 4096))
 
 
 @pytest.mark.slow
@@ -63,6 +64,12 @@ def test_false_alarm_rate_against_short_memory(phi):
     tests = [memory_test(x, copies=80, seed=7) for x in autoregressive([phi], 500, size=200, seed=8)]
     # Near white noise the direction follows the measured exponent, which makes the test two-sided.
     assert np.mean([test.p_short <= 0.025 for test in tests]) < 0.05 + 3 * math.sqrt(0.05 * 0.95 / 200)
+
+
+@pytest.mark.slow
+def test_false_alarm_rate_of_the_fit():
+    tests = [memory_test(x, copies=80, seed=7) for x in autoregressive([0.8], 500, size=200, seed=12)]
+    assert np.mean([test.p_fit <= 0.025 for test in tests]) < 0.025 + 4 * math.sqrt(0.025 * 0.975 / 200)
 
 
 @pytest.mark.slow
