@@ -34,6 +34,12 @@ def test_noises_that_scale_are_told_apart(kind):
     assert found.shuffled.value == pytest.approx(0.5, abs=4 * found.shuffled.error / math.sqrt(50) + 0.01)
 
 
+def test_a_sum_of_walks_scales_at_a_higher_order():
+    found = verdict(np.cumsum(walk(2000, 20)), order=3, copies=80)
+    assert found.test.p_scaling > 0.025
+    assert abs(found.beta.value - 4) < 4 * found.beta.error
+
+
 def test_short_memory_that_looks_like_1_f_is_told_from_it():
     # A leaky integrator with 4.5 steps of memory reads beta = 0.75 in windows of 10 to 125 at N = 500.
     series = autoregressive([0.8], 500, size=30, seed=5)

@@ -124,7 +124,7 @@ def memory_test(
     fit = fit_autoregressive(series, criterion=criterion)
     length, lengths = len(series), found.windows
     copies = default_copies(length) if copies is None else copies
-    alpha = min(max(float(found.alpha), _MARGIN), 2 - _MARGIN)
+    alpha = float(found.alpha)
 
     random = np.random.default_rng(seed)
     # As uncertain as the measured one, in no order: each half has its share of large ones.
@@ -176,20 +176,22 @@ def default_copies(length: int) -> int:
 
 
 def scaling_noise(alpha: float, length: int, random: np.random.Generator) -> Array:
-    """Return a series with DFA exponent `alpha`: fractional Gaussian noise below 1, its running sum above.
+    """Return a series with DFA exponent `alpha`: fractional Gaussian noise below 1, its running sums above.
 
     Parameters
     ----------
     alpha : float
-        Between 0 and 2; kept 0.02 away from whole numbers, where the noise degenerates.
+        Above 0; kept 0.02 away from whole numbers, where the noise degenerates.
     length : int
         Values of a series.
     random : numpy.random.Generator
         Decides the values.
     """
-    hurst = min(max(alpha - (alpha > 1), _MARGIN), 1 - _MARGIN)
-    noise = fractional_gaussian_noise(hurst, length, seed=random)
-    return noise.cumsum() if alpha > 1 else noise
+    sums = max(math.ceil(alpha) - 1, 0)
+    noise = fractional_gaussian_noise(min(max(alpha - sums, _MARGIN), 1 - _MARGIN), length, seed=random)
+    for _ in range(sums):
+        noise = noise.cumsum()
+    return noise
 
 
 def _excess(series: Array, windows: NDArray[np.int64], order: int, memory: int) -> tuple[Array, Array]:
