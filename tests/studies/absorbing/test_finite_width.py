@@ -68,7 +68,7 @@ def test_a_large_correction_is_not_hidden(small):
 
 def test_another_exponent_is_seen(small):
     settings, data, _, _ = small
-    found = checks(FiniteWidth().analyse(following(data, size=0.7), settings).checks)
+    found = checks(FiniteWidth().analyse(following(data, size=0.7, noise=0.03), settings).checks)
     assert found["exponent-distance-typical"].verdict == "disagrees"
     assert found["exponent-distance-typical"].measured.value == pytest.approx(0.7, abs=0.1)
     assert found["mean-t1"].verdict == "disagrees"

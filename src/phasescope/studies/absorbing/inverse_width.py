@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -73,3 +74,19 @@ def in_inverse_width(widths: Sequence[float], values: Sequence[Estimate], degree
         for k, b in enumerate(best)
     )
     return Series(coefficients, float(residual @ residual / freedom) if freedom else float("nan"))
+
+
+def truncated_limit(widths: Sequence[float], values: Sequence[Estimate]) -> Estimate:
+    """Return the limit of a series cut after 1/n, its error including what the term in 1/n^2 would change.
+
+    Parameters
+    ----------
+    widths : sequence of float
+        Width n of each value.
+    values : sequence of Estimate
+        Independent.
+    """
+    limit, next_order = (in_inverse_width(widths, values, degree).limit for degree in (1, 2))
+    if not (limit.determined and next_order.determined):
+        return limit
+    return replace(limit, error=math.hypot(limit.error, next_order.value - limit.value))

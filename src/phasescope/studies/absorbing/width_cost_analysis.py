@@ -13,7 +13,7 @@ from phasescope.estimate import Estimate
 from phasescope.studies.absorbing import line
 from phasescope.studies.absorbing.drawing import short
 from phasescope.studies.absorbing.finite_width_analysis import law_of
-from phasescope.studies.absorbing.inverse_width import in_inverse_width
+from phasescope.studies.absorbing.inverse_width import in_inverse_width, truncated_limit
 from phasescope.studies.absorbing.width_groups import half_depth
 from phasescope.studies.check import Check, Outcome, compare
 from phasescope.studies.contract import Table
@@ -116,7 +116,7 @@ def _mu(data: xr.Dataset, fraction: float) -> Estimate:
         groups = mine["mean"].values[:, :, kept].reshape(-1, kept.sum())
         layers, infinite = (mine[name].values[0][kept] for name in ("layer", "infinite"))
         values.append(half_depth(layers, groups, infinite, int(n), fraction))
-    limit = in_inverse_width(widths.tolist(), values, 1).limit
+    limit = truncated_limit(widths.tolist(), values)
     if not limit.determined:
         return limit
     if limit.value < 3 * limit.error:
