@@ -32,7 +32,7 @@ def write(folder: Path) -> None:
 
 def _part(run: StudyRun, out: Path, part: str, title: str) -> list[str]:
     analysis = run.analyses[part]
-    lines = [title, "-" * len(title), ""]
+    lines = [title, "~" * len(title), ""]
     for picture in run.pictures[part]:
         file = f"{part}-{picture.name}.png"
         with plotting.style():
