@@ -19,6 +19,7 @@ BENCHMARKS = (
     "percolation",
     "collapse",
     "engine",
+    "dfa",
     "recording",
 )
 THREADS = 2
