@@ -126,7 +126,7 @@ def coloured_noise(beta: float, length: int, *, size: Size = (), seed: Seed) -> 
 
     Returns
     -------
-    array of shape (*size, length)
+    array of shape (..., length)
         Zero mean and unit variance over the whole period; from beta = 1 on, most of that is slower than one
         series.
 
