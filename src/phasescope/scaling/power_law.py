@@ -117,7 +117,7 @@ def fit_power_law(
     window : tuple of float or None
         Smallest and largest x to fit. None chooses the longest window of at least a decade along which the
         data show no curvature beyond the law, fit it with a p-value of at least 0.1, and have a correction of
-        at most 0.7 at the first point: its square is left out.
+        at most 1 at the first point: its square is left out.
     correction : {"log", "power"} or None
         None: ``y = A x^e``. "log": ``y = A x^e / (1 + (b ln x + c)/x)``, the form of a critical network:
         ``1/rho = kappa l + (kappa - k3/kappa) ln l + const``. "power": ``y = A x^e (1 + b x^-omega)``.

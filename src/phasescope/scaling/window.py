@@ -14,7 +14,7 @@ from phasescope.scaling.power_law_model import PowerLawModel, least_squares
 _MOST_ENDS = 16
 _LEAST_P = 0.1
 _MOST_BEND = 1.0
-_LARGEST_CORRECTION = 0.7
+_LARGEST_CORRECTION = 1.0
 
 
 def choose_window(
