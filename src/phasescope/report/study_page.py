@@ -91,7 +91,7 @@ def render_study(run: StudyRun) -> str:
 
 def _section(run: StudyRun, name: str, number: int) -> _Section:
     analysis = run.analyses[name]
-    part = next(part for part in run.study.parts if part.name == name)
+    part = run.study.part(name)
     pictures = [
         (inline(picture.figure, f"f{number}-{position}", f"{part.title}: {picture.name}"), picture.caption)
         for position, picture in enumerate(run.pictures[name])

@@ -205,15 +205,12 @@ class Study:
         """
         return [task for part in self.parts for task in part.tasks(config)]
 
-    def measure(self, task: Task, device: str) -> dict[str, np.ndarray]:
-        """Return the arrays of one task.
+    def part(self, name: str) -> Part:
+        """Return the part of that name.
 
         Parameters
         ----------
-        task : Task
-            One of :meth:`tasks`.
-        device : str
-            Where torch computes.
+        name : str
+            One of the parts'.
         """
-        part = next(part for part in self.parts if part.name == task.part)
-        return part.measure(task, device)
+        return next(part for part in self.parts if part.name == name)

@@ -38,8 +38,7 @@ class Measurement:
         task : Task
             One of the study's.
         """
-        study = self._study()
-        part = next(part for part in study.parts if part.name == task.part)
+        part = self._study().part(task.part)
         return _checked(part, part.measure(task, self.device))
 
     def _study(self) -> Study:

@@ -259,7 +259,8 @@ def _free_exponent(
 def _quality_check(
     id: str, claim: str, made: Collapse | None, missing: Estimate, wider: Collapse | None
 ) -> Check:
-    measured, verdict = missing, "not determined"
+    measured = missing
+    verdict: Outcome = "not determined"
     if made is not None and math.isfinite(made.quality):
         points = sum(len(curve.x) for curve in made.curves)
         measured = Estimate(made.quality, math.nan, "squared distance over its expectation", points)
@@ -270,8 +271,7 @@ def _quality_check(
     note += f" (here p = {made.p_value:.2g})." if made is not None else "."
     if wider is not None:
         note += f" Without the narrowest networks p = {wider.p_value:.2g}."
-    outcome: Outcome = verdict  # type: ignore[assignment]
-    return Check(id, claim, "arXiv:2307.02284; derived here", 1.0, measured, outcome, note)
+    return Check(id, claim, "arXiv:2307.02284; derived here", 1.0, measured, verdict, note)
 
 
 def _limit_check(widths: list[Width], t: float, kind: Kind, known: Mapping[str, float], reason: str) -> Check:
