@@ -13,6 +13,8 @@ from phasescope.noise.dfa_result import DFA
 from phasescope.noise.expected import expected_fluctuation
 from phasescope.noise.generators import arfima, autoregressive, coloured_noise, fractional_gaussian_noise
 from phasescope.noise.nulls import MemoryTest, memory_test
+from phasescope.noise.population import population
+from phasescope.noise.population_result import Population
 from phasescope.noise.record import record
 from phasescope.noise.recording import Recording
 from phasescope.noise.spectrum import SpectralExponent, local_whittle, multitaper, welch
@@ -24,6 +26,7 @@ __all__ = [
     "DFA",
     "AutoregressiveFit",
     "MemoryTest",
+    "Population",
     "Recording",
     "SpectralExponent",
     "Utilisation",
@@ -43,6 +46,7 @@ __all__ = [
     "memory_test",
     "multitaper",
     "phase_randomised",
+    "population",
     "record",
     "shuffled",
     "utilisation",

@@ -98,7 +98,7 @@ class DFA:
             "crossover": self.crossover,
             "reason": self.reason,
         }
-        plain = {name: _plain(array.tolist()) for name, array in arrays.items()}
+        plain = {name: plain(array.tolist()) for name, array in arrays.items()}
         return {"order": self.order, "length": self.length, **plain}
 
     def __str__(self) -> str:
@@ -121,7 +121,8 @@ class DFA:
         return head
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Return a number or nested lists of them with None in place of NaN and infinity."""
     if isinstance(value, list):
-        return [_plain(entry) for entry in value]
+        return [plain(entry) for entry in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
