@@ -17,6 +17,7 @@ from phasescope.noise.population import population
 from phasescope.noise.population_result import Population
 from phasescope.noise.record import record
 from phasescope.noise.recording import Recording
+from phasescope.noise.reinitialised import reinitialised
 from phasescope.noise.spectrum import SpectralExponent, local_whittle, multitaper, welch
 from phasescope.noise.surrogates import phase_randomised, shuffled
 from phasescope.noise.utilisation import Utilisation, utilisation
@@ -48,6 +49,7 @@ __all__ = [
     "phase_randomised",
     "population",
     "record",
+    "reinitialised",
     "shuffled",
     "utilisation",
     "verdict",
