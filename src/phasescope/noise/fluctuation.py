@@ -18,7 +18,41 @@ Array = NDArray[np.float64]
 _Result = TypeVar("_Result")
 _CACHE_VALUES = 2**16  # half a megabyte of profile: a chunk and its windows stay in the second-level cache
 _DEVICE_VALUES = 2**24
-_CANCELLED = 1e-3
+CANCELLED = 1e-3
+STRIDE = 8  # the size of a profile is as well seen at some of its values
+
+
+def scaled_fluctuations(
+    x: Any,
+    centre: Any,
+    scale: Any,
+    windows: NDArray[np.int64],
+    order: int,
+    *,
+    both_ends: bool,
+    overlap: bool,
+) -> tuple[Array, Array]:
+    """Return F(n) of ``(x - centre)/scale``, and about the largest absolute value of each profile.
+
+    Parameters
+    ----------
+    x : array or tensor of shape (series, time)
+        Double precision.
+    centre, scale : array or tensor of shape (series,)
+        What is taken off each series, and what the rest is divided by.
+    windows : array of int of shape (windows,)
+        Lengths n.
+    order : int
+        Degree of the polynomials.
+    both_ends, overlap : bool
+        See :func:`phasescope.noise.windows.tilings`.
+    """
+    xp: Any = np if isinstance(x, np.ndarray) else torch
+    scaled = x - centre[:, None]
+    scaled /= scale[:, None]
+    profile = scaled.cumsum(1)
+    found = fluctuations(profile, windows, order, both_ends=both_ends, overlap=overlap)
+    return found, _numpy(xp.amax(abs(profile[:, ::STRIDE]), 1))
 
 
 def fluctuations(
@@ -53,7 +87,9 @@ def fluctuations(
     return np.sqrt(found)
 
 
-def in_chunks(x: Any, work: Callable[[Any], _Result], *, most_threads: int) -> list[_Result]:
+def in_chunks(
+    x: Any, work: Callable[[Any], _Result], *, most_threads: int, multiple: int = 1
+) -> list[_Result]:
     """Return `work` of all chunks of series, in order.
 
     Parameters
@@ -64,9 +100,12 @@ def in_chunks(x: Any, work: Callable[[Any], _Result], *, most_threads: int) -> l
         From a chunk to what is kept of it.
     most_threads : int
         Chunks worked on at a time on the CPU.
+    multiple : int
+        A chunk holds so many series, or a multiple.
     """
     series, length = x.shape
     size = max(1, (_CACHE_VALUES if isinstance(x, np.ndarray) else _DEVICE_VALUES) // length)
+    size = -(-size // multiple) * multiple
     chunks = [x[start : start + size] for start in range(0, series, size)]
     threads = min(most_threads, len(chunks) // 4) if isinstance(x, np.ndarray) else 1
     # Matrix products this thin are slower on several threads, and would wait for those of other chunks.
@@ -100,7 +139,7 @@ def _squared_residuals(profile: Any, first: int, count: int, basis: Any) -> Any:
     projected = centred @ basis
     energy = _row_energy(centred.reshape(series, -1))
     squares = energy - _row_energy(projected.reshape(series, -1))
-    cancelled = squares < _CANCELLED * energy
+    cancelled = squares < CANCELLED * energy
     if bool(cancelled.any()):
         some = centred.reshape(series, count, window)[cancelled]
         coefficients = projected.reshape(series, count, -1)[cancelled]

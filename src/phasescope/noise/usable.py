@@ -8,18 +8,24 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from phasescope.noise.compiled import compiled_fluctuations
 from phasescope.noise.expected import white_noise_correction
-from phasescope.noise.fluctuation import fluctuations
+from phasescope.noise.fluctuation import scaled_fluctuations
 
 Array = NDArray[np.float64]
 _ROUNDING_STEPS = 4.0
 _PROFILE_ROUNDING = 64 * np.finfo(np.float64).eps
 _PEEK = 64
-_STRIDE = 8  # the size of a profile is as well seen at some of its values
 
 
 def measured_chunk(
-    chunk: Any, windows: NDArray[np.int64], order: int, *, both_ends: bool, overlap: bool
+    chunk: Any,
+    windows: NDArray[np.int64],
+    order: int,
+    *,
+    both_ends: bool,
+    overlap: bool,
+    compiled: bool = False,
 ) -> tuple[Array, NDArray[np.str_]]:
     """Return F(n) in the unit of x, NaN for series that are not finite, and a reason for each unusable one.
 
@@ -33,6 +39,8 @@ def measured_chunk(
         Of detrending.
     both_ends, overlap : bool
         See :func:`phasescope.noise.windows.tilings`.
+    compiled : bool
+        Whether compiled code measures an array.
 
     Notes
     -----
@@ -54,13 +62,12 @@ def measured_chunk(
     low, high = xp.amin(x, 1), xp.amax(x, 1)
     # Halved, as the range of the largest floats overflows.
     half = high / 2 - low / 2
-    scaled = x - xp.where(xp.isfinite(mean), mean, low / 2 + high / 2)[:, None]
-    scaled /= xp.where(half > 0, half, 1.0)[:, None]
-    profile = scaled.cumsum(1)
-    found = fluctuations(profile, windows, order, both_ends=both_ends, overlap=overlap)
+    centre = xp.where(xp.isfinite(mean), mean, low / 2 + high / 2)
+    scale = xp.where(half > 0, half, 1.0)
+    kernel = compiled_fluctuations if compiled else scaled_fluctuations
+    found, highest = kernel(x, centre, scale, windows, order, both_ends=both_ends, overlap=overlap)
     half_range = _numpy(half)
     largest = _numpy(xp.maximum(abs(low), abs(high)))
-    highest = _numpy(xp.amax(abs(profile[:, ::_STRIDE]), 1))
     reason = np.full(len(found), "", dtype="<U200")
     for place in np.flatnonzero(half_range == 0):
         reason[place] = "constant"

@@ -1,0 +1,142 @@
+"""The compiled kernel beside matrix products and the definition, with numba and without."""
+
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from phasescope.noise import compiled, dfa, usable
+from phasescope.noise.compiled import LANES, compiled_fluctuations, worthwhile
+from phasescope.noise.fluctuation import scaled_fluctuations
+from phasescope.noise.generators import coloured_noise
+from reference.dfa import fluctuation
+
+LONG = np.unique(np.geomspace(5, 512, 16).round().astype(int))
+
+
+@pytest.fixture(autouse=True)
+def _afresh():
+    compiled._compiled.cache_clear()
+    yield
+    compiled._compiled.cache_clear()
+
+
+@pytest.fixture(params=["interpreted", "compiled"])
+def kernel(request, monkeypatch):
+    """The function that is compiled, as Python runs it; and as machine code where numba is installed."""
+    if request.param == "compiled":
+        pytest.importorskip("numba")
+    else:
+        monkeypatch.setattr(compiled, "_compiled", lambda: compiled._squared_residuals)
+    return compiled_fluctuations
+
+
+def batch():
+    """Noises and a bad series of every kind, so many that they fill lanes and leave a rest."""
+    random = np.random.default_rng(3)
+    x = np.concatenate([coloured_noise(beta, 4096, size=228, seed=1) for beta in (0.0, 1.0, 2.0)])
+    x = x[random.permutation(len(x))]
+    x[5, 17], x[60, 0] = np.nan, np.inf
+    x[100] = 3.3
+    x[101] = np.sign(x[101])
+    x[102] = np.linspace(-1, 1, 4096)
+    x[103] = np.tanh(18 + x[103] / 3)
+    x[104] *= 1e300
+    x[105] = 1e9 + x[105]
+    return x
+
+
+@pytest.mark.parametrize("order", [1, 2, 3])
+@pytest.mark.parametrize(("both_ends", "overlap"), [(False, False), (True, False), (True, True)])
+def test_it_fits_a_polynomial_in_every_window(kernel, order, both_ends, overlap):
+    x = np.random.default_rng(0).standard_normal((LANES + 1, 47))
+    x[1] = x[1].cumsum()
+    x[LANES] += 300 * np.linspace(-1, 1, 47)  # a profile that is nearly a parabola in short windows
+    windows = np.array([5, 6, 8, 13, 47])
+    options = {"both_ends": both_ends, "overlap": overlap}
+    centre, scale = x.mean(axis=1), np.ptp(x, axis=1)
+    found, highest = kernel(x, centre, scale, windows, order, **options)
+    for row in (0, 1, LANES):
+        expected = fluctuation(x[row], windows, order, **options) / scale[row]
+        np.testing.assert_allclose(found[row], expected, rtol=1e-12)
+    same, as_high = scaled_fluctuations(x, centre, scale, windows, order, **options)
+    np.testing.assert_allclose(found, same, rtol=1e-12)
+    np.testing.assert_allclose(highest, as_high, rtol=1e-12)
+
+
+@pytest.mark.parametrize("order", [1, 3])
+def test_a_large_batch_is_measured_alike_with_and_without_it(monkeypatch, order):
+    pytest.importorskip("numba")
+    x, called = batch(), []
+
+    def counted(*args, **options):
+        called.append(len(args[0]))
+        return compiled_fluctuations(*args, **options)
+
+    monkeypatch.setattr(usable, "compiled_fluctuations", counted)
+    fast = dfa(x, order=order, windows=LONG)
+    assert sum(called) == len(x)
+    monkeypatch.setitem(sys.modules, "numba", None)
+    compiled._compiled.cache_clear()
+    slow = dfa(x, order=order, windows=LONG)
+    assert sum(called) == len(x)
+    assert fast.reason.tolist() == slow.reason.tolist()
+    good = slow.reason == ""
+    assert good.sum() > 600
+    np.testing.assert_allclose(fast.fluctuation[good], slow.fluctuation[good], rtol=1e-12)
+    np.testing.assert_allclose(fast.alpha, slow.alpha, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(fast.curvature[good], slow.curvature[good], rtol=0, atol=1e-12)
+    np.testing.assert_array_equal(fast.alpha_error, slow.alpha_error)
+
+
+def test_long_series_keep_their_digits():
+    pytest.importorskip("numba")
+    x = np.random.default_rng(1).standard_normal((33, 65536))
+    windows = np.array([64, 700, 8192])
+    centre, options = x.mean(axis=1), {"both_ends": True, "overlap": False}
+    found, _ = compiled_fluctuations(x, centre, np.ones(33), windows, 1, **options)
+    np.testing.assert_allclose(found[32], fluctuation(x[32], windows, 1, **options), rtol=1e-12)
+
+
+def test_neither_threads_nor_company_change_anything(monkeypatch):
+    pytest.importorskip("numba")
+    x = batch()
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    one = dfa(x, windows=LONG).fluctuation
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    np.testing.assert_array_equal(dfa(x, windows=LONG).fluctuation, one)
+    np.testing.assert_array_equal(dfa(x[::-1], windows=LONG).fluctuation[::-1], one)
+
+
+def test_numba_is_loaded_for_large_batches_only():
+    program = (
+        "import sys; import numpy as np; from phasescope.noise import dfa;"
+        "x = np.random.default_rng(0).standard_normal((20, 400)); dfa(x);"
+        "sys.exit('numba' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+    assert not worthwhile(1, 2**17, 300)
+    assert not worthwhile(1000, 400, 16)
+    assert not worthwhile(8, 2**20, 16)
+
+
+def test_without_numba_there_is_no_compiled_kernel(monkeypatch):
+    monkeypatch.setitem(sys.modules, "numba", None)
+    assert not worthwhile(1000, 4096, 16)
+
+
+def test_folders_that_cannot_be_written_to_are_no_obstacle(monkeypatch):
+    tried = []
+
+    def njit(signature, nogil, cache=False):
+        tried.append(cache)
+        if cache:
+            raise RuntimeError("cannot cache function: no locator available")
+        return lambda function: function
+
+    monkeypatch.setitem(sys.modules, "numba", SimpleNamespace(njit=njit))
+    assert worthwhile(1000, 4096, 16)
+    assert tried == [True, False]
