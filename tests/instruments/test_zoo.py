@@ -18,7 +18,7 @@ def test_signal_propagation_keeps_every_promise(case):
 
 @pytest.mark.slow
 def test_signal_propagation_keeps_every_promise_on_the_built_in_cases():
-    assert len(check_instrument(SignalPropagation())) == 6 * (len(CHECKS) - 1)
+    assert len(check_instrument(SignalPropagation())) == 7 * (len(CHECKS) - 1)
 
 
 @pytest.mark.slow

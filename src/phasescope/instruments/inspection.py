@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from phasescope.errors import InputError
+from phasescope.instruments.activation_noise import ActivationNoise
 from phasescope.instruments.contract import SEVERITIES, Finding, Instrument
 from phasescope.instruments.propagation import SignalPropagation
 
@@ -57,10 +58,14 @@ class Inspection:
 
     @property
     def sentence(self) -> str:
-        """The one line a person can act on: the most severe finding and the first thing to do about it."""
+        """The one line a person can act on: the most severe finding and the first thing to do about it.
+
+        Where nothing is a warning or a problem, the first finding.
+        """
         if not self.findings:
             return "Nothing was measured."
-        worst = max(self.findings, key=lambda finding: SEVERITIES.index(finding.severity))
+        severe = SEVERITIES.index("warning")
+        worst = max(self.findings, key=lambda found: max(SEVERITIES.index(found.severity), severe - 1))
         if not worst.action:
             return worst.sentence
         first = worst.action.split(". ")[0].rstrip(".")
@@ -130,10 +135,11 @@ def inspect(
 
     Notes
     -----
-    Signal propagation costs about 20 forward-backward passes of the same batch.
+    Signal propagation costs about 20 forward-backward passes of the same batch. The noise of activations
+    is measured for sequence models with sequences of at least 160 time steps, in 5 to 30 s on one core.
     """
     start = time.perf_counter()
-    chosen = [SignalPropagation()] if instruments is None else list(instruments)
+    chosen = [SignalPropagation(), ActivationNoise()] if instruments is None else list(instruments)
     model_name = _model_name(model)
     datasets: dict[str, xr.Dataset] = {}
     findings: list[Finding] = []
@@ -158,7 +164,7 @@ def inspect(
             skipped[instrument.name] = str(error) or type(error).__name__
             errors.append(error)
     if not datasets:
-        if len(errors) == 1 and len(skipped) == 1:
+        if errors and (instruments is None or len(skipped) == 1):
             raise errors[0]
         reasons = "; ".join(f"{name}: {reason}" for name, reason in skipped.items()) or "none was given"
         cause = errors[0] if errors else None

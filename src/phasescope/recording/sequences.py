@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any
@@ -41,6 +41,10 @@ class Sequences(Batch):
     def alike(self, number: int) -> Sequences:
         """Return the first sequence `number` times, so that nothing differs in length."""
         return self._pick(torch.zeros(number, dtype=torch.int64), pack=False)
+
+    def chosen(self, rows: Sequence[int]) -> Sequences:
+        """Return some of the sequences as copies, padded where they were packed until `take` packs them."""
+        return self._pick(torch.as_tensor(rows, dtype=torch.int64), pack=False)
 
     def _pick(self, index: Tensor, *, pack: bool) -> Sequences:
         numbers = count()

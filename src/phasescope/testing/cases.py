@@ -39,6 +39,7 @@ def default_cases() -> list[Case]:
         Case("convolutional", _convolutional),
         Case("batch normalisation, dictionary input", _dictionary_input),
         Case("recurrent", _recurrent),
+        Case("recurrent, long sequences", _long_sequences),
         Case("plain callable", _plain_callable),
     ]
 
@@ -137,6 +138,12 @@ def _recurrent() -> tuple[nn.Module, Tensor]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
         return nn.LSTM(5, 9, batch_first=True), _normal(16, 6, 5)
+
+
+def _long_sequences() -> tuple[nn.Module, Tensor]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        return nn.RNN(3, 4, batch_first=True), _normal(16, 160, 3)
 
 
 def _plain_callable() -> tuple[Callable[[Tensor], Tensor], Tensor]:

@@ -1,0 +1,83 @@
+"""Rows of the noise of activations: which are states, what they are called, and their numbers with errors."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from phasescope.estimate import Estimate
+from phasescope.instruments.activation_noise_rows import STATES
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+_WHO = {
+    "hidden": "The hidden state of {}",
+    "cell": "The cell state of {}",
+    "residual": "The residual stream after {}",
+    "mlp": "The MLP of {}",
+}
+
+
+def state_rows(dataset: xr.Dataset) -> list[int]:
+    """Return the rows of states; where there are none, those of layer outputs.
+
+    Parameters
+    ----------
+    dataset : xr.Dataset
+        What ``ActivationNoise.measure`` returned.
+    """
+    quantities, measured = dataset["quantity"].values, dataset["skipped"].values == ""
+    for wanted in (STATES, ("output",)):
+        rows = [int(row) for row in np.flatnonzero(measured & np.isin(quantities, wanted))]
+        if rows:
+            return rows
+    return []
+
+
+def main_row(dataset: xr.Dataset) -> int | None:
+    """Return the row of the last state that leaves a layer, or None where there is no state.
+
+    Parameters
+    ----------
+    dataset : xr.Dataset
+        What ``ActivationNoise.measure`` returned.
+    """
+    rows = [row for row in state_rows(dataset) if dataset["quantity"].values[row] != "cell"]
+    known = [row for row in rows if np.isfinite(dataset["beta"].values[row])]
+    return (known or rows)[-1] if rows else None
+
+
+def named(dataset: xr.Dataset, row: int) -> str:
+    """Return what a row is called at the beginning of a sentence.
+
+    Parameters
+    ----------
+    dataset : xr.Dataset
+        What ``ActivationNoise.measure`` returned.
+    row : int
+        Which.
+    """
+    quantity, module = str(dataset["quantity"].values[row]), str(dataset["module"].values[row])
+    module = module if module and module != "output" else "the model"
+    return _WHO.get(quantity, "The {} of {}".format(quantity.replace("_", " "), "{}")).format(module)
+
+
+def estimate(dataset: xr.Dataset, name: str, row: int) -> Estimate:
+    """Return a variable of a row with its error.
+
+    Parameters
+    ----------
+    dataset : xr.Dataset
+        What ``ActivationNoise.measure`` returned.
+    name : str
+        Of a variable that has ``name_error`` beside it.
+    row : int
+        Which.
+    """
+    value, error = (float(dataset[key].values[row]) for key in (name, f"{name}_error"))
+    if not math.isfinite(value):
+        return Estimate.not_determined("not measured")
+    return Estimate(value, error, str(dataset[name].attrs["long_name"]), int(dataset.attrs["inputs"]))
