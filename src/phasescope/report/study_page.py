@@ -74,9 +74,9 @@ def render_study(run: StudyRun) -> str:
     sections = [_section(run, name, number) for number, name in enumerate(run.analyses)]
     return render_template(
         "study.html.j2",
-        title=f"{run.study.title}: phasescope",
+        title=f"{run.title}: phasescope",
         kicker=f"study {run.study.name}",
-        heading=run.study.title,
+        heading=run.title,
         sentence=run.sentence,
         summary=run.study.summary,
         source=run.study.source,

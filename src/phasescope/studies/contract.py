@@ -28,6 +28,11 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
+    @property
+    def subtitle(self) -> str:
+        """What the title of the page adds, such as which data stand in for others; nothing by default."""
+        return ""
+
 
 @dataclass(frozen=True)
 class Variable:

@@ -184,7 +184,7 @@ def _attributes(
     return {
         "study": study.name,
         "found_by": name,
-        "title": study.title,
+        "title": study.title if not config.subtitle else f"{study.title}: {config.subtitle}",
         "source": study.source,
         "configuration": config.model_dump_json(),
         "configuration_sha256": circumstances.digest(config),

@@ -61,6 +61,11 @@ class StudyRun:
     outcome: sweep.Outcome | None = None
 
     @property
+    def title(self) -> str:
+        """The study's title, with what its configuration adds."""
+        return ": ".join(filter(None, [self.study.title, self.config.subtitle]))
+
+    @property
     def checks(self) -> list[Check]:
         """Every check, part by part."""
         return [check for analysis in self.analyses.values() for check in analysis.checks]

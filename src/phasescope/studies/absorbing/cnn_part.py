@@ -13,6 +13,7 @@ from phasescope.studies.absorbing import line
 from phasescope.studies.absorbing.cnn_checks import analyse
 from phasescope.studies.absorbing.cnn_figures import pictures
 from phasescope.studies.absorbing.config import STUDY, identified, resolved
+from phasescope.studies.arrays import filled
 from phasescope.studies.contract import Analysis, Part, Picture, Settings, Variable
 from phasescope.sweep.task import Task
 
@@ -196,7 +197,7 @@ class CnnPart(Part):
         known = task.parameters
         lengths = {"network": known["batch"], "point": known["points"]}
         if known["kind"] == "none":
-            return line.filled(self.variables, lengths)
+            return filled(self.variables, lengths)
         layers = recorded_layers(known["depth"], known["points"])
         sample = sample_cnn(
             resolved(known["activation"]),
@@ -216,7 +217,7 @@ class CnnPart(Part):
             device=device,
         )
         arrays = {name: sample[name].to_numpy() for name in _RECORDED if name in sample}
-        return line.filled(self.variables, lengths, recorded_layer=layers, **arrays)
+        return filled(self.variables, lengths, recorded_layer=layers, **arrays)
 
     def analyse(self, data: xr.Dataset, config: Any) -> Analysis:
         """Return every check about the lattice of this dimension, with the tables behind them.

@@ -13,6 +13,7 @@ from phasescope.studies.absorbing.config import STUDY, identified, resolved
 from phasescope.studies.absorbing.decay_analysis import decay_checks, decay_table
 from phasescope.studies.absorbing.decay_figure import decay_figure, exponents_figure
 from phasescope.studies.absorbing.iterates import distances, growth_rate, spaced_layers
+from phasescope.studies.arrays import filled
 from phasescope.studies.contract import Analysis, Part, Picture, Settings, Variable
 from phasescope.sweep.task import Task
 
@@ -114,7 +115,7 @@ class Decay(Part):
             measured |= _exact(task, point.sigma_w + known["tau"])
         elif point is not None and known["kind"] == "networks":
             measured |= _sampled(task, point.sigma_w + known["tau"], point.K, device)
-        return line.filled(self.variables, lengths, **measured)
+        return filled(self.variables, lengths, **measured)
 
     def analyse(self, data: xr.Dataset, config: Any) -> Analysis:
         """Return rates, plateaus, exponents and the logarithmic correction."""

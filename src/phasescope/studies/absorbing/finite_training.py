@@ -18,6 +18,7 @@ from phasescope.studies.absorbing.finite_training_checks import checks, tables
 from phasescope.studies.absorbing.finite_training_figure import training_figure
 from phasescope.studies.absorbing.image_subsets import Subset, folders, subset
 from phasescope.studies.absorbing.kernel_regression import learned_outputs
+from phasescope.studies.arrays import filled
 from phasescope.studies.contract import Analysis, Part, Picture, Settings, Variable
 from phasescope.sweep.task import Task
 from phasescope.theory import MeanField, TangentGram
@@ -125,7 +126,7 @@ class FiniteTraining(Part):
         measured: dict[str, Any] = {"reference": line.values(point)}
         if point is not None:
             measured |= _trainings(task, point, device)
-        return line.filled(self.variables, lengths, **measured)
+        return filled(self.variables, lengths, **measured)
 
     def analyse(self, data: xr.Dataset, config: Any) -> Analysis:
         """Return what the position in the window, the phase and the width do to the test loss."""

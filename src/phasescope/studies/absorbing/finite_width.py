@@ -12,6 +12,7 @@ from phasescope.studies.absorbing.config import STUDY, activation_of, identified
 from phasescope.studies.absorbing.finite_width_analysis import AT, finite_width_checks, finite_width_table
 from phasescope.studies.absorbing.finite_width_figure import collapse_figure, limits_figure
 from phasescope.studies.absorbing.width_groups import GROUPS, PAIR, depths, grouped, networks_for
+from phasescope.studies.arrays import filled
 from phasescope.studies.contract import Analysis, Part, Picture, Settings, Variable
 from phasescope.sweep.task import Task
 
@@ -95,7 +96,7 @@ class FiniteWidth(Part):
             measured |= grouped(
                 activation_of(known), point, known["width"], layers, known["networks"], task.seed, device
             )
-        return line.filled(self.variables, lengths, **measured)
+        return filled(self.variables, lengths, **measured)
 
     def analyse(self, data: xr.Dataset, config: Any) -> Analysis:
         """Return the collapse, the limits beside the exact scaling function, and where the flow departs."""

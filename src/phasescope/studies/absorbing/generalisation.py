@@ -13,6 +13,7 @@ from phasescope.studies.absorbing.generalisation_checks import checks, tables
 from phasescope.studies.absorbing.generalisation_figure import distance_figure, window_figure
 from phasescope.studies.absorbing.image_subsets import folders, subset
 from phasescope.studies.absorbing.kernel_regression import learned_outputs
+from phasescope.studies.arrays import filled
 from phasescope.studies.contract import Analysis, Part, Picture, Settings, Variable
 from phasescope.sweep.task import Task
 from phasescope.theory import TangentGram
@@ -112,7 +113,7 @@ class Generalisation(Part):
         measured: dict[str, Any] = {"reference": line.values(point)}
         if point is not None and math.isfinite(point.kappa):
             measured |= _regressions(task, point)
-        return line.filled(self.variables, lengths, **measured)
+        return filled(self.variables, lengths, **measured)
 
     def analyse(self, data: xr.Dataset, config: Any) -> Analysis:
         """Return the position of the window by depth, data, distances and activation."""

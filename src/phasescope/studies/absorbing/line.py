@@ -117,27 +117,3 @@ def of_kind(data: xr.Dataset, kind: str, **parameters: Any) -> xr.Dataset:
         column = data[name].values
         chosen &= (column.astype(str) == value) if isinstance(value, str) else (column == value)
     return data.isel(task=np.flatnonzero(chosen))
-
-
-def filled(
-    variables: Mapping[str, Variable], lengths: Mapping[str, int], **arrays: Any
-) -> dict[str, np.ndarray]:
-    """Return one array for each variable: what is given, and NaN for what this kind of task does not measure.
-
-    Parameters
-    ----------
-    variables : mapping of str to Variable
-        Those of the part.
-    lengths : mapping of str to int
-        Length of every dimension.
-    **arrays
-        What was measured; leading entries of an array that is shorter than its dimensions.
-    """
-    made = {}
-    for name, variable in variables.items():
-        whole = np.full([lengths[dim] for dim in variable.dims], math.nan)
-        if name in arrays:
-            part = np.asarray(arrays[name], dtype=np.float64)
-            whole[tuple(slice(size) for size in part.shape)] = part
-        made[name] = whole
-    return made

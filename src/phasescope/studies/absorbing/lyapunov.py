@@ -15,6 +15,7 @@ from phasescope.studies.absorbing.config import STUDY, identified, resolved
 from phasescope.studies.absorbing.exponent_zero import ExponentCurve, fit_exponents
 from phasescope.studies.absorbing.inverse_width import Series, in_inverse_width
 from phasescope.studies.absorbing.lyapunov_figure import lyapunov_figure
+from phasescope.studies.arrays import filled
 from phasescope.studies.check import Check, compare
 from phasescope.studies.contract import Analysis, Part, Picture, Settings, Table, Variable
 from phasescope.sweep.task import Task
@@ -112,7 +113,7 @@ class Lyapunov(Part):
         point = line.point_or_none(known["activation"], known["sigma_b"])
         lengths = {"quantity": len(line.QUANTITIES)}
         if known["kind"] == "none":
-            return line.filled(self.variables, lengths, reference=line.values(point))
+            return filled(self.variables, lengths, reference=line.values(point))
         function, C_W, C_b = resolved(known["activation"]), known["sigma_w"] ** 2, known["sigma_b"] ** 2
         found = lyapunov_exponent(
             function,
@@ -128,7 +129,7 @@ class Lyapunov(Part):
         chi = MeanField(function, C_W, C_b).fixed_point().chi_perpendicular
         theory = 0.5 * math.log(chi) if 0 < chi < math.inf else math.nan
         measured = {"exponent": found.value, "error": found.error, "theory": theory}
-        return line.filled(self.variables, lengths, reference=line.values(point), **measured)
+        return filled(self.variables, lengths, reference=line.values(point), **measured)
 
     def analyse(self, data: xr.Dataset, config: Any) -> Analysis:
         """Return the zeros by width, their limit, and slope and value at the critical point."""

@@ -12,6 +12,7 @@ from phasescope.studies.absorbing.config import STUDY, identified, resolved
 from phasescope.studies.absorbing.iterates import distances, growth_rate
 from phasescope.studies.absorbing.metric_analysis import metric_checks, metric_table
 from phasescope.studies.absorbing.metric_figure import metric_figure
+from phasescope.studies.arrays import filled
 from phasescope.studies.contract import Analysis, Part, Picture, Settings, Variable
 from phasescope.sweep.task import Task
 
@@ -104,7 +105,7 @@ class MetricFactors(Part):
                 measured |= _exact(task, point.sigma_w, point.gamma)
             else:
                 measured |= _sampled(task, point.sigma_w, point.gamma, device)
-        return line.filled(self.variables, lengths, **measured)
+        return filled(self.variables, lengths, **measured)
 
     def analyse(self, data: xr.Dataset, config: Any) -> Analysis:
         """Return how far each activation is from the common curve, and how that vanishes."""

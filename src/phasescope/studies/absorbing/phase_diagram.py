@@ -14,6 +14,7 @@ from phasescope.studies.absorbing.config import STUDY, identified, resolved
 from phasescope.studies.absorbing.drawing import short
 from phasescope.studies.absorbing.exponent_zero import fit_exponents
 from phasescope.studies.absorbing.phase_diagram_figure import phase_diagram_figure
+from phasescope.studies.arrays import filled
 from phasescope.studies.check import Check, compare
 from phasescope.studies.contract import Analysis, Part, Picture, Settings, Table, Variable
 from phasescope.sweep.task import Task
@@ -128,7 +129,7 @@ class PhaseDiagram(Part):
             "column": known["columns"],
         }
         measured = {"line": _line, "exponent": _exponents, "map": _row}[known["kind"]](task, device)
-        return line.filled(self.variables, lengths, **measured)
+        return filled(self.variables, lengths, **measured)
 
     def analyse(self, data: xr.Dataset, config: Any) -> Analysis:
         """Return the critical points of theory and of networks, and how kappa vanishes."""

@@ -12,6 +12,7 @@ from phasescope.studies.absorbing.config import STUDY, activation_of, identified
 from phasescope.studies.absorbing.image_subsets import folders, subset
 from phasescope.studies.absorbing.tangent_kernel_checks import data_checks, law_checks, tables
 from phasescope.studies.absorbing.tangent_kernel_figure import data_figure, law_figure
+from phasescope.studies.arrays import filled
 from phasescope.studies.contract import Analysis, Part, Picture, Settings, Variable
 from phasescope.sweep.task import Task
 from phasescope.theory import TangentGram, deep_tangent_ratio, tangent_kernel
@@ -129,7 +130,7 @@ class TangentKernel(Part):
         measured["odd"] = float(line.is_odd(known["activation"]))
         if point is not None and math.isfinite(point.kappa):
             measured |= (_of_pairs if known["kind"] == "pairs" else _of_images)(task, point)
-        return line.filled(self.variables, lengths, **measured)
+        return filled(self.variables, lengths, **measured)
 
     def analyse(self, data: xr.Dataset, config: Any) -> Analysis:
         """Return the law, its ends and its universality, and eigenvalues over data."""

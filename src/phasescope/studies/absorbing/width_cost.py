@@ -14,6 +14,7 @@ from phasescope.studies.absorbing.finite_width_analysis import law_of
 from phasescope.studies.absorbing.width_cost_analysis import width_cost_checks, width_cost_table
 from phasescope.studies.absorbing.width_cost_figure import width_cost_figure
 from phasescope.studies.absorbing.width_groups import GROUPS, PAIR, depths, grouped, networks_for
+from phasescope.studies.arrays import filled
 from phasescope.studies.contract import Analysis, Part, Picture, Settings, Variable
 from phasescope.sweep.task import Task
 
@@ -124,7 +125,7 @@ class WidthCost(Part):
                 activation_of(known), point, known["width"], layers, known["networks"], task.seed, device
             )
             measured |= {name: found[name] for name in ("layer", "mean", "infinite")}
-        return line.filled(self.variables, lengths, **measured)
+        return filled(self.variables, lengths, **measured)
 
     def analyse(self, data: xr.Dataset, config: Any) -> Analysis:
         """Return v and mu beside theory, and how they change with kappa."""

@@ -1,0 +1,51 @@
+"""Averages over networks that differ in their seeds alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.stats import t as student
+
+from phasescope.estimate import Estimate
+from phasescope.studies.noise.observation import CONDITIONS, QUANTITIES
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+_SURE = 1.96
+
+
+def over_networks(samples: np.ndarray, method: str = "mean over networks") -> Estimate:
+    """Return the mean of independent networks; value +- 1.96 errors is the 95 % interval also for few of them.
+
+    Parameters
+    ----------
+    samples : array of shape (networks,)
+        One number a network; those that are not finite are left out.
+    method : str
+        What the samples are.
+    """
+    values = np.asarray(samples, dtype=np.float64)
+    values = values[np.isfinite(values)]
+    found = Estimate.from_samples(values, method=method)
+    if not found.determined:
+        return found
+    wider = float(student.ppf(0.975, found.n - 1)) / _SURE
+    return Estimate(found.value, wider * found.error, method, found.n)
+
+
+def of(data: xr.Dataset, name: str, condition: str, quantity: str) -> np.ndarray:
+    """Return one number of every network, shape (task,).
+
+    Parameters
+    ----------
+    data : Dataset
+        The data of a part.
+    name : str
+        One of the variables over conditions and quantities.
+    condition, quantity : str
+        Which of them.
+    """
+    values = data[name].values[:, CONDITIONS.index(condition), QUANTITIES.index(quantity)]
+    return np.asarray(values, dtype=np.float64)

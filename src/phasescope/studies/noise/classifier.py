@@ -1,0 +1,135 @@
+"""The networks of the study: an embedding, a sequence model, and a linear read-out."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from phasescope.studies.noise.sequence_set import SequenceSet
+
+Architecture = Literal["lstm", "gru", "rnn", "transformer"]
+RECURRENT = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
+_HEADS = 4
+
+
+class Transformer(nn.Module):
+    """Causal blocks of attention over vectors with sinusoidal positions added (Vaswani et al. 2017).
+
+    Parameters
+    ----------
+    width : int
+        Of the residual stream, a multiple of 4; the MLP units are four times as many.
+    blocks : int
+        How many.
+    """
+
+    def __init__(self, width: int, blocks: int) -> None:
+        super().__init__()
+        made = [
+            nn.TransformerEncoderLayer(width, _HEADS, 4 * width, dropout=0.0, batch_first=True)
+            for _ in range(blocks)
+        ]
+        self.blocks = nn.ModuleList(made)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the residual stream, shape (sequence, time, width).
+
+        Parameters
+        ----------
+        x : Tensor of shape (sequence, time, width)
+            Inputs. What comes after the end of a sequence cannot reach what is before.
+        """
+        stream = x + positions(x.shape[1], x.shape[2])
+        mask = nn.Transformer.generate_square_subsequent_mask(x.shape[1], dtype=x.dtype)
+        for block in self.blocks:
+            stream = block(stream, src_mask=mask, is_causal=True)
+        return stream
+
+
+def positions(steps: int, width: int) -> Tensor:
+    """Return the sinusoidal positions, shape (steps, width), scaled to the size of the embeddings.
+
+    Parameters
+    ----------
+    steps, width : int
+        Time steps, and an even number of components.
+    """
+    rates = torch.exp(-math.log(1e4) * torch.arange(0, width, 2) / width)
+    angles = torch.arange(steps)[:, None] * rates
+    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)
+
+
+class Classifier(nn.Module):
+    """A sequence model that answers from its last state, or, for a transformer, from the mean of its states.
+
+    Parameters
+    ----------
+    architecture : str
+        "lstm", "gru", "rnn" or "transformer".
+    units : int
+        Of the state.
+    embedding : int
+        Components of an embedded word; a transformer takes `units`.
+    task : SequenceSet
+        For the number of words or features and of classes.
+    blocks : int
+        Of the transformer.
+    """
+
+    def __init__(
+        self, architecture: Architecture, units: int, embedding: int, task: SequenceSet, blocks: int = 1
+    ) -> None:
+        super().__init__()
+        attends = architecture == "transformer"
+        width = units if attends else embedding if task.tokens else task.features
+        self.embedding: nn.Module = nn.Identity()
+        if task.tokens:
+            self.embedding = nn.Embedding(task.tokens, width)
+        elif attends:
+            self.embedding = nn.Linear(task.features, width)
+        self.body: Any = Transformer(units, blocks) if attends else _recurrent(architecture, width, units)
+        self.readout = nn.Linear(units, task.classes)
+        self.averages = attends
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """Return the logits, shape (sequence, classes).
+
+        Parameters
+        ----------
+        x : Tensor of shape (sequence, time) or (sequence, time, features)
+            Words or vectors; anything after the end of a sequence.
+        lengths : Tensor of shape (sequence,)
+            Time steps of each.
+        """
+        states = self.body(self.embedding(x))
+        states = states[0] if isinstance(states, tuple) else states
+        if self.averages:
+            inside = (torch.arange(x.shape[1]) < lengths[:, None]).to(states.dtype)
+            last = (states * inside[:, :, None]).sum(1) / lengths[:, None]
+        else:
+            last = states[torch.arange(len(x)), lengths - 1]
+        logits: Tensor = self.readout(last)
+        return logits
+
+
+def _recurrent(architecture: Architecture, features: int, units: int) -> nn.RNNBase:
+    made: nn.RNNBase = RECURRENT[architecture](features, units, batch_first=True)
+    return made
+
+
+def built(seed: int, *arguments: Any) -> Classifier:
+    """Return a network with torch's own initialisation, and the same one for the same seed.
+
+    Parameters
+    ----------
+    seed : int
+        Of the weights.
+    *arguments
+        Of :class:`Classifier`.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Classifier(*arguments)

@@ -1,0 +1,104 @@
+"""What all parts of the study ``noise`` share: the data, the windows, and how a network is trained."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from phasescope.studies.contract import Settings
+
+STUDY = "noise"
+
+
+class Common(Settings):
+    """Settings that every part reads.
+
+    Parameters
+    ----------
+    seed : int
+        Enters every task's parameters, and so every task's seed; also chooses the texts.
+    imdb : str
+        Folder of the user's own copy of the IMDb reviews; empty for artificial texts.
+    mnist : str
+        Folder of the user's own copy of MNIST; empty for the digits of scikit-learn.
+    vocabulary : int
+        Words that have a vector of their own.
+    words : int
+        Longer reviews are cut to so many; only reviews with so many become series.
+    train, test : int
+        Texts for training and validation, and for the accuracy.
+    series : int
+        Test texts whose activations are recorded.
+    pieces, piece : int
+        The series with carried state: how many pieces, of how many words each.
+    windows : tuple of int
+        Shortest and longest window, and how many.
+    embedding : int
+        Components of an embedded word.
+    epochs, batch : int
+        Of training.
+    rate : float
+        Learning rate of Adam.
+    tests : int
+        Series of each quantity that are held against short memory.
+    """
+
+    seed: int = 0
+    imdb: str = ""
+    mnist: str = ""
+    vocabulary: int = 10_000
+    words: int = 500
+    train: int = 12_500
+    test: int = 2_000
+    series: int = 60
+    pieces: int = 4
+    piece: int = 4096
+    windows: tuple[int, int, int] = (10, 125, 12)
+    embedding: int = 32
+    epochs: int = 4
+    batch: int = 64
+    rate: float = 4e-3
+    tests: int = 12
+
+    @property
+    def subtitle(self) -> str:
+        """What the title of the page adds."""
+        return "" if self.imdb else "artificial texts, as no IMDb folder was named"
+
+
+def window_lengths(shortest: int, longest: int, count: int) -> np.ndarray:
+    """Return window lengths evenly spaced in logarithm.
+
+    Parameters
+    ----------
+    shortest, longest, count : int
+        As in :class:`Common`.
+    """
+    return np.unique(np.geomspace(shortest, longest, count).round().astype(np.int64))
+
+
+def shared(config: Any) -> dict[str, Any]:
+    """Return what the measurement of any network needs, as parameters of a task.
+
+    Parameters
+    ----------
+    config : Common
+        The configuration of the study.
+    """
+    names = {"words", "series", "pieces", "piece", "windows", "epochs", "batch", "rate", "tests", "embedding"}
+    return {**config.model_dump(mode="json", include=names), "seed": config.seed}
+
+
+def text_source(config: Any) -> dict[str, Any]:
+    """Return which texts, and how many, as parameters of a task.
+
+    Parameters
+    ----------
+    config : Common
+        The configuration of the study.
+    """
+    sizes = config.model_dump(mode="json", include={"train", "test"})
+    if config.imdb:
+        return {"task": "imdb", "folder": config.imdb, "vocabulary": config.vocabulary, **sizes}
+    return {"task": "synthetic", "folder": "", "vocabulary": 0, **sizes}

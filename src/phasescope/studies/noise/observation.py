@@ -1,0 +1,206 @@
+"""What is recorded of one network under one condition, as arrays over quantities."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from phasescope.noise import Population, Recording, dfa, population, record, utilisation
+from phasescope.studies.noise.classifier import Classifier
+
+QUANTITIES = (
+    "input",
+    "input_gate",
+    "forget_gate",
+    "output_gate",
+    "candidate",
+    "reset_gate",
+    "update_gate",
+    "cell",
+    "hidden",
+    "residual",
+    "mlp",
+    "input_gate_preactivation",
+    "forget_gate_preactivation",
+    "output_gate_preactivation",
+    "candidate_preactivation",
+)
+TESTED = ("hidden", "residual")
+"""Quantities held against short memory."""
+
+CONDITIONS = ("words", "shuffled", "untrained", "noise", "silence")
+SCALARS = (
+    "beta",
+    "beta_error",
+    "plain_beta",
+    "spread",
+    "estimator",
+    "between_units",
+    "between_units_error",
+    "between_sequences",
+    "curvature",
+    "curvature_error",
+    "crossover_share",
+    "determined_share",
+    "tested",
+    "beat_short",
+    "beat_scaling",
+    "beat_fit",
+    "memory",
+)
+"""One number for each condition and quantity."""
+
+USAGE = ("participation", "effective_rank", "idle_relative", "idle_absolute", "quantised")
+_USED = 0.5  # of the largest deviation in the layer
+
+
+def state_of(architecture: str) -> str:
+    """Return the quantity that leaves the sequence model.
+
+    Parameters
+    ----------
+    architecture : str
+        Of the network.
+    """
+    return "residual" if architecture == "transformer" else "hidden"
+
+
+def observed(
+    network: Classifier,
+    inputs: Tensor,
+    *,
+    windows: np.ndarray,
+    tests: int,
+    seed: int,
+    preactivations: bool = False,
+) -> dict[str, np.ndarray]:
+    """Return exponents, curves and utilisation of everything inside a network, NaN for what it has not.
+
+    Parameters
+    ----------
+    network : Classifier
+        In evaluation mode.
+    inputs : Tensor of shape (sequence, time, features)
+        Embedded words or vectors.
+    windows : array of int
+        Window lengths.
+    tests : int
+        Series of each state held against short memory.
+    seed : int
+        Of these tests.
+    preactivations : bool
+        Whether what enters the gates is looked at too.
+    """
+    with torch.no_grad():
+        recording = record(network.body, inputs, batch_axis=0, preactivations=preactivations)
+    units = max(recording[key].shape[1] for key in recording)
+    found = {name: np.full(len(QUANTITIES), np.nan) for name in (*SCALARS, *USAGE)}
+    for name in ("unit_beta", "unit_beta_error", "unit_deviation"):
+        found[name] = np.full((len(QUANTITIES), units), np.nan)
+    for name in ("fluctuation", "fluctuation_error", "short_fluctuation"):
+        found[name] = np.full((len(QUANTITIES), len(windows)), np.nan)
+    for place, quantity in enumerate(QUANTITIES):
+        layer = _last_layer_with(recording, quantity)
+        if layer is None:
+            continue
+        x = recording[layer, quantity]
+        seen = population(x, windows=windows, tests=tests if quantity in TESTED else 0, seed=seed)
+        for name, value in {**_scalars(seen, x), **_usage(x)}.items():
+            found[name][place] = value
+        for name, value in _curves(seen).items():
+            found[name][place] = value
+        for name in ("beta", "beta_error"):
+            found[f"unit_{name}"][place, : x.shape[1]] = getattr(seen, f"unit_{name}")
+        found["unit_deviation"][place, : x.shape[1]] = seen.deviation
+    return found
+
+
+def mean_beta(series: np.ndarray, windows: np.ndarray) -> tuple[float, float]:
+    """Return the mean exponent of all units, and that of the units in use.
+
+    Parameters
+    ----------
+    series : array of shape (sequence, unit, time)
+        The state of a network.
+    windows : array of int
+        Window lengths.
+    """
+    seen = population(series, windows=windows, tests=0)
+    return seen.mean.value, used_mean(seen.unit_beta, seen.deviation)
+
+
+def used_mean(unit_beta: np.ndarray, deviation: np.ndarray) -> float:
+    """Return the mean exponent of the units that move at least half as much as the one that moves most.
+
+    Parameters
+    ----------
+    unit_beta, deviation : array of shape (unit,)
+        Of one layer; NaN where there is no unit.
+    """
+    known = np.isfinite(unit_beta) & np.isfinite(deviation)
+    if not known.any():
+        return float("nan")
+    return float(unit_beta[known & (deviation >= _USED * np.nanmax(deviation))].mean())
+
+
+def plain_beta(series: np.ndarray, windows: np.ndarray) -> float:
+    """Return the mean of ``2 alpha - 1`` with alpha by ordinary least squares, as in most of the literature.
+
+    Parameters
+    ----------
+    series : array of shape (sequence, unit, time)
+        Series.
+    windows : array of int
+        Window lengths.
+    """
+    seen = dfa(series, windows=windows)
+    u = np.log(windows) - np.log(windows).mean()
+    known = seen.reason == ""
+    if not known.any():
+        return float("nan")
+    return float((2 * np.log(seen.fluctuation[known]) @ u / (u @ u) - 1).mean())
+
+
+def _last_layer_with(recording: Recording, quantity: str) -> str | None:
+    layers = [layer for layer in recording.layers if quantity in recording.quantities(layer)]
+    return layers[-1] if layers else None
+
+
+def _scalars(seen: Population, x: np.ndarray) -> dict[str, float]:
+    return {
+        "beta": seen.mean.value,
+        "beta_error": seen.mean.error,
+        "plain_beta": plain_beta(x, seen.windows),
+        "spread": seen.spread.value,
+        "estimator": seen.estimator,
+        "between_units": seen.between_units.value,
+        "between_units_error": seen.between_units.error,
+        "between_sequences": seen.between_sequences.value,
+        "curvature": seen.curvature.value,
+        "curvature_error": seen.curvature.error,
+        "crossover_share": seen.crossover_share,
+        "determined_share": float(np.isfinite(seen.beta).mean()),
+        **{name: float(getattr(seen, name)) for name in ("tested", "beat_short", "beat_scaling", "beat_fit")},
+        "memory": seen.memory,
+    }
+
+
+def _curves(seen: Population) -> dict[str, Any]:
+    return {
+        "fluctuation": seen.fluctuation,
+        "fluctuation_error": seen.fluctuation_error,
+        "short_fluctuation": seen.short_fluctuation,
+    }
+
+
+def _usage(x: np.ndarray) -> dict[str, float]:
+    used = utilisation(x)
+    counts = used.counts()
+    return {
+        "participation": used.participation_ratio.value,
+        "effective_rank": used.effective_rank.value,
+        **{name: float(counts[name]) for name in ("idle_relative", "idle_absolute", "quantised")},
+    }

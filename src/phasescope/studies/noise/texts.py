@@ -1,0 +1,142 @@
+"""Texts to classify: the IMDb reviews in the user's folder, or artificial ones with a known answer."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from phasescope.data import Reviews, imdb
+from phasescope.noise import fractional_gaussian_noise
+from phasescope.studies.noise.sequence_set import Labelled, SequenceSet, generator
+
+SYNTHETIC_WORDS = 2000
+_CUES = 40  # words 1 to 20 speak for one class, 21 to 40 for the other
+_CUE_SHARE = 0.2
+_LEAN = 0.25
+_PERSISTENCE = 0.95
+_SPREAD = 1.5  # of the persistent part, in units of the steady one
+_VALIDATION = 0.1
+
+
+@lru_cache(maxsize=1)
+def reviews(folder: str, vocabulary: int) -> Reviews:
+    """Return the reviews; read once a process.
+
+    Parameters
+    ----------
+    folder : str
+        Where the user keeps IMDb.
+    vocabulary : int
+        Words kept.
+    """
+    return imdb(folder, vocabulary=vocabulary)
+
+
+@lru_cache(maxsize=1)
+def review_set(
+    folder: str, *, vocabulary: int, train: int, test: int, words: int, series: int, stream: int, seed: int
+) -> SequenceSet:
+    """Return the reviews as a task; nothing is padded, and no review is used for two purposes.
+
+    Parameters
+    ----------
+    folder : str
+        Where the user keeps IMDb.
+    vocabulary : int
+        Words kept.
+    train, test : int
+        Reviews for training and validation, and for the accuracy; chosen at random.
+    words : int
+        Longer reviews are cut to so many words, and the series consist of reviews with at least so many.
+    series : int
+        How many of them.
+    stream : int
+        Words of the one long series, of whole reviews.
+    seed : int
+        Of the choice.
+    """
+    known = reviews(folder, vocabulary)
+    chosen = generator("reviews to train with", seed).permutation(len(known.x_train))[:train]
+    held = int(_VALIDATION * len(chosen))
+    order = generator("reviews to test with", seed).permutation(len(known.x_test))
+    long = [row for row in order if len(known.x_test[row]) >= words][:series]
+    rest = [row for row in order if row not in set(long)]
+    one_by_one = torch.cat([known.x_test[row] for row in rest[test:]])
+
+    def labelled(texts: tuple[Tensor, ...], labels: Tensor, rows: list[int]) -> Labelled:
+        return Labelled(tuple(texts[row][:words] for row in rows), labels[torch.as_tensor(rows)])
+
+    return SequenceSet(
+        labelled(known.x_train, known.y_train, chosen[held:].tolist()),
+        labelled(known.x_train, known.y_train, chosen[:held].tolist()),
+        labelled(known.x_test, known.y_test, rest[:test]),
+        torch.stack([known.x_test[row][:words] for row in long]),
+        one_by_one[:stream],
+        len(known.words),
+        0,
+        2,
+    )
+
+
+@lru_cache(maxsize=2)
+def synthetic_set(
+    *, persistent: bool, train: int, test: int, words: int, series: int, stream: int, seed: int
+) -> SequenceSet:
+    """Return artificial texts whose answer is known: words are independent, or their cues are 1/f noise.
+
+    Every word is a cue with probability 0.2, otherwise one of 1960 others with Zipf's frequencies. A cue
+    speaks for class 1 with a probability that leans by 0.25 towards the class of its text. Then words of one
+    text are independent of each other: the input is white, and whatever a state shows beyond it is the
+    network's own memory. With `persistent` cues the lean varies in time as 1/f noise (alpha = 0.95) does, so
+    that the input itself has no shortest memory.
+
+    Parameters
+    ----------
+    persistent : bool
+        Whether the cues are 1/f noise.
+    train, test : int
+        Texts for training and validation, and for the accuracy.
+    words : int
+        Length of the longest texts and of the series; the shortest have a fifth of it.
+    series : int
+        How many series.
+    stream : int
+        Words of the one long series.
+    seed : int
+        Of everything.
+    """
+    random = generator("synthetic texts", persistent, seed)
+
+    def texts(count: int, shortest: int) -> Labelled:
+        labels = random.permuted(np.arange(count) % 2)
+        lengths = random.integers(shortest, words + 1, size=count)
+        rows = zip(lengths.tolist(), labels.tolist(), strict=True)
+        made = tuple(_text(random, length, label, persistent) for length, label in rows)
+        return Labelled(made, torch.from_numpy(labels))
+
+    held = int(_VALIDATION * train)
+    return SequenceSet(
+        texts(train - held, words // 5),
+        texts(held, words // 5),
+        texts(test, words // 5),
+        torch.stack(texts(series, words).sequences),
+        _text(random, stream, 1, persistent),
+        SYNTHETIC_WORDS,
+        0,
+        2,
+    )
+
+
+def _text(random: np.random.Generator, length: int, label: int, persistent: bool) -> Tensor:
+    ranks = np.arange(1, SYNTHETIC_WORDS - _CUES)
+    others = np.searchsorted(np.cumsum(1 / ranks) / np.sum(1 / ranks), random.random(length))
+    lean = np.full(length, _LEAN * (2 * label - 1))
+    if persistent:
+        lean = lean * (1 + _SPREAD * fractional_gaussian_noise(_PERSISTENCE, length, seed=random))
+    first = random.random(length) < np.clip(0.5 + lean, 0, 1)
+    cues = 1 + random.integers(0, _CUES // 2, size=length) + np.where(first, 0, _CUES // 2)
+    words = np.where(random.random(length) < _CUE_SHARE, cues, _CUES + 1 + others)
+    return torch.from_numpy(words.astype(np.int64))
