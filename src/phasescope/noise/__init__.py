@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from phasescope.noise.ablation import Ablation, ablation
 from phasescope.noise.autocovariance import (
     arfima_autocovariance,
     autoregressive_autocovariance,
@@ -25,6 +26,7 @@ from phasescope.noise.verdict import Verdict, consistency, verdict
 
 __all__ = [
     "DFA",
+    "Ablation",
     "AutoregressiveFit",
     "MemoryTest",
     "Population",
@@ -32,6 +34,7 @@ __all__ = [
     "SpectralExponent",
     "Utilisation",
     "Verdict",
+    "ablation",
     "arfima",
     "arfima_autocovariance",
     "autoregressive",

@@ -107,7 +107,7 @@ def record(
     training = any(module.training for module in model.modules())
     with untouched(model, derivatives=False), torch.no_grad():
         quiet(model)
-        streams = find_streams(model, _rows(model, inputs), inputs.steps, preactivations)
+        streams = find_streams(model, sequence_rows(model, inputs), inputs.steps, preactivations)
         task = _Task(model, inputs, streams, layers)
         task.plan(limit, folder)
         task.fill()
@@ -115,7 +115,21 @@ def record(
     return task.result(given, notes)
 
 
-def _rows(model: nn.Module, inputs: Sequences) -> list[Layer]:
+def sequence_rows(model: nn.Module, inputs: Sequences) -> list[Layer]:
+    """Return the rows of ``discover`` for a batch of sequences.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The model, inside ``untouched``.
+    inputs : Sequences
+        The batch.
+
+    Raises
+    ------
+    InputError
+        If the model does not accept the batch, or attends along its sequences.
+    """
     try:
         rows, _ = discover(model, inputs.alike(3))
     except InputError as refused:

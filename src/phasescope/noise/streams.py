@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from phasescope.recording.batch import first_float
+from phasescope.recording.batch import first_float, replace_first_float
 from phasescope.recording.layers import Layer
 from phasescope.recording.recurrent import tracks
 
@@ -108,6 +110,32 @@ class Streams:
             yield from self._along_time(layer, self.mlp[layer.path], "mlp", first_float(args))
         quantity = "residual" if layer.path in self.residual else "output"
         yield from self._along_time(layer, layer.name, quantity, first_float(output))
+
+    def replaced(self, layer: Layer, output: Any, unit: int, value: float) -> Any:
+        """Return the output of a call with one unit of its "output" or "residual" replaced at all times.
+
+        Parameters
+        ----------
+        layer : Layer
+            Which call; not of a recurrent module.
+        output : object
+            What it returned.
+        unit : int
+            Number of the unit, as :class:`Seen` counts them.
+        value : float
+            What takes the place of its output.
+        """
+        tensor = first_float(output)
+        if tensor is None:
+            return output
+        new = tensor.clone(memory_format=torch.contiguous_format)
+        axis = None if layer.path in self.stepped else self._time_axis(layer, tensor)
+        axes = (layer.batch_axis,) if axis is None else (layer.batch_axis, axis)
+        moved = new.movedim(axes, tuple(range(len(axes))))
+        for place in np.unravel_index(unit, moved.shape[len(axes) :]):
+            moved = moved.select(len(axes), int(place))
+        moved.fill_(value)
+        return replace_first_float(output, new)
 
     def _recurrent(self, layer: Layer, args: tuple[Any, ...], output: Any) -> Iterator[Seen]:
         assert isinstance(layer.module, nn.RNNBase)
