@@ -13,8 +13,8 @@ from phasescope.scaling import Collapse, local_slopes
 from phasescope.studies.absorbing.cnn_checks import directed_percolation
 from phasescope.studies.absorbing.cnn_curves import Curves, collect
 from phasescope.studies.absorbing.cnn_numbers import RANDOM_WALK, Numbers, numbers
-from phasescope.studies.absorbing.drawing import colours, legend, shades
 from phasescope.studies.contract import Picture
+from phasescope.studies.drawing import colours, legend, shades
 
 if TYPE_CHECKING:
     import xarray as xr

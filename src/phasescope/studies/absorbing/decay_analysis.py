@@ -12,11 +12,11 @@ import numpy as np
 from phasescope.estimate import Estimate
 from phasescope.scaling import PowerLawFit, fit_power_law
 from phasescope.studies.absorbing import line
-from phasescope.studies.absorbing.drawing import short
 from phasescope.studies.absorbing.inverse_distance import fit_inverse, from_map, from_networks
 from phasescope.studies.absorbing.width_correction import mean_distance_factor
 from phasescope.studies.check import Check, compare
 from phasescope.studies.contract import Table
+from phasescope.studies.drawing import short
 
 if TYPE_CHECKING:
     import xarray as xr

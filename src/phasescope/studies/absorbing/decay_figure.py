@@ -15,7 +15,7 @@ from phasescope.studies.absorbing.decay_analysis import (
     critical_networks,
     ordered,
 )
-from phasescope.studies.absorbing.drawing import legend, logarithmic
+from phasescope.studies.drawing import legend, logarithmic
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -9,10 +9,10 @@ import numpy as np
 
 from phasescope.estimate import Estimate
 from phasescope.studies.absorbing import line
-from phasescope.studies.absorbing.drawing import short
 from phasescope.studies.absorbing.optimum import mean_place, minimum
 from phasescope.studies.check import Check, Outcome, compare
 from phasescope.studies.contract import Table
+from phasescope.studies.drawing import short
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from phasescope import plotting
-from phasescope.studies.absorbing.drawing import legend, shades
 from phasescope.studies.absorbing.finite_training_checks import along_line, off_line
+from phasescope.studies.drawing import legend, shades
 
 if TYPE_CHECKING:
     import xarray as xr

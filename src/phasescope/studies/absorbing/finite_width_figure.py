@@ -8,7 +8,6 @@ import numpy as np
 
 from phasescope import plotting
 from phasescope.studies.absorbing import line
-from phasescope.studies.absorbing.drawing import colours, legend, shades
 from phasescope.studies.absorbing.finite_width_analysis import (
     AT,
     KINDS,
@@ -18,6 +17,7 @@ from phasescope.studies.absorbing.finite_width_analysis import (
     ratio,
     widths_of,
 )
+from phasescope.studies.drawing import colours, legend, shades
 
 if TYPE_CHECKING:
     import xarray as xr

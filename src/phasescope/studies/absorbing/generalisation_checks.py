@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from phasescope.estimate import Estimate
-from phasescope.studies.absorbing.drawing import short
 from phasescope.studies.absorbing.image_subsets import DATA_SETS, why_not
 from phasescope.studies.absorbing.loss_curves import LossCurves, loss_curves
 from phasescope.studies.check import Check, Outcome, compare
 from phasescope.studies.contract import Table
+from phasescope.studies.drawing import short
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from phasescope import plotting
-from phasescope.studies.absorbing.drawing import colours, legend, shades
 from phasescope.studies.absorbing.generalisation_checks import curves_of, headline
+from phasescope.studies.drawing import colours, legend, shades
 
 if TYPE_CHECKING:
     import xarray as xr

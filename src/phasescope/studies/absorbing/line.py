@@ -11,8 +11,8 @@ import torch
 
 from phasescope.errors import NoCriticalPointError
 from phasescope.studies.absorbing.config import line_point, resolved
-from phasescope.studies.absorbing.drawing import short
 from phasescope.studies.contract import Variable
+from phasescope.studies.drawing import short
 
 if TYPE_CHECKING:
     import xarray as xr

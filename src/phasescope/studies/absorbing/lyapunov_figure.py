@@ -10,7 +10,7 @@ import numpy as np
 
 from phasescope import plotting
 from phasescope.studies.absorbing import line
-from phasescope.studies.absorbing.drawing import legend, shades
+from phasescope.studies.drawing import legend, shades
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from phasescope import plotting
-from phasescope.studies.absorbing.drawing import colours, legend, logarithmic, short
 from phasescope.studies.absorbing.metric_analysis import Curves, curves_of, sampled_of, universal, worst
+from phasescope.studies.drawing import colours, legend, logarithmic, short
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -11,12 +11,12 @@ from phasescope.estimate import Estimate
 from phasescope.signal import lyapunov_exponent, sample_mlp
 from phasescope.studies.absorbing import line
 from phasescope.studies.absorbing.config import STUDY, identified, resolved
-from phasescope.studies.absorbing.drawing import short
 from phasescope.studies.absorbing.exponent_zero import fit_exponents
 from phasescope.studies.absorbing.phase_diagram_figure import phase_diagram_figure
 from phasescope.studies.arrays import filled
 from phasescope.studies.check import Check, compare
 from phasescope.studies.contract import Analysis, Part, Picture, Settings, Table, Variable
+from phasescope.studies.drawing import short
 from phasescope.sweep.task import Task
 
 if TYPE_CHECKING:

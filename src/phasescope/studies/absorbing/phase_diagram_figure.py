@@ -8,7 +8,7 @@ import numpy as np
 
 from phasescope import plotting
 from phasescope.studies.absorbing import line
-from phasescope.studies.absorbing.drawing import colours, legend, logarithmic, short
+from phasescope.studies.drawing import colours, legend, logarithmic, short
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -10,11 +10,11 @@ import numpy as np
 
 from phasescope.estimate import Estimate
 from phasescope.studies.absorbing import line
-from phasescope.studies.absorbing.drawing import short
 from phasescope.studies.absorbing.image_subsets import DATA_SETS, why_not
 from phasescope.studies.absorbing.optimum import mean_place, minimum
 from phasescope.studies.check import Check, compare
 from phasescope.studies.contract import Table
+from phasescope.studies.drawing import short
 from phasescope.theory import tangent_ratio
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from phasescope import plotting
-from phasescope.studies.absorbing.drawing import colours, legend, shades, short
 from phasescope.studies.absorbing.image_subsets import DATA_SETS
 from phasescope.studies.absorbing.tangent_kernel_checks import images, pairs
+from phasescope.studies.drawing import colours, legend, shades, short
 from phasescope.theory import tangent_ratio
 
 if TYPE_CHECKING:

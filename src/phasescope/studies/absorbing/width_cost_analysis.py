@@ -11,12 +11,12 @@ import numpy as np
 
 from phasescope.estimate import Estimate
 from phasescope.studies.absorbing import line
-from phasescope.studies.absorbing.drawing import short
 from phasescope.studies.absorbing.finite_width_analysis import law_of
 from phasescope.studies.absorbing.inverse_width import in_inverse_width, truncated_limit
 from phasescope.studies.absorbing.width_groups import half_depth
 from phasescope.studies.check import Check, Outcome, compare
 from phasescope.studies.contract import Table
+from phasescope.studies.drawing import short
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from phasescope import plotting
-from phasescope.studies.absorbing.drawing import colours, legend, short
 from phasescope.studies.absorbing.width_cost_analysis import line_of
+from phasescope.studies.drawing import colours, legend, short
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -17,7 +17,7 @@ _SURE = 1.96
 
 
 def over_networks(samples: np.ndarray, method: str = "mean over networks") -> Estimate:
-    """Return the mean of independent networks; value +- 1.96 errors is the 95 % interval also for few of them.
+    """Return the mean of independent networks; value +- 1.96 errors is the 95 % interval also for few.
 
     Parameters
     ----------

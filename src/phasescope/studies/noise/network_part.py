@@ -229,9 +229,9 @@ def _long(
         return {}
     states = _states(network, _embedded(network, data.stream[None]))[0]
     pieces = states.reshape(len(states), known["pieces"], known["piece"]).transpose(1, 0, 2)
-    beyond = np.geomspace(windows[-1], known["piece"] // 8, _LONG_WINDOWS // 2).round().astype(int)
-    everything = np.unique(np.geomspace(windows[0], beyond[-1], _LONG_WINDOWS).round().astype(int))
+    everything = long_windows(windows[0], known["piece"])
     whole = population(pieces, windows=everything, tests=0)
+    beyond = np.unique([windows[-1], *everything[everything > windows[-1]]])
     parts = [population(pieces, windows=some, tests=0) for some in (windows, beyond)]
     busiest = np.argsort(-np.nan_to_num(whole.deviation))[:_LONG_TESTED]
     found = [memory_test(piece[unit], seed=seed) for piece in pieces for unit in busiest]
@@ -247,6 +247,17 @@ def _long(
         "long_beat_scaling": float(sum(test.p_scaling <= 0.025 for test in tests)),
         "long_memory": float(np.median([test.memory for test in tests])) if tests else math.nan,
     }
+
+
+def long_windows(shortest: int, piece: int) -> np.ndarray:
+    """Return the windows of the series with carried state, up to an eighth of a piece.
+
+    Parameters
+    ----------
+    shortest, piece : int
+        Shortest window, and length of a piece.
+    """
+    return window_lengths(shortest, piece // 8, _LONG_WINDOWS)
 
 
 def _ablated(network: Classifier, data: SequenceSet) -> dict[str, np.ndarray]:

@@ -71,7 +71,10 @@ class Sizes(NetworkPart):
         ]
         made = []
         for units, embedding, replica in sorted(wanted, reverse=True):
-            known = {"embedding": embedding, "most_units": max(*settings.units, *settings.embeddings, 32)}
+            known = {
+                "embedding": embedding,
+                "most_units": max(*settings.units, *settings.embeddings, embedding),
+            }
             known |= {"ablate": units <= settings.ablate_up_to and embedding == config.embedding}
             seconds = 8 + config.epochs * config.train * (2e-4 + 1.3e-6 * units + 6e-8 * units**2)
             made.append(
@@ -89,9 +92,10 @@ class Sizes(NetworkPart):
 
     def analyse(self, data: xr.Dataset, config: Any) -> Analysis:
         """Return what holds against size, epoch, gates and nulls, and the table of claims."""
+        made = checks(data, config)
         return Analysis(
-            checks(data, config),
-            [claims_table(data, config), *tables(data, config)],
+            made,
+            [claims_table(made), *tables(data, config)],
             [
                 "Chosen here, as the source does not say: words are lower case, the "
                 f"{config.vocabulary} most frequent of the training reviews are kept, all others are one; "
