@@ -100,5 +100,5 @@ def text_source(config: Any) -> dict[str, Any]:
     """
     sizes = config.model_dump(mode="json", include={"train", "test"})
     if config.imdb:
-        return {"task": "imdb", "folder": config.imdb, "vocabulary": config.vocabulary, **sizes}
-    return {"task": "synthetic", "folder": "", "vocabulary": 0, **sizes}
+        return {"source": "imdb", "folder": config.imdb, "vocabulary": config.vocabulary, **sizes}
+    return {"source": "synthetic", "folder": "", "vocabulary": 0, **sizes}

@@ -104,7 +104,7 @@ class NetworkPart(Part):
         """
         parameters = {**shared(config), "blocks": 1, "ablate": False, **known}
         parameters |= {"architecture": architecture, "units": units}
-        memory = 1_500_000_000 if known["task"] == "imdb" else 800_000_000
+        memory = 1_500_000_000 if known["source"] == "imdb" else 800_000_000
         return Task(STUDY, self.name, parameters, replica, seconds=seconds, memory=memory)
 
     def measure(self, task: Task, device: str) -> dict[str, np.ndarray]:
@@ -156,14 +156,14 @@ def sequence_set(known: dict[str, Any]) -> SequenceSet:
     """
     stream = known["pieces"] * known["piece"]
     sizes = {name: known[name] for name in ("train", "test", "series", "seed")}
-    if known["task"] == "imdb":
+    if known["source"] == "imdb":
         return review_set(
             known["folder"], vocabulary=known["vocabulary"], words=known["words"], stream=stream, **sizes
         )
-    if known["task"] in ("rows", "pixels"):
-        return image_set(known["folder"], known["task"], steps=known["words"], stream=stream, **sizes)
+    if known["source"] in ("rows", "pixels"):
+        return image_set(known["folder"], known["source"], steps=known["words"], stream=stream, **sizes)
     return synthetic_set(
-        persistent=known["task"] == "persistent", words=known["words"], stream=stream, **sizes
+        persistent=known["source"] == "persistent", words=known["words"], stream=stream, **sizes
     )
 
 

@@ -69,12 +69,10 @@ class Sizes(NetworkPart):
             for embedding in settings.embeddings
             for replica in range(settings.networks)
         ]
+        most = max(*settings.units, *settings.embeddings, config.embedding)
         made = []
         for units, embedding, replica in sorted(wanted, reverse=True):
-            known = {
-                "embedding": embedding,
-                "most_units": max(*settings.units, *settings.embeddings, embedding),
-            }
+            known = {"embedding": embedding, "most_units": most}
             known |= {"ablate": units <= settings.ablate_up_to and embedding == config.embedding}
             seconds = 8 + config.epochs * config.train * (2e-4 + 1.3e-6 * units + 6e-8 * units**2)
             made.append(

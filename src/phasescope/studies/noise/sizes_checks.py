@@ -137,8 +137,8 @@ def _internal(found: Widths) -> list[Check]:
             found.mean((before - gates) / (hidden - gates), method="share of the difference"),
             allowance=0.25,
             resolution=0.25,
-            note="Measured: by how much preactivations exceed gates, over by how much h does; 1 if saturation "
-            "explains all, 0 if nothing. Allowance 0.25.",
+            note="Measured: by how much preactivations exceed gates, over by how much h does; 1 if "
+            "saturation explains all, 0 if nothing. Allowance 0.25.",
         )
     )
     return made

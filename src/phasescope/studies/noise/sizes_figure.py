@@ -56,8 +56,8 @@ def pictures(data: xr.Dataset, config: Any) -> list[Picture]:
             "nulls",
             _nulls(found, config),
             f"Width {found.plateau}. Left: fluctuation functions of h, over the square root of n, in which "
-            "white noise is flat; dashed, autoregressive processes fitted to single series. Middle: the state "
-            "carried from review to review. Right: the exponent of h under each input.",
+            "white noise is flat; dashed, autoregressive processes fitted to single series. Middle: the "
+            "state carried from review to review. Right: the exponent of h under each input.",
         ),
         Picture(
             "quantities",
@@ -148,8 +148,8 @@ def _quantities(found: Widths) -> Figure:
             gates.plot(np.full(len(values), position), values, "o", ms=4, color=plotting.MEASURED)
             if f"{quantity}_preactivation" in QUANTITIES:
                 before = of(found.data, "beta", "words", f"{quantity}_preactivation")[chosen]
-                options = {"color": plotting.THEORY, "markerfacecolor": "none"}
-                gates.plot(np.full(len(before), position + 0.2), before, "o", ms=4, **options)
+                place = np.full(len(before), position + 0.2)
+                gates.plot(place, before, "o", ms=4, color=plotting.THEORY, markerfacecolor="none")
         gates.set_xticks(range(len(_BY_QUANTITY)), [q.replace("_", "\n") for q in _BY_QUANTITY])
         gates.axhline(0, color=plotting.INK, lw=0.8)
         gates.set_ylabel(r"$\beta$")
