@@ -162,6 +162,15 @@ def test_a_bend_that_no_short_memory_explains_is_a_crossover():
     assert found.curvature.value > 3 * found.curvature.error
 
 
+def test_units_of_two_kinds_are_no_one_kind():
+    both = [layer([0.9] * 3, 24, seed=1), autoregressive([0.8], 500, size=(24, 3), seed=1)]
+    found = population(np.concatenate(both, axis=1), windows=WINDOWS, tests=48, copies=80)
+    assert found.kind == "crossover"
+    assert "units differ in kind" in found.reason
+    assert found.beat_short > 5
+    assert found.beat_scaling > 5
+
+
 def test_without_tests_only_white_noise_is_told():
     white = population(np.random.default_rng(2).standard_normal((12, 4, 500)), tests=0)
     pink = population(layer([0.9] * 4, 12), tests=0)

@@ -89,14 +89,18 @@ def population(
 
     The verdict follows that of :func:`phasescope.noise.verdict`. The curves are bent where the mean curvature
     is further than 3 errors from zero. An explanation is excluded where so many of the tested series exclude
-    it as the binomial law with 2.5 % gives less than once in a hundred.
+    it as the binomial law with 2.5 % gives less than once in a hundred. Two kinds of units in one layer are
+    most often a crossover. Measured with 24 sequences of N = 500 and windows of 10 to 125: fractional
+    Gaussian noise with H = 0.9 was called 1/f in 47 of 48 layers, AR(1) with 0.5, 0.8 and 0.95 short memory
+    in 24 of 24, and white noise white in 8 of 8.
 
     Fails: one sequence has no error, and two none for `between_units`. Estimator noise is that of Gaussian
-    scaling noise; that of a bent curve is up to 6 % smaller. Units of different kinds give a verdict on none:
-    see `between_units`. A layer that is idle in some sequences is described by the others.
+    scaling noise; that of a bent curve is up to 6 % smaller. With fewer sequences than `tests`, some tests
+    share a sequence, and the binomial law takes them for more than they are. A layer that is idle in some
+    sequences is described by the others.
 
     Cost: that of :func:`phasescope.noise.dfa` for all series, and a memory test for each of `tests`, together
-    1.5 s at N = 500 and 20 s at N = 4096; memory of 32 MB beside x, and of some numbers for each series. The
+    2 s at N = 500 and 16 s at N = 4096; memory of 32 MB beside x, and of some numbers for each series. The
     components of variance are derived here.
 
     Examples

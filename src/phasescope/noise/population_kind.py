@@ -76,10 +76,11 @@ def judged(
             f"The curves are bent (curvature {curvature})" if bent else "Scaling noise does not look like it"
         )
         if beats_short or counts.more_than_chance(counts.beat_fit):
-            return "crossover", (
-                f"{how}, and short memory does not explain it: {share} exclude it, {counts.beat_fit} exclude "
-                "the curve of their own process. There is no one exponent."
-            )
+            excluded = f"{share} exclude it, {counts.beat_fit} exclude the curve of their own process"
+            end = "There is no one exponent."
+            if beats_short and counts.more_than_chance(counts.beat_scaling):
+                end = "There is no one exponent, or units differ in kind."
+            return "crossover", f"{how}, and short memory does not explain it: {excluded}. {end}"
         return "short memory", (
             f"{how}, and {short} explains it: beta = {beta} describes these windows only."
         )
