@@ -184,11 +184,11 @@ def _passing_on(module: nn.Module, recording: Recording) -> list[str]:
 def _notes(rows: list[Row], cut: Cut, chosen: Chosen) -> list[str]:
     sequences = f"{cut.rows.size} sequence{'s' if cut.rows.size > 1 else ''}"
     left = f", the first {cut.discard} steps of each left out" if cut.discard else ""
-    notes = [f"noise of activations: {sequences} of {cut.stop - cut.discard} time steps{left}"]
+    notes = [f"measured on {sequences} of {cut.stop - cut.discard} time steps{left}"]
     if cut.pieces > 1:
         notes.append(f"each cut into {cut.pieces} pieces of {cut.length} steps, for the errors")
     if cut.rows.size < chosen.inputs.size:
-        notes.append(f"{chosen.inputs.size - cut.rows.size} sequences are shorter than that")
+        notes.append(f"{chosen.inputs.size - cut.rows.size} more are shorter than that and were left out")
     several = {row.layer for row in rows if row.use is not None and row.units.size < len(row.use.deviation)}
     if several:
         notes.append(

@@ -18,7 +18,7 @@ _FEW_IDLE = 0.05
 _SMALL_SHARE, _LARGE_SHARE = 0.25, 0.5
 _SURE = 2.0
 _ROOM = 1.5  # a width is suggested with so much more than what carries the movement
-_MOST_SINGLE = 4
+_MOST_SINGLE = 2
 _CLAIM = (
     "arXiv:2301.08530 claims that activations are closest to 1/f noise where units are highly used, and "
     "white in networks that are too large"
@@ -38,21 +38,14 @@ def capacity(dataset: xr.Dataset, states: list[int]) -> list[Finding]:
     quantities, measured = dataset["quantity"].values, dataset["skipped"].values == ""
     mlp = np.flatnonzero(measured & (quantities == "mlp")).tolist()
     rows = [row for row in states if quantities[row] != "cell"] + mlp
+    groups = [[row] for row in rows]
     if len(rows) > _MOST_SINGLE:
-        rows = [
-            _least_used(dataset, group)
-            for group in (_same(dataset, rows, name) for name in quantities)
-            if group
-        ]
-        rows = list(dict.fromkeys(rows))
-    found = [_use(dataset, row) for row in rows]
+        kinds = dict.fromkeys(str(quantities[row]) for row in rows)
+        groups = [[row for row in rows if quantities[row] == quantity] for quantity in kinds]
+    found = [_use(dataset, _least_used(dataset, group), len(group)) for group in groups]
     if found:
-        found[0] = _with_claim(dataset, rows[0], found[0])
+        found[0] = _with_claim(dataset, _least_used(dataset, groups[0]), found[0])
     return found
-
-
-def _same(dataset: xr.Dataset, rows: list[int], quantity: str) -> list[int]:
-    return [row for row in rows if dataset["quantity"].values[row] == quantity]
 
 
 def _least_used(dataset: xr.Dataset, rows: list[int]) -> int:
@@ -64,12 +57,12 @@ def _participation(dataset: xr.Dataset, row: int) -> float:
     return float(dataset["participation"].values[row] / dataset["units"].values[row])
 
 
-def _use(dataset: xr.Dataset, row: int) -> Finding:
+def _use(dataset: xr.Dataset, row: int, group: int) -> Finding:
     units = int(dataset["units"].values[row])
     idle = round(float(dataset["idle"].values[row]) * units)
     sharing, directions = (estimate(dataset, name, row) for name in ("participation", "dimension"))
     where = _where(dataset, row)
-    evidence = _evidence(dataset, row, idle, units)
+    evidence = _evidence(dataset, row, idle, units, group)
     if idle == units:
         return Finding(
             f"No unit of {where} moves in time.",
@@ -92,7 +85,10 @@ def _use(dataset: xr.Dataset, row: int) -> Finding:
             _smaller(sharing.value, units),
             "note",
         )
-    if directions.determined and directions.value + _SURE * directions.error < _SMALL_SHARE * units:
+    # MLP units read a narrower stream and so lie in few directions anyway; of a state it means more.
+    state = dataset["quantity"].values[row] == "hidden"
+    few = directions.determined and directions.value + _SURE * directions.error < _SMALL_SHARE * units
+    if state and few:
         return Finding(
             f"{_moving(idle, units)} units of {where} move, but in about {_count(directions.value)} "
             "directions: fewer units may do.",
@@ -123,11 +119,12 @@ def _where(dataset: xr.Dataset, row: int) -> str:
     return name[:1].lower() + name[1:] if name.startswith("The ") else name
 
 
-def _evidence(dataset: xr.Dataset, row: int, idle: int, units: int) -> str:
+def _evidence(dataset: xr.Dataset, row: int, idle: int, units: int, group: int) -> str:
     sharing, directions, rank = (
         estimate(dataset, name, row) for name in ("participation", "dimension", "effective_rank")
     )
-    parts = [f"idle: {idle} of {units} move less than 5 % of the most active one"]
+    parts = [f"the least used of {group} layers"] if group > 1 else []
+    parts.append(f"idle: {idle} of {units} move less than 5 % of the most active one")
     if sharing.determined:
         parts.append(f"participation ratio {sharing} units")
     parts.append(

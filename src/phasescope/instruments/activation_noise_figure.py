@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 
 from phasescope import plotting
-from phasescope.instruments.activation_noise_names import main_row, state_rows
+from phasescope.instruments.activation_noise_names import forward_states, main_row, state_rows
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -19,8 +19,9 @@ _SHORT = plotting.THEORY
 _UNTRAINED, _SHUFFLED = plotting.PHASE_COLOURS["vanishing"], plotting.PHASE_COLOURS["critical"]
 _COLOURS = (plotting.MEASURED, plotting.PHASE_COLOURS["critical"], plotting.PHASE_COLOURS["vanishing"])
 _IDLE = 0.05
-_MOST_ROWS = 16
-_LABEL = 22
+_MOST_ROWS, _MOST_STATES = 16, 10
+_LABEL = 20
+_ASIDE = 0.22  # of a row, so that nulls do not hide what was measured
 
 
 def activation_noise_figure(dataset: xr.Dataset) -> Figure:
@@ -69,7 +70,7 @@ def _guides(axes: Axes, first: float) -> None:
     span = np.array([first, last])
     bottom = axes.dataLim.y0
     for slope, name in ((0.5, "white"), (1.0, "1/f")):
-        values = 0.75 * bottom * (span / first) ** slope
+        values = 0.35 * bottom * (span / first) ** slope
         axes.plot(span, values, ":", color=plotting.INK, lw=1, alpha=0.7)
         axes.annotate(
             name, (span[1], values[1]), xytext=(3, 0), textcoords="offset points", va="center", fontsize=8.5,
@@ -110,7 +111,8 @@ def _units(axes: Axes, dataset: xr.Dataset) -> None:
     if deviation[known].max() / deviation[known].min() < 10:
         axes.set_xscale("linear")
     _levels(axes, vertical=False)
-    axes.legend(loc="best")
+    if (known & idle).any():
+        axes.legend(loc="best")
 
 
 def _rows(axes: Axes, dataset: xr.Dataset) -> None:
@@ -127,9 +129,13 @@ def _rows(axes: Axes, dataset: xr.Dataset) -> None:
                 color=plotting.MEASURED, lw=5, alpha=0.3, label="estimator noise")  # fmt: skip
     axes.errorbar(value["beta"], places, xerr=np.nan_to_num(value["beta_error"]), fmt="o",
                   color=plotting.MEASURED, ms=4.5, label="measured")  # fmt: skip
-    axes.plot(value["beta_untrained"], places, "d", color=_UNTRAINED, ms=5, mfc="none", label="untrained")
-    axes.plot(value["beta_shuffled"], places, "s", color=_SHUFFLED, ms=5, mfc="none", label="shuffled time")
-    axes.set_yticks(places, [_short_name(str(dataset["layer"].values[row])) for row in rows], fontsize=8.5)
+    axes.plot(
+        value["beta_untrained"], places + _ASIDE, "d", color=_UNTRAINED, ms=4, mfc="none", label="untrained"
+    )
+    axes.plot(
+        value["beta_shuffled"], places - _ASIDE, "s", color=_SHUFFLED, ms=4, mfc="none", label="shuffled time"
+    )
+    axes.set_yticks(places, [_short_name(str(dataset["layer"].values[row])) for row in rows], fontsize=8)
     axes.yaxis.set_minor_locator(NullLocator())
     axes.set(title="Quantities", xlabel=r"$\beta$", ylabel="layer and quantity")
     axes.set_ylim(-len(rows) + 0.4 - 0.28 * max(len(rows), 4), 0.6)
@@ -144,9 +150,9 @@ def _levels(axes: Axes, *, vertical: bool) -> None:
 
 
 def _chosen_states(dataset: xr.Dataset) -> list[int]:
-    """Return at most three states, the last ones, those that were tested before others."""
-    known = [row for row in state_rows(dataset) if np.isfinite(dataset["fluctuation"].values[row]).any()]
-    return known[-len(_COLOURS) :]
+    """Return at most three states with a curve, the last one among them."""
+    known = [row for row in forward_states(dataset) if np.isfinite(dataset["fluctuation"].values[row]).any()]
+    return _some(known, len(_COLOURS))
 
 
 def _chosen_rows(dataset: xr.Dataset) -> list[int]:
@@ -154,15 +160,15 @@ def _chosen_rows(dataset: xr.Dataset) -> list[int]:
     known = [int(row) for row in np.flatnonzero(np.isfinite(dataset["beta"].values))]
     if len(known) <= _MOST_ROWS:
         return known
-    states = [row for row in state_rows(dataset) if row in known]
-    states = [
-        states[i]
-        for i in np.unique(np.linspace(0, len(states) - 1, min(len(states), 10)).round().astype(int))
-    ]
+    states = _some([row for row in state_rows(dataset) if row in known], _MOST_STATES)
     others = [row for row in known if row not in states]
-    room = _MOST_ROWS - len(states)
-    others = [others[i] for i in np.unique(np.linspace(0, len(others) - 1, room).round().astype(int))]
-    return sorted([*states, *others])
+    return sorted([*states, *_some(others, _MOST_ROWS - len(states))])
+
+
+def _some(rows: list[int], most: int) -> list[int]:
+    """Return at most so many of the rows, evenly chosen, first and last among them."""
+    places = np.linspace(0, len(rows) - 1, min(len(rows), most)).round().astype(int)
+    return [rows[place] for place in places]
 
 
 def _short_name(name: str) -> str:

@@ -15,7 +15,7 @@ from phasescope.instruments.contract import Finding, Severity
 if TYPE_CHECKING:
     import xarray as xr
 
-_MOST_SINGLE = 4
+_MOST_SINGLE = 2
 # A short memory looks like 1/f noise in windows up to about 30 times as long, and windows go to an eighth.
 _STEPS_A_MEMORY = 8 * 30
 _MOST_NAMED = 3

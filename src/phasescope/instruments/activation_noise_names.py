@@ -37,15 +37,28 @@ def state_rows(dataset: xr.Dataset) -> list[int]:
     return []
 
 
-def main_row(dataset: xr.Dataset) -> int | None:
-    """Return the row of the last state that leaves a layer, or None where there is no state.
+def forward_states(dataset: xr.Dataset) -> list[int]:
+    """Return the rows of states, without the reverse direction where there is another.
 
     Parameters
     ----------
     dataset : xr.Dataset
         What ``ActivationNoise.measure`` returned.
     """
-    rows = [row for row in state_rows(dataset) if dataset["quantity"].values[row] != "cell"]
+    rows = state_rows(dataset)
+    forward = [row for row in rows if "_reverse" not in str(dataset["module"].values[row])]
+    return forward or rows
+
+
+def main_row(dataset: xr.Dataset) -> int | None:
+    """Return the row of the last state that leaves a layer, forwards; None where there is no state.
+
+    Parameters
+    ----------
+    dataset : xr.Dataset
+        What ``ActivationNoise.measure`` returned.
+    """
+    rows = [row for row in forward_states(dataset) if dataset["quantity"].values[row] != "cell"]
     known = [row for row in rows if np.isfinite(dataset["beta"].values[row])]
     return (known or rows)[-1] if rows else None
 

@@ -73,7 +73,27 @@ class Inspection:
 
     def figures(self) -> dict[str, dict[str, Figure]]:
         """Return the figures of each instrument that measured, by the instrument's name and their own."""
-        return {name: known.figures(self.datasets[name]) for name, known in self.instruments.items()}
+        return {name: self.figures_of(name) for name in self.instruments}
+
+    def figures_of(self, name: str) -> dict[str, Figure]:
+        """Return the figures of one instrument that measured, by their names.
+
+        Parameters
+        ----------
+        name : str
+            Of the instrument.
+        """
+        return self.instruments[name].figures(self.datasets[name])
+
+    def findings_of(self, name: str) -> list[Finding]:
+        """Return the findings of one instrument that measured.
+
+        Parameters
+        ----------
+        name : str
+            Of the instrument.
+        """
+        return self.instruments[name].findings(self.datasets[name])
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON-ready values, with a schema ``version``; ``None`` in place of ``nan``."""
@@ -90,7 +110,7 @@ class Inspection:
 
     def __str__(self) -> str:
         heading = [] if self.label == self.model else [self.label]
-        lines = [*heading, *self.tables.values(), ""]
+        lines = [*heading, "\n\n".join(self.tables.values()), ""]
         lines += [f"{name} was skipped: {reason}" for name, reason in self.skipped.items()]
         return "\n".join([*lines, self.sentence])
 

@@ -13,6 +13,7 @@ from phasescope.report.fate import Fate, fate_panels
 from phasescope.report.layer_table import LayerTable, layer_table
 from phasescope.report.numbers import measured, percent
 from phasescope.report.recipe import recipe
+from phasescope.report.sections import further, leading, notes_of, said_once, sections
 from phasescope.report.svg import inline
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ def page_context(inspections: Sequence[Inspection], *, most_rows: int) -> dict[s
         "common": [row for row in rows if not row.differs] if several else [],
         "pictures": _pictures(inspections, compared),
         "networks": networks,
+        "sections": sections(inspections, most_rows=max(1, most_rows // len(inspections))),
         "skipped": _skipped(inspections, tables),
         "recipe": recipe(compared),
         "circumstances": _circumstances(inspections),
@@ -125,24 +127,23 @@ def _pictures(inspections: Sequence[Inspection], compared: Sequence[Subject]) ->
         svgs = [inline(panel.figure, f"compared{i}", panel.caption)[0] for i, panel in enumerate(panels)]
         groups.append({"svgs": svgs, "caption": _COMPARED})
     for position, inspection in enumerate(inspections):
-        for instrument, figures in inspection.figures().items():
-            if len(compared) > 1 and instrument == comparison.PROPAGATION:
-                continue
-            for name, figure in figures.items():
-                caption = _CAPTIONS.get(name, f"{name.replace('_', ' ').capitalize()}.")
-                if len(inspections) > 1:
-                    caption = f"{inspection.label}: {caption[0].lower()}{caption[1:]}"
-                svgs = inline(figure, f"n{position}-{instrument}-{name}", caption)
-                groups.append({"svgs": svgs, "caption": caption})
+        instrument = leading(inspection)
+        if instrument not in inspection.instruments or (
+            len(compared) > 1 and instrument == comparison.PROPAGATION
+        ):
+            continue
+        for name, figure in inspection.figures_of(instrument).items():
+            caption = _CAPTIONS.get(name, f"{name.replace('_', ' ').capitalize()}.")
+            if len(inspections) > 1:
+                caption = f"{inspection.label}: {caption[0].lower()}{caption[1:]}"
+            svgs = inline(figure, f"n{position}-{instrument}-{name}", caption)
+            groups.append({"svgs": svgs, "caption": caption})
     return groups
 
 
 def _tables(inspection: Inspection, most_rows: int) -> list[dict[str, Any]]:
-    blocks = []
-    for name, dataset in inspection.datasets.items():
-        table = layer_table(dataset, most_rows=most_rows)
-        blocks.append({"title": name.replace("_", " "), "table": table, "counts": _counts(table)})
-    return blocks
+    table = layer_table(inspection.datasets[leading(inspection)], most_rows=most_rows)
+    return [{"table": table, "counts": _counts(table)}]
 
 
 def _counts(table: LayerTable) -> str:
@@ -155,28 +156,13 @@ def _counts(table: LayerTable) -> str:
 
 
 def _network(inspection: Inspection, blocks: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    notes = [
-        note if note.endswith(".") else f"{note}."
-        for dataset in inspection.datasets.values()
-        for note in json.loads(dataset.attrs.get("notes", "[]"))
-    ]
+    elsewhere = [finding for name in further(inspection) for finding in inspection.findings_of(name)]
     return {
         "label": inspection.label,
-        "findings": _findings(inspection),
+        "findings": said_once([finding for finding in inspection.findings if finding not in elsewhere]),
         "tables": blocks,
-        "notes": notes,
+        "notes": notes_of(inspection.datasets[leading(inspection)]),
     }
-
-
-def _findings(inspection: Inspection) -> list[dict[str, str]]:
-    """Return the findings, an action that was already given not said again."""
-    shown: list[dict[str, str]] = []
-    for finding in inspection.findings:
-        said = finding.to_dict()
-        if any(finding.action == earlier.action for earlier in inspection.findings[: len(shown)]):
-            said["action"] = "As above." if finding.action else ""
-        shown.append(said)
-    return shown
 
 
 def _skipped(
@@ -186,10 +172,9 @@ def _skipped(
     groups: dict[tuple[tuple[str, str], ...], list[str]] = {}
     for inspection, blocks in zip(inspections, tables, strict=True):
         found = [(name.replace("_", " "), why) for name, why in inspection.skipped.items()]
-        for dataset in inspection.datasets.values():
-            theory = json.loads(dataset.attrs.get("theory", "{}"))
-            if not theory.get("recognised", True):
-                found.append(("theory beside the measurement", theory["reason"]))
+        theory = json.loads(inspection.datasets[leading(inspection)].attrs.get("theory", "{}"))
+        if not theory.get("recognised", True):
+            found.append(("theory beside the measurement", theory["reason"]))
         for block in blocks:
             for reason, layers in block["table"].skipped.items():
                 more = f" and {len(layers) - _MOST_NAMES} more" if len(layers) > _MOST_NAMES else ""
@@ -204,7 +189,7 @@ def _skipped(
 
 def _circumstances(inspections: Sequence[Inspection]) -> list[Row]:
     keys = comparison.FACTS | {"Versions": "versions"}
-    first = [next(iter(inspection.datasets.values())).attrs for inspection in inspections]
+    first = [inspection.datasets[leading(inspection)].attrs for inspection in inspections]
     rows = [Row(name, tuple(_plain(attrs.get(key, "–")) for attrs in first)) for name, key in keys.items()]
     rows.append(Row("Time", tuple(f"{inspection.seconds:.2g} s" for inspection in inspections)))
     return rows

@@ -109,6 +109,25 @@ KNOWN = (
 )
 
 
+NOISE = (
+    Column("units", "units", "number of units"),
+    Column("idle", "idle", "units that move less than 5 % of the most active one", fraction=True),
+    Column("beta", "β", "exponent of the spectrum f to the power −β in time, mean over units"),
+    Column("spread", "spread", "standard deviation of β over all units and sequences"),
+    Column("estimator", "noise", "the part of it that estimator noise alone makes"),
+    Column("between_units", "of units", "standard deviation of the units’ own β"),
+    Column("memory", "memory", "steps over which the short memories that imitate the tested series forget"),
+    Column("tested", "tested", "series tested for short memory"),
+    Column("beat_short", "beat it", "tested series that exclude short memory; 1 in 40 does by chance"),
+    Column("beta_untrained", "untrained", "β of the same network untrained"),
+    Column("beta_shuffled", "shuffled", "β for the same sequences with their time steps shuffled"),
+    Column("participation", "sharing", "units that share the movement: participation ratio"),
+    Column("dimension", "directions", "principal components that share the movement"),
+    Column("curvature", "bend", "mean coefficient of (ln n)² in ln F(n); 0 for a power law"),
+)
+_OF_INSTRUMENT = {"noise": NOISE}
+
+
 def layer_table(dataset: xr.Dataset, *, most_rows: int) -> LayerTable:
     """Return the layers of a dataset, row by row in call order.
 
@@ -149,7 +168,8 @@ def layer_table(dataset: xr.Dataset, *, most_rows: int) -> LayerTable:
 
 
 def _columns(dataset: xr.Dataset) -> Sequence[Column]:
-    known = [column for column in KNOWN if column.variable in dataset]
+    columns = _OF_INSTRUMENT.get(str(dataset.attrs.get("instrument")), KNOWN)
+    known = [column for column in columns if column.variable in dataset]
     if known:
         return known
     names = [str(name) for name, values in dataset.data_vars.items() if values.dims == ("layer",)]
