@@ -10,6 +10,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pack_sequence, pad_packed_s
 
 from phasescope.errors import InputError, MemoryLimitError
 from phasescope.noise.record import record
+from phasescope.recording import recurrent
 from phasescope.recording.sequences import as_sequences
 from phasescope.recording.storage import allocate
 
@@ -74,6 +75,24 @@ def test_lstm_gates_are_the_logistic_functions_of_the_textbook():
         np.testing.assert_allclose(got["l0", f"{name}_preactivation"][:, :, t], part, atol=1e-12)
         expected = np.tanh(part) if name == "candidate" else 1 / (1 + np.exp(-part))
         np.testing.assert_allclose(got["l0", name][:, :, t], expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize(("kind", "options"), [(nn.LSTM, {"proj_size": 3}), (nn.GRU, {}), (nn.RNN, {})])
+def test_stretches_of_time_follow_each_other_without_a_seam(monkeypatch, kind, options, packed):
+    model = kind(3, 5, num_layers=2, bidirectional=True, dtype=torch.float64, **options)
+    x = torch.randn(40, 4, 3, dtype=torch.float64)
+    batch = pack_padded_sequence(x, torch.tensor([40, 33, 14, 13])) if packed else x
+    whole = record(model, batch, preactivations=True)
+    monkeypatch.setattr(recurrent, "_CACHED", 7 * 4 * whole["l0", "hidden"].shape[1])  # 7 steps
+    got = record(model, batch, preactivations=True)
+    assert got.layers == whole.layers
+    for layer in got.layers:
+        assert got.quantities(layer) == whole.quantities(layer)
+        for quantity in got.quantities(layer):
+            np.testing.assert_allclose(got[layer, quantity], whole[layer, quantity], rtol=0, atol=1e-13)
+    # Against the module's own hidden states.
+    assert max(got.mismatch.values()) < 1e-12
 
 
 def test_saturated_gates_of_either_sign_are_exact():

@@ -229,7 +229,8 @@ def run(model: nn.Module, batch: Batch, whole: Batch | None = None) -> Any:
         If the model refuses the batch; the message repeats the shapes and the model's own words.
     """
     refused: Exception
-    torch.manual_seed(_NOISE)
+    # torch.manual_seed also notes down a traceback at each call, for devices that are not there.
+    (torch.manual_seed if torch.accelerator.is_available() else torch.default_generator.manual_seed)(_NOISE)
     np.random.seed(_NOISE)  # noqa: NPY002  (the generator that the user's own code draws from)
     random.seed(_NOISE)
     try:

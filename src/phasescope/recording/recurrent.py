@@ -13,10 +13,12 @@ from torch.nn import functional as F
 from phasescope.errors import InputError
 from phasescope.recording.sequences import beyond, padded_sequences
 
+_CACHED = 2**18  # hidden values of a stretch of time, so that what is made of them stays in the cache
+
 
 @dataclass(frozen=True)
 class Track:
-    """What one layer and direction of a recurrent module did.
+    """What one layer and direction of a recurrent module did in a stretch of time.
 
     Parameters
     ----------
@@ -28,12 +30,16 @@ class Track:
         Number of time steps of each sequence, where they came packed.
     mismatch : float
         Largest difference between the hidden state that follows from the quantities and the module's own.
+    start, steps : int
+        First time step of the stretch, and number of time steps of the whole call.
     """
 
     name: str
     quantities: dict[str, Tensor]
     lengths: Tensor | None
     mismatch: float
+    start: int
+    steps: int
 
 
 def tracks(
@@ -60,7 +66,7 @@ def tracks(
     Yields
     ------
     Track
-        In the order of the layers, forward before reverse.
+        In the order of the layers, forward before reverse, each in one or more stretches of time.
 
     Raises
     ------
@@ -70,7 +76,9 @@ def tracks(
     Notes
     -----
     Hidden states of the last layer are the module's own; those of the layers below are run once more, layer
-    by layer, since torch does not return them. Time and memory grow with (time x sequence x unit).
+    by layer, since torch does not return them. Time and memory grow with (time x sequence x unit). Each layer
+    and direction comes in stretches of time small enough for the cache; a reversed direction of packed
+    sequences, each turned within its own length, as a whole.
     """
     x, lengths = padded_sequences(args[0], module.batch_first)
     if x.ndim != 3:
@@ -93,14 +101,25 @@ def tracks(
                 hidden = _turned(hidden, lengths) if direction else hidden
             else:
                 hidden = _hidden(module, inputs, start, weights)
-            quantities, error = _quantities(module, inputs, hidden, start, weights, lengths, preactivations)
-            if direction:
-                quantities = {name: _turned(q, lengths) for name, q in quantities.items()}
-            if layer == 0 and direction == 0:
-                quantities = {"input": x, **quantities}
-            outputs.append(quantities["hidden"])
-            yield Track(suffix, quantities, lengths, error)
+            outputs.append(_turned(hidden, lengths) if direction else hidden)
+            cell = _Cell(module, weights, start)
+            for first, stop in _stretches(hidden, whole=bool(direction) and lengths is not None):
+                quantities, error = cell.run(inputs[first:stop], hidden[first:stop], preactivations)
+                if lengths is not None:
+                    error.masked_fill_(beyond(lengths, stop)[:, first:].T.to(error.device), 0.0)
+                if direction:
+                    quantities = {name: _turned(q, lengths) for name, q in quantities.items()}
+                    first = len(x) - stop
+                elif layer == 0:
+                    quantities = {"input": x[first:stop], **quantities}
+                yield Track(suffix, quantities, lengths, float(error.amax()), first, len(x))
         x = torch.cat(outputs, dim=-1)
+
+
+def _stretches(hidden: Tensor, *, whole: bool) -> Iterator[tuple[int, int]]:
+    steps = len(hidden) if whole else max(1, _CACHED // hidden[0].numel())
+    for first in range(0, len(hidden), steps):
+        yield first, min(first + steps, len(hidden))
 
 
 def _initial(module: nn.RNNBase, args: tuple[Any, ...], x: Tensor) -> list[Tensor]:
@@ -149,45 +168,53 @@ def _hidden(module: nn.RNNBase, x: Tensor, start: list[Tensor], weights: list[Te
     return output
 
 
-def _quantities(
-    module: nn.RNNBase,
-    x: Tensor,
-    hidden: Tensor,
-    start: list[Tensor],
-    weights: list[Tensor],
-    lengths: Tensor | None,
-    preactivations: bool,
-) -> tuple[dict[str, Tensor], float]:
-    before = torch.cat([start[0][None], hidden[:-1]])
-    biases = weights[2:4] if module.bias else [None, None]
-    from_input = F.linear(x, weights[0], biases[0])
-    from_hidden = F.linear(before, weights[1], biases[1])
-    if module.mode == "LSTM":
-        gates, entering, again = _lstm(from_input.add_(from_hidden), start[1])
-        if getattr(module, "proj_size", 0):
-            again = F.linear(again, weights[-1])
-    elif module.mode == "GRU":
-        gates, entering, again = _gru(from_input, from_hidden, before)
-    else:
-        entering = {"hidden": from_input.add_(from_hidden)}
-        again = entering["hidden"].tanh() if module.mode == "RNN_TANH" else entering["hidden"].relu()
-        gates = {}
-    difference = (again - hidden).abs_().amax(dim=-1)
-    if lengths is not None:
-        difference.masked_fill_(beyond(lengths, len(difference)).T.to(difference.device), 0.0)
-    named = {f"{name}_preactivation": value for name, value in entering.items()} if preactivations else {}
-    return {**gates, "hidden": hidden, **named}, float(difference.amax())
+class _Cell:
+    """One layer and direction, followed from stretch to stretch."""
+
+    def __init__(self, module: nn.RNNBase, weights: list[Tensor], start: list[Tensor]) -> None:
+        self.mode, self.weights = module.mode, weights[:2]
+        self.biases: list[Tensor | None] = [*weights[2:4]] if module.bias else [None, None]
+        self.projection = weights[-1] if getattr(module, "proj_size", 0) else None
+        self.joined = torch.cat(self.weights, dim=1)
+        self.bias = weights[2] + weights[3] if module.bias else None
+        self.before, self.cell = start[0], start[-1]
+
+    def run(self, x: Tensor, hidden: Tensor, preactivations: bool) -> tuple[dict[str, Tensor], Tensor]:
+        """Return the quantities, and the difference to the hidden state at each step of each sequence."""
+        before = torch.cat([self.before[None], hidden[:-1]])
+        self.before = hidden[-1]
+        if self.mode == "GRU":
+            from_input, from_hidden = map(F.linear, (x, before), self.weights, self.biases)
+            gates, entering, again = _gru(from_input, from_hidden, before)
+        else:
+            sums = F.linear(torch.cat([x, before], dim=-1), self.joined, self.bias)
+            if self.mode == "LSTM":
+                gates, entering, again = _lstm(sums, self.cell)
+                self.cell = gates["cell"][-1]
+            else:
+                gates, entering = {}, {"hidden": sums}
+                again = sums.tanh() if self.mode == "RNN_TANH" else sums.relu()
+        if self.projection is not None:
+            again = F.linear(again, self.projection)
+        named = {f"{name}_preactivation": z for name, z in entering.items()} if preactivations else {}
+        return {**gates, "hidden": hidden, **named}, (again - hidden).abs_().amax(dim=-1)
 
 
 def _lstm(sums: Tensor, cell: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
     names = ("input_gate", "forget_gate", "candidate", "output_gate")
     entering = dict(zip(names, sums.chunk(4, dim=-1), strict=True))
     gates = {name: z.tanh() if name == "candidate" else z.sigmoid() for name, z in entering.items()}
-    written = gates["input_gate"] * gates["candidate"]
-    cells = torch.empty_like(written)
-    for forget, new, out in zip(gates["forget_gate"].unbind(), written.unbind(), cells.unbind(), strict=True):
-        cell = torch.addcmul(new, forget, cell, out=out)
+    cells = _followed(gates["forget_gate"], gates["input_gate"] * gates["candidate"], cell)
     return {**gates, "cell": cells}, entering, gates["output_gate"] * cells.tanh()
+
+
+# One operator for whoever watches operators: its steps allocate nothing.
+@torch.library.custom_op("phasescope::followed", mutates_args=())
+def _followed(forget: Tensor, written: Tensor, cell: Tensor) -> Tensor:
+    cells = torch.empty_like(written)
+    for keep, new, out in zip(forget.unbind(), written.unbind(), cells.unbind(), strict=True):
+        cell = torch.addcmul(new, keep, cell, out=out)
+    return cells
 
 
 def _gru(
