@@ -68,7 +68,7 @@ def compiled_fluctuations(
     bases = [polynomial_basis(window, order) for window in windows.tolist()]
     table = np.concatenate([np.empty((0, order + 1)), *bases])
     squares, highest = _compiled()(
-        np.ascontiguousarray(x), centre, scale, windows, np.array(rows, dtype=np.int64), table
+        np.require(x, requirements=["C", "A"]), centre, scale, windows, np.array(rows, dtype=np.int64), table
     )
     counts = np.bincount([row[0] for row in rows], [row[2] for row in rows], len(windows))
     return np.sqrt(squares / (windows * counts)), highest
@@ -81,9 +81,10 @@ def _compiled() -> Any:
         import numba
     except ImportError:  # it is an extra, and refuses versions of numpy that it does not know
         return None
-    matrix, vector = "float64[:, ::1]", "float64[::1]"
-    types = f"{matrix}, {vector}, {vector}, int64[::1], int64[:, ::1], {matrix}"
-    signature = f"Tuple(({matrix}, {vector}))({types})"
+    vector = numba.float64[::1]
+    # Arrays that cannot be written to are of another type, as which others pass too.
+    matrix = numba.types.Array(numba.float64, 2, "C", readonly=True)
+    signature = (matrix, vector, vector, numba.int64[::1], numba.int64[:, ::1], matrix)
     try:
         return numba.njit(signature, nogil=True, cache=True)(_squared_residuals)
     except RuntimeError:  # neither the package's folder nor the user's can be written to
