@@ -98,6 +98,7 @@ def _headline(found: Widths, real: bool) -> list[Check]:
             SPREAD if real else None,
             spread,
             allowance=0.05,
+            resolution=0.05,
             note=f"Here over units and reviews together. Estimator noise alone scatters by {estimator}: a "
             f"spread of 0.132 would leave nothing for differences between units. {'' if real else _NO_TEXT}",
         ),
@@ -255,8 +256,9 @@ def _nulls(found: Widths, real: bool) -> list[Check]:
             f"{PAPER}, as a reading; null derived here",
             0.0 if real else 1.0,
             found.mean(remaining(data, "shuffled")),
-            allowance=0.25,
-            note=f"{note} 0: it is a property of language; 1: of the network. Allowance 0.25."
+            allowance=0.1,
+            resolution=0.2,
+            note=f"{note} 0: it is a property of language; 1: of the network. Allowance 0.1."
             + ("" if real else " Artificial words are independent: 1 is known."),
         ),
         compare(
@@ -265,7 +267,8 @@ def _nulls(found: Widths, real: bool) -> list[Check]:
             _HERE,
             0.0,
             found.mean(remaining(data, "noise")),
-            allowance=0.25,
+            allowance=0.1,
+            resolution=0.2,
             note=note,
         ),
         compare(
@@ -274,7 +277,8 @@ def _nulls(found: Widths, real: bool) -> list[Check]:
             _HERE,
             0.0,
             found.mean(remaining(data, "untrained")),
-            allowance=0.25,
+            allowance=0.1,
+            resolution=0.2,
             note=note,
         ),
         more_than_chance(

@@ -167,8 +167,10 @@ def _quantities(found: Widths) -> Figure:
 def _points(axes: Axes, found: Widths, values: np.ndarray, **options: Any) -> None:
     label = options.pop("label")
     axes.plot(found.units, values, "o", ms=3, alpha=0.6, **options)
-    means = [np.nanmean(found.at(values, width)) for width in found.widths]
-    axes.plot(found.widths, means, "-", label=label, **options)
+    known = np.isfinite(values)
+    some = [width for width in found.widths if (known & (found.units == width)).any()]
+    means = [values[known & (found.units == width)].mean() for width in some]
+    axes.plot(some, means, "-", label=label, **options)
 
 
 def _log_mean(curves: np.ndarray) -> np.ndarray:
