@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 
 from phasescope.data import Images, digits, mnist
 from phasescope.studies.noise.sequence_set import Labelled, SequenceSet, generator
@@ -18,7 +19,16 @@ _VALIDATION = 0.1
 
 @lru_cache(maxsize=4)
 def image_set(
-    folder: str, reading: Reading, *, train: int, test: int, steps: int, series: int, stream: int, seed: int
+    folder: str,
+    reading: Reading,
+    *,
+    pooled: int,
+    train: int,
+    test: int,
+    steps: int,
+    series: int,
+    stream: int,
+    seed: int,
 ) -> SequenceSet:
     """Return images as sequences of rows or of pixels; a series is one test image after the other.
 
@@ -28,6 +38,8 @@ def image_set(
         Where the user keeps MNIST; empty for the digits of scikit-learn.
     reading : {"rows", "pixels"}
         A time step is a row, with its pixels as features, or a pixel.
+    pooled : int
+        Side of the squares of pixels whose mean is one pixel here; 1 leaves images as they are.
     train, test : int
         Images for training and validation, and for the accuracy; fewer where there are not so many.
     steps : int
@@ -45,7 +57,7 @@ def image_set(
     later = generator("images to test with", seed).permutation(len(known.x_test))[:test]
 
     def sequences(images: Tensor, rows: np.ndarray) -> tuple[Tensor, ...]:
-        pictures = images[torch.from_numpy(rows)].squeeze(1).float()
+        pictures = avg_pool2d(images[torch.from_numpy(rows)].float(), pooled).squeeze(1)
         return tuple(pictures if reading == "rows" else pictures.flatten(1)[:, :, None])
 
     def labelled(rows: np.ndarray) -> Labelled:

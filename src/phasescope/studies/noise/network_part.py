@@ -67,6 +67,7 @@ def _variables() -> dict[str, Variable]:
         "long_beta": Variable(("range",), "exponent in the windows of the series, and in longer ones"),
         "long_beta_error": Variable(("range",), "its standard error over pieces"),
         "long_used_beta": Variable(("range",), "exponent of the units in use"),
+        "long_input_beta": Variable(("range",), "exponent of the inputs"),
         "long_tested": Variable((), "pieces of the busiest units held against short memory"),
         "long_beat_short": Variable((), "of these, how many exclude short memory"),
         "long_beat_scaling": Variable((), "of these, how many exclude scaling noise"),
@@ -161,7 +162,14 @@ def sequence_set(known: dict[str, Any]) -> SequenceSet:
             known["folder"], vocabulary=known["vocabulary"], words=known["words"], stream=stream, **sizes
         )
     if known["source"] in ("rows", "pixels"):
-        return image_set(known["folder"], known["source"], steps=known["words"], stream=stream, **sizes)
+        return image_set(
+            known["folder"],
+            known["source"],
+            pooled=known["pooled"],
+            steps=known["words"],
+            stream=stream,
+            **sizes,
+        )
     return synthetic_set(
         persistent=known["source"] == "persistent", words=known["words"], stream=stream, **sizes
     )
@@ -227,12 +235,17 @@ def _long(
     """Return what a state shows that is carried on from one sequence to the next."""
     if state_of(known["architecture"]) != "hidden":
         return {}
-    states = _states(network, _embedded(network, data.stream[None]))[0]
-    pieces = states.reshape(len(states), known["pieces"], known["piece"]).transpose(1, 0, 2)
+    x = _embedded(network, data.stream[None])
+
+    def cut(values: np.ndarray) -> np.ndarray:
+        return values.reshape(len(values), known["pieces"], known["piece"]).transpose(1, 0, 2)
+
+    pieces, inputs = cut(_states(network, x)[0]), cut(x[0].T.numpy())
     everything = long_windows(windows[0], known["piece"])
     whole = population(pieces, windows=everything, tests=0)
     beyond = np.unique([windows[-1], *everything[everything > windows[-1]]])
     parts = [population(pieces, windows=some, tests=0) for some in (windows, beyond)]
+    entered = [population(inputs, windows=some, tests=0) for some in (windows, beyond)]
     busiest = np.argsort(-np.nan_to_num(whole.deviation))[:_LONG_TESTED]
     found = [memory_test(piece[unit], seed=seed) for piece in pieces for unit in busiest]
     tests = [test for test in found if test is not None]
@@ -242,6 +255,7 @@ def _long(
         "long_beta": np.array([part.mean.value for part in parts]),
         "long_beta_error": np.array([part.mean.error for part in parts]),
         "long_used_beta": np.array([used_mean(part.unit_beta, part.deviation) for part in parts]),
+        "long_input_beta": np.array([part.mean.value for part in entered]),
         "long_tested": float(len(tests)),
         "long_beat_short": float(sum(test.p_short <= 0.025 for test in tests)),
         "long_beat_scaling": float(sum(test.p_scaling <= 0.025 for test in tests)),

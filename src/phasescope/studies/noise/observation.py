@@ -27,8 +27,9 @@ QUANTITIES = (
     "forget_gate_preactivation",
     "output_gate_preactivation",
     "candidate_preactivation",
+    "residual_beside_position",
 )
-TESTED = ("hidden", "residual")
+TESTED = ("hidden", "residual", "residual_beside_position")
 """Quantities held against short memory."""
 
 CONDITIONS = ("words", "shuffled", "untrained", "noise", "silence")
@@ -96,17 +97,17 @@ def observed(
     """
     with torch.no_grad():
         recording = record(network.body, inputs, batch_axis=0, preactivations=preactivations)
-    units = max(recording[key].shape[1] for key in recording)
+    seen_of = _series(recording, inputs)
+    units = max(x.shape[1] for x in seen_of.values())
     found = {name: np.full(len(QUANTITIES), np.nan) for name in (*SCALARS, *USAGE)}
     for name in ("unit_beta", "unit_beta_error", "unit_deviation"):
         found[name] = np.full((len(QUANTITIES), units), np.nan)
     for name in ("fluctuation", "fluctuation_error", "short_fluctuation"):
         found[name] = np.full((len(QUANTITIES), len(windows)), np.nan)
     for place, quantity in enumerate(QUANTITIES):
-        layer = _last_layer_with(recording, quantity)
-        if layer is None:
+        if quantity not in seen_of:
             continue
-        x = recording[layer, quantity]
+        x = seen_of[quantity]
         seen = population(x, windows=windows, tests=tests if quantity in TESTED else 0, seed=seed)
         for name, value in {**_scalars(seen, x), **_usage(x)}.items():
             found[name][place] = value
@@ -164,9 +165,15 @@ def plain_beta(series: np.ndarray, windows: np.ndarray) -> float:
     return float((2 * np.log(seen.fluctuation[known]) @ u / (u @ u) - 1).mean())
 
 
-def _last_layer_with(recording: Recording, quantity: str) -> str | None:
-    layers = [layer for layer in recording.layers if quantity in recording.quantities(layer)]
-    return layers[-1] if layers else None
+def _series(recording: Recording, inputs: Tensor) -> dict[str, np.ndarray]:
+    """Return each quantity of the last layer that has it, shape (sequence, unit, time)."""
+    found = {"input": inputs.transpose(1, 2).numpy()}
+    for layer in recording.layers:
+        found |= {name: recording[layer, name] for name in recording.quantities(layer) if name in QUANTITIES}
+    if "residual" in found:
+        # What all sequences have in common at a position comes from the position, not from the input.
+        found["residual_beside_position"] = found["residual"] - found["residual"].mean(axis=0)
+    return found
 
 
 def _scalars(seen: Population, x: np.ndarray) -> dict[str, float]:
