@@ -42,6 +42,8 @@ class Common(Settings):
         Learning rate of Adam.
     tests : int
         Series of each quantity that are held against short memory.
+    long_tests : int
+        Units, the ones that move most, whose pieces with carried state are held against it.
     """
 
     seed: int = 0
@@ -60,6 +62,7 @@ class Common(Settings):
     batch: int = 64
     rate: float = 4e-3
     tests: int = 12
+    long_tests: int = 2
 
     @property
     def subtitle(self) -> str:
@@ -86,7 +89,8 @@ def shared(config: Any) -> dict[str, Any]:
     config : Common
         The configuration of the study.
     """
-    names = {"words", "series", "pieces", "piece", "windows", "epochs", "batch", "rate", "tests", "embedding"}
+    names = {"words", "series", "pieces", "piece", "windows", "tests", "long_tests"}
+    names |= {"epochs", "batch", "rate", "embedding"}
     return {**config.model_dump(mode="json", include=names), "seed": config.seed}
 
 

@@ -34,7 +34,6 @@ from phasescope.sweep.task import Task
 _SETTLING = 100  # silent steps left out
 _ABLATED_WITH = 100  # test sequences
 _LONG_WINDOWS = 20
-_LONG_TESTED = 2  # units, the ones that move most
 
 _NUMBER = ("condition", "quantity")
 _CURVE = ("condition", "quantity", "window")
@@ -246,7 +245,7 @@ def _long(
     beyond = np.unique([windows[-1], *everything[everything > windows[-1]]])
     parts = [population(pieces, windows=some, tests=0) for some in (windows, beyond)]
     entered = [population(inputs, windows=some, tests=0) for some in (windows, beyond)]
-    busiest = np.argsort(-np.nan_to_num(whole.deviation))[:_LONG_TESTED]
+    busiest = np.argsort(-np.nan_to_num(whole.deviation))[: known["long_tests"]]
     found = [memory_test(piece[unit], seed=seed) for piece in pieces for unit in busiest]
     tests = [test for test in found if test is not None]
     return {
