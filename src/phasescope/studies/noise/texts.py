@@ -9,15 +9,17 @@ import torch
 from torch import Tensor
 
 from phasescope.data import Reviews, imdb
+from phasescope.errors import InputError
 from phasescope.noise import fractional_gaussian_noise
 from phasescope.studies.noise.sequence_set import Labelled, SequenceSet, generator
 
 SYNTHETIC_WORDS = 2000
-_CUES = 40  # words 1 to 20 speak for one class, 21 to 40 for the other
-_CUE_SHARE = 0.2
-_LEAN = 0.25
-_PERSISTENCE = 0.95
-_SPREAD = 1.5  # of the persistent part, in units of the steady one
+CUE_SHARE = 0.2
+PERSISTENT_SHARE = 0.5  # the words between the cues are white noise: with more of them nothing else is seen
+LEAN = 0.25
+PERSISTENCE = 0.95
+SWING = 1.0  # deviation of the persistent lean; beyond 0.5 all cues speak for one class
+_CUES = 40  # words 1 to 20 speak for class 1, 21 to 40 for class 0
 _VALIDATION = 0.1
 
 
@@ -57,13 +59,26 @@ def review_set(
         Words of the one long series, of whole reviews.
     seed : int
         Of the choice.
+
+    Raises
+    ------
+    InputError
+        If there are not so many reviews of such lengths.
     """
     known = reviews(folder, vocabulary)
     chosen = generator("reviews to train with", seed).permutation(len(known.x_train))[:train]
     held = int(_VALIDATION * len(chosen))
     order = generator("reviews to test with", seed).permutation(len(known.x_test))
     long = [row for row in order if len(known.x_test[row]) >= words][:series]
-    rest = [row for row in order if row not in set(long)]
+    taken = set(long)
+    rest = [row for row in order if row not in taken]
+    ahead = sum(len(known.x_test[row]) for row in rest[test:])
+    if len(long) < series or ahead < stream:
+        raise InputError(
+            f"Of {len(order)} test reviews {len(long)} have {words} words for {series} series, and {test} "
+            f"for the accuracy leave {ahead} words of the {stream} for the long series.",
+            "Ask for fewer or shorter series, fewer test reviews, or fewer or shorter pieces.",
+        )
     one_by_one = torch.cat([known.x_test[row] for row in rest[test:]])
 
     def labelled(texts: tuple[Tensor, ...], labels: Tensor, rows: list[int]) -> Labelled:
@@ -87,11 +102,13 @@ def synthetic_set(
 ) -> SequenceSet:
     """Return artificial texts whose answer is known: words are independent, or their cues are 1/f noise.
 
-    Every word is a cue with probability 0.2, otherwise one of 1960 others with Zipf's frequencies. A cue
+    Every word is a cue with probability 0.2, otherwise one of 1959 others with Zipf's frequencies. A cue
     speaks for class 1 with a probability that leans by 0.25 towards the class of its text. Then words of one
     text are independent of each other: the input is white, and whatever a state shows beyond it is the
-    network's own memory. With `persistent` cues the lean varies in time as 1/f noise (alpha = 0.95) does, so
-    that the input itself has no shortest memory.
+    network's own memory.
+
+    With `persistent` cues the probability is 0.5, and the lean is 1/f noise (alpha = 0.95) whose mean over
+    the text has the sign of its class, so that the input itself has no shortest memory.
 
     Parameters
     ----------
@@ -104,7 +121,7 @@ def synthetic_set(
     series : int
         How many series.
     stream : int
-        Words of the one long series.
+        Words of the one long series: a single text of class 1, so that no change of class adds a memory.
     seed : int
         Of everything.
     """
@@ -130,13 +147,27 @@ def synthetic_set(
     )
 
 
+def cues(words: Tensor) -> Tensor:
+    """Return 1 for a cue of class 1, -1 for one of class 0, and 0 for any other artificial word.
+
+    Parameters
+    ----------
+    words : Tensor of any shape
+        Numbers of words.
+    """
+    return ((words >= 1) & (words <= _CUES)) * torch.where(words <= _CUES // 2, 1, -1)
+
+
 def _text(random: np.random.Generator, length: int, label: int, persistent: bool) -> Tensor:
-    ranks = np.arange(1, SYNTHETIC_WORDS - _CUES)
-    others = np.searchsorted(np.cumsum(1 / ranks) / np.sum(1 / ranks), random.random(length))
-    lean = np.full(length, _LEAN * (2 * label - 1))
+    weights = np.cumsum(1 / np.arange(1, SYNTHETIC_WORDS - _CUES))
+    others = np.searchsorted(weights, weights[-1] * random.random(length))
+    side = 2 * label - 1
+    lean = np.full(length, LEAN * side)
     if persistent:
-        lean = lean * (1 + _SPREAD * fractional_gaussian_noise(_PERSISTENCE, length, seed=random))
+        noise = fractional_gaussian_noise(PERSISTENCE, length, seed=random)
+        lean = SWING * noise * side * np.sign(noise.mean())
     first = random.random(length) < np.clip(0.5 + lean, 0, 1)
-    cues = 1 + random.integers(0, _CUES // 2, size=length) + np.where(first, 0, _CUES // 2)
-    words = np.where(random.random(length) < _CUE_SHARE, cues, _CUES + 1 + others)
+    speaking = 1 + random.integers(0, _CUES // 2, size=length) + np.where(first, 0, _CUES // 2)
+    share = PERSISTENT_SHARE if persistent else CUE_SHARE
+    words = np.where(random.random(length) < share, speaking, _CUES + 1 + others)
     return torch.from_numpy(words.astype(np.int64))
