@@ -34,7 +34,7 @@ def test_an_honest_instrument_passes_every_check():
 
 @pytest.mark.slow
 def test_an_honest_instrument_passes_on_the_built_in_cases():
-    assert len(check_instrument(OutputNorms())) == 6 * (len(CHECKS) - 1)
+    assert len(check_instrument(OutputNorms())) == 7 * (len(CHECKS) - 1)
 
 
 class NoLayers(OutputNorms):

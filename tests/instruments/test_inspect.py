@@ -49,7 +49,8 @@ def inspection() -> Inspection:
 
 def test_all_instruments_run_by_default(inspection):
     assert set(inspection.datasets) == {"propagation"}
-    assert inspection.skipped == {}
+    assert list(inspection.skipped) == ["noise"]
+    assert "no recurrent, attention or 1-d convolution layer" in inspection.skipped["noise"]
     assert inspection.model == "Sequential"
     assert inspection.label == "Sequential"
     assert 0 < inspection.seconds < 60
@@ -160,6 +161,8 @@ def test_the_sentence_is_the_most_severe_finding_and_its_first_action():
     assert made(healthy).sentence == "The signal is healthy."
     assert made(healthy, bad, worse).sentence == "The output is 0; scale the weights by 1.31, or call f(x)."
     assert made().sentence == "Nothing was measured."
+    worth_knowing = Finding("A note.", "1", "Look at it.", "note")
+    assert made(healthy, worth_knowing).sentence == "The signal is healthy."
 
 
 def test_findings_have_one_of_four_severities():

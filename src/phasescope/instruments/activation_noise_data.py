@@ -82,7 +82,9 @@ def assemble(rows: list[Row], skipped: Mapping[str, str], attrs: dict[str, Any])
         variables[name] = (("layer", dimension), _padded([row.get(name) for row in arrays]), _attrs(name))
     found = [row.population for row in rows]
     coordinates = {
-        "layer": [f"{row.layer} {row.quantity}".strip() or "output" for row in rows],
+        "layer": [
+            row.layer if row.layer == row.quantity else f"{row.layer} {row.quantity}".strip() for row in rows
+        ],
         "module": ("layer", [row.layer for row in rows]),
         "quantity": ("layer", [row.quantity for row in rows]),
         "kind": ("layer", [each.kind if each else "" for each in found]),
@@ -120,7 +122,7 @@ def _numbers(row: Row) -> dict[str, float]:
         "units": float(n),
         "idle": float((use.idle_relative | use.quantised).mean()),
         "quantised": float(use.quantised.mean()),
-        "nonfinite": float(use.not_finite.mean()),
+        "nonfinite": row.not_finite,
         "determined": float(np.isfinite(found.beta).mean()),
         "estimator": found.estimator,
         "crossover": found.crossover_share,

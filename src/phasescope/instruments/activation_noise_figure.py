@@ -5,23 +5,30 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullFormatter, NullLocator
 
 from phasescope import plotting
-from phasescope.instruments.activation_noise_names import forward_states, main_row, state_rows
+from phasescope.instruments.activation_noise_names import (
+    forward_states,
+    main_row,
+    short_name,
+    state_rows,
+)
 
 if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_SHORT = plotting.THEORY
-_UNTRAINED, _SHUFFLED = plotting.PHASE_COLOURS["vanishing"], plotting.PHASE_COLOURS["critical"]
 _COLOURS = (plotting.MEASURED, plotting.PHASE_COLOURS["critical"], plotting.PHASE_COLOURS["vanishing"])
 _IDLE = 0.05
 _MOST_ROWS, _MOST_STATES = 16, 10
 _LABEL = 20
 _ASIDE = 0.22  # of a row, so that nulls do not hide what was measured
+_NULLS = (
+    ("beta_untrained", "d", plotting.PHASE_COLOURS["vanishing"], _ASIDE, "untrained"),
+    ("beta_shuffled", "s", plotting.PHASE_COLOURS["critical"], -_ASIDE, "shuffled time"),
+)
 
 
 def activation_noise_figure(dataset: xr.Dataset) -> Figure:
@@ -51,7 +58,7 @@ def _curves(axes: Axes, dataset: xr.Dataset) -> None:
         short = dataset["short_fluctuation"].values[row]
         lift = 2.0**place
         colour = _COLOURS[place]
-        label = _short_name(str(dataset["layer"].values[row]))
+        label = short_name(str(dataset["layer"].values[row]), _LABEL)
         axes.plot(windows, lift * curve, "o", color=colour, ms=4, label=label)
         name = "short memory" if place == len(chosen) - 1 else None
         axes.plot(windows, lift * short, "-", color=colour, lw=1.2, label=name)
@@ -91,7 +98,7 @@ def _units(axes: Axes, dataset: xr.Dataset) -> None:
     axes.set(title="Units", xlabel="temporal deviation of the unit", ylabel=r"$\beta$ of the unit")
     if row is None:
         return
-    axes.set_title(f"Units: {_short_name(str(dataset['layer'].values[row]))}")
+    axes.set_title(f"Units: {short_name(str(dataset['layer'].values[row]), _LABEL)}")
     deviation, beta = dataset["deviation"].values[row], dataset["unit_beta"].values[row]
     error = dataset["unit_beta_error"].values[row]
     known = np.isfinite(beta) & (deviation > 0)
@@ -110,6 +117,7 @@ def _units(axes: Axes, dataset: xr.Dataset) -> None:
     axes.set_xscale("log")
     if deviation[known].max() / deviation[known].min() < 10:
         axes.set_xscale("linear")
+        axes.xaxis.set_major_locator(MaxNLocator(5))
     _levels(axes, vertical=False)
     if (known & idle).any():
         axes.legend(loc="best")
@@ -129,13 +137,12 @@ def _rows(axes: Axes, dataset: xr.Dataset) -> None:
                 color=plotting.MEASURED, lw=5, alpha=0.3, label="estimator noise")  # fmt: skip
     axes.errorbar(value["beta"], places, xerr=np.nan_to_num(value["beta_error"]), fmt="o",
                   color=plotting.MEASURED, ms=4.5, label="measured")  # fmt: skip
-    axes.plot(
-        value["beta_untrained"], places + _ASIDE, "d", color=_UNTRAINED, ms=4, mfc="none", label="untrained"
+    for name, marker, colour, aside, label in _NULLS:
+        if np.isfinite(value[name]).any():
+            axes.plot(value[name], places + aside, marker, color=colour, ms=4, mfc="none", label=label)
+    axes.set_yticks(
+        places, [short_name(str(dataset["layer"].values[row]), _LABEL) for row in rows], fontsize=8
     )
-    axes.plot(
-        value["beta_shuffled"], places - _ASIDE, "s", color=_SHUFFLED, ms=4, mfc="none", label="shuffled time"
-    )
-    axes.set_yticks(places, [_short_name(str(dataset["layer"].values[row])) for row in rows], fontsize=8)
     axes.yaxis.set_minor_locator(NullLocator())
     axes.set(title="Quantities", xlabel=r"$\beta$", ylabel="layer and quantity")
     axes.set_ylim(-len(rows) + 0.4 - 0.28 * max(len(rows), 4), 0.6)
@@ -169,7 +176,3 @@ def _some(rows: list[int], most: int) -> list[int]:
     """Return at most so many of the rows, evenly chosen, first and last among them."""
     places = np.linspace(0, len(rows) - 1, min(len(rows), most)).round().astype(int)
     return [rows[place] for place in places]
-
-
-def _short_name(name: str) -> str:
-    return name if len(name) <= _LABEL else f"…{name[1 - _LABEL :]}"

@@ -19,6 +19,7 @@ _MOST_SINGLE = 2
 # A short memory looks like 1/f noise in windows up to about 30 times as long, and windows go to an eighth.
 _STEPS_A_MEMORY = 8 * 30
 _MOST_NAMED = 3
+_LEAST_MEMORY = 0.1  # steps that are worth naming
 
 
 _SENTENCES: dict[str, tuple[str, str, Severity]] = {
@@ -53,11 +54,20 @@ _SENTENCES: dict[str, tuple[str, str, Severity]] = {
         "note",
     ),
     "not determined": (
-        "{who} has beta = {beta}, but a short memory{memory} explains it as well as 1/f noise would: not "
+        "{who} has beta = {beta}, which a short memory{memory} explains as well as scaling noise does: not "
         "determined.",
         "to tell them apart",
         "note",
     ),
+}
+_PLURAL = {
+    "white": "fluctuate like white noise",
+    "1/f": "show 1/f noise that a short memory does not explain",
+    "brown": "wander like a random walk",
+    "power law": "show a power law that is not 1/f noise, and that a short memory does not explain",
+    "short memory": "have a short memory that explains their curves: no evidence of 1/f noise",
+    "crossover": "have no one exponent, and a short memory does not explain their curves",
+    "not determined": "are not determined: a short memory explains them as well as scaling noise does",
 }
 
 
@@ -77,10 +87,9 @@ def activation_noise_findings(dataset: xr.Dataset) -> list[Finding]:
     if len(states) <= _MOST_SINGLE:
         found += [_kind(dataset, row) for row in states]
     else:
-        kinds = list(dict.fromkeys(str(dataset["kind"].values[row]) for row in states))
-        found += [
-            _kinds(dataset, kind, [r for r in states if dataset["kind"].values[r] == kind]) for kind in kinds
-        ]
+        kinds = dict.fromkeys(str(dataset["kind"].values[row]) for row in states)
+        groups = [[row for row in states if dataset["kind"].values[row] == kind] for kind in kinds]
+        found += [_kinds(dataset, rows) if len(rows) > 1 else _kind(dataset, rows[0]) for rows in groups]
     return found + capacity(dataset, states)
 
 
@@ -131,28 +140,22 @@ def _said(dataset: xr.Dataset, row: int, kind: str, who: str, beta: Estimate) ->
     return said, _longer(dataset, row, why) if why else "", severity
 
 
-def _kinds(dataset: xr.Dataset, kind: str, rows: list[int]) -> Finding:
-    """Return one finding for all states of one kind."""
+def _kinds(dataset: xr.Dataset, rows: list[int]) -> Finding:
+    """Return one finding for states of one kind."""
+    kind = str(dataset["kind"].values[rows[0]])
     names = [str(dataset["module"].values[row]) for row in rows]
     more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-    who = f"{len(rows)} states ({', '.join(names[:_MOST_NAMED])}{more})"
-    betas = [_value(dataset, "beta", row) for row in rows]
-    known = [beta for beta in betas if math.isfinite(beta)]
-    span = f"beta from {min(known):.2f} to {max(known):.2f}" if known else "no beta"
-    what = {
-        "white": "fluctuate like white noise",
-        "1/f": "show 1/f noise that a short memory does not explain",
-        "brown": "wander like a random walk",
-        "power law": "show a power law that is not 1/f noise",
-        "short memory": "have a short memory that explains their curves: no evidence of 1/f noise",
-        "crossover": "have no one exponent, and a short memory does not explain their curves",
-    }.get(
-        kind, "are not determined: a short memory explains them as well as 1/f noise, or nothing was tested"
-    )
-    worst = rows[int(np.argmax([_value(dataset, "memory", row) for row in rows]))]
-    action = "" if kind == "white" else _longer(dataset, worst, "to see further")
-    severity: Severity = "ok" if kind in ("white", "1/f", "brown", "power law") else "note"
-    return Finding(f"{who} {what}; {span}.", _evidence(dataset, rows[0]), action, severity)
+    what = "outputs" if dataset["quantity"].values[rows[0]] == "output" else "states"
+    who = f"{len(rows)} {what} ({', '.join(names[:_MOST_NAMED])}{more})"
+    known = sorted(beta for row in rows if math.isfinite(beta := _value(dataset, "beta", row)))
+    ends = [f"{beta:.2f}" for beta in (known[0], known[-1])] if known else []
+    span = "" if not ends else f"; beta = {ends[0]}" + (f" to {ends[1]}" if ends[1] != ends[0] else "")
+    memory = [_value(dataset, "memory", row) for row in rows]
+    longest = rows[int(np.argmax(np.nan_to_num(memory, posinf=0.0)))]
+    _, why, severity = _SENTENCES.get(kind, _SENTENCES["not determined"])
+    action = _longer(dataset, longest, why) if why else ""
+    said = f"{who} {_PLURAL.get(kind, _PLURAL['not determined'])}{span}."
+    return Finding(said, _evidence(dataset, rows[0]), action, severity)
 
 
 def _evidence(dataset: xr.Dataset, row: int) -> str:
@@ -206,7 +209,7 @@ def _longer(dataset: xr.Dataset, row: int, why: str) -> str:
 
 def _memory(dataset: xr.Dataset, row: int) -> str:
     memory = _value(dataset, "memory", row)
-    if math.isnan(memory):
+    if math.isnan(memory) or memory < _LEAST_MEMORY:
         return ""
     return f" of about {memory:.2g} steps" if math.isfinite(memory) else " longer than the sequences"
 

@@ -14,7 +14,7 @@ from phasescope.errors import InputError
 from phasescope.noise.windows import shortest_length
 from phasescope.recording.modules import as_module
 from phasescope.recording.sequences import Sequences, as_sequences
-from phasescope.recording.series import real_lengths
+from phasescope.recording.series import changes_in_time, real_lengths
 
 SHORTEST = shortest_length(1)
 MOST_SEQUENCES = 64
@@ -64,6 +64,8 @@ def no_series(model: nn.Module | Callable[..., Any], batch: Any) -> str:
         inputs, time_axis = _sequences(module, batch)
     except InputError as refused:
         return str(refused)
+    if not changes_in_time(inputs, time_axis):
+        return "no sequence changes in time, so that nothing drives fluctuations; give real sequences"
     return too_short(int(real_lengths(inputs, time_axis)[0].max()))
 
 
@@ -113,12 +115,15 @@ def chosen_sequences(module: nn.Module, batch: Any) -> Chosen:
 def common_length(lengths: NDArray[np.int64]) -> int:
     """Return the length at which sequences are cut so that most values remain; 0 where none is long enough.
 
+    It leaves room for the first steps to be discarded, if any sequence does.
+
     Parameters
     ----------
     lengths : array of shape (sequence,)
         Number of time steps of each.
     """
-    candidates = np.unique(lengths[lengths >= SHORTEST])
+    roomy = SHORTEST + DISCARD if lengths.max() >= SHORTEST + DISCARD else SHORTEST
+    candidates = np.unique(lengths[lengths >= roomy])
     kept = [int(length) * int((lengths >= length).sum()) for length in candidates]
     return int(candidates[int(np.argmax(kept))]) if kept else 0
 

@@ -22,14 +22,15 @@ _WHO = {
 
 
 def state_rows(dataset: xr.Dataset) -> list[int]:
-    """Return the rows of states; where there are none, those of layer outputs.
+    """Return the rows of states that are finite; where there are none, those of layer outputs.
 
     Parameters
     ----------
     dataset : xr.Dataset
         What ``ActivationNoise.measure`` returned.
     """
-    quantities, measured = dataset["quantity"].values, dataset["skipped"].values == ""
+    quantities = dataset["quantity"].values
+    measured = (dataset["skipped"].values == "") & ~(dataset["nonfinite"].values == 1)
     for wanted in (STATES, ("output",)):
         rows = [int(row) for row in np.flatnonzero(measured & np.isin(quantities, wanted))]
         if rows:
@@ -94,3 +95,18 @@ def estimate(dataset: xr.Dataset, name: str, row: int) -> Estimate:
     if not math.isfinite(value):
         return Estimate.not_determined("not measured")
     return Estimate(value, error, str(dataset[name].attrs["long_name"]), int(dataset.attrs["inputs"]))
+
+
+def short_name(name: str, most: int) -> str:
+    """Return the name of a row without the first parts of its path, as far as a length asks for.
+
+    Parameters
+    ----------
+    name : str
+        Path and quantity.
+    most : int
+        Number of characters.
+    """
+    while len(name) > most and "." in name:
+        name = name.partition(".")[2]
+    return name if len(name) <= most else f"…{name[1 - most :]}"

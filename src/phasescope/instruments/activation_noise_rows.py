@@ -43,6 +43,8 @@ class Row:
         Exponents.
     use : Utilisation or None
         Use of the units, all of them.
+    not_finite : float
+        Fraction of all units with a NaN or infinite value.
     units : array of int
         Numbers of the units in `population`.
     nulls : dict of str to Estimate
@@ -54,6 +56,7 @@ class Row:
     skipped: str = ""
     population: Population | None = None
     use: Utilisation | None = None
+    not_finite: float = 0.0
     units: NDArray[np.intp] = field(default_factory=lambda: np.empty(0, dtype=np.intp))
     nulls: dict[str, Estimate] = field(default_factory=dict)
 
@@ -184,7 +187,10 @@ def measured_rows(recording: Recording, cut: Cut, passed_on: Iterable[str], seed
             row.skipped = str(refused)
             continue
         row.population = noise.population(series, tests=tests[key], seed=seed)
-        row.use = noise.utilisation(cut.series(values), covariance=values.shape[1] <= _COVARIANCE_UNITS)
+        every = cut.series(values)
+        row.use = noise.utilisation(every, covariance=values.shape[1] <= _COVARIANCE_UNITS)
+        bad = [~np.isfinite(sequence).all(axis=-1) for sequence in every]
+        row.not_finite = float(np.any(bad, axis=0).mean())
     return rows
 
 

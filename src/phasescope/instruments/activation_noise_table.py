@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from phasescope.instruments.activation_noise_names import estimate
+from phasescope.instruments.activation_noise_names import estimate, short_name
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -50,14 +50,10 @@ def _line(dataset: xr.Dataset, row: int) -> str:
     )
     exponent = str(beta) if beta.determined else "-"
     return (
-        f"{_shortened(str(dataset['layer'].values[row])):<{_NAME}} {int(value['units']):>5} "
+        f"{short_name(str(dataset['layer'].values[row]), _NAME):<{_NAME}} {int(value['units']):>5} "
         f"{100 * value['idle']:>4.0f}%  {exponent:<15} {_number(value['spread']):>6} "
         f"{_number(value['estimator']):>6} {tested:>6}  {dataset['kind'].values[row]}"
     )
-
-
-def _shortened(name: str) -> str:
-    return name if len(name) <= _NAME else f"…{name[1 - _NAME :]}"
 
 
 def _number(value: float) -> str:

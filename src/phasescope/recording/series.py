@@ -48,6 +48,20 @@ def real_lengths(inputs: Sequences, time_axis: int | None = None) -> tuple[NDArr
     return ends, note if padded else ""
 
 
+def changes_in_time(inputs: Sequences, time_axis: int | None = None) -> bool:
+    """Return whether the first tensor differs between time steps in any of the sequences.
+
+    Parameters
+    ----------
+    inputs : Sequences
+        The batch.
+    time_axis : int, optional
+        Axis of time in the first tensor, as it was given to ``as_sequences``.
+    """
+    values = _first_in_time(inputs, time_axis)
+    return bool((values != values[:, :1]).any())
+
+
 def shuffled_in_time(
     inputs: Sequences, lengths: NDArray[np.int64], *, seed: int, time_axis: int | None = None
 ) -> Sequences:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from phasescope.instruments import Finding, Inspection
 
 _MOST_OPEN = 12
-_MOST_NAMES = 6
+_MOST_NAMES, _MOST_REASONS = 3, 3
 _CAPTIONS = {
     "noise": (
         "Left: fluctuation function of the states, mean over the tested series (dots), and what short "
@@ -125,13 +125,20 @@ def _network(inspection: Inspection, prefix: str, name: str, most_rows: int) -> 
         "counts": _counts(table),
         "open": len(table.rows) <= _MOST_OPEN,
         "notes": notes_of(dataset),
-        "skipped": [f"{_listed(layers)}: {reason}." for reason, layers in table.skipped.items()],
+        "skipped": _skipped(table),
     }
 
 
 def _counts(table: LayerTable) -> str:
     rows = f"{table.measured} rows"
     return f"{rows}, of which the first {len(table.rows)} are shown" if table.cut else rows
+
+
+def _skipped(table: LayerTable) -> list[str]:
+    """Return which layers were not measured, by reason, the first reasons in full."""
+    said = [f"{_listed(layers)}: {reason}." for reason, layers in list(table.skipped.items())[:_MOST_REASONS]]
+    rest = sum(len(layers) for layers in list(table.skipped.values())[_MOST_REASONS:])
+    return [*said, f"{rest} more: see report.json."] if rest else said
 
 
 def _listed(layers: Sequence[str]) -> str:
