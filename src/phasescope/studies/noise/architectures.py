@@ -1,0 +1,94 @@
+"""An LSTM, a GRU, a plain RNN and a causal transformer on the same texts, trained alike."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from phasescope.studies.contract import Analysis, Picture, Settings
+from phasescope.studies.noise import architectures_figure
+from phasescope.studies.noise.architectures_checks import ARCHITECTURES, checks, notes, tables
+from phasescope.studies.noise.config import text_source
+from phasescope.studies.noise.network_part import NetworkPart
+from phasescope.sweep.task import Task
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+_MLP_UNITS = 4  # of a transformer, for each component of its width
+
+
+class ArchitecturesSettings(Settings):
+    """Sizes of the comparison of architectures.
+
+    Parameters
+    ----------
+    units : int
+        Width of every state and of the embedding that all of them read; even.
+    blocks : int
+        Of the transformer.
+    networks : int
+        Networks of each architecture, that differ in their seeds alone; at least 3 for an error.
+    train, test : int
+        Texts for training and validation, and for the accuracy; at most as many as in the whole study.
+    series, tests : int
+        As in the whole study: texts that are recorded, and series held against short memory.
+    pieces, long_tests : int
+        As in the whole study: pieces with carried state, and units of them held against short memory.
+    """
+
+    units: int = 32
+    blocks: int = 1
+    networks: int = 3
+    train: int = 2500
+    test: int = 500
+    series: int = 30
+    tests: int = 4
+    pieces: int = 2
+    long_tests: int = 1
+
+
+QUICK = ArchitecturesSettings()
+PAPER = ArchitecturesSettings(
+    blocks=2, networks=5, train=8000, test=2000, series=60, tests=12, pieces=4, long_tests=2
+)
+
+
+class Architectures(NetworkPart):
+    """Exponents of other sequence models beside those of the LSTM."""
+
+    name = "architectures"
+    title = "GRU, plain RNN and transformer beside the LSTM"
+
+    def tasks(self, config: Any) -> list[Task]:
+        """Return one task a network, the transformers first, which take longest."""
+        settings: ArchitecturesSettings = config.architectures
+        texts = text_source(config)
+        texts |= {name: min(texts[name], getattr(settings, name)) for name in ("train", "test")}
+        names = ("series", "tests", "pieces", "long_tests", "blocks")
+        known = {name: getattr(settings, name) for name in names}
+        read = config.epochs * (texts["train"] + 0.4 * texts["test"])
+        made = []
+        for architecture in reversed(ARCHITECTURES):
+            attends = architecture == "transformer"
+            seconds = 5 + 0.25 * settings.tests + read * (2e-3 * settings.blocks if attends else 4e-4)
+            made += [
+                self.network_task(
+                    config,
+                    replica,
+                    architecture=architecture,
+                    units=settings.units,
+                    seconds=seconds,
+                    most_units=_MLP_UNITS * settings.units,
+                    **{**texts, **known, "embedding": settings.units},
+                )
+                for replica in range(settings.networks)
+            ]
+        return made
+
+    def analyse(self, data: xr.Dataset, config: Any) -> Analysis:
+        """Return what each architecture shows, trained, untrained and with shuffled words."""
+        return Analysis(checks(data, config), tables(data), notes(data, config))
+
+    def figures(self, data: xr.Dataset, config: Any) -> list[Picture]:
+        """Return exponents and curves by architecture, and what the positions of the transformer do."""
+        return architectures_figure.pictures(data, config)
