@@ -11,7 +11,9 @@ from torch import nn
 from phasescope import inspect
 from phasescope.errors import InputError
 from phasescope.instruments import ActivationNoise
+from phasescope.instruments.activation_noise_input import SHORTEST
 from phasescope.noise import fractional_gaussian_noise
+from phasescope.noise.windows import shortest_length
 from phasescope.testing import CHECKS, Case, check_instrument
 
 NOISE = ActivationNoise()
@@ -164,6 +166,10 @@ def test_what_it_does_not_apply_to_and_why(model, batch, reason):
     assert reason in NOISE.applies(model, batch)
     with pytest.raises(InputError, match=reason.split(":")[0]):
         NOISE.measure(model, batch)
+
+
+def test_the_shortest_length_is_that_of_the_analysis():
+    assert shortest_length(1) == SHORTEST
 
 
 def test_time_is_the_last_axis_where_channels_come_first():

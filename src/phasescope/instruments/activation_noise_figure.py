@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _COLOURS = (plotting.MEASURED, plotting.PHASE_COLOURS["critical"], plotting.PHASE_COLOURS["vanishing"])
 _IDLE = 0.05
 _MOST_ROWS, _MOST_STATES = 16, 10
-_LABEL = 20
+_LABEL = 22
 _ASIDE = 0.22  # of a row, so that nulls do not hide what was measured
 _NULLS = (
     ("beta_untrained", "d", plotting.PHASE_COLOURS["vanishing"], _ASIDE, "untrained"),

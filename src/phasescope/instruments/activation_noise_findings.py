@@ -155,7 +155,8 @@ def _kinds(dataset: xr.Dataset, rows: list[int]) -> Finding:
     _, why, severity = _SENTENCES.get(kind, _SENTENCES["not determined"])
     action = _longer(dataset, longest, why) if why else ""
     said = f"{who} {_PLURAL.get(kind, _PLURAL['not determined'])}{span}."
-    return Finding(said, _evidence(dataset, rows[0]), action, severity)
+    evidence = f"{dataset['layer'].values[rows[0]]}: {_evidence(dataset, rows[0])}"
+    return Finding(said, evidence, action, severity)
 
 
 def _evidence(dataset: xr.Dataset, row: int) -> str:

@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from phasescope.errors import InputError
-from phasescope.noise.windows import shortest_length
 from phasescope.recording.modules import as_module
 from phasescope.recording.sequences import Sequences, as_sequences
 from phasescope.recording.series import changes_in_time, real_lengths
 
-SHORTEST = shortest_length(1)
+SHORTEST = 160  # noise.windows.shortest_length(1), whose import a model without sequences need not wait for
 MOST_SEQUENCES = 64
 DISCARD = 20  # first steps, where a state still remembers its start
 _RECURRENT = (nn.RNNBase, nn.RNNCellBase)

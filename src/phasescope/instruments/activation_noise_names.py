@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from phasescope.estimate import Estimate
-from phasescope.instruments.activation_noise_rows import STATES
 
 if TYPE_CHECKING:
     import xarray as xr
 
+STATES = ("hidden", "cell", "residual")
+"""Quantities that carry a memory from step to step, or from block to block."""
 _WHO = {
     "hidden": "The hidden state of {}",
     "cell": "The cell state of {}",

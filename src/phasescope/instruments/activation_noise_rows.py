@@ -13,14 +13,13 @@ from phasescope import noise
 from phasescope.errors import InputError
 from phasescope.estimate import Estimate
 from phasescope.instruments.activation_noise_input import DISCARD, SHORTEST, common_length, too_short
+from phasescope.instruments.activation_noise_names import STATES
 
 if TYPE_CHECKING:
     from phasescope.noise import Population, Recording, Utilisation
 
 Key = tuple[str, str]
 
-STATES = ("hidden", "cell", "residual")
-"""Quantities that carry a memory from step to step, or from block to block."""
 MOST_UNITS = 256
 _COVARIANCE_UNITS = 512
 _MOST_VALUES, _BYTES_A_VALUE = 2**24, 64
