@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.colors import to_hex, to_rgb
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from phasescope import plotting
 
@@ -74,6 +75,19 @@ def logarithmic(axes: Axes, *, up: bool = True) -> None:
         axes.set_xscale("log")
         if up:
             axes.set_yscale("log")
+
+
+def plain_ticks(axes: Axes) -> None:
+    """Label a logarithmic vertical axis of about a decade with 1, 2, 5, 10 as plain numbers.
+
+    Parameters
+    ----------
+    axes : Axes
+        Where.
+    """
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def legend(axes: Axes, **options: Any) -> None:

@@ -62,7 +62,8 @@ class Widths:
         known = np.isfinite(values)
         x, y = np.log2(self.units[known]), values[known]
         if len(set(x.tolist())) < 3 or len(x) < 4:
-            return Estimate.not_determined(f"{len(set(x.tolist()))} widths, at least 3 needed")
+            why = f"{len(x)} networks of {len(set(x.tolist()))} widths; at least 4 of 3 are needed"
+            return Estimate.not_determined(why)
         u = x - x.mean()
         slope = float(u @ y / (u @ u))
         rest = y - y.mean() - slope * u
