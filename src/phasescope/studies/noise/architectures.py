@@ -69,8 +69,8 @@ class Architectures(NetworkPart):
         read = config.epochs * (texts["train"] + 0.4 * texts["test"])
         made = []
         for architecture in reversed(ARCHITECTURES):
-            attends = architecture == "transformer"
-            seconds = 5 + 0.25 * settings.tests + read * (2e-3 * settings.blocks if attends else 4e-4)
+            a_text = 1.6e-3 * settings.blocks if architecture == "transformer" else 3e-4
+            seconds = 5 + 0.25 * settings.tests + read * a_text
             made += [
                 self.network_task(
                     config,

@@ -8,7 +8,7 @@ import numpy as np
 
 from phasescope import plotting
 from phasescope.studies.contract import Picture
-from phasescope.studies.drawing import colours, legend
+from phasescope.studies.drawing import colours, legend, plain_ticks
 from phasescope.studies.noise.architectures_checks import (
     ARCHITECTURES,
     BESIDE,
@@ -97,6 +97,7 @@ def _curves(axes: Axes, data: xr.Dataset, config: Any) -> None:
             )
     axes.set_xscale("log")
     axes.set_yscale("log")
+    plain_ticks(axes)
     axes.set_xlabel("window n (words)")
     axes.set_ylabel(r"$F(n)/\sqrt{n}$, first window 1")
     axes.set_title("Curves, trained")
