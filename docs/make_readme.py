@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 import phasescope
-from phasescope import plotting
+from phasescope import noise, plotting
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
@@ -61,6 +61,7 @@ def outputs() -> dict[str, str]:
         "critical gelu": f"```\n{command('critical', 'gelu')}\n```",
         "trainability": f"```\n{stored_table()}\n```",
         "critical repu2": f"```\n{command('critical', 'repu2')}\n```",
+        "noise": f"```\n{noise.verdict(noise.autoregressive([0.8], 500, seed=2))}\n```",
     }
 
 
