@@ -9,6 +9,7 @@ import tracemalloc
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -156,7 +157,8 @@ def run(series: int = 1000, length: int = 4096, repeats: int = 3) -> Comparison:
     ]
     comparison.rows += _growth()
     comparison.remarks += [
-        f"phasescope fits exponents with their errors in that time; {torch.get_num_threads()} threads.",
+        "phasescope fits exponents with their errors in that time; "
+        f"{torch.get_num_threads()} threads, {'with' if find_spec('numba') else 'without'} numba.",
         "antropy has no choice of windows: its alpha is compared, on its own windows; the others' F(n).",
         "neurokit2 and nolds are timed on a part of the series.",
     ]

@@ -93,7 +93,8 @@ def record(
     give: the rounding of preactivations, 1e-7 in float32 where they are of order 1. Unpacked padding after
     the end of a sequence cannot reach its own time steps in a forward direction; in a reverse direction and
     in attention without a mask it can, which is noted. Cost: three small forward passes, one forward pass,
-    and per recurrent layer about one more and the writing of what is recorded.
+    and per recurrent layer about one more, the nonlinearities and the writing of what is recorded; all
+    together as long as five or six bare forward passes for an LSTM of 64 units.
 
     References
     ----------
