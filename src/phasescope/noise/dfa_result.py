@@ -98,8 +98,8 @@ class DFA:
             "crossover": self.crossover,
             "reason": self.reason,
         }
-        plain = {name: plain(array.tolist()) for name, array in arrays.items()}
-        return {"order": self.order, "length": self.length, **plain}
+        values = {name: plain(array.tolist()) for name, array in arrays.items()}
+        return {"order": self.order, "length": self.length, **values}
 
     def __str__(self) -> str:
         head = f"DFA{self.order} of {self.length} values"
