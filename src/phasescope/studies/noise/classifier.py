@@ -56,7 +56,7 @@ class Transformer(nn.Module):
 
 
 def positions(steps: int, width: int) -> Tensor:
-    """Return the sinusoidal positions, shape (steps, width), scaled to the size of the embeddings.
+    """Return the sinusoidal positions, shape (steps, width), about as large as embedded words are.
 
     Parameters
     ----------

@@ -54,7 +54,7 @@ class ControlsSettings(Settings):
     short_series: int = 2000
     long_series: int = 400
     tests: int = 24
-    networks: int = 4
+    networks: int = 5
     units: int = 8
     train: int = 2500
     texts: int = 200

@@ -33,6 +33,7 @@ PLAIN_BETA = {
 _KNOWN_TO = 0.002
 _KNOWN_INPUT = 0.005  # what population's corrections for short windows leave
 _FINE = 0.05
+_VERDICTS: dict[str, Outcome] = {"short memory": "agrees", "not determined": "not determined"}
 _LEARNED = {"independent": 0.85, "persistent": 0.7}
 
 
@@ -121,7 +122,7 @@ def _short_memory(data: xr.Dataset) -> list[Check]:
             _HERE,
             None,
             scaling,
-            "agrees" if kind == "short memory" else "disagrees",
+            _VERDICTS.get(kind, "disagrees"),
             f"Verdict on {bent.n} series of 500: {kind}. Measured: share that excludes scaling noise.",
         ),
         more_than_chance(
@@ -233,7 +234,7 @@ def _curve(name: str, claim: str, one: xr.Dataset) -> Check:
         float(one["distance"].values[0]), math.sqrt(variance), "Hotelling's statistic", series
     )
     note = f"Expected: the mean of the law of F; error: its deviation. {windows} windows at once."
-    return compare(f"controls/{name}", claim, _HERE, float(mean), distance, sigmas=4, note=note)
+    return compare(f"controls/{name}", claim, _HERE, float(mean), distance, sigmas=4, resolution=1, note=note)
 
 
 def _cues(name: str, what: str, some: xr.Dataset) -> Check:

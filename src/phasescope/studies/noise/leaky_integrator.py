@@ -35,7 +35,7 @@ def leaky_integrator(forget: float) -> nn.LSTM:
             weights.zero_()
         weight, _, bias, _ = lstm.parameters()
         weight[2] = _DRIVE
-        bias.copy_(torch.tensor(at_rest))
+        bias.copy_(torch.tensor(at_rest, dtype=torch.float64))
     return lstm
 
 

@@ -136,6 +136,8 @@ def mean_beta(series: np.ndarray, windows: np.ndarray) -> tuple[float, float]:
 def used_mean(unit_beta: np.ndarray, deviation: np.ndarray) -> float:
     """Return the mean exponent of the units that move at least half as much as the one that moves most.
 
+    Only units with an exponent count.
+
     Parameters
     ----------
     unit_beta, deviation : array of shape (unit,)
@@ -144,7 +146,8 @@ def used_mean(unit_beta: np.ndarray, deviation: np.ndarray) -> float:
     known = np.isfinite(unit_beta) & np.isfinite(deviation)
     if not known.any():
         return float("nan")
-    return float(unit_beta[known & (deviation >= _USED * np.nanmax(deviation))].mean())
+    beta, moves = unit_beta[known], deviation[known]
+    return float(beta[moves >= _USED * moves.max()].mean())
 
 
 def plain_beta(series: np.ndarray, windows: np.ndarray) -> float:
