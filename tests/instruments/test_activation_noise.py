@@ -136,6 +136,17 @@ def test_three_units_that_move_and_thirteen_that_rest():
     assert NOISE.figures(dataset)["noise"].axes[1].get_legend() is not None  # names the idle ones
 
 
+def test_a_layer_of_unlike_units_is_called_a_mixture():
+    noise = np.concatenate(
+        [fractional_gaussian_noise(h, 500, size=(12, 2), seed=4) for h in (0.5, 0.95)], axis=1
+    )
+    dataset = NOISE.measure(through(), torch.from_numpy(noise).float())
+    # Two units at beta = 0 and two at 0.9: their standard deviation, with n - 1, is 0.9 / sqrt(3).
+    output = row(dataset, "0 output")
+    assert off(output["between_units"], 0.9 / math.sqrt(3), output["between_units_error"]) < 4
+    assert "the verdict is on a mixture" in NOISE.findings(dataset)[0].evidence
+
+
 def test_a_network_whose_units_all_move_is_not_called_too_large():
     dataset = NOISE.measure(leaky(0.5, units=6), normal(12, 180, 6))
     found = [f for f in NOISE.findings(dataset) if "units" in f.sentence]

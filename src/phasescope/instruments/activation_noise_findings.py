@@ -19,6 +19,7 @@ _MOST_SINGLE = 2
 # A short memory looks like 1/f noise in windows up to about 30 times as long, and windows go to an eighth.
 _STEPS_A_MEMORY = 8 * 30
 _MOST_NAMED = 3
+_UNLIKE, _SURE = 0.2, 3.0  # units whose own exponents differ by so much, and by so many errors
 _LEAST_MEMORY = 0.1  # steps that are worth naming
 
 
@@ -168,7 +169,8 @@ def _evidence(dataset: xr.Dataset, row: int) -> str:
         )
     units = estimate(dataset, "between_units", row)
     if units.determined:
-        parts.append(f"between units {units}")
+        unlike = units.value > max(_UNLIKE, _SURE * units.error)
+        parts.append(f"between units {units}{', so that the verdict is on a mixture' if unlike else ''}")
     tested = int(np.nan_to_num(_value(dataset, "tested", row)))
     if tested:
         parts.append(

@@ -156,7 +156,7 @@ def inspect(
     Notes
     -----
     Signal propagation costs about 20 forward-backward passes of the same batch. The noise of activations
-    is measured for sequence models with sequences of at least 160 time steps, in 5 to 30 s on one core.
+    is measured for sequence models with sequences of at least 160 time steps, in 5 to 40 s on one core.
     """
     start = time.perf_counter()
     chosen = [SignalPropagation(), ActivationNoise()] if instruments is None else list(instruments)
