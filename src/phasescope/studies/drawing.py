@@ -78,16 +78,17 @@ def logarithmic(axes: Axes, *, up: bool = True) -> None:
 
 
 def plain_ticks(axes: Axes) -> None:
-    """Label a logarithmic vertical axis of about a decade with 1, 2, 5, 10 as plain numbers.
+    """Label logarithmic axes of few decades with 1, 2, 5, 10 as plain numbers.
 
     Parameters
     ----------
     axes : Axes
         Where.
     """
-    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.yaxis.set_minor_formatter(NullFormatter())
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.set_minor_formatter(NullFormatter())
 
 
 def legend(axes: Axes, **options: Any) -> None:

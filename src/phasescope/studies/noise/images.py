@@ -95,7 +95,7 @@ class ImagesPart(NetworkPart):
             read = geometry(config, reading)
             inputs = {"pooled": read.pooled, "words": read.steps, "windows": list(read.windows)}
             steps = known["epochs"] * known["train"] * read.period
-            seconds = 3 + 0.03 * units + steps * (1.2e-6 + 3e-8 * units)
+            seconds = 3 + 0.03 * units + steps * (1.5e-6 + 3e-8 * units)
             made += [
                 self.network_task(
                     config,

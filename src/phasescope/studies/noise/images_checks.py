@@ -9,7 +9,7 @@ import numpy as np
 from phasescope.estimate import Estimate
 from phasescope.studies.check import Check, compare
 from phasescope.studies.contract import Table
-from phasescope.studies.noise.averages import of
+from phasescope.studies.noise.averages import of, over_networks
 from phasescope.studies.noise.config import window_lengths
 from phasescope.studies.noise.images_geometry import READINGS, Geometry, geometry
 from phasescope.studies.noise.judging import more_than_chance, no_more_than_chance, positive
@@ -32,6 +32,7 @@ _NULL = "Chaos 34, 081101, as what 1/f noise means; null derived here"
 _HERE = "derived here"
 _HIDDEN = QUANTITIES.index("hidden")
 _CHANCE = 0.1
+_SAME = 1e-9
 
 
 def networks_of(data: xr.Dataset, config: Any, reading: str) -> Widths:
@@ -97,17 +98,16 @@ def _input(found: Widths, reading: str, read: Geometry) -> list[Check]:
         beyond = Estimate(
             value, error, "mean over inputs, jackknife over pieces", int(data["pieces"].values[0])
         )
-    beta, mixed = (of(data, "beta", key, "input") for key in ("words", "shuffled"))
     return [
         compare(
             f"images/{reading}-shuffled-input-white",
             "With time steps in random order the images are white noise.",
             _HERE,
             0.0,
-            found.mean(mixed),
+            found.mean(of(data, "beta", "shuffled", "input")),
             allowance=0.03,
-            note=f"In their order beta is {found.mean(beta)}: an image has {read.period} time steps, and "
-            "windows reach from a fraction of it to several. Allowance 0.03.",
+            note=f"In their order beta is {_images(of(data, 'beta', 'words', 'input'))}: an image "
+            f"has {read.period} time steps, windows reach from a fraction of it to several. Allowance 0.03.",
         ),
         compare(
             f"images/{reading}-input-beyond",
@@ -123,8 +123,7 @@ def _input(found: Widths, reading: str, read: Geometry) -> list[Check]:
 
 def _state(found: Widths, reading: str) -> list[Check]:
     data = found.data
-    hidden, inputs = (of(data, "beta", "words", key) for key in ("hidden", "input"))
-    untrained = of(data, "beta", "untrained", "hidden") - of(data, "beta", "untrained", "input")
+    hidden, gain, untrained = _plain(data, "words"), _gain(data, "words"), _gain(data, "untrained")
     beyond = data["long_beta"].values[:, 1], data["long_input_beta"].values[:, 1]
     return [
         compare(
@@ -133,21 +132,22 @@ def _state(found: Widths, reading: str) -> list[Check]:
             _CHAOS,
             None,
             found.mean(hidden),
-            note=f"Least squares as it is: {found.mean(of(data, 'plain_beta', 'words', 'hidden'))}. The "
-            f"input has {found.mean(inputs)}.",
+            note="Ordinary least squares, which weighs all windows alike: generalised ones, which trust "
+            f"short windows most, give {found.mean(of(data, 'beta', 'words', 'hidden'))}, as the curve is "
+            f"bent. The images have {_images(_plain(data, 'words', 'input'))}.",
         ),
         positive(
             f"images/{reading}-hidden-above-input",
             "h fluctuates more slowly than the images that it reads.",
             _CHAOS,
-            found.mean(hidden - inputs, method="beta(h) less beta(x)"),
-            note="Measured: beta(h) less beta(x), paired by network.",
+            found.mean(gain, method="beta(h) less beta(x)"),
+            note="Measured: beta(h) less beta(x), paired by network, ordinary least squares.",
         ),
         positive(
             f"images/{reading}-trained",
             "Training raises the exponent of h beyond that of the images.",
             _HERE,
-            found.mean(hidden - inputs - untrained, method="trained less untrained"),
+            found.mean(gain - untrained, method="trained less untrained"),
             note=f"Untrained, beta(h) less beta(x) is {found.mean(untrained)}.",
         ),
         positive(
@@ -168,9 +168,24 @@ def _bend(found: Widths, reading: str, read: Geometry) -> Check:
         "The curve of h bends at the length of an image: slow within it, whiter beyond.",
         _HERE,
         found.mean(_change(found.data, "hidden", read), method="slopes of F(n) within less beyond an image"),
-        note=f"Measured: 2 (slope within - slope beyond), in the unit of beta. Input: "
-        f"{found.mean(_change(found.data, 'input', read))}. One power law has none.",
+        note=f"Measured: 2 (slope within - slope beyond), in the unit of beta. Images: "
+        f"{_images(_change(found.data, 'input', read))}. One power law has none.",
     )
+
+
+def _plain(data: xr.Dataset, condition: str, quantity: str = "hidden") -> np.ndarray:
+    """Return exponents by ordinary least squares."""
+    return of(data, "plain_beta", condition, quantity)
+
+
+def _gain(data: xr.Dataset, condition: str) -> np.ndarray:
+    """Return what h adds to the exponent of its inputs."""
+    return np.asarray(_plain(data, condition) - _plain(data, condition, "input"))
+
+
+def _images(values: np.ndarray) -> str:
+    """Return a number of the images themselves, the same for all networks."""
+    return f"{values[0]:.3f}" if len(values) else "unknown"
 
 
 def _change(data: xr.Dataset, quantity: str, read: Geometry) -> np.ndarray:
@@ -188,10 +203,7 @@ def _change(data: xr.Dataset, quantity: str, read: Geometry) -> np.ndarray:
 
 def _nulls(found: Widths, reading: str) -> list[Check]:
     data = found.data
-    gain = {
-        key: of(data, "beta", key, "hidden") - of(data, "beta", key, "input")
-        for key in ("words", "shuffled", "noise")
-    }
+    gain = {key: _gain(data, key) for key in ("words", "shuffled", "noise")}
     tested, short, scaling = (
         found.at(of(data, name, "words", "hidden")) for name in ("tested", "beat_short", "beat_scaling")
     )
@@ -204,7 +216,7 @@ def _nulls(found: Widths, reading: str) -> list[Check]:
             found.mean(gain["words"] - gain["shuffled"], method="images less shuffled time steps"),
             allowance=0.1,
             resolution=0.1,
-            note=f"beta(h) less beta(x): images {found.mean(gain['words'])}, shuffled "
+            note=f"beta(h) less beta(x), least squares: images {found.mean(gain['words'])}, shuffled "
             f"{found.mean(gain['shuffled'])}, white noise {found.mean(gain['noise'])}. Allowance 0.1.",
         ),
         more_than_chance(
@@ -229,8 +241,8 @@ def _nulls(found: Widths, reading: str) -> list[Check]:
             found.mean(of(data, "curvature", "words", "hidden")),
             allowance=0.02,
             resolution=0.03,
-            note=f"Coefficient of (ln n)^2; of the input "
-            f"{found.mean(of(data, 'curvature', 'words', 'input'))}. Allowance 0.02.",
+            note="Coefficient of (ln n)^2; of the images "
+            f"{_images(of(data, 'curvature', 'words', 'input'))}. Allowance 0.02.",
         ),
     ]
 
@@ -248,7 +260,8 @@ def _capacity(found: Widths, reading: str) -> list[Check]:
             "The mean exponent of h falls as the network grows.",
             _CHAOS,
             _negated(found.trend(gain)),
-            note="Measured: fall of beta(h) less beta(x) for each doubling of the width.",
+            note="Measured: fall of beta(h) less beta(x) for each doubling of the width, generalised least "
+            "squares as for single units.",
         ),
         compare(
             f"images/{reading}-used-keep",
@@ -288,15 +301,17 @@ def tables(data: xr.Dataset, config: Any) -> list[Table]:
     config : Settings
         The configuration of the whole study.
     """
-    columns = ["accuracy", "beta of h", "beta of x", "in use", "shuffled", "white noise", "untrained"]
-    columns += ["participation / width", "idle", "beyond: h", "in use", "beyond: x"]
+    columns = ["accuracy", "least squares: h", "images", "beta of h", "in use", "shuffled", "white noise"]
+    columns += ["untrained"]
+    columns += ["participation / width", "idle", "beyond: h", "in use", "images"]
     rows = []
     for reading in READINGS:
         found = networks_of(data, config, reading)
         values = [
             best_accuracy(found.data),
+            _plain(found.data, "words"),
+            _plain(found.data, "words", "input"),
             of(found.data, "beta", "words", "hidden"),
-            of(found.data, "beta", "words", "input"),
             used(found.data),
             *(of(found.data, "beta", key, "hidden") for key in ("shuffled", "noise", "untrained")),
             found.data["participation"].values[:, _HIDDEN] / found.units,
@@ -304,10 +319,14 @@ def tables(data: xr.Dataset, config: Any) -> list[Table]:
             *(found.data[name].values[:, 1] for name in ("long_beta", "long_used_beta", "long_input_beta")),
         ]
         rows += [
-            [reading, str(width), *(str(found.mean(some, width)) for some in values)]
-            for width in found.widths
+            [reading, str(width), *(_cell(found, some, width) for some in values)] for width in found.widths
         ]
     return [Table("By reading and width, over networks", ["reading", "width", *columns], rows)]
+
+
+def _cell(found: Widths, values: np.ndarray, width: int) -> str:
+    same = found.at(values, width)
+    return f"{same[0]:.3f}" if np.ptp(same) < _SAME else str(over_networks(same))
 
 
 def notes(config: Any) -> list[str]:

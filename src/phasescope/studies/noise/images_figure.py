@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+_LINES = ("-", "--")
 _CURVES = (
     ("words", "input", "images x"),
     ("words", "hidden", "h, trained"),
@@ -83,7 +84,7 @@ def _curves(axes: Axes, found: Widths, chosen: np.ndarray, windows: np.ndarray) 
     axes.set_xscale("log")
     axes.set_yscale("log")
     plain_ticks(axes)
-    legend(axes, fontsize=8)
+    legend(axes, fontsize=8, loc="lower right")
 
 
 def _carried(axes: Axes, found: Widths, chosen: np.ndarray, windows: np.ndarray) -> None:
@@ -97,10 +98,10 @@ def _carried(axes: Axes, found: Widths, chosen: np.ndarray, windows: np.ndarray)
 def _size(axes: Axes, found: Widths) -> None:
     inputs = of(found.data, "beta", "words", "input")
     both = {"all units": of(found.data, "beta", "words", "hidden"), "units in use": used(found.data)}
-    for colour, (label, values) in zip(colours(2), both.items(), strict=True):
+    for line, colour, (label, values) in zip(_LINES, colours(2), both.items(), strict=True):
         axes.plot(found.units, values - inputs, "o", ms=3, alpha=0.6, color=colour)
-        means = [np.nanmean(found.at(values - inputs, width)) for width in found.widths]
-        axes.plot(found.widths, means, "-", color=colour, label=label)
+        means = [found.at(values - inputs, width).mean() for width in found.widths]
+        axes.plot(found.widths, means, line, color=colour, label=label)
     axes.axhline(0, color=plotting.INK, lw=0.8)
     axes.set_xscale("log", base=2)
     legend(axes)
