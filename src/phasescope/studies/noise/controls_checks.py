@@ -247,7 +247,7 @@ def _cues(name: str, what: str, some: xr.Dataset) -> Check:
         over_networks(some["beta"].values, "mean over texts of networks"),
         allowance=0.002,
         resolution=_FINE,
-        note="Exact, by least squares: short windows add 0.013. Allowance 0.002 for a finite number.",
+        note="Exact, by least squares: short windows add 0.013. Allowance 0.002: texts are few.",
     )
 
 
