@@ -252,7 +252,8 @@ def _quantities(data: xr.Dataset) -> Table:
         for quantity in QUANTITIES:
             found = [over_networks(of(some, "beta", key, quantity)) for key in ("words", "untrained")]
             if found[0].determined:
-                rows.append([LABELS[name], quantity.replace("_", " "), *map(str, found)])
+                cells = [str(value) if value.determined else "-" for value in found]
+                rows.append([LABELS[name], quantity.replace("_", " "), *cells])
     return Table("beta by quantity", ["architecture", "quantity", "trained", "untrained"], rows)
 
 
