@@ -84,7 +84,8 @@ def _curves(axes: Axes, found: Widths, chosen: np.ndarray, windows: np.ndarray) 
     axes.set_xscale("log")
     axes.set_yscale("log")
     plain_ticks(axes)
-    legend(axes, fontsize=8, loc="lower right")
+    axes.set_ylim(bottom=0.6)
+    legend(axes, fontsize=8, loc="lower right", ncols=2)
 
 
 def _carried(axes: Axes, found: Widths, chosen: np.ndarray, windows: np.ndarray) -> None:
