@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from phasescope.errors import InputError
 
+_CHECKED = 2**18  # values at a time
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -125,7 +127,7 @@ def as_batch(model: nn.Module, batch: Any) -> Batch:
             f"The batch is empty: its shape is {tuple(sized[0].shape)}.", "Pass at least one sample."
         )
     for path, tensor in leaves:
-        if tensor.is_floating_point() and "mask" not in path.lower() and not bool(tensor.isfinite().all()):
+        if tensor.is_floating_point() and "mask" not in path.lower() and not _all_finite(tensor):
             bad = int((~tensor.isfinite()).sum())
             raise InputError(
                 f"The batch holds {bad} value(s) that are NaN or infinite "
@@ -134,6 +136,15 @@ def as_batch(model: nn.Module, batch: Any) -> Batch:
             )
     fitted = Batch(args, kwargs, sized[0].shape[0], tuple(notes))
     return _to_model(model, fitted)
+
+
+def _all_finite(tensor: Tensor) -> bool:
+    # A part at a time: the check takes as much memory as what it checks.
+    if not tensor.ndim:
+        return bool(tensor.isfinite())
+    rows = max(1, _CHECKED * len(tensor) // max(tensor.numel(), 1))
+    starts = range(0, len(tensor), rows)
+    return all(bool(tensor[start : start + rows].isfinite().all()) for start in starts)
 
 
 def _arguments(model: nn.Module, batch: Any) -> tuple[tuple[Any, ...], dict[str, Any], list[str]]:

@@ -58,8 +58,7 @@ def changes_in_time(inputs: Sequences, time_axis: int | None = None) -> bool:
     time_axis : int, optional
         Axis of time in the first tensor, as it was given to ``as_sequences``.
     """
-    values = _first_in_time(inputs, time_axis)
-    return bool((values != values[:, :1]).any())
+    return any(bool((one != one[:1]).any()) for one in _first_in_time(inputs, time_axis))
 
 
 def shuffled_in_time(
@@ -143,12 +142,12 @@ def _first_in_time(inputs: Sequences, time_axis: int | None) -> Tensor:
 def _ends(values: Tensor) -> NDArray[np.int64]:
     """Return where each sequence ends before its last steps, if these are all the same."""
     size, steps = values.shape[:2]
-    last = values[:, -1:]
-    if values.is_floating_point():
-        likely = (last == 0).all(dim=2)[:, 0]
-    else:
-        words = last.reshape(size, -1)
-        likely = (words == words.mode(dim=0).values).all(dim=1)
-    same = (values == last).all(dim=2).flip(1).long().cumprod(dim=1).sum(dim=1)
-    padded = likely & (same >= _PADDING) & (same < steps)
-    return torch.where(padded, steps - same, torch.full_like(same, steps)).cpu().numpy()
+    last = values[:, -1].reshape(size, -1)
+    padding = torch.zeros_like(last[:1]) if values.is_floating_point() else last.mode(dim=0).values
+    likely = (last == padding).all(dim=1)
+    ends = np.full(size, steps, dtype=np.int64)
+    for row in likely.nonzero()[:, 0].tolist():
+        other = (values[row] != values[row, -1]).any(dim=-1).nonzero()
+        end = int(other[-1]) + 1 if len(other) else steps
+        ends[row] = end if steps - end >= _PADDING else steps
+    return ends
