@@ -10,7 +10,10 @@ from phasescope.errors import InputError
 from phasescope.studies.contract import Study
 from phasescope.userfiles import contents_hash, describe, is_file_spec, load_object
 
-_HOMES = {"absorbing": "phasescope.studies.absorbing:STUDY"}
+_HOMES = {
+    "absorbing": "phasescope.studies.absorbing:STUDY",
+    "noise": "phasescope.studies.noise.study:STUDY",
+}
 
 
 def names() -> list[str]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field
 
 from phasescope.studies.contract import Settings
 
@@ -51,9 +52,9 @@ class Common(Settings):
     mnist: str = ""
     vocabulary: int = 10_000
     words: int = 500
-    train: int = 12_500
-    test: int = 2_000
-    series: int = 60
+    train: Annotated[int, Field(ge=20)] = 12_500
+    test: Annotated[int, Field(ge=1)] = 2_000
+    series: Annotated[int, Field(ge=2)] = 60
     pieces: int = 4
     piece: int = 4096
     windows: tuple[int, int, int] = (10, 125, 12)

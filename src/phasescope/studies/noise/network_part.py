@@ -26,7 +26,7 @@ from phasescope.studies.noise.observation import (
     state_of,
     used_mean,
 )
-from phasescope.studies.noise.sequence_set import Labelled, SequenceSet, shuffled_in_time
+from phasescope.studies.noise.sequence_set import Labelled, SequenceSet, generator, shuffled_in_time
 from phasescope.studies.noise.texts import review_set, synthetic_set
 from phasescope.studies.noise.training import History, batches, fit
 from phasescope.sweep.task import Task
@@ -121,7 +121,7 @@ class NetworkPart(Part):
             "long_window": _LONG_WINDOWS,
             "range": 2,
         }
-        data = sequence_set(known)
+        data = sequence_set(known, task.replica)
         weights, order, noise, tests = np.random.SeedSequence(task.seed).generate_state(4).tolist()
         network = built(
             weights, known["architecture"], known["units"], known["embedding"], data, known["blocks"]
@@ -147,16 +147,21 @@ class NetworkPart(Part):
         return filled(self.variables, lengths, **measured)
 
 
-def sequence_set(known: dict[str, Any]) -> SequenceSet:
-    """Return the sequences that a task's parameters name.
+def sequence_set(known: dict[str, Any], replica: int) -> SequenceSet:
+    """Return the sequences that a task's parameters name, chosen anew for each replica.
+
+    So the scatter over networks holds that of the texts as well, which all conditions of one network share.
 
     Parameters
     ----------
     known : dict
         Parameters of a task.
+    replica : int
+        Its number.
     """
     stream = known["pieces"] * known["piece"]
-    sizes = {name: known[name] for name in ("train", "test", "series", "seed")}
+    sizes = {name: known[name] for name in ("train", "test", "series")}
+    sizes["seed"] = int(generator("sequences", known["seed"], replica).integers(2**31))
     if known["source"] == "imdb":
         return review_set(
             known["folder"], vocabulary=known["vocabulary"], words=known["words"], stream=stream, **sizes
@@ -170,9 +175,7 @@ def sequence_set(known: dict[str, Any]) -> SequenceSet:
             stream=stream,
             **sizes,
         )
-    return synthetic_set(
-        persistent=known["source"] == "persistent", words=known["words"], stream=stream, **sizes
-    )
+    return synthetic_set(persistent=False, words=known["words"], stream=stream, **sizes)
 
 
 def _embedded(network: Classifier, series: Tensor) -> Tensor:
