@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import os
 import platform
 import subprocess
@@ -18,11 +19,14 @@ from phasescope.errors import InputError
 from phasescope.studies.contract import Settings, Study
 
 _NUMERICAL = ("torch", "numpy", "scipy", "xarray")
+_OPTIONAL = "numba"  # with and without it, sums are taken in another order
 
 
 def versions() -> dict[str, str]:
     """Return the versions of Python, phasescope and what it computes with."""
     numerical = {name: metadata.version(name) for name in _NUMERICAL}
+    installed = importlib.util.find_spec(_OPTIONAL) is not None
+    numerical[_OPTIONAL] = metadata.version(_OPTIONAL) if installed else "not installed"
     return {"phasescope": phasescope.__version__, "python": platform.python_version(), **numerical}
 
 
