@@ -173,7 +173,7 @@ BIBTEX: dict[str, str] = {
   doi = {10.1016/S0378-4371(01)00144-3},
 }""",
     "chong2023": """@misc{chong2023,
-  title = {Self-organization toward 1/f noise in deep neural networks},
+  title = {Self-Organization Towards $1/f$ Noise in Deep Neural Networks},
   author = {Chong Jia Le, Nicholas and Feng, Ling},
   year = {2023},
   eprint = {2301.08530},

@@ -35,7 +35,7 @@ def test_the_root_says_what_the_numbers_depend_on_and_nothing_of_the_run(finishe
     attrs = run.data.attrs
     assert json.loads(attrs["configuration"]) == run.config.model_dump(mode="json")
     assert set(json.loads(attrs["versions"])) == {
-        "phasescope", "python", "torch", "numpy", "scipy", "xarray"
+        "phasescope", "python", "torch", "numpy", "scipy", "xarray", "numba"
     }  # fmt: skip
     assert (attrs["study"], attrs["device"], attrs["threads"], attrs["seed"]) == ("toy", "cpu", 1, 0)
     assert attrs["citations"] == "tamai2023 poole2016"

@@ -12,7 +12,7 @@ from phasescope.userfiles import contents_hash, describe, is_file_spec, load_obj
 
 _HOMES = {
     "absorbing": "phasescope.studies.absorbing:STUDY",
-    "noise": "phasescope.studies.noise.study:STUDY",
+    "noise": "phasescope.studies.noise:STUDY",
 }
 
 

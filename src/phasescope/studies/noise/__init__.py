@@ -1,1 +1,5 @@
-"""The study ``noise``: 1/f fluctuations in the activations of sequence models, and what imitates them."""
+"""1/f noise in the activations of sequence models (arXiv:2301.08530)."""
+
+from phasescope.studies.noise.study import STUDY, NoiseConfig
+
+__all__ = ["STUDY", "NoiseConfig"]

@@ -39,7 +39,7 @@ class ArchitecturesSettings(Settings):
     units: int = 32
     blocks: int = 1
     networks: int = 3
-    train: int = 2500
+    train: int = 2000
     test: int = 500
     series: int = 30
     tests: int = 4
@@ -49,7 +49,7 @@ class ArchitecturesSettings(Settings):
 
 QUICK = ArchitecturesSettings()
 PAPER = ArchitecturesSettings(
-    blocks=2, networks=5, train=8000, test=2000, series=60, tests=12, pieces=4, long_tests=2
+    blocks=2, networks=5, train=6000, test=2000, series=60, tests=12, pieces=4, long_tests=2
 )
 
 

@@ -348,7 +348,7 @@ def notes(config: Any) -> list[str]:
         f"{rows.windows[0]} to {rows.windows[1]} by rows, {pixels.windows[0]} to {pixels.windows[1]} by "
         f"pixels, in series of {rows.steps} and {pixels.steps} steps; beyond means up to "
         f"{settings.piece // 8} steps.",
-        "Errors are over networks with different seeds; all of them read the same series of images.",
+        "Errors are over networks with different seeds, each with images of its own choice.",
         "What all images have in common repeats with the image, and within an image neighbouring steps are "
         "alike: the input is not white, and an exponent of h alone says little. beta(h) less beta(x) is what "
         "the network adds.",
