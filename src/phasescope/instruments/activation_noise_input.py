@@ -20,7 +20,7 @@ MOST_SEQUENCES = 64
 DISCARD = 20  # first steps, where a state still remembers its start
 _RECURRENT = (nn.RNNBase, nn.RNNCellBase)
 _NO_SERIES = (
-    "it has no recurrent, attention or 1-d convolution layer, whose activations would be a series in time"
+    "no recurrent, attention or 1-d convolution layer, so no series in time"
 )
 
 

@@ -111,7 +111,8 @@ class Inspection:
     def __str__(self) -> str:
         heading = [] if self.label == self.model else [self.label]
         lines = [*heading, "\n\n".join(self.tables.values()), ""]
-        lines += [f"{name} was skipped: {reason}" for name, reason in self.skipped.items()]
+        left_out = [f"{name} was skipped: {reason}" for name, reason in self.skipped.items()]
+        lines += [*left_out, ""] if left_out else []
         return "\n".join([*lines, self.sentence])
 
 
