@@ -49,7 +49,7 @@ class ArchitecturesSettings(Settings):
 
 QUICK = ArchitecturesSettings()
 PAPER = ArchitecturesSettings(
-    blocks=2, networks=5, train=6000, test=2000, series=60, tests=12, pieces=4, long_tests=2
+    blocks=2, networks=4, train=5000, test=2000, series=60, tests=12, pieces=4, long_tests=2
 )
 
 

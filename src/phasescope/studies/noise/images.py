@@ -63,15 +63,7 @@ class ImagesSettings(Settings):
 
 
 QUICK = ImagesSettings()
-PAPER = ImagesSettings(
-    units=(4, 8, 16, 32, 64, 128),
-    pixel_units=(4, 16, 64),
-    networks=5,
-    test=5000,
-    epochs=6,
-    series=40,
-    tests=12,
-)
+PAPER = ImagesSettings(pixel_units=(4, 16, 64), networks=4, test=5000, epochs=6, series=40, tests=12)
 
 
 class ImagesPart(NetworkPart):
