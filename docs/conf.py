@@ -22,7 +22,7 @@ extensions = [
     "numpydoc",
     "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["_build", "tables", "studies/*/claims.rst"]
+exclude_patterns = ["_build", "tables", "studies/*/*.rst"]
 html_theme = "pydata_sphinx_theme"
 html_static_path = ["_static"]
 html_css_files = ["page.css"]

@@ -1,6 +1,7 @@
 """Renews what the documentation shows of a study: ``python docs/make_study.py FOLDER``, a finished run of it.
 
-Writes ``docs/studies/NAME/``: every figure, all checks, and the text that the study's page includes.
+Writes ``docs/studies/NAME/``: every figure, all checks, the text that the study's page includes, and each table for
+a page to include.
 """
 
 from __future__ import annotations
@@ -39,6 +40,9 @@ def _part(run: StudyRun, out: Path, part: str, title: str) -> list[str]:
             picture.figure.savefig(out / file, dpi=90, facecolor="white", transparent=False)
         lines += [f".. figure:: /studies/{out.name}/{file}", "", f"   {_plain(picture.caption)}", ""]
     lines += [list_table(["claim", "expected", "measured", "verdict"], [_row(c) for c in analysis.checks])]
+    for number, table in enumerate(analysis.tables):
+        rows = [[_plain(cell) for cell in row] for row in table.rows]
+        (out / f"table-{part}-{number}.rst").write_text(list_table(list(table.columns), rows))
     lines += [f"* {_plain(note)}" for note in analysis.notes]
     return [*lines, ""]
 

@@ -155,11 +155,11 @@ def test_figures_are_drawn_from_the_data() -> None:
     assert [picture.name for picture in pictures] == ["size", "nulls", "quantities"]
 
 
-def test_larger_networks_come_first_and_few_of_the_largest() -> None:
-    config = Config(sizes=SizesSettings(units=(4, 128), networks=3, few=2, embeddings=(8,), embedded=4))
-    tasks = Sizes().tasks(config)
+def test_larger_networks_come_first():
+    settings = SizesSettings(units=(4, 16), networks=2, embeddings=(8,), embedded=4)
+    tasks = Sizes().tasks(Config(sizes=settings))
     assert [(task.parameters["units"], task.parameters["embedding"]) for task in tasks] == (
-        [(128, 32)] * 2 + [(4, 32)] * 3 + [(4, 8)] * 3
+        [(16, 32)] * 2 + [(4, 32)] * 2 + [(4, 8)] * 2
     )
     assert len({task.seed for task in tasks}) == len(tasks)
 

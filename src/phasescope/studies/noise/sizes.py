@@ -25,10 +25,6 @@ class SizesSettings(Settings):
         Widths of the LSTM, ascending.
     networks : int
         Networks of each width, that differ in their seeds alone; at least 3 for an error.
-    few_above : int
-        Above this width only `few` networks.
-    few : int
-        How many.
     embeddings : tuple of int
         Further embedding sizes, at the width `embedded`.
     embedded : int
@@ -39,8 +35,6 @@ class SizesSettings(Settings):
 
     units: tuple[int, ...] = (2, 4, 8, 16, 32, 64)
     networks: int = 3
-    few_above: int = 64
-    few: int = 2
     embeddings: tuple[int, ...] = ()
     embedded: int = 16
     ablate_up_to: int = 8
@@ -59,19 +53,12 @@ class Sizes(NetworkPart):
     def tasks(self, config: Any) -> list[Task]:
         """Return one task a network, the largest first, so that no worker is left with one at the end."""
         settings: SizesSettings = config.sizes
-        wanted = [
-            (units, config.embedding, replica)
-            for units in settings.units
-            for replica in range(settings.networks if units <= settings.few_above else settings.few)
-        ]
-        wanted += [
-            (settings.embedded, embedding, replica)
-            for embedding in settings.embeddings
-            for replica in range(settings.networks)
-        ]
+        wanted = [(units, config.embedding) for units in settings.units]
+        wanted += [(settings.embedded, embedding) for embedding in settings.embeddings]
+        networks = [(*size, replica) for size in wanted for replica in range(settings.networks)]
         most = max(*settings.units, *settings.embeddings, config.embedding)
         made = []
-        for units, embedding, replica in sorted(wanted, reverse=True):
+        for units, embedding, replica in sorted(networks, reverse=True):
             known = {"embedding": embedding, "most_units": most}
             known |= {"ablate": units <= settings.ablate_up_to and embedding == config.embedding}
             seconds = 8 + config.epochs * config.train * (2e-4 + 1.3e-6 * units + 6e-8 * units**2)
