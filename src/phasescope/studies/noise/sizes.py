@@ -41,7 +41,7 @@ class SizesSettings(Settings):
 
 
 QUICK = SizesSettings()
-PAPER = SizesSettings(units=(2, 4, 8, 16, 32, 64, 128, 256), networks=5, embeddings=(8, 128), ablate_up_to=32)
+PAPER = SizesSettings(units=(2, 4, 8, 16, 32, 64, 128, 256), embeddings=(8, 128), ablate_up_to=32)
 
 
 class Sizes(NetworkPart):
