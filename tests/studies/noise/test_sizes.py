@@ -155,6 +155,21 @@ def test_figures_are_drawn_from_the_data() -> None:
     assert [picture.name for picture in pictures] == ["size", "nulls", "quantities"]
 
 
+@pytest.mark.parametrize(
+    ("beta", "verdict", "said"),
+    [(2.5, "not determined", "on its way"), (1.6, "agrees", ""), (0.1, "disagrees", "")],
+)
+def test_relaxation_is_no_noise(beta: float, verdict: str, said: str) -> None:
+    config = Config()
+    data = made(config)
+    silence, hidden = CONDITIONS.index("silence"), QUANTITIES.index("hidden")
+    data["determined_share"].values[:, silence, hidden] = 1.0
+    data["beta"].values[:, silence, hidden] = beta
+    checks = {check.id: check for check in Sizes().analyse(data, config).checks}
+    assert checks["sizes/rest-and-task"].verdict == verdict
+    assert said in checks["sizes/rest-and-task"].measured.reason
+
+
 def test_larger_networks_come_first():
     settings = SizesSettings(units=(4, 16), networks=2, embeddings=(8,), embedded=4)
     tasks = Sizes().tasks(Config(sizes=settings))
