@@ -1,7 +1,7 @@
 """Renews what the documentation shows of a study: ``python docs/make_study.py FOLDER``, a finished run of it.
 
-Writes ``docs/studies/NAME/``: every figure, all checks, the text that the study's page includes, and each table
-for a page to include.
+Writes ``docs/studies/NAME/``: every figure, all checks, the text that the study's page includes, and each
+table for a page to include.
 """
 
 from __future__ import annotations
