@@ -10,6 +10,7 @@ from pydantic import Field
 from phasescope.studies.contract import Settings
 
 STUDY = "noise"
+_MOST_ARTIFICIAL = 4000  # their cues are learned from fewer texts than reviews are
 
 
 class Common(Settings):
@@ -28,7 +29,7 @@ class Common(Settings):
     words : int
         Longer reviews are cut to so many; only reviews with so many become series.
     train, test : int
-        Texts for training and validation, and for the accuracy.
+        Texts for training and validation, of artificial ones at most 4000, and for the accuracy.
     series : int
         Test texts whose activations are recorded.
     pieces, piece : int
@@ -52,7 +53,7 @@ class Common(Settings):
     mnist: str = ""
     vocabulary: int = 10_000
     words: int = 500
-    train: Annotated[int, Field(ge=20)] = 12_500
+    train: Annotated[int, Field(ge=20)] = 10_000
     test: Annotated[int, Field(ge=1)] = 2_000
     series: Annotated[int, Field(ge=2)] = 60
     pieces: int = 4
@@ -106,4 +107,5 @@ def text_source(config: Any) -> dict[str, Any]:
     sizes = config.model_dump(mode="json", include={"train", "test"})
     if config.imdb:
         return {"source": "imdb", "folder": config.imdb, "vocabulary": config.vocabulary, **sizes}
+    sizes["train"] = min(sizes["train"], _MOST_ARTIFICIAL)
     return {"source": "synthetic", "folder": "", "vocabulary": 0, **sizes}

@@ -56,12 +56,13 @@ class Sizes(NetworkPart):
         wanted = [(units, config.embedding) for units in settings.units]
         wanted += [(settings.embedded, embedding) for embedding in settings.embeddings]
         networks = [(*size, replica) for size in wanted for replica in range(settings.networks)]
+        texts = text_source(config)
         most = max(*settings.units, *settings.embeddings, config.embedding)
         made = []
         for units, embedding, replica in sorted(networks, reverse=True):
             known = {"embedding": embedding, "most_units": most}
             known |= {"ablate": units <= settings.ablate_up_to and embedding == config.embedding}
-            seconds = 8 + config.epochs * config.train * (2e-4 + 1.3e-6 * units + 6e-8 * units**2)
+            seconds = 8 + config.epochs * texts["train"] * (2e-4 + 1.3e-6 * units + 6e-8 * units**2)
             made.append(
                 self.network_task(
                     config,
@@ -70,7 +71,7 @@ class Sizes(NetworkPart):
                     units=units,
                     seconds=seconds,
                     **known,
-                    **text_source(config),
+                    **texts,
                 )
             )
         return made
