@@ -19,9 +19,7 @@ SHORTEST = 160  # noise.windows.shortest_length(1), whose import a model without
 MOST_SEQUENCES = 64
 DISCARD = 20  # first steps, where a state still remembers its start
 _RECURRENT = (nn.RNNBase, nn.RNNCellBase)
-_NO_SERIES = (
-    "no recurrent, attention or 1-d convolution layer, so no series in time"
-)
+_NO_SERIES = "no recurrent, attention or 1-d convolution layer, so no series in time"
 
 
 @dataclass(frozen=True)
