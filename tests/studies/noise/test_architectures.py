@@ -126,7 +126,7 @@ def test_a_task_is_the_same_whenever_it_is_measured(data):
 
 def test_tasks_of_the_presets():
     for settings, texts in ((QUICK, 2000), (PAPER, 5000)):
-        tasks = Architectures().tasks(Config(architectures=settings))
+        tasks = Architectures().tasks(Config(architectures=settings, imdb="somewhere"))
         assert len(tasks) == len(ARCHITECTURES) * settings.networks
         assert {task.parameters["train"] for task in tasks} == {texts}
         assert len({task.seed for task in tasks}) == len(tasks)
