@@ -41,8 +41,8 @@ def _rows(found: Mapping[str, Check]) -> list[list[str]]:
             f"beta {said('hidden')}, spread {said('hidden-spread')}. Of it remain with shuffled words "
             f"{said('shuffled')}, with white noise as input {said('noise-input')}, untrained "
             f"{said('untrained')}. Series that exclude short memory: {said('short-memory')}; that exclude "
-            f"one power law: {said('straight')}. With the state carried on, beta in longer windows is larger by "
-            f"{said('long-continues')}; there short memory is excluded by {said('long-short-memory')}, one "
+            f"one power law: {said('straight')}. With the state carried on, beta in longer windows is larger "
+            f"by {said('long-continues')}; there short memory is excluded by {said('long-short-memory')}, one "
             f"power law by {said('long-straight')}. In brackets, what becomes of the claim.",
         ],
         [
