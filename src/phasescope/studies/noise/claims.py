@@ -42,8 +42,8 @@ def _rows(found: Mapping[str, Check]) -> list[list[str]]:
             f"{said('shuffled')}, with white noise as input {said('noise-input')}, untrained "
             f"{said('untrained')}. Series that exclude short memory: {said('short-memory')}; that exclude "
             f"one power law: {said('straight')}. With the state carried on, beta in longer windows is larger "
-            f"by {said('long-continues')}; there short memory is excluded by {said('long-short-memory')}, one "
-            f"power law by {said('long-straight')}. In brackets, what becomes of the claim.",
+            f"by {said('long-continues')}; there short memory is excluded by {said('long-short-memory')}, "
+            f"one power law by {said('long-straight')}. In brackets, what becomes of the claim.",
         ],
         [
             "Internal activations have smaller exponents than external ones.",
