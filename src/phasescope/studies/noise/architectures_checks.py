@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from phasescope.estimate import Estimate
 from phasescope.studies.check import Check, compare
 from phasescope.studies.contract import Table
-from phasescope.studies.noise.averages import of, over_networks
+from phasescope.studies.noise.averages import less, of, over_networks
 from phasescope.studies.noise.judging import more_than_chance, no_more_than_chance, positive
 from phasescope.studies.noise.observation import QUANTITIES, state_of
 from phasescope.studies.noise.sizes_numbers import best_accuracy, share, used
@@ -97,7 +96,7 @@ def _of_architecture(data: xr.Dataset, name: str) -> list[Check]:
             f"architectures/accuracy-{name}",
             f"A {label} learns to classify the texts better than by chance.",
             "asked here: what has not learned says nothing of training",
-            _less(accuracy, _CHANCE),
+            less(accuracy, _CHANCE),
             note=f"Measured: test accuracy less {_CHANCE:g}. Accuracy {accuracy}, {known}.",
         ),
         compare(
@@ -286,9 +285,3 @@ def notes(data: xr.Dataset, config: Any) -> list[str]:
     if failed:
         made.append(f"Hardly above chance after training: {', '.join(failed)}. Read their exponents so.")
     return made
-
-
-def _less(estimate: Estimate, by: float) -> Estimate:
-    if not estimate.determined:
-        return estimate
-    return Estimate(estimate.value - by, estimate.error, estimate.method, estimate.n)

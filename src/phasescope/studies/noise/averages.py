@@ -49,3 +49,31 @@ def of(data: xr.Dataset, name: str, condition: str, quantity: str) -> np.ndarray
     """
     values = data[name].values[:, CONDITIONS.index(condition), QUANTITIES.index(quantity)]
     return np.asarray(values, dtype=np.float64)
+
+
+def less(estimate: Estimate, by: float) -> Estimate:
+    """Return an estimate less a known number.
+
+    Parameters
+    ----------
+    estimate : Estimate
+        Passed on as it is where it has no value.
+    by : float
+        The number.
+    """
+    if not estimate.determined:
+        return estimate
+    return Estimate(estimate.value - by, estimate.error, estimate.method, estimate.n)
+
+
+def negated(estimate: Estimate) -> Estimate:
+    """Return an estimate with the opposite sign.
+
+    Parameters
+    ----------
+    estimate : Estimate
+        Passed on as it is where it has no value.
+    """
+    if not estimate.determined:
+        return estimate
+    return Estimate(-estimate.value, estimate.error, estimate.method, estimate.n)

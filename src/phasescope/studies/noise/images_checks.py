@@ -9,7 +9,7 @@ import numpy as np
 from phasescope.estimate import Estimate
 from phasescope.studies.check import Check, compare
 from phasescope.studies.contract import Table
-from phasescope.studies.noise.averages import of, over_networks
+from phasescope.studies.noise.averages import less, negated, of, over_networks
 from phasescope.studies.noise.config import window_lengths
 from phasescope.studies.noise.images_geometry import READINGS, Geometry, geometry
 from phasescope.studies.noise.judging import more_than_chance, no_more_than_chance, positive
@@ -82,7 +82,7 @@ def _learned(found: Widths, reading: str) -> list[Check]:
             f"images/{reading}-accuracy",
             f"LSTMs learn to classify images by their {reading}, better than by chance.",
             "asked here: what has not learned says nothing of training",
-            _less(accuracy, _CHANCE),
+            less(accuracy, _CHANCE),
             note=f"Measured: test accuracy less {_CHANCE:g}, width {found.plateau}, the smallest within "
             f"0.015 of the best. Accuracy {accuracy}.",
         )
@@ -259,7 +259,7 @@ def _capacity(found: Widths, reading: str) -> list[Check]:
             f"images/{reading}-falls-with-size",
             "The mean exponent of h falls as the network grows.",
             _CHAOS,
-            _negated(found.trend(gain)),
+            negated(found.trend(gain)),
             note="Measured: fall of beta(h) less beta(x) for each doubling of the width, generalised least "
             "squares as for single units.",
         ),
@@ -278,7 +278,7 @@ def _capacity(found: Widths, reading: str) -> list[Check]:
             f"images/{reading}-little-used",
             "The larger the network, the smaller the share of its units that carry the movement.",
             _CHAOS,
-            _negated(found.trend(place)),
+            negated(found.trend(place)),
             note="Measured: fall of the participation ratio over the width for each doubling.",
         ),
         positive(
@@ -353,15 +353,3 @@ def notes(config: Any) -> list[str]:
         "alike: the input is not white, and an exponent of h alone says little. beta(h) less beta(x) is what "
         "the network adds.",
     ]
-
-
-def _negated(estimate: Estimate) -> Estimate:
-    if not estimate.determined:
-        return estimate
-    return Estimate(-estimate.value, estimate.error, estimate.method, estimate.n)
-
-
-def _less(estimate: Estimate, by: float) -> Estimate:
-    if not estimate.determined:
-        return estimate
-    return Estimate(estimate.value - by, estimate.error, estimate.method, estimate.n)

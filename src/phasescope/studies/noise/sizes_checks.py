@@ -9,7 +9,7 @@ import numpy as np
 from phasescope.estimate import Estimate
 from phasescope.studies.check import Check, compare
 from phasescope.studies.contract import Table
-from phasescope.studies.noise.averages import of, over_networks
+from phasescope.studies.noise.averages import less, negated, of, over_networks
 from phasescope.studies.noise.judging import more_than_chance, no_more_than_chance, positive
 from phasescope.studies.noise.observation import QUANTITIES
 from phasescope.studies.noise.sizes_numbers import (
@@ -161,7 +161,7 @@ def _capacity(found: Widths) -> list[Check]:
             "sizes/falls-with-size",
             "The mean exponent of h falls as the network grows.",
             _TALK,
-            _negated(found.trend(beta)),
+            negated(found.trend(beta)),
             note="Measured: fall of the mean over units for each doubling of the width, over all widths.",
         ),
         compare(
@@ -185,7 +185,7 @@ def _capacity(found: Widths) -> list[Check]:
             "sizes/little-used",
             "The larger the network, the smaller the share of its units that carry the movement.",
             _TALK,
-            _negated(found.trend(place)),
+            negated(found.trend(place)),
             note="Measured: fall of the participation ratio over the width for each doubling.",
         ),
         positive(
@@ -230,7 +230,7 @@ def _training(found: Widths) -> list[Check]:
             "sizes/closest-at-best-epoch",
             "The exponent is closest to 1 at the epoch of the best loss.",
             f"{PAPER}: 1/f noise as a signature of optimal learning",
-            _less(share(at_best, np.ones_like(at_best), "share of networks"), chance),
+            less(share(at_best, np.ones_like(at_best), "share of networks"), chance),
             note=f"Measured: share of networks less that by chance, 1/{from_one.shape[1]} epochs.",
         ),
     ]
@@ -413,15 +413,3 @@ def tables(data: xr.Dataset, config: Any) -> list[Table]:
         Table("By width, over networks", ["width", *columns], rows),
         Table("beta by quantity and width", ["quantity", *map(str, found.widths)], by_gate),
     ]
-
-
-def _negated(estimate: Estimate) -> Estimate:
-    if not estimate.determined:
-        return estimate
-    return Estimate(-estimate.value, estimate.error, estimate.method, estimate.n)
-
-
-def _less(estimate: Estimate, by: float) -> Estimate:
-    if not estimate.determined:
-        return estimate
-    return Estimate(estimate.value - by, estimate.error, estimate.method, estimate.n)
