@@ -139,9 +139,9 @@ def _depth(entry: tuple[str, nn.Module]) -> int:
 
 def _reset_method(module: nn.Module) -> Callable[[], Any] | None:
     for name in ("reset_parameters", "_reset_parameters"):
-        method = getattr(module, name, None)
+        method: Callable[[], Any] | None = getattr(module, name, None)
         if callable(method):
-            return method  # type: ignore[no-any-return]
+            return method
     return None
 
 
