@@ -17,7 +17,6 @@ FILES = sorted(SOURCE.rglob("*.py"))
 FORBIDDEN_MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "marshal", "shelve", "joblib"}
 FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__"}
 FORBIDDEN_ARGUMENTS = {("weights_only", False), ("allow_pickle", True)}
-MOST_LINES = 500
 
 
 def _loads_code(module: str, alias: str | None) -> bool:
@@ -78,11 +77,6 @@ def test_the_rule_sees_every_forbidden_form(code):
 def test_the_rule_lets_a_refusal_be_caught():
     code = "import pickle\ntry: x = torch.load(f, weights_only=True)\nexcept pickle.UnpicklingError: pass"
     assert broken_rules(ast.parse(code)) == []
-
-
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
-def test_no_file_is_too_long(path):
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= MOST_LINES
 
 
 def test_importing_phasescope_imports_nothing_heavy():

@@ -195,19 +195,7 @@ BIBTEX: dict[str, str] = {
 
 
 def citation_keys(result: object) -> list[str]:
-    """Return the registry keys that a result names, each once, in its own order.
-
-    Parameters
-    ----------
-    result : object
-        Anything that says what it used: a dataset (``attrs["citations"]``), an object with ``citations``
-        (a string of keys or an iterable of them), one with ``dataset``, or one with a mapping ``datasets``.
-
-    Raises
-    ------
-    InputError
-        If the result names no citations, or one that is not in the registry.
-    """
+    """Return the registry keys that a result names, each once, in its own order."""
     found = _named_keys(result)
     if not found:
         raise InputError(

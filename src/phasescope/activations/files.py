@@ -39,13 +39,7 @@ def load_activation(spec: str) -> Activation:
 
 
 def _load(spec: str) -> Any:
-    """Return the activation in a user's file: a function, a module, or what a class or factory makes.
-
-    Raises
-    ------
-    InputError
-        If the factory gives something else.
-    """
+    """Return the activation in a user's file: a function, a module, or what a class or factory makes."""
     found = load_object(spec)
     if isinstance(found, nn.Module) or not (callable(found) and _is_factory(found)):
         return found

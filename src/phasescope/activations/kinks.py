@@ -19,18 +19,6 @@ def find_kinks(activation: Activation) -> tuple[tuple[float, ...], tuple[float, 
     change of the function and of its first and second derivatives over each interval is held against what the
     next derivative explains. The intervals with an unexplained change are halved until the
     change is explained (no kink) or the interval has no more numbers in it (a kink).
-
-    Parameters
-    ----------
-    activation : Activation
-        Its ``kinks`` are ignored.
-
-    Returns
-    -------
-    tuple of (tuple of float, tuple of float)
-        The 64 kinks nearest to 0, and the jumps among them, in ascending order. Two kinks in one grid
-        interval may be found as one, kinks beyond the grid are not found; neither harms the adaptive
-        quadrature, which bisects on its own.
     """
     order = _highest_derivative(activation)
     grid = _grid()

@@ -132,24 +132,7 @@ _FUNCTIONS |= {F.mish: "mish", torch.special.erf: "erf", torch.special.expit: "s
 
 
 def by_name(name: str) -> Activation:
-    """Return the activation that `name` stands for.
-
-    Parameters
-    ----------
-    name : str
-        A name of ``torch.nn`` or ``torch.nn.functional`` in any capitals, with or without underscores and
-        prefix, or ``erf``, ``sin``, ``cos``, ``arctan``, ``linear``, ``repu2``, ``mrepu1`` and so on.
-
-    Returns
-    -------
-    Activation
-        With its kinks and, where there is one, its closed form.
-
-    Raises
-    ------
-    InputError
-        If the name is unknown (the nearest names are given) or does not stand for an elementwise function.
-    """
+    """Return the activation that `name` stands for."""
     squashed = re.sub(
         r"[\s_\-()]", "", re.sub(r"^(torch\.)?(nn\.functional\.|nn\.|F\.)", "", name.strip())
     ).lower()
@@ -196,18 +179,7 @@ def rectified_power(module: RePU | MRePU) -> Activation:
 
 
 def by_module(module: nn.Module) -> Activation | None:
-    """Return what is known of a torch activation module with its own settings, or None.
-
-    Parameters
-    ----------
-    module : nn.Module
-        An instance of a class of ``torch.nn`` (not of a subclass), or a RePU or MRePU.
-
-    Returns
-    -------
-    Activation or None
-        None where the module is of another kind and its kinks have to be found.
-    """
+    """Return what is known of a torch activation module with its own settings, or None."""
     if isinstance(module, (RePU, MRePU)):
         return rectified_power(module)
     return _torch_module(module)

@@ -44,13 +44,7 @@ class Command(Protocol):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code.
-
-    Parameters
-    ----------
-    arguments : sequence of str, optional
-        The words after ``phasescope``; those of the process by default.
-    """
+    """Run one command and return its exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     commands, description, name = _COMMANDS, _DESCRIPTION, "phasescope"
     if words and words[0] in _GROUPS:

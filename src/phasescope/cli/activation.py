@@ -12,18 +12,7 @@ from phasescope.userfiles import is_file_spec
 
 
 def critical_point_of(spec: str) -> CriticalPoint:
-    """Return the critical point of the activation that the user named.
-
-    Parameters
-    ----------
-    spec : str
-        A name, or ``FILE.py:function``.
-
-    Raises
-    ------
-    InputError
-        If it is unknown, cannot be loaded, or is not an elementwise function without NaN.
-    """
+    """Return the critical point of the activation that the user named."""
     activation = load_activation(spec)
     try:
         return critical_point(activation)
@@ -32,13 +21,7 @@ def critical_point_of(spec: str) -> CriticalPoint:
 
 
 def as_dict(point: CriticalPoint) -> dict[str, Any]:
-    """Return the answer under its documented keys; ``None`` where a number does not exist.
-
-    Parameters
-    ----------
-    point : CriticalPoint
-        What the theory found.
-    """
+    """Return the answer under its documented keys; ``None`` where a number does not exist."""
     numbers = {key: _finite(getattr(point, key)) for key in ("C_W", "C_b", "K", "a1", "b1")}
     return {
         "activation": _name(point),
@@ -50,13 +33,7 @@ def as_dict(point: CriticalPoint) -> dict[str, Any]:
 
 
 def as_text(point: CriticalPoint) -> str:
-    """Return a few lines: class, initialisation with numbers to copy, kernel, coefficients, reason.
-
-    Parameters
-    ----------
-    point : CriticalPoint
-        What the theory found.
-    """
+    """Return a few lines: class, initialisation with numbers to copy, kernel, coefficients, reason."""
     answer = as_dict(point)
     stability = {True: ", stable", False: ", not stable", None: ""}[answer["stable"]]
     if answer["universality_class"] == "none":

@@ -17,19 +17,7 @@ _KINDS = ".pt, .pth, .safetensors, .npy, .npz or .csv"
 
 
 def load_batch(spec: str) -> Any:
-    """Return the batch that `spec` names.
-
-    Parameters
-    ----------
-    spec : str
-        A file of tensors (.pt, .pth, .safetensors, .npy, .npz, .csv; ``FILE.npz:NAME`` picks an array), or
-        ``FILE.py:factory``.
-
-    Raises
-    ------
-    InputError
-        If there is no such file, or it does not hold what its ending says.
-    """
+    """Return the batch that `spec` names."""
     if is_file_spec(spec):
         return call_factory(spec)
     name, _, member = spec.partition(".npz:")
@@ -48,15 +36,7 @@ def load_batch(spec: str) -> Any:
 
 
 def fit_to(batch: Any, model: Any) -> Any:
-    """Return the batch on the device and, where it holds floating-point numbers, in the dtype of the model.
-
-    Parameters
-    ----------
-    batch : tensor, or nested dict, list or tuple of tensors
-        As read; integers keep their dtype, since they may be tokens.
-    model : nn.Module or callable
-        A model without floating-point parameters leaves the batch as it is.
-    """
+    """The batch on the device and, where it holds floating-point numbers, in the dtype of the model."""
     parameters = model.parameters() if isinstance(model, nn.Module) else ()
     first = next((p for p in parameters if p.is_floating_point()), None)
     if first is None:

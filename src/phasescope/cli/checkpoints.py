@@ -17,22 +17,7 @@ _WRAPPERS = ("state_dict", "model_state_dict", "model")
 
 
 def load_checkpoint(model: Any, path: Path, spec: str) -> None:
-    """Load the state dict at `path` into `model`, every key matched.
-
-    Parameters
-    ----------
-    model : nn.Module
-        Changed in place.
-    path : Path
-        A file that ``torch.load(weights_only=True)`` reads, or a .safetensors file.
-    spec : str
-        What the user typed, for the message.
-
-    Raises
-    ------
-    InputError
-        If the file is missing, holds something else than tensors, or does not fit the model.
-    """
+    """Load the state dict at `path` into `model`, every key matched."""
     if not isinstance(model, nn.Module):
         raise InputError(f"{spec} gives a function, which no checkpoint fits.", "Return a torch.nn.Module.")
     state = read_tensors(path)
@@ -51,18 +36,7 @@ def load_checkpoint(model: Any, path: Path, spec: str) -> None:
 
 
 def read_tensors(path: Path) -> Any:
-    """Return what a .pt, .pth or .safetensors file holds, on the CPU.
-
-    Parameters
-    ----------
-    path : Path
-        The file; pickled objects other than tensors and plain containers are refused.
-
-    Raises
-    ------
-    InputError
-        If the file is missing, damaged, or would need code to be read.
-    """
+    """Return what a .pt, .pth or .safetensors file holds, on the CPU."""
     if not path.is_file():
         raise InputError(f"There is no file {path}.", "Check the path.")
     if path.suffix == ".safetensors":

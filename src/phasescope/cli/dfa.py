@@ -58,13 +58,7 @@ def run(
 
 
 def as_text(found: noise.Verdict) -> str:
-    """Return the verdict with its nulls, then F(n) as a table, within 80 columns.
-
-    Parameters
-    ----------
-    found : Verdict
-        Of one series.
-    """
+    """Return the verdict with its nulls, then F(n) as a table, within 80 columns."""
     lines = [
         wrapped
         for line in str(found).splitlines()

@@ -75,18 +75,7 @@ def run(
 
 
 def memory_bytes(text: str | None) -> int | None:
-    """Return a size such as ``500MB`` or ``2GiB`` in bytes.
-
-    Parameters
-    ----------
-    text : str or None
-        What the user typed; ``None`` stays ``None``.
-
-    Raises
-    ------
-    InputError
-        If it is no size.
-    """
+    """Return a size such as ``500MB`` or ``2GiB`` in bytes."""
     if text is None:
         return None
     match = _SIZE.fullmatch(text.strip())

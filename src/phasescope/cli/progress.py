@@ -20,18 +20,7 @@ class Step(Protocol):
 
 @contextmanager
 def progress(total: int) -> Iterator[Step]:
-    """Yield a function to call before each of `total` pieces of work.
-
-    Parameters
-    ----------
-    total : int
-        Number of pieces.
-
-    Yields
-    ------
-    Step
-        To be called with what is done next.
-    """
+    """Yield a function to call before each of `total` pieces of work."""
     if not sys.stderr.isatty():
         yield lambda description: None
         return

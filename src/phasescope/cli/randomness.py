@@ -9,18 +9,7 @@ import torch
 
 
 def seed_everything(seed: int) -> None:
-    """Seed the generators of Python, numpy and torch, so that a user's factory gives the same network again.
-
-    Parameters
-    ----------
-    seed : int
-        Any non-negative integer below 2**32.
-
-    Raises
-    ------
-    InputError
-        If the seed is out of that range.
-    """
+    """Seed Python, numpy and torch, so that a user's factory gives the same network again."""
     from phasescope.errors import InputError
 
     if not 0 <= seed < 2**32:

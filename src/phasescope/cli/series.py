@@ -15,22 +15,7 @@ _NAMED = 8
 
 
 def read_series(path: Path, column: str | None = None) -> NDArray[np.float64]:
-    """Return the series of finite numbers that a file holds.
-
-    Parameters
-    ----------
-    path : Path
-        A .npy array of shape (time,) or (time, columns); a .csv file separated by commas, semicolons or tabs,
-        or a .txt file also by blanks, one row a time step, with or without a row of names, ``#`` before
-        comments.
-    column : str, optional
-        Name or number, counted from 1, where the file has several columns.
-
-    Raises
-    ------
-    InputError
-        If there is no such file or column, or it does not hold finite numbers.
-    """
+    """Return the series of finite numbers that a file holds."""
     if not path.is_file():
         raise InputError(f"There is no file {path}.", f"Name a {_KINDS} file.")
     if path.suffix == ".npy":
@@ -101,13 +86,7 @@ def _beside(rows: list[tuple[int, list[str]]]) -> list[tuple[str, str]]:
 
 
 def _chosen(path: Path, names: list[str], column: str | None) -> int:
-    """Return the position of the column.
-
-    Raises
-    ------
-    InputError
-        If none was named where there are several, or there is no such one.
-    """
+    """Return the position of the column."""
     shown = ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
     if column is None:
         if len(names) > 1:

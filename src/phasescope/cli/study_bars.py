@@ -26,17 +26,7 @@ class _Count(ProgressColumn):
 
 
 class Bars:
-    """One bar a part that has something to do, and how long it takes; only the total in a low terminal.
-
-    Parameters
-    ----------
-    stream : TextIO
-        The terminal.
-    plans : sequence of PartPlan
-        What is to be done.
-    clock : object
-        Learns from events, prints what is done and how long the rest may take.
-    """
+    """One bar a part that has something to do, and how long it takes; only the total in a low terminal."""
 
     def __init__(self, stream: TextIO, plans: Sequence[PartPlan], clock: Any) -> None:
         console = Console(file=stream)
@@ -68,13 +58,7 @@ class Bars:
         self._progress.stop()
 
     def tell(self, event: Event) -> None:
-        """Take note of what has happened to a task.
-
-        Parameters
-        ----------
-        event : Event
-            From the sweep.
-        """
+        """Take note of what has happened to a task."""
         self._clock.learn(event)
         if event.kind == "done" and event.task is not None and event.task.part in self._bars:
             self._progress.advance(self._bars[event.task.part])
@@ -83,13 +67,7 @@ class Bars:
         self._show()
 
     def analyse(self, part: str) -> None:
-        """Say that a part is analysed from now on.
-
-        Parameters
-        ----------
-        part : str
-            Its name.
-        """
+        """Say that a part is analysed from now on."""
         self._progress.update(self._all, description=f"analysing {part}")
 
     def _show(self) -> None:

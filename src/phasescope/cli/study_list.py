@@ -11,13 +11,7 @@ _WIDTH = 80
 
 
 def listing(*, as_json: bool) -> str:
-    """Return name, summary, source, presets and parts of every study.
-
-    Parameters
-    ----------
-    as_json : bool
-        Whether as JSON rather than as text.
-    """
+    """Return name, summary, source, presets and parts of every study."""
     found = [studies.study(name) for name in studies.names()]
     if as_json:
         entries = [

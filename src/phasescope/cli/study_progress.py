@@ -22,42 +22,15 @@ class Display(Protocol):
     """Tells how far a study is."""
 
     def tell(self, event: Event) -> None:
-        """Take note of what has happened to a task.
-
-        Parameters
-        ----------
-        event : Event
-            From the sweep.
-        """
+        """Take note of what has happened to a task."""
 
     def analyse(self, part: str) -> None:
-        """Say that a part is analysed from now on.
-
-        Parameters
-        ----------
-        part : str
-            Its name.
-        """
+        """Say that a part is analysed from now on."""
 
 
 @contextmanager
 def display(plans: Sequence[PartPlan], workers: float, stream: TextIO | None = None) -> Iterator[Display]:
-    """Yield the display that suits where stderr goes.
-
-    Parameters
-    ----------
-    plans : sequence of PartPlan
-        What is to be done.
-    workers : float
-        How many compute at a time, as far as that is known.
-    stream : TextIO, optional
-        In place of stderr.
-
-    Yields
-    ------
-    Display
-        Bars in a terminal, lines elsewhere.
-    """
+    """Yield the display that suits where stderr goes."""
     target = stream if stream is not None else sys.stderr
     if not target.isatty():
         yield _Lines(target, _Clock(plans, workers))
@@ -120,13 +93,7 @@ class _Lines:
 
 
 def trouble(event: Event) -> str:
-    """Return the line that names what is wrong, or nothing.
-
-    Parameters
-    ----------
-    event : Event
-        From the sweep.
-    """
+    """Return the line that names what is wrong, or nothing."""
     if event.kind in ("survey", "done"):
         return ""
     of = f"{event.task.part} task {event.task.id}: " if event.task is not None else ""

@@ -16,17 +16,7 @@ _WIDTH = 80
 
 
 def plan_text(plans: Sequence[PartPlan], *, where: str, seconds: float) -> str:
-    """Return tasks, what of them is there, time and memory of each part, and how long it may take.
-
-    Parameters
-    ----------
-    plans : sequence of PartPlan
-        In the order of the study.
-    where : str
-        What computes, in a few words.
-    seconds : float
-        Estimated wall time.
-    """
+    """Return tasks, what of them is there, time and memory of each part, and how long it may take."""
     table = _table("part", "tasks", "there", "time on one core", "memory a worker")
     for column in table.columns[1:]:
         column.justify = "right"
@@ -41,13 +31,7 @@ def plan_text(plans: Sequence[PartPlan], *, where: str, seconds: float) -> str:
 
 
 def checks_text(run: StudyRun) -> str:
-    """Return every check, part by part, then what kept some from being determined, and how many there are.
-
-    Parameters
-    ----------
-    run : StudyRun
-        With its analyses.
-    """
+    """Return every check, part by part, then what kept some from being determined, and how many there are."""
     table = _table("verdict", "check", "expected", "measured")
     for name, analysis in run.analyses.items():
         table.add_row("", f"{name}/")
@@ -71,37 +55,19 @@ def _undetermined(run: StudyRun) -> dict[str, list[str]]:
 
 
 def expected(check: Check) -> str:
-    """Return what the claim leads to.
-
-    Parameters
-    ----------
-    check : Check
-        Any.
-    """
+    """Return what the claim leads to."""
     return "" if check.expected is None else measured(check.expected, digits=6)
 
 
 def found(check: Check) -> str:
-    """Return the number with its error, or a dash.
-
-    Parameters
-    ----------
-    check : Check
-        Any.
-    """
+    """Return the number with its error, or a dash."""
     return (
         measured(check.measured.value, check.measured.error, digits=6) if check.measured.determined else "–"
     )
 
 
 def duration(seconds: float) -> str:
-    """Return a time such as ``40 s``, ``12 min`` or ``3.5 h``.
-
-    Parameters
-    ----------
-    seconds : float
-        Zero or more.
-    """
+    """Return a time such as ``40 s``, ``12 min`` or ``3.5 h``."""
     if seconds < 90:
         return f"{max(1, round(seconds))} s"
     if seconds < 5400:
@@ -110,13 +76,7 @@ def duration(seconds: float) -> str:
 
 
 def size(count: float) -> str:
-    """Return bytes such as ``300 MB``; nothing for none.
-
-    Parameters
-    ----------
-    count : float
-        Bytes.
-    """
+    """Return bytes such as ``300 MB``; nothing for none."""
     if count <= 0:
         return ""
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{max(1, round(count / 1e6))} MB"

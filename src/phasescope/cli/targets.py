@@ -17,41 +17,15 @@ from phasescope.userfiles import call_factory, describe, labels_of, split
 
 @dataclass(frozen=True)
 class Target:
-    """A user's model under the name it is shown with.
+    """A user's model under the name it is shown with."""
 
-    Parameters
-    ----------
-    label : str
-        Unique among the targets of one command.
-    model : nn.Module or callable
-        What the factory returned.
-    batch : object or None
-        What the factory returned beside the model, if anything.
-    """
-
-    label: str
-    model: Any
-    batch: Any
+    label: str  # unique among the targets of one command
+    model: Any  # what the factory returned
+    batch: Any  # what the factory returned beside the model, if anything
 
 
 def load_targets(specs: Sequence[str]) -> Iterator[Target]:
-    """Yield the model, and the batch if there is one, of every ``FILE.py:factory[@CHECKPOINT]``.
-
-    Parameters
-    ----------
-    specs : sequence of str
-        What the user typed.
-
-    Yields
-    ------
-    Target
-        In the order of `specs`; nothing is loaded before it is asked for.
-
-    Raises
-    ------
-    InputError
-        If one of them cannot be loaded or is not a model; the message names it.
-    """
+    """Yield the model, and the batch if there is one, of every ``FILE.py:factory[@CHECKPOINT]``."""
     for spec, label in zip(specs, labels_of(specs), strict=True):
         path, name, checkpoint = split(spec)
         made = call_factory(f"{path}:{name}")

@@ -31,11 +31,6 @@ Review = tuple[str, int, int]
 def words_of(text: str) -> list[str]:
     """Return the words of a text in lower case; line breaks of HTML and punctuation are left out.
 
-    Parameters
-    ----------
-    text : str
-        The text.
-
     Examples
     --------
     >>> words_of("It's GREAT!<br /><br />10 of 10, isn't it?")

@@ -26,15 +26,7 @@ _CLAIM = (
 
 
 def capacity(dataset: xr.Dataset, states: list[int]) -> list[Finding]:
-    """Return whether the units are used: layer by layer, or of the least used one where there are many.
-
-    Parameters
-    ----------
-    dataset : xr.Dataset
-        What ``ActivationNoise.measure`` returned.
-    states : list of int
-        Rows of the states.
-    """
+    """Return whether the units are used: layer by layer, or of the least used one where there are many."""
     quantities, measured = dataset["quantity"].values, dataset["skipped"].values == ""
     mlp = np.flatnonzero(measured & (quantities == "mlp")).tolist()
     rows = [row for row in states if quantities[row] != "cell"] + mlp

@@ -57,17 +57,7 @@ _UNITS = {"memory": "time steps", "window": "time steps", "fluctuation_error": "
 
 
 def assemble(rows: list[Row], skipped: Mapping[str, str], attrs: dict[str, Any]) -> xr.Dataset:
-    """Return the dataset: a row for each quantity, and one for each layer that was not recorded.
-
-    Parameters
-    ----------
-    rows : list of Row
-        What was measured.
-    skipped : mapping of str to str
-        Layers that were not recorded, each with the reason.
-    attrs : dict
-        What only the caller knows.
-    """
+    """Return the dataset: a row for each quantity, and one for each layer that was not recorded."""
     import xarray as xr
 
     measured = {row.layer for row in rows}

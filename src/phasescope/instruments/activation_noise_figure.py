@@ -32,13 +32,7 @@ _NULLS = (
 
 
 def activation_noise_figure(dataset: xr.Dataset) -> Figure:
-    """Return three panels: F(n) of states with their short memories, beta of units, and beta of quantities.
-
-    Parameters
-    ----------
-    dataset : xr.Dataset
-        What ``ActivationNoise.measure`` returned.
-    """
+    """Three panels: F(n) of states with their short memories, beta of units, and beta of quantities."""
     with plotting.style():
         drawn, (curves, units, rows) = plotting.figure(3, panel_size=(4.1, 3.8))
         _curves(curves, dataset)

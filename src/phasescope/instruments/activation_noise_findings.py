@@ -73,13 +73,7 @@ _PLURAL = {
 
 
 def activation_noise_findings(dataset: xr.Dataset) -> list[Finding]:
-    """Return the kind of noise of each state, then whether its units are used.
-
-    Parameters
-    ----------
-    dataset : xr.Dataset
-        What ``ActivationNoise.measure`` returned.
-    """
+    """Return the kind of noise of each state, then whether its units are used."""
     states = state_rows(dataset)
     bad = [row for row in _measured(dataset) if _value(dataset, "nonfinite", row) > 0]
     found = [_not_finite(dataset, bad)] if bad else []

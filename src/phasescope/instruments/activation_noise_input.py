@@ -24,36 +24,16 @@ _NO_SERIES = "no recurrent, attention or 1-d convolution layer, so no series in 
 
 @dataclass(frozen=True)
 class Chosen:
-    """The sequences that are recorded.
+    """The sequences that are recorded."""
 
-    Parameters
-    ----------
-    inputs : Sequences
-        They, padded.
-    lengths : array of shape (sequence,)
-        Number of time steps of each before its padding.
-    time_axis : int or None
-        Axis of time in the first tensor, where it is not the usual one.
-    notes : tuple of str
-        What was left out or guessed.
-    """
-
-    inputs: Sequences
-    lengths: NDArray[np.int64]
-    time_axis: int | None
-    notes: tuple[str, ...]
+    inputs: Sequences  # they, padded
+    lengths: NDArray[np.int64]  # (sequence,): number of time steps of each before its padding
+    time_axis: int | None  # axis of time in the first tensor, where it is not the usual one
+    notes: tuple[str, ...]  # what was left out or guessed
 
 
 def no_series(model: nn.Module | Callable[..., Any], batch: Any) -> str:
-    """Return why a model and its batch give no usable series, or "" where they do.
-
-    Parameters
-    ----------
-    model : nn.Module or callable
-        The user's model; it is not run.
-    batch : Any
-        What it is called with.
-    """
+    """Return why a model and its batch give no usable series, or "" where they do."""
     try:
         module = as_module(model)
         if not any(map(_makes_series, module.modules())):
@@ -67,13 +47,7 @@ def no_series(model: nn.Module | Callable[..., Any], batch: Any) -> str:
 
 
 def too_short(steps: int) -> str:
-    """Return why sequences of so many time steps are of no use; "" where they are long enough.
-
-    Parameters
-    ----------
-    steps : int
-        Number of time steps of the longest.
-    """
+    """Return why sequences of so many time steps are of no use; "" where they are long enough."""
     if steps >= SHORTEST:
         return ""
     return (
@@ -83,15 +57,7 @@ def too_short(steps: int) -> str:
 
 
 def chosen_sequences(module: nn.Module, batch: Any) -> Chosen:
-    """Return at most 64 of the sequences that are long enough, evenly chosen.
-
-    Parameters
-    ----------
-    module : nn.Module
-        The model.
-    batch : Any
-        What it is called with.
-    """
+    """Return at most 64 of the sequences that are long enough, evenly chosen."""
     inputs, time_axis = _sequences(module, batch)
     lengths, guessed = real_lengths(inputs, time_axis)
     long = np.flatnonzero(lengths >= SHORTEST)
@@ -114,10 +80,7 @@ def common_length(lengths: NDArray[np.int64]) -> int:
 
     It leaves room for the first steps to be discarded, if any sequence does.
 
-    Parameters
-    ----------
-    lengths : array of shape (sequence,)
-        Number of time steps of each.
+    Shapes: `lengths` (sequence,).
     """
     roomy = SHORTEST + DISCARD if lengths.max() >= SHORTEST + DISCARD else SHORTEST
     candidates = np.unique(lengths[lengths >= roomy])

@@ -32,19 +32,7 @@ _PASSES_ON = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.AlphaDropo
 
 
 def measured(module: nn.Module, chosen: Chosen, seed: int, max_memory: int | None) -> xr.Dataset:
-    """Return the dataset of the model, beside its nulls.
-
-    Parameters
-    ----------
-    module : nn.Module
-        The model.
-    chosen : Chosen
-        The sequences.
-    seed : int
-        Of every random choice.
-    max_memory : int or None
-        Bytes for the measurement.
-    """
+    """Return the dataset of the model, beside its nulls."""
     recording = _recorded(module, chosen, max_memory)
     cut = cut_of(recording, chosen.lengths, chosen.inputs.steps, max_memory)
     rows = measured_rows(recording, cut, _passing_on(module, recording), seed)

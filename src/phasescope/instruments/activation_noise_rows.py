@@ -30,60 +30,32 @@ _TEST_SECONDS, _TEST_SECONDS_A_STEP, _ALL_SECONDS = 0.03, 1e-4, 10.0
 
 @dataclass
 class Row:
-    """What is known of one quantity of one layer.
+    """What is known of one quantity of one layer."""
 
-    Parameters
-    ----------
-    layer, quantity : str
-        Their names in the recording.
-    skipped : str
-        Why it was not measured; "" where it was.
-    population : Population or None
-        Exponents.
-    use : Utilisation or None
-        Use of the units, all of them.
-    not_finite : float
-        Fraction of all units with a NaN or infinite value.
-    units : array of int
-        Numbers of the units in `population`.
-    nulls : dict of str to Estimate
-        Mean beta of the untrained network and of shuffled input.
-    """
-
+    # layer, quantity: their names in the recording
     layer: str
     quantity: str
-    skipped: str = ""
-    population: Population | None = None
-    use: Utilisation | None = None
-    not_finite: float = 0.0
+    skipped: str = ""  # why it was not measured; "" where it was
+    population: Population | None = None  # exponents
+    use: Utilisation | None = None  # use of the units, all of them
+    not_finite: float = 0.0  # fraction of all units with a NaN or infinite value
+    # numbers of the units in `population`
     units: NDArray[np.intp] = field(default_factory=lambda: np.empty(0, dtype=np.intp))
+    # mean beta of the untrained network and of shuffled input
     nulls: dict[str, Estimate] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Cut:
-    """Which part of the sequences the series are.
+    """Which part of the sequences the series are."""
 
-    Parameters
-    ----------
-    ends : array of shape (sequence,)
-        Number of time steps of each before its padding.
-    steps : int
-        Number of time steps that were recorded.
-    stop, discard : int
-        Time steps `discard` to `stop` are measured.
-    pieces : int
-        Into how many series of equal length that is cut: few sequences give no error.
-    most_values : int
-        Of one quantity.
-    """
-
-    ends: NDArray[np.int64]
-    steps: int
+    ends: NDArray[np.int64]  # (sequence,): number of time steps of each before its padding
+    steps: int  # number of time steps that were recorded
+    # stop, discard: time steps `discard` to `stop` are measured
     stop: int
     discard: int
-    pieces: int
-    most_values: int
+    pieces: int  # into how many series of equal length that is cut: few sequences give no error
+    most_values: int  # of one quantity
 
     @property
     def length(self) -> int:
@@ -98,17 +70,7 @@ class Cut:
     def series(self, values: np.ndarray, units: NDArray[np.intp] | None = None) -> np.ndarray:
         """Return series (sequence, unit, time) of equal length, without padding.
 
-        Parameters
-        ----------
-        values : array of shape (sequence, unit, time)
-            What was recorded; where it has another number of time steps than the input, it is taken whole.
-        units : array of int, optional
-            Which units; all by default.
-
-        Raises
-        ------
-        InputError
-            If it is too short.
+        Shapes: `values` (sequence, unit, time).
         """
         whole = values.shape[-1] != self.steps
         reason = too_short(values.shape[-1] // self.pieces) if whole else ""
@@ -128,21 +90,7 @@ class Cut:
 def cut_of(recording: Recording, lengths: NDArray[np.int64], steps: int, max_memory: int | None) -> Cut:
     """Return which part of the sequences to measure.
 
-    Parameters
-    ----------
-    recording : Recording
-        What was recorded.
-    lengths : array of shape (sequence,)
-        Number of time steps of each sequence, as the batch tells them; a model may pack fewer.
-    steps : int
-        Number of time steps of the batch, padding included.
-    max_memory : int or None
-        Bytes for the measurement.
-
-    Raises
-    ------
-    InputError
-        If no sequence is long enough.
+    Shapes: `lengths` (sequence,).
     """
     ends = np.minimum(recording.lengths, lengths)
     stop = common_length(ends)
@@ -157,19 +105,7 @@ def cut_of(recording: Recording, lengths: NDArray[np.int64], steps: int, max_mem
 
 
 def measured_rows(recording: Recording, cut: Cut, passed_on: Iterable[str], seed: int) -> list[Row]:
-    """Return one row for each recorded quantity.
-
-    Parameters
-    ----------
-    recording : Recording
-        Of the model.
-    cut : Cut
-        Which part of it.
-    passed_on : iterable of str
-        Layers that repeat their input.
-    seed : int
-        Of the tests.
-    """
+    """Return one row for each recorded quantity."""
     repeated = set(passed_on)
     tests = _tests(list(recording), cut)
     rows = []
@@ -194,19 +130,7 @@ def measured_rows(recording: Recording, cut: Cut, passed_on: Iterable[str], seed
 
 
 def add_null(rows: list[Row], recording: Recording, cut: Cut, name: str) -> None:
-    """Add the mean beta of a null to each measured row.
-
-    Parameters
-    ----------
-    rows : list of Row
-        The rows, written to.
-    recording : Recording
-        Of the untrained network, or of shuffled input.
-    cut : Cut
-        The part that the rows were measured on.
-    name : str
-        Of the null.
-    """
+    """Add the mean beta of a null to each measured row."""
     for row in rows:
         key = (row.layer, row.quantity)
         if row.population is not None and key in recording:

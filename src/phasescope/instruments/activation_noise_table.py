@@ -15,13 +15,7 @@ _NAME = 34
 
 
 def activation_noise_table(dataset: xr.Dataset) -> str:
-    """Return one line for each measured quantity, at most 100 columns wide.
-
-    Parameters
-    ----------
-    dataset : xr.Dataset
-        What ``ActivationNoise.measure`` returned.
-    """
+    """Return one line for each measured quantity, at most 100 columns wide."""
     attrs = dataset.attrs
     head = (
         f"Noise of activations: {attrs['inputs']} sequence(s), series of {attrs['length']} steps; beta of "

@@ -20,13 +20,7 @@ _GROUPS = 10
 
 
 def beta_of_used_half(found: Population) -> Estimate:
-    """Return the mean beta of the half of the units that move most; error by leaving out sequences.
-
-    Parameters
-    ----------
-    found : Population
-        Of one row.
-    """
+    """Return the mean beta of the half of the units that move most; error by leaving out sequences."""
     known = np.flatnonzero(np.isfinite(found.unit_beta) & np.isfinite(found.deviation))
     if known.size < 2 or found.beta.shape[0] < 2:
         return Estimate.not_determined("too few units or sequences")
@@ -40,11 +34,6 @@ def beta_of_used_half(found: Population) -> Estimate:
 
 def rank_correlation(found: Population) -> Estimate:
     r"""Return Spearman's correlation between the beta of a unit and how much it moves.
-
-    Parameters
-    ----------
-    found : Population
-        Of one row.
 
     Notes
     -----

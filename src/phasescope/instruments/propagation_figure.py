@@ -30,15 +30,7 @@ _PANELS = (
 
 
 def propagation_figure(dataset: xr.Dataset, verdict: Verdict) -> Figure:
-    """Return three panels against depth: K, 1 - c and the gradient, with error bars and theory.
-
-    Parameters
-    ----------
-    dataset : xr.Dataset
-        What ``signal.profile`` measured.
-    verdict : Verdict
-        Its verdict; the depths that it gives are shaded.
-    """
+    """Return three panels against depth: K, 1 - c and the gradient, with error bars and theory."""
     places = _places(dataset)
     with plotting.style():
         drawn, panels = plotting.figure(len(_PANELS))
@@ -63,13 +55,7 @@ def propagation_figure(dataset: xr.Dataset, verdict: Verdict) -> Figure:
 
 
 def units_figure(dataset: xr.Dataset) -> Figure:
-    """Return the fractions of dead, saturated and non-finite units against depth.
-
-    Parameters
-    ----------
-    dataset : xr.Dataset
-        What ``signal.profile`` measured.
-    """
+    """Return the fractions of dead, saturated and non-finite units against depth."""
     places = _places(dataset)
     with plotting.style():
         drawn, (axes,) = plotting.figure(1, panel_size=(5.4, 3.1))

@@ -32,15 +32,7 @@ _CALL = "phasescope.signal.critical_(model, batch)"
 
 
 def propagation_findings(dataset: xr.Dataset, verdict: Verdict) -> list[Finding]:
-    """Return the verdict first, then every other thing that stands out.
-
-    Parameters
-    ----------
-    dataset : xr.Dataset
-        What ``signal.profile`` measured.
-    verdict : Verdict
-        Its verdict.
-    """
+    """Return the verdict first, then every other thing that stands out."""
     found = [
         _verdict(dataset, verdict),
         _masked(dataset),

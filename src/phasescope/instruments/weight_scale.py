@@ -31,13 +31,6 @@ def weight_scale(model: nn.Module | Callable[..., Any], batch: Any) -> dict[str,
     between: for those, and only those, the scale of the weights decides the phase. The dictionary is
     JSON-ready, and empty where no such layer is recognised. For an activation without a name of its own it
     holds the critical point too.
-
-    Parameters
-    ----------
-    model : nn.Module or callable
-        The user's model; two inputs are run through it, inside ``untouched``.
-    batch : tensor, sequence or mapping of tensors
-        What it is called with.
     """
     module = as_module(model)
     try:
@@ -71,13 +64,7 @@ def _named_point(name: str) -> dict[str, Any]:
 
 
 def critical_setting(scale: dict[str, Any]) -> dict[str, Any]:
-    """Return the critical point that belongs to a weight scale, as a dictionary of its fields.
-
-    Parameters
-    ----------
-    scale : dict
-        What `weight_scale` returned; an empty one gives an empty dictionary.
-    """
+    """Return the critical point that belongs to a weight scale, as a dictionary of its fields."""
     if not scale:
         return {}
     stored: dict[str, Any] | None = scale.get("point")

@@ -173,13 +173,7 @@ def ablation(
 
 
 def _means(model: nn.Module, batch: Any, layer: str) -> tuple[Array, str]:
-    """Return the mean of each unit of a layer over sequences and time, and the quantity that it is of.
-
-    Raises
-    ------
-    InputError
-        If there is no such layer.
-    """
+    """Return the mean of each unit of a layer over sequences and time, and the quantity that it is of."""
     try:
         recorded = record(model, batch, layers=[layer])
     except InputError as refused:
@@ -216,13 +210,7 @@ def _chosen(units: ArrayLike | None, layer: str, size: int) -> NDArray[np.int64]
 
 
 def _losses(loss: Loss, output: Any, size: int) -> Array:
-    """Return losses of shape (sequence,), or of shape (1,) where the loss is one number.
-
-    Raises
-    ------
-    InputError
-        If it is neither.
-    """
+    """Return losses of shape (sequence,), or of shape (1,) where the loss is one number."""
     found = loss(output)
     values = found.detach().double().cpu().numpy() if isinstance(found, Tensor) else np.asarray(found, float)
     if values.shape not in ((), (size,)):
@@ -238,13 +226,7 @@ def _standard_error(values: Array) -> float:
 
 
 def _holder(model: nn.Module, inputs: Sequences, layer: str) -> Callable[[int, float], Any]:
-    """Return a function from unit and value to the output of the model with the unit held.
-
-    Raises
-    ------
-    InputError
-        If the layer is one call of a recurrent module among several.
-    """
+    """Return a function from unit and value to the output of the model with the unit held."""
     named = _TRACK.match(layer)
     module = dict(model.named_modules()).get(named["path"] or "") if named else None
     if named and isinstance(module, nn.RNNBase):

@@ -89,10 +89,7 @@ def autoregressive_autocovariance(coefficients: ArrayLike, lags: ArrayLike) -> N
 def innovation_variance(coefficients: ArrayLike) -> float:
     """Return the variance of ``e_t`` at which the process has unit variance.
 
-    Parameters
-    ----------
-    coefficients : array of shape (p,)
-        ``a_1 .. a_p`` of a stationary process; an `InputError` tells others.
+    Shapes: `coefficients` (p,).
     """
     return float(1 / _start(autoregressive_coefficients(coefficients))[0])
 
@@ -100,15 +97,7 @@ def innovation_variance(coefficients: ArrayLike) -> float:
 def autoregressive_coefficients(coefficients: ArrayLike) -> NDArray[np.float64]:
     """Return the coefficients as floats, if a stationary process has them.
 
-    Parameters
-    ----------
-    coefficients : array of shape (p,)
-        ``a_1 .. a_p``.
-
-    Raises
-    ------
-    InputError
-        If they are not finite, or a root of ``z^p - sum_j a_j z^(p-j)`` is on or outside the unit circle.
+    Shapes: `coefficients` (p,).
     """
     a = np.atleast_1d(np.asarray(coefficients, dtype=np.float64))
     if a.ndim != 1 or not np.isfinite(a).all():

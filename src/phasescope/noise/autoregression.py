@@ -109,12 +109,7 @@ def fit_autoregressive(
 def burg_reflections(series: Array, order: int) -> Array:
     """Return partial autocorrelations at lags 1 to `order` of centred series.
 
-    Parameters
-    ----------
-    series : array of shape (batch, time)
-        Centred.
-    order : int
-        Below half the length.
+    Shapes: `series` (batch, time).
     """
     forward, backward = series[:, 1:], series[:, :-1]
     found = np.zeros((len(series), order))
@@ -131,10 +126,7 @@ def burg_reflections(series: Array, order: int) -> Array:
 def reflected_coefficients(reflections: Array) -> Array:
     """Return ``a_1 .. a_p`` of each row of partial autocorrelations (Levinson's recursion).
 
-    Parameters
-    ----------
-    reflections : array of shape (batch, order)
-        Each between -1 and 1.
+    Shapes: `reflections` (batch, order).
     """
     a = np.zeros((len(reflections), 0))
     for lag in range(reflections.shape[1]):
@@ -146,12 +138,7 @@ def reflected_coefficients(reflections: Array) -> Array:
 def reflected_autocovariance(reflections: Array, length: int) -> Array:
     """Return the autocovariance at lags 0 to ``length - 1`` of each row, at unit variance.
 
-    Parameters
-    ----------
-    reflections : array of shape (batch, order)
-        Partial autocorrelations.
-    length : int
-        How many lags.
+    Shapes: `reflections` (batch, order).
     """
     batch, order = reflections.shape
     r = np.zeros((batch, max(length, order + 1)))

@@ -15,18 +15,6 @@ from phasescope.errors import InputError
 class Clamped:
     """A stand-in for a recurrent module, whose ``forward`` keeps one unit of one layer at a value.
 
-    Parameters
-    ----------
-    module : nn.LSTM, nn.GRU or nn.RNN
-        The module; never changed.
-    track : str
-        Layer and direction, as torch names the weights: ``l0``, ``l1_reverse``.
-
-    Raises
-    ------
-    InputError
-        If the module has a forward pass of its own.
-
     Notes
     -----
     A state h_j that is constant enters the gates of its own layer as ``U[:, j] h_j`` and those of the next
@@ -61,15 +49,7 @@ class Clamped:
         self.width = module.proj_size or module.hidden_size
 
     def forward(self, unit: int, value: float) -> Callable[..., Any]:
-        """Return the forward pass with a unit at a value, until the next call.
-
-        Parameters
-        ----------
-        unit : int
-            Number of the unit among those of its layer and direction.
-        value : float
-            Of its state, the initial one included.
-        """
+        """Return the forward pass with a unit at a value, until the next call."""
         for name, parameter in self.stand_in.named_parameters():
             own = getattr(self.module, name, None)
             parameter.data.copy_(own.data) if own is not None else parameter.data.zero_()

@@ -18,13 +18,7 @@ _LONGEST = 2**18  # values of a series: 64 MB of profiles a thread
 
 
 def worthwhile(series: int, length: int, windows: int) -> bool:
-    """Return whether a batch on the CPU is large enough for compiled code, and numba is there to compile it.
-
-    Parameters
-    ----------
-    series, length, windows : int
-        Numbers of series, of values of each and of window lengths.
-    """
+    """Whether a batch on the CPU is large enough for compiled code, and numba is there to compile it."""
     large = series >= LANES // 4 and series * length * windows >= _WORTHWHILE
     return large and length <= _LONGEST and _compiled() is not None
 
@@ -41,23 +35,12 @@ def compiled_fluctuations(
 ) -> tuple[Array, Array]:
     """Return what :func:`phasescope.noise.fluctuation.scaled_fluctuations` returns, to rounding.
 
-    Parameters
-    ----------
-    x : array of shape (series, time)
-        Double precision.
-    centre, scale : array of shape (series,)
-        What is taken off each series, and what the rest is divided by.
-    windows : array of int of shape (windows,)
-        Lengths n.
-    order : int
-        Degree of the polynomials.
-    both_ends, overlap : bool
-        See :func:`phasescope.noise.windows.tilings`.
-
     Notes
     -----
     Each value is read once a window length, for all sums of its window: some four times as fast as thin
     matrix products. Needs 256 bytes a time step, for the profiles of 32 series.
+
+    Shapes: `x` (series, time), `centre` and `scale` (series,), `windows` (windows,).
     """
     length = x.shape[1]
     rows = [

@@ -25,23 +25,12 @@ STEP = 0.02
 
 @dataclass(frozen=True)
 class Grid:
-    """The windows of a measurement; what the scatter of ``ln F`` depends on, beside the exponent.
+    """The windows of a measurement; what the scatter of ``ln F`` depends on, beside the exponent."""
 
-    Parameters
-    ----------
-    length : int
-        Values of a series.
-    windows : tuple of int
-        Lengths n of the windows in the fit.
-    order : int
-        Of detrending.
-    both_ends, overlap : bool
-        See :func:`phasescope.noise.windows.tilings`.
-    """
-
-    length: int
-    windows: tuple[int, ...]
-    order: int
+    length: int  # values of a series
+    windows: tuple[int, ...]  # lengths n of the windows in the fit
+    order: int  # of detrending
+    # both_ends, overlap: see :func:`phasescope.noise.windows.tilings`
     both_ends: bool
     overlap: bool
 
@@ -53,20 +42,14 @@ class Grid:
 
 @dataclass(frozen=True)
 class Line:
-    """Generalised least squares of ``ln F`` against ``ln n`` as one product per series.
+    """Generalised least squares of ``ln F`` against ``ln n`` as one product per series."""
 
-    Parameters
-    ----------
-    slope, curvature : array of shape (windows,)
-        Weights of ``ln F`` that give the exponent from a straight line, and the quadratic term of a parabola.
-    slope_error, curvature_error : float
-        One standard error.
-    slope_bias, curvature_bias : float
-        What the bend of short windows adds to each.
-    """
-
+    # slope, curvature: (windows,): weights of ``ln F`` that give the exponent from a straight line, and the
+    # quadratic term of a parabola
     slope: Array
+    # slope_error, curvature_error: one standard error
     slope_error: float
+    # slope_bias, curvature_bias: what the bend of short windows adds to each
     slope_bias: float
     curvature: Array
     curvature_error: float
@@ -76,15 +59,6 @@ class Line:
 @lru_cache(maxsize=512)
 def line(grid: Grid, alpha: float, divided_by: tuple[float, ...] | None = None) -> Line:
     """Return the straight line through ``ln F`` where the exponent is about `alpha`.
-
-    Parameters
-    ----------
-    grid : Grid
-        The windows.
-    alpha : float
-        Exponent whose covariance is used.
-    divided_by : tuple of float or None
-        What F is divided by before the fit.
 
     Notes
     -----
@@ -142,14 +116,6 @@ def _node(step: int) -> float:
 @lru_cache(maxsize=128)
 def log_moments(grid: Grid, alpha: float) -> tuple[Array, Array, int]:
     """Return mean and covariance of ``ln F`` over simulated series, and how many series they come from.
-
-    Parameters
-    ----------
-    grid : Grid
-        The windows.
-    alpha : float
-        Below 1: of fractional Gaussian noise, H = alpha. Above: of ARFIMA(0, d, 0) summed once for alpha in
-        (1, 2), twice in (2, 3) and so on, with d the rest less a half.
 
     Notes
     -----

@@ -144,13 +144,7 @@ def dfa(
 
 
 def _checked_series(x: ArrayLike | torch.Tensor, order: int) -> Any:
-    """Return real numbers of at least one axis: an array on the CPU, a tensor elsewhere.
-
-    Raises
-    ------
-    InputError
-        If there are none, or time seems to lie along another axis than the last.
-    """
+    """Return real numbers of at least one axis: an array on the CPU, a tensor elsewhere."""
     if isinstance(x, torch.Tensor):
         given: Any = x.detach()
         if given.device.type == "cpu" and given.dtype not in (torch.bfloat16, torch.float16):

@@ -62,15 +62,7 @@ def expected_fluctuation(autocovariance: ArrayLike, windows: ArrayLike, order: i
 
 
 def lag_weights(window: int, order: int) -> Array:
-    """Return the weights w with ``E F^2(n) = sum_k w_k r(k)``; they sum to zero.
-
-    Parameters
-    ----------
-    window : int
-        Length n.
-    order : int
-        Degree of the polynomials.
-    """
+    """Return the weights w with ``E F^2(n) = sum_k w_k r(k)``; they sum to zero."""
     left = window - np.arange(window)
     # Diagonal sums of L^T (1 - P_0) L, whose entries are a (n - b)/n for a <= b, as of a Brownian bridge.
     summed = left * (left**2 - 1.0) / (6 * window)
@@ -84,13 +76,5 @@ def lag_weights(window: int, order: int) -> Array:
 
 
 def white_noise_correction(windows: NDArray[np.int64], order: int) -> Array:
-    """Return F(n) of white noise over its asymptote ``~ sqrt(n)``: ``sqrt(1 - (order + 1)^2/n^2)``.
-
-    Parameters
-    ----------
-    windows : array of int
-        Lengths n.
-    order : int
-        Degree p of the polynomials: ``F^2 = (p + 1)(n^2 - (p + 1)^2)/(2 (2p + 1)(2p + 3) n)``.
-    """
+    """Return F(n) of white noise over its asymptote ``~ sqrt(n)``: ``sqrt(1 - (order + 1)^2/n^2)``."""
     return np.asarray(np.sqrt(1 - ((order + 1) / windows) ** 2))

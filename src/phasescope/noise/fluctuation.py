@@ -34,18 +34,7 @@ def scaled_fluctuations(
 ) -> tuple[Array, Array]:
     """Return F(n) of ``(x - centre)/scale``, and about the largest absolute value of each profile.
 
-    Parameters
-    ----------
-    x : array or tensor of shape (series, time)
-        Double precision.
-    centre, scale : array or tensor of shape (series,)
-        What is taken off each series, and what the rest is divided by.
-    windows : array of int of shape (windows,)
-        Lengths n.
-    order : int
-        Degree of the polynomials.
-    both_ends, overlap : bool
-        See :func:`phasescope.noise.windows.tilings`.
+    Shapes: `x` (series, time), `centre` and `scale` (series,), `windows` (windows,).
     """
     xp: Any = np if isinstance(x, np.ndarray) else torch
     scaled = x - centre[:, None]
@@ -60,22 +49,13 @@ def fluctuations(
 ) -> Array:
     """Return ``F(n) = sqrt(mean over windows of RSS/n)`` of profiles that fit in memory at once.
 
-    Parameters
-    ----------
-    profile : array or tensor of shape (series, time)
-        Double precision.
-    windows : array of int of shape (windows,)
-        Lengths n.
-    order : int
-        Degree of the polynomials.
-    both_ends, overlap : bool
-        See :func:`phasescope.noise.windows.tilings`.
-
     Notes
     -----
     With the windows W centred at their first values and an orthonormal basis Q of the polynomials,
     ``RSS = |W|^2 - |W Q|^2``: one thin matrix product instead of a fit. Where that difference keeps less than
     a thousandth of ``|W|^2``, the residual ``W - W Q Q^T`` itself is squared instead.
+
+    Shapes: `profile` (series, time), `windows` (windows,).
     """
     series, length = profile.shape
     found = np.empty((series, len(windows)))
@@ -92,16 +72,7 @@ def in_chunks(
 ) -> list[_Result]:
     """Return `work` of all chunks of series, in order.
 
-    Parameters
-    ----------
-    x : array or tensor of shape (series, time)
-        Chunks of it fit the cache of a core, or a fixed part of a device's memory.
-    work : callable
-        From a chunk to what is kept of it.
-    most_threads : int
-        Chunks worked on at a time on the CPU.
-    multiple : int
-        A chunk holds so many series, or a multiple.
+    Shapes: `x` (series, time).
     """
     series, length = x.shape
     size = max(1, (_CACHE_VALUES if isinstance(x, np.ndarray) else _DEVICE_VALUES) // length)

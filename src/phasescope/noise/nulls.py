@@ -165,28 +165,12 @@ def memory_test(
 
 
 def default_copies(length: int) -> int:
-    """Return how many series to simulate behind a share: fewer where each is long and tells more.
-
-    Parameters
-    ----------
-    length : int
-        Values of a series.
-    """
+    """Return how many series to simulate behind a share: fewer where each is long and tells more."""
     return int(np.clip(_VALUES // max(length, 1), *_COPIES))
 
 
 def scaling_noise(alpha: float, length: int, random: np.random.Generator) -> Array:
-    """Return a series with DFA exponent `alpha`: fractional Gaussian noise below 1, its running sums above.
-
-    Parameters
-    ----------
-    alpha : float
-        Above 0; kept 0.02 away from whole numbers, where the noise degenerates.
-    length : int
-        Values of a series.
-    random : numpy.random.Generator
-        Decides the values.
-    """
+    """A series with DFA exponent `alpha`: fractional Gaussian noise below 1, its running sums above."""
     sums = max(math.ceil(alpha) - 1, 0)
     noise = fractional_gaussian_noise(min(max(alpha - sums, _MARGIN), 1 - _MARGIN), length, seed=random)
     for _ in range(sums):

@@ -18,23 +18,15 @@ _SURE = 3.0
 
 @dataclass(frozen=True)
 class Counts:
-    """How many of the tested series exclude an explanation, and the median memory of their short ones.
+    """How many of the tested series exclude an explanation, and the median memory of their short ones."""
 
-    Parameters
-    ----------
-    tested : int
-        Number of series.
-    beat_short, beat_scaling, beat_fit : int
-        Those that exclude short memory, scaling noise, and the curve of their autoregressive process.
-    memory : float
-        In steps; NaN without tests.
-    """
-
-    tested: int
+    tested: int  # number of series
+    # beat_short, beat_scaling, beat_fit: those that exclude short memory, scaling noise, and the curve of
+    # their autoregressive process
     beat_short: int
     beat_scaling: int
     beat_fit: int
-    memory: float
+    memory: float  # in steps; NaN without tests
 
     def more_than_chance(self, count: int) -> bool:
         """Return whether so many exclude a true explanation less than once in a hundred."""
@@ -44,19 +36,7 @@ class Counts:
 def judged(
     beta: Estimate, curvature: Estimate, counts: Counts, windows: NDArray[np.int64]
 ) -> tuple[Kind, str]:
-    """Return kind and reason.
-
-    Parameters
-    ----------
-    beta : Estimate
-        Mean exponent.
-    curvature : Estimate
-        Mean curvature.
-    counts : Counts
-        Of the tests.
-    windows : array of int
-        Window lengths.
-    """
+    """Return kind and reason."""
     if not beta.determined:
         return "not determined", f"{beta.reason[:1].upper()}{beta.reason[1:]}."
     bent = abs(curvature.value) > _SURE * curvature.error

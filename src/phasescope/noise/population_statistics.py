@@ -30,11 +30,6 @@ def spread_of_pairs(beta: Array) -> float:
 def variance_between_units(beta: Array) -> float:
     r"""Return the variance of the units' exponents less what the scatter over sequences leaves in them.
 
-    Parameters
-    ----------
-    beta : array of shape (sequence, unit)
-        NaN where there is none.
-
     Notes
     -----
     With :math:`\bar\beta_u` the mean over the :math:`n_u \ge 2` sequences of unit u, and :math:`V` the
@@ -45,6 +40,8 @@ def variance_between_units(beta: Array) -> float:
     (zero in the last bracket where a pair is missing). Sequences are independent, units need not be: without
     missing pairs this is the mean over pairs of different sequences of the covariance over units between
     their exponents, which is unbiased whatever the correlation of units in a sequence. Derived here.
+
+    Shapes: `beta` (sequence, unit).
     """
     counts = np.isfinite(beta).sum(axis=0)
     enough = counts >= 2
@@ -70,13 +67,6 @@ def variance_between_sequences(beta: Array, error: Array) -> float:
 def jackknife(statistic: Callable[[NDArray[np.bool_]], Array], sequences: int) -> tuple[Array, Array]:
     """Return a statistic of all sequences and its error, NaN with fewer than two.
 
-    Parameters
-    ----------
-    statistic : callable
-        From a mask of the sequences that are kept to an array.
-    sequences : int
-        Number of independent sequences; at most 50 groups of them are left out in turn.
-
     Notes
     -----
     The error is that of the jackknife times ``t/1.96``, with t the 97.5 % point of Student's law with one
@@ -97,11 +87,6 @@ def jackknife(statistic: Callable[[NDArray[np.bool_]], Array], sequences: int) -
 
 def deviation_of(variance: float, error: float) -> tuple[float, float]:
     """Return the square root of a variance that may come out negative, and an error.
-
-    Parameters
-    ----------
-    variance, error : float
-        The estimate and its standard error.
 
     Notes
     -----

@@ -117,20 +117,7 @@ def record(
 
 
 def sequence_rows(model: nn.Module, inputs: Sequences) -> list[Layer]:
-    """Return the rows of ``discover`` for a batch of sequences.
-
-    Parameters
-    ----------
-    model : nn.Module
-        The model, inside ``untouched``.
-    inputs : Sequences
-        The batch.
-
-    Raises
-    ------
-    InputError
-        If the model does not accept the batch, or attends along its sequences.
-    """
+    """Return the rows of ``discover`` for a batch of sequences."""
     try:
         rows, _ = discover(model, inputs.alike(3))
     except InputError as refused:
@@ -176,13 +163,7 @@ class _Task:
     dtype: torch.dtype = torch.float32
 
     def plan(self, limit: float, folder: str | PathLike[str] | None) -> None:
-        """Run one or two sequences, to see which arrays there will be and what memory a sequence takes.
-
-        Raises
-        ------
-        MemoryLimitError
-            If one sequence takes more than `limit`.
-        """
+        """Run one or two sequences, to see which arrays there will be and what memory a sequence takes."""
         pair = min(2, self.inputs.size)
         peak = peak_bytes(self.model, lambda: self._pass(0, pair, self._meet)) / pair
         self._check_names()
@@ -203,13 +184,7 @@ class _Task:
             self._pass(start, min(start + self.chunk, self.inputs.size), self._keep)
 
     def result(self, lengths: np.ndarray | None, notes: list[str]) -> Recording:
-        """Return the recording, with NaN after the ends.
-
-        Raises
-        ------
-        InputError
-            If the lengths are not those that the model packs.
-        """
+        """Return the recording, with NaN after the ends."""
         if lengths is not None and self.packed is not None and (lengths != self.packed).any():
             odd = int(np.flatnonzero(lengths != self.packed)[0])
             raise InputError(

@@ -44,7 +44,13 @@ class Recording(Mapping[tuple[str, str], np.ndarray]):
         return list(dict.fromkeys(layer for layer, _ in self.arrays))
 
     def quantities(self, layer: str) -> list[str]:
-        """Return the names of what was recorded of a layer."""
+        """Return the names of what was recorded of a layer.
+
+        Parameters
+        ----------
+        layer : str
+            Its name; there is nothing of a layer that was not recorded.
+        """
         return [quantity for name, quantity in self.arrays if name == layer]
 
     def series(self, layer: str, quantity: str, *, length: int | None = None, discard: int = 0) -> np.ndarray:

@@ -233,13 +233,7 @@ def _taper_correlation(tapers: Array, reach: int) -> Array:
 
 
 def standardised(x: ArrayLike) -> tuple[Array, NDArray[np.str_]]:
-    """Return the series centred and scaled, those of no use as zeros, and why.
-
-    Raises
-    ------
-    InputError
-        If they are not real numbers along an axis of time.
-    """
+    """Return the series centred and scaled, those of no use as zeros, and why."""
     given = np.asarray(x)
     if given.ndim < 1 or given.dtype.kind not in "fiub":
         raise InputError(

@@ -22,84 +22,34 @@ _BLOCKS = (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
 
 @dataclass(frozen=True)
 class Seen:
-    """One quantity at one call.
+    """One quantity at one call."""
 
-    Parameters
-    ----------
-    layer, quantity : str
-        Their names.
-    values : Tensor of shape (sequence, unit, time)
-        The numbers.
-    steps : int
-        Number of time steps of the whole series, of which this call may show a part.
-    start : int
-        Time step of the first of them.
-    lengths : Tensor or None
-        Lengths of the sequences, where the module got them packed.
-    mismatch : float or None
-        See ``phasescope.recording.recurrent.Track``.
-    """
-
+    # layer, quantity: their names
     layer: str
     quantity: str
-    values: Tensor
-    steps: int
-    start: int = 0
-    lengths: Tensor | None = None
-    mismatch: float | None = None
+    values: Tensor  # (sequence, unit, time): the numbers
+    steps: int  # number of time steps of the whole series, of which this call may show a part
+    start: int = 0  # time step of the first of them
+    lengths: Tensor | None = None  # lengths of the sequences, where the module got them packed
+    mismatch: float | None = None  # see ``phasescope.recording.recurrent.Track``
 
 
 @dataclass
 class Streams:
-    """The calls to watch, and what to take from each.
+    """The calls to watch, and what to take from each."""
 
-    Parameters
-    ----------
-    rows : list of Layer
-        What ``watched`` is to observe.
-    residual : set of str
-        Paths of the blocks of a transformer.
-    mlp : dict of str to str
-        From the path of the layer that reads the MLP units to the path of its block.
-    stepped : set of str
-        Paths of modules that are called once for each time step.
-    steps : int
-        Number of time steps of the input.
-    own : set of int
-        Number of time steps of recurrent modules, where they see others than the input has.
-    preactivations : bool
-        Whether to add what enters the gates.
-    skipped : dict of str to str
-        Why a row cannot be recorded.
-    """
-
-    rows: list[Layer]
-    residual: set[str]
-    mlp: dict[str, str]
-    stepped: set[str]
-    steps: int
-    own: set[int]
-    preactivations: bool = False
-    skipped: dict[str, str] = field(default_factory=dict)
+    rows: list[Layer]  # what ``watched`` is to observe
+    residual: set[str]  # paths of the blocks of a transformer
+    mlp: dict[str, str]  # from the path of the layer that reads the MLP units to the path of its block
+    stepped: set[str]  # paths of modules that are called once for each time step
+    steps: int  # number of time steps of the input
+    own: set[int]  # number of time steps of recurrent modules, where they see others than the input has
+    preactivations: bool = False  # whether to add what enters the gates
+    skipped: dict[str, str] = field(default_factory=dict)  # why a row cannot be recorded
     _packed: int = 0
 
     def see(self, layer: Layer, args: tuple[Any, ...], output: Any) -> Iterator[Seen]:
-        """Yield everything that one call of a module shows.
-
-        Parameters
-        ----------
-        layer : Layer
-            Which call.
-        args : tuple
-            What it took.
-        output : object
-            What it returned.
-
-        Yields
-        ------
-        Seen
-            One for each quantity.
-        """
+        """Yield everything that one call of a module shows."""
         if isinstance(layer.module, nn.RNNBase):
             yield from self._recurrent(layer, args, output)
             return
@@ -112,19 +62,7 @@ class Streams:
         yield from self._along_time(layer, layer.name, quantity, first_float(output))
 
     def replaced(self, layer: Layer, output: Any, unit: int, value: float) -> Any:
-        """Return the output of a call with one unit of its "output" or "residual" replaced at all times.
-
-        Parameters
-        ----------
-        layer : Layer
-            Which call; not of a recurrent module.
-        output : object
-            What it returned.
-        unit : int
-            Number of the unit, as :class:`Seen` counts them.
-        value : float
-            What takes the place of its output.
-        """
+        """Return the output of a call with one unit of its "output" or "residual" replaced at all times."""
         tensor = first_float(output)
         if tensor is None:
             return output
@@ -201,17 +139,6 @@ def find_streams(model: nn.Module, layers: list[Layer], steps: int, preactivatio
     A block is an element of a list of modules (or one of torch's transformer layers) that holds an attention
     module and more. Its MLP units are what enters the weight layer that maps them back to the residual
     stream.
-
-    Parameters
-    ----------
-    model : nn.Module
-        The model.
-    layers : list of Layer
-        The rows of ``discover``.
-    steps : int
-        Number of time steps.
-    preactivations : bool
-        Whether to add what enters the gates of recurrent modules.
     """
     calls = Counter(layer.path for layer in layers)
     own = {

@@ -29,25 +29,14 @@ def measured_chunk(
 ) -> tuple[Array, NDArray[np.str_]]:
     """Return F(n) in the unit of x, NaN for series that are not finite, and a reason for each unusable one.
 
-    Parameters
-    ----------
-    chunk : array or tensor of shape (series, time)
-        Real numbers.
-    windows : array of int
-        Lengths n.
-    order : int
-        Of detrending.
-    both_ends, overlap : bool
-        See :func:`phasescope.noise.windows.tilings`.
-    compiled : bool
-        Whether compiled code measures an array.
-
     Notes
     -----
     Every series is divided by its own range first, so its unit plays no part. Fluctuations are within
     rounding where F(n) is below that of white noise as large as 4 steps of the number format at the largest
     value, or below what rounding leaves of the profile; a series in double precision that fits single
     precision exactly is judged by the latter.
+
+    Shapes: `chunk` (series, time).
     """
     xp: Any = np if isinstance(chunk, np.ndarray) else torch
     x = chunk.astype(np.float64, copy=False) if xp is np else chunk.to(torch.float64)

@@ -249,28 +249,14 @@ def consistency(fluctuations: DFA, spectrum: SpectralExponent, index: int | tupl
 
 
 def short_memory_name(test: MemoryTest) -> str:
-    """Return what the short memory is called: its order, and how long it is.
-
-    Parameters
-    ----------
-    test : MemoryTest
-        Short memory against scaling.
-    """
+    """Return what the short memory is called: its order, and how long it is."""
     if not test.fit.order:
         return "white noise"
     return f"AR({test.fit.order}) with a memory of {test.memory:.3g} steps"
 
 
 def share(p: float, copies: int) -> str:
-    """Return a share of simulated series as a percentage, or that there was none.
-
-    Parameters
-    ----------
-    p : float
-        ``(1 + count)/(copies + 1)``.
-    copies : int
-        Simulated series.
-    """
+    """Return a share of simulated series as a percentage, or that there was none."""
     return f"none of {copies}" if p * (copies + 1) < 1.5 else f"{100 * p:.0f} %"
 
 

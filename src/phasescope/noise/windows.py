@@ -15,34 +15,14 @@ _WINDOWS_AT_LEAST = 8
 
 
 def checked_order(order: int) -> int:
-    """Return the order of detrending.
-
-    Parameters
-    ----------
-    order : int
-        1, 2 or 3.
-
-    Raises
-    ------
-    InputError
-        If it is another one.
-    """
+    """Return the order of detrending."""
     if isinstance(order, bool) or order not in ORDERS:
         raise InputError(f"order = {order!r}.", "Choose 1, 2 or 3.")
     return int(order)
 
 
 def default_windows(length: int, order: int) -> NDArray[np.int64]:
-    """Return up to 16 window lengths, evenly spaced in logarithm; none where they would not span a factor 2.
-
-    Parameters
-    ----------
-    length : int
-        Values of a series.
-    order : int
-        Of detrending: the shortest window has 10, 16 or 20 values for order 1, 2 or 3; the longest is an
-        eighth of the series.
-    """
+    """Up to 16 window lengths, evenly spaced in logarithm; none where they would not span a factor 2."""
     shortest, longest = _SHORTEST[order], length // _WINDOWS_AT_LEAST
     if longest < 2 * shortest:
         return np.empty(0, dtype=np.int64)
@@ -55,22 +35,7 @@ def shortest_length(order: int) -> int:
 
 
 def checked_windows(windows: ArrayLike, length: int | None, order: int) -> NDArray[np.int64]:
-    """Return window lengths ascending, each once.
-
-    Parameters
-    ----------
-    windows : array of int
-        Window lengths.
-    length : int or None
-        Values of a series; None where there is no series.
-    order : int
-        Of detrending.
-
-    Raises
-    ------
-    InputError
-        If there are none, if one is no integer, leaves no fluctuation after detrending or exceeds the series.
-    """
+    """Return window lengths ascending, each once."""
     given = np.asarray(windows)
     integers = given.dtype.kind in "iu" or (given.dtype.kind == "f" and bool((given == np.rint(given)).all()))
     if given.ndim != 1 or given.size == 0 or not integers:
@@ -90,19 +55,7 @@ def checked_windows(windows: ArrayLike, length: int | None, order: int) -> NDArr
 
 
 def tilings(length: int, window: int, *, both_ends: bool, overlap: bool) -> list[tuple[int, int]]:
-    """Return rows of adjacent windows as (first value, number of windows).
-
-    Parameters
-    ----------
-    length : int
-        Values of a series.
-    window : int
-        Values of a window.
-    both_ends : bool
-        Also the row that ends with the last value, where it differs from the one from the first value.
-    overlap : bool
-        Also the rows shifted inwards by half a window.
-    """
+    """Return rows of adjacent windows as (first value, number of windows)."""
     found = set()
     for shift in (0, window // 2) if overlap else (0,):
         count = (length - shift) // window

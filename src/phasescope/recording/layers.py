@@ -88,13 +88,7 @@ class Layer:
 
 
 def role(module: nn.Module) -> str:
-    """Return what a module does to the signal: "weight", "norm", "activation" or "other".
-
-    Parameters
-    ----------
-    module : nn.Module
-        A module without children, or one that is not seen calling them.
-    """
+    """Return what a module does to the signal: "weight", "norm", "activation" or "other"."""
     if "Norm" in type(module).__name__ or has_running_statistics(module):
         return "norm"
     if any(p.ndim >= 2 for p in module.parameters()):
@@ -156,10 +150,6 @@ def observed(
     """Call `after` with path, module, arguments and output at each call of `modules`, through hooks.
 
     A value other than None that `after` returns takes the place of the output. Every hook is gone on leaving.
-
-    Yields
-    ------
-    None
     """
     handles = []
     try:
@@ -188,6 +178,13 @@ def observed(
 @contextmanager
 def watched(layers: list[Layer], observe: Observe) -> Iterator[None]:
     """Call ``observe(layer, arguments, output)`` at every measured row of one forward pass.
+
+    Parameters
+    ----------
+    layers : list of Layer
+        Rows, as :func:`discover` returns them; skipped ones are left out.
+    observe : callable
+        What it returns, if not None, takes the place of the layer's output.
 
     Yields
     ------

@@ -18,18 +18,7 @@ _UNITS = {"": 1, "b": 1, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2**10, "mib": 2
 
 
 def in_bytes(size: float | str) -> int:
-    """Return a memory size in bytes: a number, or text such as "512MB" or "2 GiB".
-
-    Parameters
-    ----------
-    size : float or str
-        The size.
-
-    Raises
-    ------
-    InputError
-        If it is no positive size.
-    """
+    """Return a memory size in bytes: a number, or text such as "512MB" or "2 GiB"."""
     if isinstance(size, str):
         match = re.fullmatch(r"\s*([0-9.]+)\s*([a-zA-Z]*)\s*", size)
         factor = _UNITS.get(match.group(2).lower()) if match else None
@@ -47,13 +36,6 @@ def default_limit(model: nn.Module) -> float:
 
 def peak_bytes(model: nn.Module, work: Callable[[], Any]) -> int:
     """Return the largest number of bytes in live tensors while `work` runs, those of the model not counted.
-
-    Parameters
-    ----------
-    model : nn.Module
-        Whose parameters and buffers are there anyway.
-    work : callable
-        Takes nothing.
 
     Notes
     -----
@@ -111,25 +93,6 @@ def samples_that_fit(
     """Return the largest even number of samples, at most `samples`, that `work` can take at once.
 
     The peak is measured for two samples, four, eight and so on, and continued linearly by a factor of 16.
-
-    Parameters
-    ----------
-    model : nn.Module
-        The model that `work` runs.
-    work : callable
-        Takes the number of samples.
-    samples : int
-        Number of samples there are.
-    limit : float
-        Bytes that `work` may take.
-    margin : float
-        Share of `limit` that is planned for; the rest is for scratch space inside operators and for freed
-        blocks that the allocator keeps.
-
-    Raises
-    ------
-    MemoryLimitError
-        If not even one pair fits.
     """
     one = min(2, samples)
     first = peak_bytes(model, partial(work, one))

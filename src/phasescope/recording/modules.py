@@ -24,18 +24,7 @@ class _Function(nn.Module):
 
 
 def as_module(model: nn.Module | Callable[..., Any]) -> nn.Module:
-    """Return the model itself, or a plain callable as a module of one row.
-
-    Parameters
-    ----------
-    model : nn.Module or callable
-        What the user passed.
-
-    Raises
-    ------
-    InputError
-        If it is neither, or holds TorchScript.
-    """
+    """Return the model itself, or a plain callable as a module of one row."""
     if isinstance(model, nn.Module):
         # torch.compile fuses the layers away; what it wraps computes the same.
         original = getattr(model, "_orig_mod", model)

@@ -18,26 +18,15 @@ _CACHED = 2**18  # hidden values of a stretch of time, so that what is made of t
 
 @dataclass(frozen=True)
 class Track:
-    """What one layer and direction of a recurrent module did in a stretch of time.
+    """What one layer and direction of a recurrent module did in a stretch of time."""
 
-    Parameters
-    ----------
-    name : str
-        ``l0``, ``l0_reverse``, ``l1``, ... as torch names the weights.
-    quantities : dict of str to Tensor
-        Each of shape (time, sequence, unit), in the order of the words even where the direction is reversed.
-    lengths : Tensor or None
-        Number of time steps of each sequence, where they came packed.
-    mismatch : float
-        Largest difference between the hidden state that follows from the quantities and the module's own.
-    start, steps : int
-        First time step of the stretch, and number of time steps of the whole call.
-    """
-
-    name: str
+    name: str  # ``l0``, ``l0_reverse``, ``l1``, ... as torch names the weights
+    # each of shape (time, sequence, unit), in the order of the words even where the direction is reversed
     quantities: dict[str, Tensor]
-    lengths: Tensor | None
+    lengths: Tensor | None  # number of time steps of each sequence, where they came packed
+    # largest difference between the hidden state that follows from the quantities and the module's own
     mismatch: float
+    # start, steps: first time step of the stretch, and number of time steps of the whole call
     start: int
     steps: int
 
@@ -51,27 +40,6 @@ def tracks(
     :math:`c_t = f_t c_{t-1} + i_t g_t`, is then a linear recursion without products of matrices, which is
     followed step by step: nothing is divided or inverted, so that it is exact to rounding where gates
     saturate.
-
-    Parameters
-    ----------
-    module : nn.LSTM, nn.GRU or nn.RNN
-        In evaluation mode, so that there is no dropout between its layers.
-    args : tuple
-        What the call took: sequences, and states if there were any.
-    output : tuple
-        What it returned.
-    preactivations : bool
-        Whether to add what enters the nonlinearity of each gate.
-
-    Yields
-    ------
-    Track
-        In the order of the layers, forward before reverse, each in one or more stretches of time.
-
-    Raises
-    ------
-    InputError
-        If the call took one sequence without an axis of sequences.
 
     Notes
     -----

@@ -17,22 +17,14 @@ from phasescope.recording.batch import Batch, _leaves, _map, as_batch
 
 @dataclass(frozen=True)
 class Sequences(Batch):
-    """A batch whose sequences lie along an axis of their own in each tensor.
+    """A batch whose sequences lie along an axis of their own in each tensor."""
 
-    Parameters
-    ----------
-    axes : tuple of (int or None)
-        For each tensor, in the order of the arguments, the axis along which the sequences lie; None where the
-        tensor is the same for all.
-    packed : dict of int to Tensor
-        Lengths of the sequences, for the tensors that were packed sequences.
-    steps : int
-        Number of time steps of the longest sequence, as the first tensor tells it.
-    """
-
+    # for each tensor, in the order of the arguments, the axis along which the sequences lie; None where the
+    # tensor is the same for all
     axes: tuple[int | None, ...] = ()
+    # lengths of the sequences, for the tensors that were packed sequences
     packed: Mapping[int, Tensor] = field(default_factory=dict)
-    steps: int = 0
+    steps: int = 0  # number of time steps of the longest sequence, as the first tensor tells it
 
     def take(self, start: int, stop: int) -> Sequences:
         """Return sequences `start` to `stop` as copies, packed again where they were packed."""
@@ -72,25 +64,7 @@ class Sequences(Batch):
 def as_sequences(
     model: nn.Module, batch: Any, batch_axis: int | None = None, time_axis: int | None = None
 ) -> Sequences:
-    """Return `batch` as the arguments of ``model(...)``, with the axis of the sequences in each tensor.
-
-    Parameters
-    ----------
-    model : nn.Module
-        The model.
-    batch : tensor, packed sequence, tuple, list or mapping of them
-        As ``as_batch`` takes it.
-    batch_axis : int, optional
-        Axis of the sequences in the first tensor; by default 1 for torch's own recurrent and transformer
-        modules with ``batch_first=False``, otherwise 0.
-    time_axis : int, optional
-        Axis of time in the first tensor; by default the other one of the first two.
-
-    Raises
-    ------
-    InputError
-        If there is no sequence or no time step, or an axis does not exist.
-    """
+    """Return `batch` as the arguments of ``model(...)``, with the axis of the sequences in each tensor."""
     found: dict[int, Tensor] = {}
     number = count()
 
@@ -159,28 +133,12 @@ def _axis_of(model: nn.Module, path: str, tensor: Tensor, axis: int, size: int, 
 
 
 def padded_sequences(value: Tensor | PackedSequence, batch_first: bool) -> tuple[Tensor, Tensor | None]:
-    """Return sequences as (time, sequence, unit), and their lengths where they were packed.
-
-    Parameters
-    ----------
-    value : Tensor or PackedSequence
-        What a recurrent module takes or returns.
-    batch_first : bool
-        Whether a tensor has the sequences along its first axis.
-    """
+    """Return sequences as (time, sequence, unit), and their lengths where they were packed."""
     if isinstance(value, PackedSequence):
         return pad_packed_sequence(value)
     return (value.transpose(0, 1) if batch_first else value), None
 
 
 def beyond(lengths: Tensor, steps: int) -> Tensor:
-    """Return a mask of shape (sequence, time) that is true after the end of each sequence.
-
-    Parameters
-    ----------
-    lengths : Tensor
-        Number of time steps of each sequence.
-    steps : int
-        Number of time steps of the mask.
-    """
+    """Return a mask of shape (sequence, time) that is true after the end of each sequence."""
     return torch.arange(steps, device=lengths.device) >= lengths[:, None]

@@ -23,17 +23,7 @@ def real_lengths(inputs: Sequences, time_axis: int | None = None) -> tuple[NDArr
     In this order: packed sequences; a tensor named ``attention_mask`` or ``..padding_mask``; the same number
     of a word, or zeros, in at least 8 steps at the end.
 
-    Parameters
-    ----------
-    inputs : Sequences
-        The batch.
-    time_axis : int, optional
-        Axis of time in the first tensor, as it was given to ``as_sequences``.
-
-    Returns
-    -------
-    tuple of (array of shape (sequence,), str)
-        The lengths, and a note; "" where nothing was guessed.
+    Shapes: returned (sequence ).
     """
     for lengths in inputs.packed.values():
         return lengths.numpy().astype(np.int64), ""
@@ -49,15 +39,7 @@ def real_lengths(inputs: Sequences, time_axis: int | None = None) -> tuple[NDArr
 
 
 def changes_in_time(inputs: Sequences, time_axis: int | None = None) -> bool:
-    """Return whether the first tensor differs between time steps in any of the sequences.
-
-    Parameters
-    ----------
-    inputs : Sequences
-        The batch.
-    time_axis : int, optional
-        Axis of time in the first tensor, as it was given to ``as_sequences``.
-    """
+    """Return whether the first tensor differs between time steps in any of the sequences."""
     return any(bool((one != one[:1]).any()) for one in _first_in_time(inputs, time_axis))
 
 
@@ -66,20 +48,11 @@ def shuffled_in_time(
 ) -> Sequences:
     """Return the batch with the time steps of each sequence in another order, its padding left in place.
 
-    Parameters
-    ----------
-    inputs : Sequences
-        The batch; sequences that were packed are padded here, and packed again by ``take``.
-    lengths : array of shape (sequence,)
-        Number of time steps of each sequence.
-    seed : int
-        Of the orders.
-    time_axis : int, optional
-        Axis of time in the first tensor, as it was given to ``as_sequences``.
-
     Notes
     -----
     Every tensor with an axis of time is put in the same order, masks and positions excepted.
+
+    Shapes: `lengths` (sequence,).
     """
     random = np.random.default_rng(seed)
     order = np.tile(np.arange(inputs.steps), (inputs.size, 1))
@@ -106,13 +79,7 @@ def shuffled_in_time(
 
 
 def as_given(inputs: Sequences) -> Any:
-    """Return the batch as a user would pass it, packed where it was packed.
-
-    Parameters
-    ----------
-    inputs : Sequences
-        The batch.
-    """
+    """Return the batch as a user would pass it, packed where it was packed."""
     whole = inputs.take(0, inputs.size)
     return whole.kwargs or whole.args
 

@@ -24,22 +24,6 @@ def allocate(
     """Return arrays of the given shapes, not filled, and whether they lie on disk.
 
     The file of an array has no name and vanishes with the array.
-
-    Parameters
-    ----------
-    shapes : sequence of tuple of int
-        One for each array.
-    dtype : dtype
-        Of all arrays.
-    limit : float
-        Bytes that all arrays together may take in memory.
-    folder : path, optional
-        Where the files are made; by default where the system keeps temporary files.
-
-    Raises
-    ------
-    InputError
-        If the folder does not exist or has not the room.
     """
     itemsize = np.dtype(dtype).itemsize
     total = itemsize * sum(math.prod(shape) for shape in shapes)

@@ -33,11 +33,6 @@ class Gate:
 
     Without a floating-point input (token ids) they enter at the output of every row that turns integers into
     floating-point numbers, as an embedding does, or else at the output of the first row.
-
-    Parameters
-    ----------
-    admit : callable
-        Turns a tensor, given its number among those that enter, into what enters.
     """
 
     def __init__(self, admit: Callable[[Tensor, int], Tensor]) -> None:
@@ -226,13 +221,7 @@ def push_difference(model: nn.Module, layers: list[Layer], batch: Batch, tangent
 
 
 def push_nothing(model: nn.Module, layers: list[Layer], batch: Batch, tangent: Tangent, see: See) -> None:
-    """Run the model and see every row without a tangent, for models that are not differentiable at all.
-
-    Parameters
-    ----------
-    model, layers, batch, tangent, see
-        As for ``push_forward``; `tangent` is not called.
-    """
+    """Run the model and see every row without a tangent, for models that are not differentiable at all."""
 
     def observe(layer: Layer, args: tuple[Any, ...], output: Any) -> None:
         tensor = first_float(output)
@@ -244,19 +233,7 @@ def push_nothing(model: nn.Module, layers: list[Layer], batch: Batch, tangent: T
 
 
 def gaussian(shape: torch.Size, like: Tensor, *, seed: tuple[int, ...], first: int) -> Tensor:
-    """Return standard normal numbers, those of a sample fixed by the seed and the sample's number alone.
-
-    Parameters
-    ----------
-    shape : torch.Size
-        (samples, ...).
-    like : Tensor
-        Gives the device and the dtype.
-    seed : tuple of int
-        Names the stream.
-    first : int
-        Number of the first sample, so that chunks of any size draw the same numbers.
-    """
+    """Return standard normal numbers, those of a sample fixed by the seed and the sample's number alone."""
     rows = [
         np.random.default_rng((*seed, first + i)).standard_normal(shape[1:].numel(), dtype=np.float32)
         for i in range(shape[0])

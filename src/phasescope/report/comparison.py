@@ -32,37 +32,19 @@ _SIGNIFICANT = 3.0  # standard errors between two margins that count as differen
 
 @dataclass(frozen=True)
 class Subject:
-    """One inspected network, with the verdict on its signals.
+    """One inspected network, with the verdict on its signals."""
 
-    Parameters
-    ----------
-    label : str
-        Name of the network for people.
-    dataset : xr.Dataset
-        Its signal propagation.
-    verdict : Verdict
-        The phase and its margin.
-    """
-
-    label: str
-    dataset: xr.Dataset
-    verdict: Verdict
+    label: str  # name of the network for people
+    dataset: xr.Dataset  # its signal propagation
+    verdict: Verdict  # the phase and its margin
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the comparison.
+    """One line of the comparison."""
 
-    Parameters
-    ----------
-    name : str
-        What is compared.
-    cells : tuple of str
-        One a network.
-    """
-
-    name: str
-    cells: tuple[str, ...]
+    name: str  # what is compared
+    cells: tuple[str, ...]  # one a network
 
     @property
     def differs(self) -> bool:
@@ -71,25 +53,13 @@ class Row:
 
 
 def subjects(inspections: Sequence[Inspection]) -> list[Subject]:
-    """Return the networks whose signal propagation was measured.
-
-    Parameters
-    ----------
-    inspections : sequence of Inspection
-        In the order of the page.
-    """
+    """Return the networks whose signal propagation was measured."""
     found = [(each.label, each.datasets[PROPAGATION]) for each in inspections if PROPAGATION in each.datasets]
     return [Subject(label, dataset, verdict(dataset)) for label, dataset in found]
 
 
 def opening(inspections: Sequence[Inspection]) -> str:
-    """Return the one sentence of the page: a network's own, or what differs between several.
-
-    Parameters
-    ----------
-    inspections : sequence of Inspection
-        At least one.
-    """
+    """Return the one sentence of the page: a network's own, or what differs between several."""
     compared = subjects(inspections)
     if len(inspections) == 1 or len(compared) < 2:
         return inspections[0].sentence
@@ -102,13 +72,7 @@ def opening(inspections: Sequence[Inspection]) -> str:
 
 
 def rows(compared: Sequence[Subject]) -> list[Row]:
-    """Return what is known of every network, the physics first.
-
-    Parameters
-    ----------
-    compared : sequence of Subject
-        In the order of the page.
-    """
+    """Return what is known of every network, the physics first."""
     verdicts = [subject.verdict for subject in compared]
     lines = [
         Row("Phase", tuple(each.phase for each in verdicts)),

@@ -28,28 +28,14 @@ _PANELS = (
 
 @dataclass(frozen=True)
 class Panel:
-    """One figure of the comparison.
+    """One figure of the comparison."""
 
-    Parameters
-    ----------
-    figure : Figure
-        One pair of axes, all networks in it.
-    caption : str
-        What it shows, for those who cannot see it.
-    """
-
-    figure: Figure
-    caption: str
+    figure: Figure  # one pair of axes, all networks in it
+    caption: str  # what it shows, for those who cannot see it
 
 
 def colours(compared: Sequence[Subject]) -> list[str]:
-    """Return one colour a network: that of its phase where every phase occurs once.
-
-    Parameters
-    ----------
-    compared : sequence of Subject
-        In the order of the page.
-    """
+    """Return one colour a network: that of its phase where every phase occurs once."""
     phases = [subject.verdict.phase for subject in compared]
     if len(set(phases)) == len(phases):
         return [plotting.PHASE_COLOURS.get(phase, plotting.INK) for phase in phases]
@@ -57,13 +43,7 @@ def colours(compared: Sequence[Subject]) -> list[str]:
 
 
 def comparison_panels(compared: Sequence[Subject]) -> list[Panel]:
-    """Return three figures against depth: K, 1 - c and the gradient, measured as dots and theory as lines.
-
-    Parameters
-    ----------
-    compared : sequence of Subject
-        In the order of the page.
-    """
+    """Return three figures against depth: K, 1 - c and the gradient, measured as dots and theory as lines."""
     names = ", ".join(subject.label for subject in compared)
     panels = []
     for variable, title, label, meaning in _PANELS:

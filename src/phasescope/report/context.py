@@ -41,15 +41,7 @@ _DEPTH_RULE = (
 
 
 def page_context(inspections: Sequence[Inspection], *, most_rows: int) -> dict[str, Any]:
-    """Return everything the template shows of the inspections.
-
-    Parameters
-    ----------
-    inspections : sequence of Inspection
-        At least one.
-    most_rows : int
-        Rows of layer tables on the whole page.
-    """
+    """Return everything the template shows of the inspections."""
     compared = comparison.subjects(inspections)
     several = len(inspections) > 1
     rows = comparison.rows(compared) if compared else []
@@ -77,19 +69,7 @@ def page_context(inspections: Sequence[Inspection], *, most_rows: int) -> dict[s
 def training_context(
     inspections: Sequence[Inspection], fates: Sequence[Fate], budget: str, chance: float
 ) -> dict[str, Any]:
-    """Return what the template shows of training.
-
-    Parameters
-    ----------
-    inspections : sequence of Inspection
-        The networks before training.
-    fates : sequence of Fate
-        What became of each.
-    budget : str
-        What every network was given.
-    chance : float
-        Accuracy of guessing.
-    """
+    """Return what the template shows of training."""
     compared = comparison.subjects(inspections)
     panels = fate_panels(fates, colours(compared), chance)
     seeds = len(fates[0].loss)

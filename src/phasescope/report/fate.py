@@ -55,17 +55,7 @@ class Fate:
 
 
 def fate_panels(fates: Sequence[Fate], colours: Sequence[str], chance: float) -> list[Panel]:
-    """Return two figures against training steps: loss and test accuracy, a thin line a seed.
-
-    Parameters
-    ----------
-    fates : sequence of Fate
-        One a network.
-    colours : sequence of str
-        One a network.
-    chance : float
-        Accuracy of guessing, drawn as a dotted line.
-    """
+    """Return two figures against training steps: loss and test accuracy, a thin line a seed."""
     names = ", ".join(fate.label for fate in fates)
     loss = _panel(fates, colours, "loss", "Training loss", "cross-entropy")
     accuracy = _panel(fates, colours, "accuracy", "Test accuracy", "fraction correct")

@@ -16,66 +16,33 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Column:
-    """One measured quantity.
+    """One measured quantity."""
 
-    Parameters
-    ----------
-    variable : str
-        Its name in the dataset.
-    heading : str
-        Its symbol or name on the page.
-    meaning : str
-        Its definition; empty where the dataset's own description is all there is.
-    fraction : bool
-        Whether it is a fraction of units, printed in percent.
-    """
-
-    variable: str
-    heading: str
-    meaning: str = ""
-    fraction: bool = False
+    variable: str  # its name in the dataset
+    heading: str  # its symbol or name on the page
+    meaning: str = ""  # its definition; empty where the dataset's own description is all there is
+    fraction: bool = False  # whether it is a fraction of units, printed in percent
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One number as it is printed and as it is sorted.
+    """One number as it is printed and as it is sorted."""
 
-    Parameters
-    ----------
-    text : str
-        For people.
-    value : str
-        For sorting; empty where there is no number.
-    """
-
-    text: str
-    value: str
+    text: str  # for people
+    value: str  # for sorting; empty where there is no number
 
 
 @dataclass(frozen=True)
 class LayerTable:
-    """The measured rows of one dataset.
+    """The measured rows of one dataset."""
 
-    Parameters
-    ----------
-    columns : tuple of Column
-        Those with at least one number.
-    rows : list of tuple
-        Number in call order, layer, kind, cells.
-    measured, total : int
-        Rows measured and all rows of the dataset.
-    absent : tuple of str
-        Fractions left out because they are 0 in every row.
-    skipped : dict of str to list of str
-        Layers that were not measured, by reason.
-    """
-
-    columns: tuple[Column, ...]
-    rows: list[tuple[int, str, str, list[Cell]]]
+    columns: tuple[Column, ...]  # those with at least one number
+    rows: list[tuple[int, str, str, list[Cell]]]  # number in call order, layer, kind, cells
+    # measured, total: rows measured and all rows of the dataset
     measured: int
     total: int
-    absent: tuple[str, ...]
-    skipped: dict[str, list[str]]
+    absent: tuple[str, ...]  # fractions left out because they are 0 in every row
+    skipped: dict[str, list[str]]  # layers that were not measured, by reason
 
     @property
     def cut(self) -> int:
@@ -129,15 +96,7 @@ _OF_INSTRUMENT = {"noise": NOISE}
 
 
 def layer_table(dataset: xr.Dataset, *, most_rows: int) -> LayerTable:
-    """Return the layers of a dataset, row by row in call order.
-
-    Parameters
-    ----------
-    dataset : xr.Dataset
-        Of any instrument; it has the dimension ``layer`` and the coordinate ``skipped``.
-    most_rows : int
-        Rows after which the table is cut.
-    """
+    """Return the layers of a dataset, row by row in call order."""
     reasons = [str(reason) for reason in dataset["skipped"].values]
     present = np.array([not reason for reason in reasons], dtype=bool)
     shown: list[Column] = []

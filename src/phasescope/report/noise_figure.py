@@ -15,15 +15,7 @@ _SHORT = plotting.PHASE_COLOURS["critical"]
 
 
 def noise_figure(found: Verdict, test: MemoryTest) -> Figure:
-    """Return F(n) with both explanations, and the local slopes, which a crossover bends.
-
-    Parameters
-    ----------
-    found : Verdict
-        Of one series.
-    test : MemoryTest
-        Short memory against scaling.
-    """
+    """Return F(n) with both explanations, and the local slopes, which a crossover bends."""
     with plotting.style():
         figure, (curve, slopes) = plotting.figure(2, panel_size=(4.2, 3.4))
         windows = test.windows

@@ -9,17 +9,7 @@ _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def measured(value: float, error: float = math.nan, *, digits: int = 4) -> str:
-    """Return ``0.282 ± 0.011``, ``(3.2 ± 0.4)×10⁻⁹``, a number alone to `digits` digits, or ``–`` for none.
-
-    Parameters
-    ----------
-    value : float
-        The number.
-    error : float
-        One standard error; two digits of it are kept, unless it is smaller than about 1e-5 of the value.
-    digits : int
-        Of a number that has no error, or too small a one to show.
-    """
+    """Return ``0.282 ± 0.011``, ``(3.2 ± 0.4)×10⁻⁹``, a number to `digits` digits, or ``–`` for none."""
     if not math.isfinite(value):
         return "–" if math.isnan(value) else str(value).replace("inf", "∞").replace("-", "−")
     if not (math.isfinite(error) and error > 0):
@@ -40,13 +30,7 @@ def measured(value: float, error: float = math.nan, *, digits: int = 4) -> str:
 
 
 def percent(fraction: float) -> str:
-    """Return a fraction as ``0``, ``< 0.1 %`` or ``12.5 %``, and ``–`` for none.
-
-    Parameters
-    ----------
-    fraction : float
-        From 0 to 1.
-    """
+    """Return a fraction as ``0``, ``< 0.1 %`` or ``12.5 %``, and ``–`` for none."""
     if math.isnan(fraction):
         return "–"
     if fraction == 0:

@@ -12,13 +12,7 @@ _ERROR = re.compile(r" ± [^)]*")
 
 
 def prose(text: str) -> Markup:
-    """Return escaped text with calls such as ``nn.init.zeros_(b)`` marked as code.
-
-    Parameters
-    ----------
-    text : str
-        Plain text, from phasescope or from the user.
-    """
+    """Return escaped text with calls such as ``nn.init.zeros_(b)`` marked as code."""
     pieces = []
     end = 0
     for match in _CODE.finditer(text):
@@ -28,13 +22,7 @@ def prose(text: str) -> Markup:
 
 
 def soft_error(text: str) -> Markup:
-    """Return a printed number with its error in a lighter ink.
-
-    Parameters
-    ----------
-    text : str
-        What ``numbers.measured`` returned.
-    """
+    """Return a printed number with its error in a lighter ink."""
     match = _ERROR.search(text)
     if match is None:
         return escape(text)

@@ -29,13 +29,7 @@ for layer in model.modules():  # critical for {activation}: C_W = {C_W:.6g}, C_b
 
 
 def recipe(compared: Sequence[Subject]) -> list[dict[str, str]]:
-    """Return what to run before training, each with the reason; nothing where all networks are critical.
-
-    Parameters
-    ----------
-    compared : sequence of Subject
-        The inspected networks.
-    """
+    """Return what to run before training, each with the reason; nothing where all networks are critical."""
     ill = [subject for subject in compared if subject.verdict.phase not in ("critical", "not determined")]
     if not ill:
         return []

@@ -28,38 +28,18 @@ _CAPTIONS = {
 
 
 def leading(inspection: Inspection) -> str:
-    """Return the instrument that the page is about: signal propagation, or else the first one.
-
-    Parameters
-    ----------
-    inspection : Inspection
-        Of one network.
-    """
+    """Return the instrument that the page is about: signal propagation, or else the first one."""
     return PROPAGATION if PROPAGATION in inspection.datasets else next(iter(inspection.datasets))
 
 
 def further(inspection: Inspection) -> list[str]:
-    """Return the other instruments that measured.
-
-    Parameters
-    ----------
-    inspection : Inspection
-        Of one network.
-    """
+    """Return the other instruments that measured."""
     lead = leading(inspection)
     return [name for name in inspection.datasets if name != lead and name in inspection.instruments]
 
 
 def sections(inspections: Sequence[Inspection], *, most_rows: int) -> list[dict[str, Any]]:
-    """Return what the template shows of the other instruments, each with all networks that it measured.
-
-    Parameters
-    ----------
-    inspections : sequence of Inspection
-        At least one.
-    most_rows : int
-        Of a table.
-    """
+    """Return what the template shows of the other instruments, each with all networks that it measured."""
     names = dict.fromkeys(name for inspection in inspections for name in further(inspection))
     found = []
     for name in names:
@@ -82,13 +62,7 @@ def sections(inspections: Sequence[Inspection], *, most_rows: int) -> list[dict[
 
 
 def said_once(findings: Sequence[Finding]) -> list[dict[str, str]]:
-    """Return the findings, an action that was already given not said again.
-
-    Parameters
-    ----------
-    findings : sequence of Finding
-        In their order.
-    """
+    """Return the findings, an action that was already given not said again."""
     shown: list[dict[str, str]] = []
     for finding in findings:
         said = finding.to_dict()
@@ -99,13 +73,7 @@ def said_once(findings: Sequence[Finding]) -> list[dict[str, str]]:
 
 
 def notes_of(dataset: xr.Dataset) -> list[str]:
-    """Return the notes of a dataset as sentences.
-
-    Parameters
-    ----------
-    dataset : xr.Dataset
-        Of any instrument.
-    """
+    """Return the notes of a dataset as sentences."""
     notes = json.loads(dataset.attrs.get("notes", "[]"))
     return [f"{note[:1].upper()}{note[1:].rstrip('.')}." for note in notes]
 

@@ -36,15 +36,6 @@ def inline(figure: Figure, prefix: str, label: str) -> list[Markup]:
 
     Axes with very many markers hold them as an embedded image. A figure of several axes in one row gives one
     element for each, all of the same size, so that a page can put them below each other where it is narrow.
-
-    Parameters
-    ----------
-    figure : Figure
-        Drawn in phasescope's style, text and axes in ``plotting.INK``; its layout is fixed by this.
-    prefix : str
-        Put before every id: matplotlib uses the same ids in each figure.
-    label : str
-        What a person who cannot see the figure is told.
     """
     _rasterise_crowds(figure)
     _lay_out(figure)

@@ -15,15 +15,7 @@ from phasescope.report.prose import prose, soft_error
 
 
 def render_template(name: str, **values: Any) -> str:
-    """Return the page that a template makes of `values`, every text in them escaped.
-
-    Parameters
-    ----------
-    name : str
-        File in ``templates``.
-    **values : object
-        What it shows; the version of phasescope, style and script are added.
-    """
+    """Return the page that a template makes of `values`, every text in them escaped."""
     environment = Environment(
         loader=PackageLoader("phasescope.report"),
         autoescape=True,

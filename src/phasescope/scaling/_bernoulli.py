@@ -23,15 +23,6 @@ def bernoulli_words(generator: np.random.Generator, probabilities: Sequence[floa
     at the same place in another row: the rows are cut from the same random numbers, so use at most one row
     at each place.
 
-    Parameters
-    ----------
-    generator : np.random.Generator
-        Where the random numbers come from.
-    probabilities : sequence of float
-        Each between 0 and 1.
-    n : int
-        Words in a row.
-
     Notes
     -----
     Reading the binary digits of q from the last to the first, ``m = m | r`` for a 1 and ``m = m & r`` for a

@@ -24,24 +24,12 @@ _FLOOR = 0.02
 
 @dataclass(frozen=True)
 class ControlScan:
-    """What several control values tell.
+    """What several control values tell."""
 
-    Parameters
-    ----------
-    nearest : int
-        Index of the curve nearest to criticality.
-    nu_par : Estimate
-        From the collapse.
-    collapse : Collapse or None
-        None where too few curves can be used.
-    notes : tuple of str
-        Where the critical point is, or why there is no collapse.
-    """
-
-    nearest: int
-    nu_par: Estimate
-    collapse: Collapse | None
-    notes: tuple[str, ...]
+    nearest: int  # index of the curve nearest to criticality
+    nu_par: Estimate  # from the collapse
+    collapse: Collapse | None  # none where too few curves can be used
+    notes: tuple[str, ...]  # where the critical point is, or why there is no collapse
 
 
 def scan_control(
@@ -60,14 +48,7 @@ def scan_control(
     is made with a correction term, whose effect on the exponent counts as an error; beyond a quality of 10
     nu_par is not determined. Two per cent are added for corrections that a good collapse still hides.
 
-    Parameters
-    ----------
-    times, curves, values : arrays of shape (times,), (controls, runs, times), (controls,)
-        The data.
-    critical : float or None
-        None fits it, beginning at the straightest curve.
-    candidates, start, window, decades
-        As in :func:`phasescope.scaling.identify_class`.
+    Shapes: `times` and `curves` and `values` (times,).
     """
     guess = _straightest(times, curves, values, candidates, start, window, decades)
     begin = guess if critical is None else critical

@@ -18,18 +18,12 @@ _FEWEST_POINTS = 10
 
 @dataclass(frozen=True)
 class ClassFit:
-    """The exponent under the form of one class, and how far the data are from criticality.
+    """The exponent under the form of one class, and how far the data are from criticality."""
 
-    Parameters
-    ----------
-    slope : Estimate
-        Asymptotic ``d ln y/d ln t``; its error holds statistics and what changing window and correction
-        changes beyond chance.
-    off_critical : Estimate
-        What the distance from criticality adds to ``ln y`` at the end, fitted over the whole window.
-    """
-
+    # asymptotic ``d ln y/d ln t``; its error holds statistics and what changing window and correction changes
+    # beyond chance
     slope: Estimate
+    # what the distance from criticality adds to ``ln y`` at the end, fitted over the whole window
     off_critical: Estimate
 
 
@@ -51,17 +45,6 @@ def fit_class(t: Array, data: LogData, known: UniversalityClass, *, critical: bo
     growth the class fixes, the last its leading correction to scaling: ``h = 1/t``, or with logarithms
     ``b_1/t + b_2 ln t/t``.
 
-    Parameters
-    ----------
-    t : array of shape (points,)
-        Times of the window.
-    data : LogData
-        Logarithms of the data.
-    known : UniversalityClass
-        Gives `nu_par` and the form of the correction.
-    critical : bool
-        Leave the third term out of `slope`.
-
     Notes
     -----
     Errors come from the covariance over runs, which knows that the times of a run depend on each other. Each
@@ -70,6 +53,8 @@ def fit_class(t: Array, data: LogData, known: UniversalityClass, *, critical: bo
     error grows, and by 0.5 % of the exponent. Of the windows that begin at t[0],
     or a quarter or a half later (in ln t), or a decade before the end, the one with the smallest error is
     taken, if a decade is left. Derived here.
+
+    Shapes: `t` (points,).
     """
     length = math.log(t[-1] / t[0])
     fits: list[ClassFit] = []

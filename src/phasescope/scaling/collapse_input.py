@@ -21,13 +21,7 @@ def gather(
     errors: Sequence[ArrayLike] | None,
     statistic: Statistic,
 ) -> tuple[tuple[Array, Array, Array], list[LogData], list[str]]:
-    """Return abscissas, sizes and curve numbers of all points, the curves' logarithms, and notes.
-
-    Raises
-    ------
-    InputError
-        If there are fewer than two curves, lengths differ, or the numbers are of no use.
-    """
+    """Return abscissas, sizes and curve numbers of all points, the curves' logarithms, and notes."""
     count = len(y)
     if count < 2:
         raise InputError(f"{count} curve.", "A collapse needs at least two.")

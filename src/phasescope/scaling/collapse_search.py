@@ -80,16 +80,7 @@ def elsewhere(
 ) -> list[tuple[float, Array, Array]]:
     """Return chi^2, searched parameters and linear parameters over a grid of b, all others fitted.
 
-    Parameters
-    ----------
-    ansatz : Ansatz
-        What is fitted.
-    theta : array of shape (free,)
-        The best fit; only overlaps as large as is asked of it are looked at.
-    intervals : int
-        Of the spline.
-    ln_y, unit : arrays of shape (points,)
-        Data and their errors.
+    Shapes: `theta` (free,), `ln_y` and `unit` (points,).
     """
     if "b" not in ansatz.free:
         return []

@@ -62,13 +62,7 @@ def local_slopes(
 
 
 def checked_abscissa(x: ArrayLike, data: LogData) -> Array:
-    """Return ``ln x``, one entry a point of `data`.
-
-    Raises
-    ------
-    InputError
-        If `x` does not ascend from above 0 or has another length than the data.
-    """
+    """Return ``ln x``, one entry a point of `data`."""
     given = np.asarray(x, dtype=np.float64)
     if given.shape != data.ln_y.shape:
         raise InputError(f"x has shape {given.shape}, y has {len(data.ln_y)} points.", "Give one x a point.")

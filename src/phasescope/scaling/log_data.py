@@ -18,30 +18,16 @@ Statistic = Literal["mean", "typical"]
 
 @dataclass(frozen=True)
 class LogData:
-    """Positive numbers at some points, as logarithms; :func:`log_data` makes it.
+    """Positive numbers at some points, as logarithms; :func:`log_data` makes it."""
 
-    Parameters
-    ----------
-    ln_y : array of shape (points,)
-        Logarithm of the mean over networks, or mean of the logarithm.
-    relative : array of shape (points,)
-        Standard error of `ln_y`; all 1 where nothing is known of it.
-    influence : array of shape (networks, points) or None
-        What each network adds to `ln_y`, times the number of networks; None without networks.
-    values : array of shape (networks, points) or None
-        What was averaged.
-    statistic : {"mean", "typical"}
-        How.
-    known : bool
-        Whether `relative` is known.
-    """
-
-    ln_y: Array
-    relative: Array
+    ln_y: Array  # (points,): logarithm of the mean over networks, or mean of the logarithm
+    relative: Array  # (points,): standard error of `ln_y`; all 1 where nothing is known of it
+    # (networks, points): what each network adds to `ln_y`, times the number of networks; None without
+    # networks
     influence: Array | None
-    values: Array | None
-    statistic: Statistic
-    known: bool = True
+    values: Array | None  # (networks, points): what was averaged
+    statistic: Statistic  # how
+    known: bool = True  # whether `relative` is known
 
     @property
     def networks(self) -> int:
@@ -89,16 +75,7 @@ def goodness(residual: Array, jacobian: Array, covariance: Array, networks: int)
     true covariance, chi^2 has mean ``tr(PS)`` and variance ``2 tr(PSPS)``; its law is taken as F with the
     matching number of degrees of freedom. Derived here.
 
-    Parameters
-    ----------
-    residual : array of shape (points,)
-        In units of the errors by which the fit was weighed.
-    jacobian : array of shape (points, parameters)
-        Likewise.
-    covariance : array of shape (points, points)
-        Of the data, in the same units.
-    networks : int
-        How many the covariance comes from; 0 where it is known.
+    Shapes: `residual` (points,), `jacobian` (points, parameters), `covariance` (points, points).
     """
     left, size, _ = np.linalg.svd(jacobian, full_matrices=False)
     kept = left[:, size > 1e-10 * size.max()]
@@ -121,21 +98,7 @@ def log_data(y: ArrayLike, errors: ArrayLike | None, statistic: Statistic, *, na
 
     ``ln`` of a mean with relative error r is low by ``r^2/2`` on average, which is added.
 
-    Parameters
-    ----------
-    y : array of shape (points,) or (networks, points)
-        Values, or one row a network; all points of one network may depend on each other.
-    errors : array of shape (points,) or None
-        Standard errors of independent points; None with networks.
-    statistic : {"mean", "typical"}
-        ``ln mean y`` or ``mean ln y``.
-    name : str
-        What the user calls `y`.
-
-    Raises
-    ------
-    InputError
-        If `y` or `errors` have the wrong shape, are not finite, or not positive.
+    Shapes: `y` (points,) or (networks, points), `errors` (points,).
     """
     values = np.asarray(y, dtype=np.float64)
     if statistic not in get_args(Statistic):

@@ -33,31 +33,16 @@ def spline_basis(s: Array, low: float, high: float, intervals: int) -> Array:
 
 @dataclass(frozen=True)
 class Ansatz:
-    """``ln y = F(s) - a ln size [+ c size^-omega | + G(s) size^-omega]`` with F and G unknown and smooth.
+    """``ln y = F(s) - a ln size [+ c size^-omega | + G(s) size^-omega]`` with F and G unknown and smooth."""
 
-    Parameters
-    ----------
-    x, size : arrays of shape (points,)
-        Of all curves, one after the other.
-    curve : array of shape (points,)
-        Which curve a point belongs to.
-    held : dict
-        Parameters that are not fitted; among "a", "b", "critical", "omega".
-    free : tuple of str
-        Those of "b", "critical", "omega" that are.
-    correction : {"constant", "function"} or None
-        Form of the term in ``size^-omega``.
-    logarithmic : bool
-        Whether the abscissa is ``ln u`` (all u > 0) or ``asinh(u/median)``, for both signs.
-    """
-
+    # x, size: (points,): of all curves, one after the other
     x: Array
     size: Array
-    curve: NDArray[np.int_]
-    held: dict[str, float]
-    free: tuple[str, ...]
-    correction: Form | None
-    logarithmic: bool
+    curve: NDArray[np.int_]  # (points,): which curve a point belongs to
+    held: dict[str, float]  # parameters that are not fitted; among "a", "b", "critical", "omega"
+    free: tuple[str, ...]  # those of "b", "critical", "omega" that are
+    correction: Form | None  # form of the term in ``size^-omega``
+    logarithmic: bool  # whether the abscissa is ``ln u`` (all u > 0) or ``asinh(u/median)``, for both signs
 
     def values(self, theta: Array) -> dict[str, float]:
         """Return all parameters but those that enter linearly."""
@@ -101,16 +86,7 @@ class Ansatz:
     def solve(self, theta: Array, intervals: int, ln_y: Array, unit: Array) -> tuple[Array, Array]:
         """Return coefficients of the columns and residuals in units of `unit`, for one or more right sides.
 
-        Parameters
-        ----------
-        theta : array of shape (free,)
-            The parameters that do not enter linearly.
-        intervals : int
-            Of the spline.
-        ln_y : array of shape (points,) or (points, draws)
-            Data.
-        unit : array of shape (points,)
-            Their errors.
+        Shapes: `theta` (free,), `ln_y` (points,) or (points, draws), `unit` (points,).
         """
         design = self.design(theta, intervals) / unit[:, None]
         target = ((ln_y.T - self.offset()) / unit).T

@@ -144,20 +144,7 @@ def _problem(
 
 
 def recorded_times(times: Sequence[int] | None, steps: int) -> NDArray[np.int64]:
-    """Return the rows to record: the given ones, or about 20 a decade up to `steps`.
-
-    Parameters
-    ----------
-    times : sequence of int or None
-        Increasing, from 0 to `steps`.
-    steps : int
-        The last row.
-
-    Raises
-    ------
-    InputError
-        If `times` is not increasing or leaves its range.
-    """
+    """Return the rows to record: the given ones, or about 20 a decade up to `steps`."""
     if times is None:
         return np.unique(np.geomspace(1, steps, int(20 * np.log10(steps)) + 2).round().astype(np.int64))
     recorded = np.asarray(times, dtype=np.int64)
@@ -238,14 +225,7 @@ def _advance(
 def next_row(state: Words, masks: Words, *, forward: bool) -> Words:
     """Return the next row: active with k active parents where mask k (or the only mask) is set.
 
-    Parameters
-    ----------
-    state : array of shape (size,) or (size, size)
-        Activity; bit b of a word belongs to run b.
-    masks : array of shape (masks, *state.shape)
-        One mask for every number of active parents, or a single one for all.
-    forward : bool
-        Whether the parents of site i are i and i + 1, rather than i - 1 and i.
+    Shapes: `state` (size,) or (size, size), `masks` (masks, *state.shape).
     """
     parents = [state]
     for axis in range(state.ndim):
@@ -298,16 +278,7 @@ def density_dataset(
 ) -> xr.Dataset:
     """Return mass, density and survival of runs with their coordinates.
 
-    Parameters
-    ----------
-    mass : array of shape (runs, times)
-        Active sites.
-    times : array of shape (times,)
-        Rows.
-    sites : int
-        All sites.
-    attributes : dict
-        What the runs were made with.
+    Shapes: `mass` (runs, times), `times` (times,).
     """
     dims = ("run", "time")
     variables = {

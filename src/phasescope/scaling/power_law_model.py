@@ -14,24 +14,12 @@ Correction = Literal["log", "power"]
 
 @dataclass(frozen=True)
 class PowerLawModel:
-    """``ln y`` as a function of ``x`` and of a vector of parameters.
+    """``ln y`` as a function of ``x`` and of a vector of parameters."""
 
-    Parameters
-    ----------
-    correction : {"log", "power"} or None
-        See :func:`phasescope.scaling.fit_power_law`.
-    exponent : float or None
-        Held at this value; None to fit it.
-    omega : float or None
-        Exponent of the power correction held at this value; None to fit it.
-    scale : float
-        Unit of x inside, so that all parameters are of order 1.
-    """
-
-    correction: Correction | None
-    exponent: float | None
-    omega: float | None
-    scale: float
+    correction: Correction | None  # see :func:`phasescope.scaling.fit_power_law`
+    exponent: float | None  # held at this value; None to fit it
+    omega: float | None  # exponent of the power correction held at this value; None to fit it
+    scale: float  # unit of x inside, so that all parameters are of order 1
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -78,20 +66,7 @@ def least_squares(
 ) -> tuple[Array, Array]:
     """Return the parameters of each draw, (draws, parameters), and chi^2, by damped Gauss-Newton steps.
 
-    Parameters
-    ----------
-    model : PowerLawModel
-        What is fitted.
-    x : array of shape (points,)
-        Abscissa.
-    ln_y : array of shape (draws, points)
-        Logarithms of the data, one row a draw.
-    unit : array of shape (points,)
-        Weights are ``1/unit^2``.
-    start : array of shape (parameters,)
-        Where all draws begin.
-    steps : int
-        Most steps.
+    Shapes: `x` (points,), `ln_y` (draws, points), `unit` (points,), `start` (parameters,).
     """
     current = np.tile(start, (len(ln_y), 1))
     damping = np.full(len(ln_y), 1e-3)

@@ -20,14 +20,7 @@ def resolution(ansatz: Ansatz, curves: list[LogData], theta: Array) -> tuple[int
     fewest intervals with which that is as good as chance allows are enough for the collapse too. Where
     none are, the variance that makes up for the rest is counted among the errors.
 
-    Parameters
-    ----------
-    ansatz : Ansatz
-        The points.
-    curves : list of LogData
-        Their logarithms, curve by curve.
-    theta : array of shape (free,)
-        Exponents, which set how long the master curve is.
+    Shapes: `theta` (free,).
     """
     s = ansatz.abscissa(theta)
     points = len(s)

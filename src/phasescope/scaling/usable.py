@@ -23,21 +23,11 @@ _FEWEST_CARRIERS = 50
 
 @dataclass(frozen=True)
 class Usable:
-    """The part of the data that can be used, or why there is none.
+    """The part of the data that can be used, or why there is none."""
 
-    Parameters
-    ----------
-    chosen : array of shape (times,)
-        Which times.
-    refusal : str
-        Why they cannot be used; empty where they can.
-    notes : tuple of str
-        Where the window was cut, and why.
-    """
-
-    chosen: NDArray[np.bool_]
-    refusal: str
-    notes: tuple[str, ...]
+    chosen: NDArray[np.bool_]  # (times,): which times
+    refusal: str  # why they cannot be used; empty where they can
+    notes: tuple[str, ...]  # where the window was cut, and why
 
 
 def usable_times(
@@ -45,19 +35,7 @@ def usable_times(
 ) -> Usable:
     """Return the times between microscopic scales and the point where rare runs carry the mean.
 
-    Parameters
-    ----------
-    times : array of shape (times,)
-        Ascending.
-    density : array of shape (runs, times)
-        Not negative.
-    start : {"homogeneous", "seed"}
-        A homogeneous start must keep the mean of ln y within 0.02 of ln of the mean; a seed, most of whose
-        runs end, needs the mean to rest on 50 runs, ``(sum y)^2/sum y^2``.
-    window : tuple of float or None
-        First and last time; None for 10 steps to the end, at most three decades.
-    decades : float
-        Least length.
+    Shapes: `times` (times,), `density` (runs, times).
     """
     nothing = np.zeros(len(times), dtype=bool)
     if len(density) < FEWEST_RUNS:

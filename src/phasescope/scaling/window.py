@@ -22,18 +22,7 @@ def choose_window(
 ) -> tuple[NDArray[np.bool_] | None, str]:
     """Return which points to fit, and why; None where no window will do.
 
-    Parameters
-    ----------
-    model : PowerLawModel
-        What is to be fitted.
-    x : array of shape (points,)
-        Abscissa.
-    data : LogData
-        Logarithms of the data.
-    fewest : int
-        Points that a window needs.
-    shortest : float
-        Its least ``ln(last/first)``.
+    Shapes: `x` (points,).
     """
     length = math.log(x[-1] / x[0])
     if len(x) < fewest:

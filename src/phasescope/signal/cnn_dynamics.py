@@ -17,18 +17,10 @@ _LINEAR_BELOW = -200
 
 @dataclass(frozen=True)
 class Vectors:
-    """Small vectors, one a network, as ``values * 2**shift``.
+    """Small vectors, one a network, as ``values * 2**shift``."""
 
-    Parameters
-    ----------
-    values : Tensor
-        Shape (networks, channels, *sites).
-    shift : Tensor
-        Shape (networks,), whole numbers as float64.
-    """
-
-    values: Tensor
-    shift: Tensor
+    values: Tensor  # shape (networks, channels, *sites)
+    shift: Tensor  # shape (networks,), whole numbers as float64
 
     def true(self) -> Tensor:
         """Return the vectors themselves; what lies below the smallest number becomes zero."""
@@ -37,13 +29,7 @@ class Vectors:
         return self.values * _over_sites(torch.exp2(self.shift), self.values)
 
     def rescaled(self, above: int | None = None) -> Vectors:
-        """Return the same vectors with a largest entry between 1/2 and 1.
-
-        Parameters
-        ----------
-        above : int, optional
-            Vectors whose largest entry is above this power of two are given a shift of 0 instead.
-        """
+        """Return the same vectors with a largest entry between 1/2 and 1."""
         rows = self.values.flatten(2)
         largest = torch.maximum(rows.amax(dim=(1, 2)), -rows.amin(dim=(1, 2)))
         exponent = torch.frexp(largest).exponent.to(torch.float64)
@@ -62,51 +48,23 @@ class Vectors:
 
 @dataclass(frozen=True)
 class State:
-    """Pre-activations of one layer.
+    """Pre-activations of one layer."""
 
-    Parameters
-    ----------
-    h : Tensor
-        First replica, shape (networks, channels, *sites).
-    difference : Vectors or None
-        Second replica minus the first.
-    tangent : Vectors or None
-        An infinitesimal difference.
-    """
-
-    h: Tensor
-    difference: Vectors | None
-    tangent: Vectors | None
+    h: Tensor  # first replica, shape (networks, channels, *sites)
+    difference: Vectors | None  # second replica minus the first
+    tangent: Vectors | None  # an infinitesimal difference
 
 
 @dataclass(frozen=True)
 class Block:
-    """What one layer does, weights apart.
+    """What one layer does, weights apart."""
 
-    Parameters
-    ----------
-    rule : Differences
-        The nonlinearity s.
-    residual : float
-        Share of the identity: ``h' = residual h + sqrt(1 - residual^2) (W * s(h) + b)``.
-    layer_norm : bool
-        Whether the channels of each site are standardised before the activation.
-    """
-
-    rule: Differences
-    residual: float
-    layer_norm: bool
+    rule: Differences  # the nonlinearity s
+    residual: float  # share of the identity: ``h' = residual h + sqrt(1 - residual^2) (W * s(h) + b)``
+    layer_norm: bool  # whether the channels of each site are standardised before the activation
 
     def advance(self, state: State, layers: Layers) -> State:
-        """Return the next layer's pre-activations.
-
-        Parameters
-        ----------
-        state : State
-            Those of this layer.
-        layers : Layers
-            Draws the next layer's weights.
-        """
+        """Return the next layer's pre-activations."""
         z, dz, dt = self._normalised(state)
         fields = [self.rule.value(z)]
         moved = [vectors for vectors in (state.difference, state.tangent) if vectors is not None]

@@ -70,13 +70,7 @@ class Ensemble:
         threshold: float,
         device: str | torch.device,
     ) -> Ensemble:
-        """Return the ensemble of a user's arguments; those of :func:`phasescope.signal.sample_cnn`.
-
-        Raises
-        ------
-        InputError
-            If one is out of its range.
-        """
+        """Return the ensemble of a user's arguments; those of :func:`phasescope.signal.sample_cnn`."""
         if kernel_size % 2 == 0:
             raise InputError(f"kernel_size = {kernel_size}.", "Use an odd one, which has a middle.")
         if replicas == 1 and not tangent:
@@ -226,22 +220,7 @@ def _run(ensemble: Ensemble, networks: range, recorded: list[int]) -> dict[str, 
 
 
 def whole(name: str, value: int, least: int) -> int:
-    """Return `value` if it is a whole number from `least`.
-
-    Parameters
-    ----------
-    name : str
-        How the message calls it.
-    value : int
-        What the user gave.
-    least : int
-        Smallest allowed.
-
-    Raises
-    ------
-    InputError
-        If it is not.
-    """
+    """Return `value` if it is a whole number from `least`."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
         raise InputError(f"{name} = {value!r}.", f"Give a whole number from {least}.")
     return int(value)

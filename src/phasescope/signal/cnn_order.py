@@ -15,18 +15,6 @@ def site_log_distances(h: Tensor, difference: Vectors) -> Tensor:
 
     With the part of the difference perpendicular to h, ``1 - c^2 = |e_perp|^2/|h + e|^2``, so that nothing is
     lost however small the difference e. Where a vector vanishes, c counts as 0, or 1 if both do.
-
-    Parameters
-    ----------
-    h : Tensor
-        First replica, shape (networks, channels, *sites).
-    difference : Vectors
-        Second minus first.
-
-    Returns
-    -------
-    Tensor
-        Shape (networks, *sites); minus infinity where the replicas are equal.
     """
     e = difference.values
     largest = e.abs().amax(dim=1)
@@ -46,13 +34,7 @@ def site_log_distances(h: Tensor, difference: Vectors) -> Tensor:
 
 
 def averages(logs: Tensor) -> dict[str, Tensor]:
-    """Return mean and typical distance of every network as logarithms.
-
-    Parameters
-    ----------
-    logs : Tensor
-        From :func:`site_log_distances`.
-    """
+    """Return mean and typical distance of every network as logarithms."""
     flat = logs.flatten(1)
     differing = flat > -math.inf
     return {
@@ -63,15 +45,7 @@ def averages(logs: Tensor) -> dict[str, Tensor]:
 
 
 def spreading(logs: Tensor, threshold: float) -> dict[str, Tensor]:
-    """Return how far and how strongly a difference has spread from the site at half the size.
-
-    Parameters
-    ----------
-    logs : Tensor
-        From :func:`site_log_distances`.
-    threshold : float
-        What share of the largest distance makes a site active, and which largest distance counts as alive.
-    """
+    """Return how far and how strongly a difference has spread from the site at half the size."""
     flat = logs.flatten(1)
     largest = flat.amax(dim=1, keepdim=True)
     weights = torch.where(largest > -math.inf, (flat - largest).exp(), 0.0)
@@ -85,13 +59,7 @@ def spreading(logs: Tensor, threshold: float) -> dict[str, Tensor]:
 
 
 def kernels(state: State) -> Tensor:
-    """Return the mean square of the pre-activations, shape (networks, replicas).
-
-    Parameters
-    ----------
-    state : State
-        Pre-activations of a layer.
-    """
+    """Return the mean square of the pre-activations, shape (networks, replicas)."""
     replicas = [state.h]
     if state.difference is not None:
         replicas.append(state.h + state.difference.true())
@@ -99,13 +67,7 @@ def kernels(state: State) -> Tensor:
 
 
 def log_site_variance(h: Tensor) -> Tensor:
-    """Return the log of the share of ``|h|^2`` that differs between sites, shape (networks,).
-
-    Parameters
-    ----------
-    h : Tensor
-        Pre-activations, shape (networks, channels, *sites).
-    """
+    """Return the log of the share of ``|h|^2`` that differs between sites, shape (networks,)."""
     rows = h.flatten(2)
     varying = (rows - rows.mean(dim=2, keepdim=True)).square().sum(dim=(1, 2))
     return (varying / rows.square().sum(dim=(1, 2))).log()

@@ -24,29 +24,11 @@ class Layers(Protocol):
     """Layer after layer of fresh weights."""
 
     def __call__(self, fields: Tensor) -> Tensor:
-        """Return pre-activations from activations, same shape, by the next layer's weights.
-
-        Parameters
-        ----------
-        fields : Tensor
-            Shape (networks, channels, kinds, *sites).
-        """
+        """Return pre-activations from activations, same shape, by the next layer's weights."""
 
 
 class Normals:
-    """Standard normal numbers, a stream for each network, so that none depends on which others run beside it.
-
-    Parameters
-    ----------
-    seed : int
-        Seed of the whole sample.
-    networks : sequence of int
-        Numbers of the networks.
-    stream : int
-        Which of a network's streams.
-    device : torch.device
-        Where they are drawn.
-    """
+    """Standard normals, a stream for each network, so that none depends on which others run beside it."""
 
     def __init__(self, seed: int, networks: Sequence[int], stream: int, device: torch.device) -> None:
         self.device = device
@@ -60,13 +42,7 @@ class Normals:
         self._used = 0
 
     def draw(self, count: int) -> Tensor:
-        """Return normals of shape (networks, count); `count` stays the same from call to call.
-
-        Parameters
-        ----------
-        count : int
-            Numbers for each network.
-        """
+        """Return normals of shape (networks, count); `count` stays the same from call to call."""
         if self._used == self._block.shape[1]:
             rows = max(1, _BLOCK // count)
             self._block = torch.stack(
@@ -81,17 +57,7 @@ class Normals:
 
 
 def widened(fields: Tensor, reach: int, axes: int) -> Tensor:
-    """Return `fields` with `reach` cyclic neighbours added on both sides of the last `axes` dimensions.
-
-    Parameters
-    ----------
-    fields : Tensor
-        Any shape.
-    reach : int
-        Sites added on each side; may be larger than the lattice.
-    axes : int
-        Number of space dimensions.
-    """
+    """Return `fields` with `reach` cyclic neighbours added on both sides of the last `axes` dimensions."""
     if reach == 0:
         return fields
     for axis in range(-axes, 0):
@@ -106,30 +72,14 @@ def widened(fields: Tensor, reach: int, axes: int) -> Tensor:
 
 
 class SharedWeights:
-    """Explicit weights ``N(0, C_W/(channels * kernel sites))``, the same at every site; one bias a channel.
-
-    Parameters
-    ----------
-    normals : Normals
-        Where the weights come from.
-    kernel_size : int
-        Odd; sites of the kernel along each dimension.
-    C_W, C_b : float
-        Variances of weights (times fan-in) and biases.
-    """
+    """Explicit weights ``N(0, C_W/(channels * kernel sites))``, the same at every site; a bias a channel."""
 
     def __init__(self, normals: Normals, kernel_size: int, C_W: float, C_b: float) -> None:
         self.normals, self.kernel_size, self.C_W, self.C_b = normals, kernel_size, C_W, C_b
         self._space: Tensor | None = None
 
     def __call__(self, fields: Tensor) -> Tensor:
-        """Return the cyclic convolution of `fields` with the next layer's weights.
-
-        Parameters
-        ----------
-        fields : Tensor
-            Shape (networks, channels, kinds, *sites).
-        """
+        """Return the cyclic convolution of `fields` with the next layer's weights."""
         networks, channels = fields.shape[:2]
         axes = fields.ndim - 3
         fan_in = channels * self.kernel_size**axes
@@ -175,17 +125,6 @@ class LocalWeights:
     Given the fields of one layer, those of the next are independent between sites and channels, and normal
     over the kinds with the covariance ``C_W`` times the mean product over channels and kernel sites (plus
     ``C_b`` for the first kind), so that no weight has to be drawn.
-
-    Parameters
-    ----------
-    normals, tangent_normals : Normals
-        For replica and difference, and for the tangents, which must not change the former.
-    kernel_size : int
-        Odd; sites of the kernel along each dimension.
-    C_W, C_b : float
-        Variances of weights (times fan-in) and biases.
-    tangent : bool
-        Whether the last kind is a tangent.
     """
 
     def __init__(
@@ -202,13 +141,7 @@ class LocalWeights:
         self.kernel_size, self.C_W, self.C_b = kernel_size, C_W, C_b
 
     def __call__(self, fields: Tensor) -> Tensor:
-        """Return pre-activations of exactly the law of a locally connected layer.
-
-        Parameters
-        ----------
-        fields : Tensor
-            Shape (networks, channels, kinds, *sites).
-        """
+        """Return pre-activations of exactly the law of a locally connected layer."""
         networks, channels, kinds, *sites = fields.shape
         own = kinds - self.tangent
         numbers = self.normals.draw(channels * own * math.prod(sites)).reshape(

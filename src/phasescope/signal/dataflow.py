@@ -82,16 +82,7 @@ class Node:
         return [n.name for n in self.path() if n.name not in _SHAPES and n.name not in _POOLS]
 
     def replay(self, value: Tensor, *, pointwise: bool = False) -> Tensor:
-        """Return this node's value if its root had `value`.
-
-        Parameters
-        ----------
-        value : Tensor
-            Value of the root, in its own shape; of any shape with `pointwise`.
-        pointwise : bool
-            Whether to leave out changes of shape, pooling and dropout, so that only the function of one
-            number remains.
-        """
+        """Return this node's value if its root had `value`."""
         done: dict[int, Any] = {}
 
         def evaluate(node: Node) -> Any:
@@ -138,17 +129,7 @@ class WeightCall:
 
 
 class Flow(TorchFunctionMode):
-    """Records every torch operation inside its ``with`` block as nodes, without hooks.
-
-    Parameters
-    ----------
-    model : nn.Module
-        Whose parameters and buffers are constants.
-    inputs : tensor, or tree of tensors
-        The arguments; the roots of kind "input".
-    before_weights : callable, optional
-        Called with the flow and the call before each weight layer runs; may change the weights in place.
-    """
+    """Records every torch operation inside its ``with`` block as nodes, without hooks."""
 
     def __init__(
         self,

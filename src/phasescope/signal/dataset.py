@@ -45,23 +45,7 @@ def assemble(
     drift: dict[str, float] | None,
     batch: Batch,
 ) -> xr.Dataset:
-    """Return the dataset of a profile: one entry per row, measured or skipped, and how it was measured.
-
-    Parameters
-    ----------
-    model : nn.Module
-        The model.
-    measurement : Measurement
-        What was collected.
-    mode : str
-        "train", "eval" or "mixed".
-    notes : list of str
-        What was changed or noticed.
-    drift : dict or None
-        Relative difference of the kernel between the two modes of normalisation, by row.
-    batch : Batch
-        The inputs.
-    """
+    """Return the dataset of a profile: one entry per row, measured or skipped, and how it was measured."""
     import xarray as xr
 
     layers = measurement.layers

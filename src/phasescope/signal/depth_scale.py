@@ -23,20 +23,13 @@ def decay_depth(depth: np.ndarray, distance: np.ndarray, what: str) -> Estimate:
     The rate is the mean change of the logarithm per layer, over the second half of the layers where there are
     8 or more.
 
-    Parameters
-    ----------
-    depth : array of shape (layers,)
-        Number of weight layers so far.
-    distance : array of shape (layers,)
-        ``1 - c`` between inputs; what is below 1e-12 is rounding and is left out.
-    what : str
-        What decays, for the reason where it does not.
-
     Notes
     -----
     Not determined where the distance changes by less than a factor 10 over the layers measured, or decays
     ever more slowly, as a power of the depth does on the critical line: then it survives all the layers
     there are.
+
+    Shapes: `depth` (layers,), `distance` (layers,).
     """
     keep = np.isfinite(distance) & (distance > _ROUNDING)
     return _scale(depth[keep], distance[keep], what, only_decay=True)
@@ -45,12 +38,7 @@ def decay_depth(depth: np.ndarray, distance: np.ndarray, what: str) -> Estimate:
 def growth_depth(depth: np.ndarray, values: np.ndarray, what: str) -> Estimate:
     """Return the depth scale ``xi`` of ``values ~ exp(+-depth / xi)``; see ``decay_depth``.
 
-    Parameters
-    ----------
-    depth, values : array of shape (layers,)
-        Number of weight layers so far, and what grows or decays.
-    what : str
-        What grows, for the reason where it does not.
+    Shapes: `depth` and `values` (layers,).
     """
     keep = np.isfinite(values) & (values > 0)
     return _scale(depth[keep], values[keep], what, only_decay=False)
@@ -62,10 +50,7 @@ def error_of_mean(series: np.ndarray) -> float:
     In residual blocks the layers of a branch alternate around the stream, and alternation averages out
     faster than independent scatter does.
 
-    Parameters
-    ----------
-    series : array of shape (layers,)
-        One value per layer, in order.
+    Shapes: `series` (layers,).
     """
     n = len(series)
     if n < 2:

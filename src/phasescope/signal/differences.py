@@ -18,11 +18,6 @@ _GAUSS = ((-math.sqrt(0.6), 5 / 18), (0.0, 8 / 18), (math.sqrt(0.6), 5 / 18))
 class Differences:
     """Values, slopes and differences of one activation, elementwise in float64.
 
-    Parameters
-    ----------
-    activation : Activation
-        The nonlinearity phi.
-
     Notes
     -----
     This class serves any activation. A difference with ``|e| > 1e-3`` is subtracted; a shorter one is e times
@@ -151,13 +146,7 @@ _CLOSED = {"sin": _Sin, "cos": _Cos, "erf": _Erf}
 
 
 def differences(activation: Activation) -> Differences:
-    """Return the most accurate and fastest way known for an activation.
-
-    Parameters
-    ----------
-    activation : Activation
-        The nonlinearity.
-    """
+    """Return the most accurate and fastest way known for an activation."""
     slopes = two_slopes(activation)
     if slopes is not None:
         return _TwoSlopes(activation, *slopes)

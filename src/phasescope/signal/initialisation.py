@@ -12,47 +12,28 @@ from phasescope.signal.verdict import Verdict
 
 @dataclass(frozen=True)
 class LayerInitialisation:
-    """What was done to one layer.
+    """What was done to one layer."""
 
-    Parameters
-    ----------
-    layer, kind : str
-        Module path and class name.
-    activation : str
-        What is applied to the layer's input before its weights act; empty for nothing.
-    universality_class : str
-        Class of that activation; empty where it does not matter.
-    C_W_before, C_b_before : float
-        Second moment of the weights times fan-in, and of the biases, as they were.
-    C_W, C_b : float
-        The variances that theory asks for.
-    gain : float
-        Factor, measured on the batch, by which the weights' standard deviation differs from
-        ``sqrt(C_W / fan_in)``.
-    bias_variance : float
-        Second moment of the biases as set.
-    K_before, K_after : float
-        Mean square of the layer's output over the batch.
-    rule : str
-        What the measured factor holds.
-    skipped : str
-        Why the layer was left alone; empty where it was set.
-    """
-
+    # layer, kind: module path and class name
     layer: str
     kind: str
-    activation: str = ""
-    universality_class: str = ""
+    activation: str = ""  # what is applied to the layer's input before its weights act; empty for nothing
+    universality_class: str = ""  # class of that activation; empty where it does not matter
+    # C_W_before, C_b_before: second moment of the weights times fan-in, and of the biases, as they were
     C_W_before: float = math.nan
     C_b_before: float = math.nan
+    # C_W, C_b: the variances that theory asks for
     C_W: float = math.nan
     C_b: float = math.nan
+    # factor, measured on the batch, by which the weights' standard deviation differs from ``sqrt(C_W /
+    # fan_in)``
     gain: float = math.nan
-    bias_variance: float = math.nan
+    bias_variance: float = math.nan  # second moment of the biases as set
+    # K_before, K_after: mean square of the layer's output over the batch
     K_before: float = math.nan
     K_after: float = math.nan
-    rule: str = ""
-    skipped: str = ""
+    rule: str = ""  # what the measured factor holds
+    skipped: str = ""  # why the layer was left alone; empty where it was set
 
 
 @dataclass(frozen=True)

@@ -19,17 +19,10 @@ ACROSS, BACK = 1, 2  # streams of random numbers
 
 @dataclass
 class Measurement:
-    """Per-sample numbers of every row, ``nan`` where nothing was seen.
+    """Per-sample numbers of every row, ``nan`` where nothing was seen."""
 
-    Parameters
-    ----------
-    layers : list of Layer
-        Rows, in the order of the dataset.
-    samples, probes, seed : int
-        Number of samples, of random tangents, and the seed of both.
-    """
-
-    layers: list[Layer]
+    layers: list[Layer]  # rows, in the order of the dataset
+    # samples, probes, seed: number of samples, of random tangents, and the seed of both
     samples: int
     probes: int
     seed: int

@@ -150,15 +150,7 @@ def sample_mlp(
 
 
 def normals(seed: int, block: int, device: str) -> Callable[[Tensor], None]:
-    """Return a function that fills a tensor with standard normals, from a stream of its own for each block.
-
-    Parameters
-    ----------
-    seed, block : int
-        Which stream.
-    device : str
-        Where the tensors are.
-    """
+    """A function that fills a tensor with standard normals, from a stream of its own for each block."""
     sequence = np.random.SeedSequence(seed, spawn_key=(block,))
     if torch.device(device).type != "cpu":
         own = torch.Generator(device=device).manual_seed(int(sequence.generate_state(1, np.uint64)[0] >> 1))

@@ -24,20 +24,7 @@ def ensemble_of(
     residual: float,
     layer_norm: bool,
 ) -> Ensemble:
-    """Return the ensemble that these arguments describe, after checking them.
-
-    Parameters
-    ----------
-    function : Activation
-        The nonlinearity.
-    width, C_W, C_b, replicas, tangent, residual, layer_norm
-        As for :func:`sample_mlp`.
-
-    Raises
-    ------
-    InputError
-        If one of them cannot be used.
-    """
+    """Return the ensemble that these arguments describe, after checking them."""
     check_counts(width=width, replicas=replicas)
     for name, value, least in (("C_W", C_W, "above 0"), ("C_b", C_b, "of at least 0")):
         if not is_number(value) or value < 0 or (value == 0 and name == "C_W"):
@@ -73,22 +60,7 @@ def ensemble_of(
 
 
 def first_kernel(function: Activation, kernel: float | None, ensemble: Ensemble) -> float:
-    """Return the kernel of the first layer: the user's, or the fixed point at infinite width.
-
-    Parameters
-    ----------
-    function : Activation
-        The nonlinearity.
-    kernel : float or None
-        As for :func:`sample_mlp`.
-    ensemble : Ensemble
-        The networks.
-
-    Raises
-    ------
-    InputError
-        If the kernel is not positive, or there is no fixed point.
-    """
+    """Return the kernel of the first layer: the user's, or the fixed point at infinite width."""
     if kernel is not None:
         if not is_number(kernel) or kernel <= 0:
             raise InputError(f"kernel = {kernel!r}.", "Give a finite number above 0.")
@@ -107,46 +79,18 @@ def first_kernel(function: Activation, kernel: float | None, ensemble: Ensemble)
 
 
 def check_counts(**counts: object) -> None:
-    """Refuse numbers that are not whole or below 1.
-
-    Parameters
-    ----------
-    **counts : int
-        By name.
-
-    Raises
-    ------
-    InputError
-        If one is not a whole number of at least 1.
-    """
+    """Refuse numbers that are not whole or below 1."""
     for name, value in counts.items():
         if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
             raise InputError(f"{name} = {value!r}.", "Give a whole number of at least 1.")
 
 
 def check_seed(seed: object) -> None:
-    """Refuse a seed that is not a whole number from 0.
-
-    Parameters
-    ----------
-    seed : int
-        The seed.
-
-    Raises
-    ------
-    InputError
-        If it is none.
-    """
+    """Refuse a seed that is not a whole number from 0."""
     if isinstance(seed, bool) or not isinstance(seed, numbers.Integral) or seed < 0:
         raise InputError(f"seed = {seed!r}.", "Give a whole number from 0.")
 
 
 def is_number(value: object) -> bool:
-    """Return whether `value` is a finite real number.
-
-    Parameters
-    ----------
-    value : object
-        Anything.
-    """
+    """Return whether `value` is a finite real number."""
     return not isinstance(value, bool) and isinstance(value, numbers.Real) and math.isfinite(value)

@@ -13,13 +13,7 @@ _LOST = 1e-10
 
 
 def pairs_of(replicas: int) -> list[tuple[int, int]]:
-    """Return the pairs of replicas, (0, 1), (0, 2), ..., (1, 2), ...
-
-    Parameters
-    ----------
-    replicas : int
-        Number of replicas.
-    """
+    """Return the pairs of replicas, (0, 1), (0, 2), ..., (1, 2), ..."""
     return list(itertools.combinations(range(replicas), 2))
 
 
@@ -30,27 +24,13 @@ def log_distances(gram: Tensor, log_scale: Tensor, paths: Tensor) -> tuple[Tenso
     ``1 - c = (|e|^2 - (sqrt(n_b) - sqrt(n_a))^2)/(2 sqrt(n_a n_b))`` and
     ``sqrt(n_b) - sqrt(n_a) = e.(h_a + h_b)/(sqrt(n_a) + sqrt(n_b))``.
 
-    Parameters
-    ----------
-    gram : Tensor, shape (networks, rows, rows)
-        Mean products over neurons of the rows: the root replica's pre-activations, then differences, each
-        divided by its scale.
-    log_scale : Tensor, shape (networks, rows)
-        Logarithms of these scales; ``-inf`` for a difference that is exactly 0.
-    paths : Tensor, shape (networks or 1, replicas, rows)
-        Replica a is the sum of the unscaled rows with weight ``paths[:, a]``, 0 or 1.
-
-    Returns
-    -------
-    tuple of Tensor
-        ``ln(1 - c)``, shape (networks, pairs), ``-inf`` where the two coincide; and, same shape, where that
-        is rounding: the two differ in length alone, are alike but not joined by an edge,
-        or one is tiny beside the other.
-
     Notes
     -----
     Relative error some 1e-15 times ``|e|^2/(2 n (1 - c))``, which is about 1 unless vectors of different
     length point the same way. NaN where one of the two vectors is 0 and the other is not.
+
+    Shapes: `gram` (networks, rows, rows), `log_scale` (networks, rows), `paths` (networks or 1, replicas,
+    rows).
     """
     first, second = (
         torch.tensor(side, device=gram.device) for side in zip(*pairs_of(paths.shape[1]), strict=True)
@@ -81,12 +61,6 @@ def log_distances(gram: Tensor, log_scale: Tensor, paths: Tensor) -> tuple[Tenso
 
 
 def kernels(gram: Tensor, log_scale: Tensor, paths: Tensor) -> Tensor:
-    """Return the mean squares of the replicas' pre-activations, shape (networks, replicas).
-
-    Parameters
-    ----------
-    gram, log_scale, paths : Tensor
-        As for :func:`log_distances`.
-    """
+    """Return the mean squares of the replicas' pre-activations, shape (networks, replicas)."""
     replicas = paths * torch.exp(log_scale)[:, None, :]
     return ((replicas @ gram) * replicas).sum(dim=2)

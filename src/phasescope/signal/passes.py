@@ -35,17 +35,7 @@ _ROUGH = 12  # live copies of all the rows' outputs that a pass certainly stays 
 
 
 class Passes:
-    """All the passes of one profile.
-
-    Parameters
-    ----------
-    model : nn.Module
-        The model, inside ``untouched`` and quiet.
-    batch : Batch
-        The inputs.
-    seed, probes : int
-        Seed and number of the random tangents and cotangents.
-    """
+    """All the passes of one profile."""
 
     def __init__(self, model: nn.Module, batch: Batch, *, seed: int, probes: int) -> None:
         self.model = model
@@ -66,11 +56,6 @@ class Passes:
         """Choose how many inputs are processed at once, so that `limit` bytes hold; return what to note.
 
         Where batch normalisation couples the inputs they cannot be split, and fewer are measured.
-
-        Parameters
-        ----------
-        limit : float
-            Memory that may be taken beyond the model and the batch, in bytes.
         """
         size = self.batch.size
         units = sum(layer.units for layer in self._measured) + self.batch.nbytes() // (4 * size)

@@ -25,37 +25,19 @@ _BATCH_NORM = (
 
 @dataclass
 class Step:
-    """What to do with one layer.
+    """What to do with one layer."""
 
-    Parameters
-    ----------
-    layer : Layer
-        The layer and its surroundings.
-    C_W, C_b : float
-        Critical variances; `C_W` is 1 where the measured factor decides alone.
-    holds : str
-        What the measured factor holds: "chi_perp" or "kernel".
-    K : float
-        Kernel to be reached, where that is what is held or where the biases see to it.
-    largest : bool
-        Whether the kernel is that of the input of largest norm and not the mean.
-    universality_class : str
-        Class of the activation that feeds the layer.
-    rule : str
-        What is held, in words.
-    relative : str
-        What `K` is in units of: "" (nothing), "input" (mean square of the layer's input) or "root" (kernel of
-        the last signal before activation and pooling).
-    """
-
-    layer: Layer
+    layer: Layer  # the layer and its surroundings
+    # C_W, C_b: critical variances; `C_W` is 1 where the measured factor decides alone
     C_W: float
     C_b: float
-    holds: str
-    K: float
-    largest: bool = False
-    universality_class: str = ""
-    rule: str = ""
+    holds: str  # what the measured factor holds: "chi_perp" or "kernel"
+    K: float  # kernel to be reached, where that is what is held or where the biases see to it
+    largest: bool = False  # whether the kernel is that of the input of largest norm and not the mean
+    universality_class: str = ""  # class of the activation that feeds the layer
+    rule: str = ""  # what is held, in words
+    # what `K` is in units of: "" (nothing), "input" (mean square of the layer's input) or "root" (kernel of
+    # the last signal before activation and pooling)
     relative: str = ""
 
 
@@ -79,13 +61,7 @@ def make_plan(
     first_kernel: float | None,
     frozen: set[int],
 ) -> Plan:
-    """Return what is to be set, from one recorded forward pass; `frozen` holds the ids of frozen weights.
-
-    Raises
-    ------
-    InputError
-        If nothing can be set.
-    """
+    """Return what is to be set, from one recorded forward pass; `frozen` holds the ids of frozen weights."""
     layers = recognise(model, flow, activation)
     planner = _Planner(Plan(flow, depth_of(flow)), first_kernel, frozen)
     planner.plan.branches = len({id(layer.branch.total) for layer in layers if layer.branch})

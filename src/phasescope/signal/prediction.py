@@ -54,13 +54,6 @@ def predict(dataset: xr.Dataset, measurement: Measurement) -> None:
     kernel and distance of what the first row takes. For trained weights it says what random weights of the
     same variances would do.
 
-    Parameters
-    ----------
-    dataset : xarray.Dataset
-        Changed in place; its attribute ``theory`` (JSON) says which rows were recognised, or why not.
-    measurement : Measurement
-        What was measured.
-
     References
     ----------
     Poole et al. 2016, arXiv:1606.05340; Schoenholz et al. 2017, arXiv:1611.01232.

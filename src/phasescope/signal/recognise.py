@@ -81,15 +81,6 @@ def recognise(
 ) -> list[Layer]:
     """Return the weight layers of `model` in the order of their first use, with what surrounds each.
 
-    Parameters
-    ----------
-    model : nn.Module
-        The module that was run.
-    flow : Flow
-        Its recorded forward pass.
-    activation : str, module or callable, optional
-        Taken for every activation of the model in place of what is recognised.
-
     Notes
     -----
     The operations between two weight layers are replayed as a function of one number and compared with the

@@ -18,10 +18,7 @@ def blocks(samples: int, units: int) -> list[slice]:
 def mean_square(z: Tensor) -> np.ndarray:
     """Return the mean square per unit of each sample; ``inf`` where a unit is not finite.
 
-    Parameters
-    ----------
-    z : Tensor of shape (samples, units)
-        Outputs of a row.
+    Shapes: `z` (samples, units).
     """
     parts = []
     for part in blocks(*z.shape):
@@ -43,10 +40,7 @@ def distances(z: Tensor) -> np.ndarray:
 
     ``rho = |a/|a| - b/|b||^2 / 2``, which keeps its relative precision as the two vectors come together.
 
-    Parameters
-    ----------
-    z : Tensor of shape (samples, units)
-        Outputs of a row.
+    Shapes: `z` (samples, units).
     """
     pairs = len(z) // 2
     found: list[Tensor] = []
@@ -62,10 +56,7 @@ def distances(z: Tensor) -> np.ndarray:
 def split_tangent(z: Tensor, u: Tensor) -> tuple[np.ndarray, np.ndarray]:
     """Return, for each sample, ``|u_perp|^2 / n`` and ``z.u / n``, with ``u_perp = u - (z.u / z.z) z``.
 
-    Parameters
-    ----------
-    z, u : Tensor of shape (samples, units)
-        Outputs of a row and their tangents.
+    Shapes: `z` and `u` (samples, units).
     """
     across, along = [], []
     for part in blocks(*z.shape):
@@ -84,15 +75,7 @@ def split_tangent(z: Tensor, u: Tensor) -> tuple[np.ndarray, np.ndarray]:
 
 
 def responds(u: Tensor, axis: int) -> np.ndarray:
-    """Return which units along `axis` have a tangent other than zero in at least one sample or site.
-
-    Parameters
-    ----------
-    u : Tensor
-        Tangents of a row's output, in the row's own shape.
-    axis : int
-        Axis of the units.
-    """
+    """Return which units along `axis` have a tangent other than zero in at least one sample or site."""
     other = [i for i in range(u.ndim) if i != axis % u.ndim]
     moving = u != 0
     return np.asarray((moving.any(dim=other) if other else moving).cpu())

@@ -80,23 +80,7 @@ class Layer(NamedTuple):
 
 
 class Block:
-    """Some networks, advanced together.
-
-    Parameters
-    ----------
-    ensemble : Ensemble
-        What they share.
-    networks : int
-        How many; :func:`networks_at_once` says how many are best.
-    normal : callable
-        Fills a tensor with standard normals.
-    kernel, distance : float
-        Of the first layer.
-    watch : bool
-        Whether layers tell the chance behind their rows.
-    device : str
-        Where.
-    """
+    """Some networks, advanced together."""
 
     def __init__(
         self,
@@ -131,15 +115,7 @@ class Block:
         self._factor(covariance.expand(self.networks, r, r).clone(), None)
 
     def advance(self, *, record: bool, last: bool) -> Layer | None:
-        """Draw the next layer, and return what is known of it where `record` is set.
-
-        Parameters
-        ----------
-        record : bool
-            Whether to measure the layer.
-        last : bool
-            Whether no layer follows.
-        """
+        """Draw the next layer, and return what is known of it where `record` is set."""
         self.depth += 1
         n, whole = self.ensemble.width, self.ensemble.whole
         gram = products = noises = torch.zeros(())
@@ -293,12 +269,7 @@ class Block:
     def _factor(self, covariance: Tensor, kept: Tensor | None) -> None:
         """Take the square root of the covariance, and choose the scales of the rows.
 
-        Parameters
-        ----------
-        covariance : Tensor, shape (networks, rows, rows)
-            Of the part of the next layer that is drawn, in units of the present scales.
-        kept : Tensor, shape (networks, rows), or None
-            Mean square of the part that is carried over.
+        Shapes: `covariance` (networks, rows, rows), `kept` (networks, rows).
         """
         # Small matrices: numpy's calls cost a third of torch's, and a device would wait for each.
         added, old = covariance.numpy(force=True), self.log_scale.numpy(force=True)
@@ -335,28 +306,12 @@ class Block:
 
 
 def networks_at_once(ensemble: Ensemble, device: str) -> int:
-    """Return how many networks a block should hold; it depends on nothing else.
-
-    Parameters
-    ----------
-    ensemble : Ensemble
-        The networks.
-    device : str
-        Where.
-    """
+    """Return how many networks a block should hold; it depends on nothing else."""
     return max(1, 2 * _tile(device) // (ensemble.width * max(2, ensemble.rows)))
 
 
 def tile_of(ensemble: Ensemble, device: str) -> int:
-    """Return how many neurons of a layer are drawn at once.
-
-    Parameters
-    ----------
-    ensemble : Ensemble
-        The networks.
-    device : str
-        Where.
-    """
+    """Return how many neurons of a layer are drawn at once."""
     return ensemble.width if ensemble.whole else min(ensemble.width, _tile(device))
 
 
@@ -372,12 +327,7 @@ def unit_rows(
     With q = e.(h_a + h_b), the difference of two replicas over their lengths is
     ``e/n_b - h_a q/(n_a n_b (n_a + n_b))``; that of a tangent u of h is ``(u - h h.u/n^2)/n``.
 
-    Parameters
-    ----------
-    gram, log_scale, tree : Tensor, Tensor and Tree
-        As in :class:`Block`.
-    dead : Tensor, shape (networks, replicas), optional
-        Replicas known to be 0.
+    Shapes: `dead` (networks, replicas).
     """
     m = tree.paths.shape[1]
     scale = torch.exp(log_scale)
@@ -403,10 +353,7 @@ def unit_rows(
 def semidefinite_root(covariance: np.ndarray) -> np.ndarray:
     """Return lower triangular L with ``L L^T = covariance``, also where that is singular.
 
-    Parameters
-    ----------
-    covariance : ndarray, shape (networks, rows, rows)
-        Rows may differ in scale.
+    Shapes: `covariance` (networks, rows, rows).
     """
     root = np.zeros_like(covariance)
     for j in range(covariance.shape[1]):

@@ -14,17 +14,7 @@ from phasescope.signal.recognise import Branch
 
 
 class Setter:
-    """Sets each layer of a plan the moment before it runs.
-
-    Parameters
-    ----------
-    plan : Plan
-        What to set.
-    generator : torch.Generator
-        Where the weights are drawn from, on the CPU.
-    distribution : str
-        "orthogonal" or "normal".
-    """
+    """Sets each layer of a plan the moment before it runs."""
 
     def __init__(self, plan: Plan, generator: torch.Generator, distribution: str) -> None:
         self._plan, self._generator, self._distribution = plan, generator, distribution

@@ -15,11 +15,6 @@ def limits(module: nn.Module) -> tuple[float, float, float] | None:
     None where the activation is unbounded on a side, where it does not settle (sine), or where it takes no
     plain tensor. A limit that the activation already takes at 0 (the off state of a rectifier) is ``nan``:
     being off is not being saturated.
-
-    Parameters
-    ----------
-    module : nn.Module
-        An activation.
     """
     parameter = next(module.parameters(), None)
     device = parameter.device if parameter is not None else None
@@ -44,12 +39,7 @@ def limits(module: nn.Module) -> tuple[float, float, float] | None:
 def saturated(z: Tensor, bounds: tuple[float, float, float] | None) -> np.ndarray:
     """Return the fraction of units within 1 % of the range from a limit, for each sample.
 
-    Parameters
-    ----------
-    z : Tensor of shape (samples, units)
-        Outputs of the activation.
-    bounds : tuple or None
-        Limits and range from ``limits``; None gives ``nan`` (not applicable).
+    Shapes: `z` (samples, units).
     """
     if bounds is None:
         return np.full(len(z), np.nan)

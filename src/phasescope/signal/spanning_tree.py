@@ -19,21 +19,12 @@ _DETOUR = 1e4
 
 
 class Tree(NamedTuple):
-    """How replicas are sums of rows: replica 0, then the edge that ends in each other replica, then tangents.
+    """How replicas are sums of rows: replica 0, then the edge to each other replica, then tangents."""
 
-    Parameters
-    ----------
-    paths : Tensor, shape (networks or 1, replicas, rows)
-        Weights, 0 or 1, of the rows that add up to each replica.
-    parents : Tensor, shape (networks or 1, rows)
-        The replica in which each row's edge begins; replica 0 for a tangent.
-    star : bool
-        Whether every edge begins in replica 0.
-    """
-
-    paths: Tensor
+    paths: Tensor  # (networks or 1, replicas, rows): weights, 0 or 1, of the rows that add up to each replica
+    # (networks or 1, rows): the replica in which each row's edge begins; replica 0 for a tangent
     parents: Tensor
-    star: bool
+    star: bool  # whether every edge begins in replica 0
 
     def beginnings(self) -> Tensor:
         """Return the path to the beginning of each row's edge, shape (networks or 1, rows, rows)."""
@@ -41,15 +32,7 @@ class Tree(NamedTuple):
 
 
 def star(replicas: int, rows: int, device: str) -> Tree:
-    """Return the tree in which every edge begins in replica 0.
-
-    Parameters
-    ----------
-    replicas, rows : int
-        Number of replicas, and of rows.
-    device : str
-        Where.
-    """
+    """Return the tree in which every edge begins in replica 0."""
     paths = torch.eye(replicas, rows, dtype=torch.float64, device=device)[None]
     paths[:, :, 0] = 1
     return Tree(paths, torch.zeros(1, rows, dtype=torch.long, device=device), True)
@@ -58,19 +41,7 @@ def star(replicas: int, rows: int, device: str) -> Tree:
 def pair_squares(gram: Tensor, log_scale: Tensor, tree: Tree) -> tuple[Tensor, Tensor, Tensor]:
     """Return of all pairs the squared distance, the longest squared edge between them, and ln of their scale.
 
-    Parameters
-    ----------
-    gram : Tensor, shape (networks, rows, rows)
-        Mean products of rows, each divided by its scale.
-    log_scale : Tensor, shape (networks, rows)
-        Logarithms of the scales.
-    tree : Tree
-        The present one.
-
-    Returns
-    -------
-    tuple of Tensor
-        Shape (networks, replicas, replicas) each; the first two in units of the squared scale.
+    Shapes: `gram` (networks, rows, rows), `log_scale` (networks, rows).
     """
     steps = tree.paths[:, :, None] - tree.paths[:, None]
     scales = log_scale[:, None, None].expand(-1, *steps.shape[1:])
@@ -83,31 +54,12 @@ def pair_squares(gram: Tensor, log_scale: Tensor, tree: Tree) -> tuple[Tensor, T
 
 
 def detours(square: Tensor, edges: Tensor) -> Tensor:
-    """Return which networks need another tree, shape (networks,).
-
-    Parameters
-    ----------
-    square, edges : Tensor
-        From :func:`pair_squares`.
-    """
+    """Return which networks need another tree, shape (networks,)."""
     return (square * _DETOUR < edges).flatten(1).any(dim=1)
 
 
 def regrafted(square: Tensor, scale: Tensor, tree: Tree) -> tuple[Tree, Tensor]:
-    """Return the minimal spanning trees, and the matrix that takes the present rows to the new ones.
-
-    Parameters
-    ----------
-    square, scale : Tensor
-        From :func:`pair_squares`.
-    tree : Tree
-        The present one.
-
-    Returns
-    -------
-    tuple of (Tree, Tensor)
-        The matrix is that of unscaled rows, shape (networks, rows, rows), of entries -1, 0 and 1.
-    """
+    """Return the minimal spanning trees, and the matrix that takes the present rows to the new ones."""
     count, r = square.shape[0], tree.paths.shape[2]
     # Below rounding the order of distances means nothing; it is found again from the new edges.
     length = 2 * scale + square.clamp_min(1e-300).log()
@@ -126,13 +78,7 @@ def regrafted(square: Tensor, scale: Tensor, tree: Tree) -> tuple[Tree, Tensor]:
 
 
 def _prim(length: Tensor, every: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Walk along the minimal spanning tree, from replica 0.
-
-    Yields
-    ------
-    tuple of Tensor
-        Child and parent of the next edge, shape (networks,) each.
-    """
+    """Walk along the minimal spanning tree, from replica 0."""
     count, m, _ = length.shape
     parents = torch.zeros(count, m, dtype=torch.long, device=length.device)
     nearest = length[:, 0].clone()

@@ -24,15 +24,7 @@ _COLUMNS = (
 
 
 def table(dataset: xr.Dataset, verdict: Verdict) -> str:
-    """Return the profile as plain text, at most 80 columns wide as long as the names of the layers allow it.
-
-    Parameters
-    ----------
-    dataset : xarray.Dataset
-        The dataset of a profile.
-    verdict : Verdict
-        Its verdict.
-    """
+    """The profile as plain text, at most 80 columns wide as long as the names of the layers allow it."""
     attrs = dataset.attrs
     lines = [
         f"{attrs['model']}: {attrs['parameters']:,} parameters, {attrs['inputs']} input(s), "

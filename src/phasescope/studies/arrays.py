@@ -14,17 +14,7 @@ from phasescope.studies.contract import Variable
 def filled(
     variables: Mapping[str, Variable], lengths: Mapping[str, int], **arrays: Any
 ) -> dict[str, np.ndarray]:
-    """Return one array for each variable: what is given, and NaN for what this kind of task does not measure.
-
-    Parameters
-    ----------
-    variables : mapping of str to Variable
-        Those of the part.
-    lengths : mapping of str to int
-        Length of every dimension.
-    **arrays
-        What was measured; leading entries of an array that is shorter than its dimensions.
-    """
+    """One array for each variable: what is given, and NaN for what this kind of task does not measure."""
     made = {}
     for name, variable in variables.items():
         whole = np.full([lengths[dim] for dim in variable.dims], math.nan)

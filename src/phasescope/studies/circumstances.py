@@ -31,43 +31,18 @@ def versions() -> dict[str, str]:
 
 
 def digest(config: Settings) -> str:
-    """Return the sha256 of a configuration's JSON.
-
-    Parameters
-    ----------
-    config : Settings
-        Any.
-    """
+    """Return the sha256 of a configuration's JSON."""
     return hashlib.sha256(config.model_dump_json().encode()).hexdigest()
 
 
 def citation_keys(study: Study, parts: Sequence[str]) -> list[str]:
-    """Return the keys of the papers behind the named parts, each once.
-
-    Parameters
-    ----------
-    study : Study
-        Whose parts they are.
-    parts : sequence of str
-        Names.
-    """
+    """Return the keys of the papers behind the named parts, each once."""
     keys = [key for part in study.parts if part.name in parts for key in part.citations]
     return list(dict.fromkeys([*study.citations, *keys]))
 
 
 def check_device(device: str) -> None:
-    """Raise where torch cannot compute on a device of this machine.
-
-    Parameters
-    ----------
-    device : str
-        Such as ``cpu``, ``cuda`` or ``cuda:1``.
-
-    Raises
-    ------
-    InputError
-        If torch does not know it or does not find it.
-    """
+    """Raise where torch cannot compute on a device of this machine."""
     try:
         torch.zeros(1, device=device)
     except Exception as error:

@@ -18,24 +18,12 @@ _DISTINCT = ("#2f80c9", "#2f9464", "#8b6fc9", "#b0892b", "#c2548f", "#3f9aa6", "
 
 
 def colours(count: int) -> list[str]:
-    """Return colours for things that differ in kind, none of them the theory's.
-
-    Parameters
-    ----------
-    count : int
-        How many; they repeat after seven.
-    """
+    """Return colours for things that differ in kind, none of them the theory's."""
     return [_DISTINCT[index % len(_DISTINCT)] for index in range(count)]
 
 
 def shades(count: int) -> list[str]:
-    """Return shades of the colour of measured things, from light to dark, for things that differ in size.
-
-    Parameters
-    ----------
-    count : int
-        How many.
-    """
+    """Return shades of the colour of measured things, from light to dark, for things that differ in size."""
     dark = to_rgb(plotting.MEASURED)
     made = []
     for index in range(count):
@@ -48,27 +36,13 @@ def shades(count: int) -> list[str]:
 
 
 def short(activation: str) -> str:
-    """Return what a figure calls an activation: its name, or the function's in a user's file.
-
-    Parameters
-    ----------
-    activation : str
-        A name, or ``FILE.py:function``.
-    """
+    """Return what a figure calls an activation: its name, or the function's in a user's file."""
     file, _, function = activation.rpartition(".py:")
     return function if file else Path(activation).name
 
 
 def logarithmic(axes: Axes, *, up: bool = True) -> None:
-    """Make the axes logarithmic, unless nothing positive is drawn on them, where matplotlib refuses.
-
-    Parameters
-    ----------
-    axes : Axes
-        With its lines drawn.
-    up : bool
-        Whether the vertical axis too.
-    """
+    """Make the axes logarithmic, unless nothing positive is drawn on them, where matplotlib refuses."""
     drawn = [np.asarray(line.get_xydata(), dtype=np.float64) for line in axes.get_lines()]
     points = np.concatenate([*drawn, np.empty((0, 2))])
     if (np.isfinite(points).all(axis=1) & (points > 0).all(axis=1)).any():
@@ -78,13 +52,7 @@ def logarithmic(axes: Axes, *, up: bool = True) -> None:
 
 
 def plain_ticks(axes: Axes) -> None:
-    """Label logarithmic axes of few decades with 1, 2, 5, 10 as plain numbers.
-
-    Parameters
-    ----------
-    axes : Axes
-        Where.
-    """
+    """Label logarithmic axes of few decades with 1, 2, 5, 10 as plain numbers."""
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -92,14 +60,6 @@ def plain_ticks(axes: Axes) -> None:
 
 
 def legend(axes: Axes, **options: Any) -> None:
-    """Draw the legend if there is anything to name.
-
-    Parameters
-    ----------
-    axes : Axes
-        Where.
-    **options
-        As in matplotlib.
-    """
+    """Draw the legend if there is anything to name."""
     if axes.get_legend_handles_labels()[0]:
         axes.legend(**{"loc": "best", "handlelength": 1.4, "labelspacing": 0.3, **options})

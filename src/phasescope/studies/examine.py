@@ -17,39 +17,18 @@ from phasescope.studies.contract import Analysis, Part, Picture, Settings, Study
 
 @dataclass(frozen=True)
 class Findings:
-    """Analyses and pictures of the parts, and what went wrong.
+    """Analyses and pictures of the parts, and what went wrong."""
 
-    Parameters
-    ----------
-    analyses : dict of str to Analysis
-        By part; a part that could not be analysed has one check, "not determined".
-    pictures : dict of str to list of Picture
-        By part.
-    failed : dict of str to str
-        The reason, by part.
-    """
-
+    # by part; a part that could not be analysed has one check, "not determined"
     analyses: dict[str, Analysis] = field(default_factory=dict)
-    pictures: dict[str, list[Picture]] = field(default_factory=dict)
-    failed: dict[str, str] = field(default_factory=dict)
+    pictures: dict[str, list[Picture]] = field(default_factory=dict)  # by part
+    failed: dict[str, str] = field(default_factory=dict)  # the reason, by part
 
 
 def examine(
     study: Study, config: Settings, data: xr.DataTree, announce: Callable[[str], None] = lambda text: None
 ) -> Findings:
-    """Return the analyses and pictures of the parts that `data` holds, in the order of the study.
-
-    Parameters
-    ----------
-    study : Study
-        Whose parts they are.
-    config : Settings
-        The configuration that the data were measured with.
-    data : DataTree
-        One node a part.
-    announce : callable
-        Called with the name of each part before it is analysed.
-    """
+    """Return the analyses and pictures of the parts that `data` holds, in the order of the study."""
     found = Findings()
     for part in study.parts:
         if part.name in data.children:

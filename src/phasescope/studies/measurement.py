@@ -14,30 +14,15 @@ from phasescope.sweep import Task
 
 @dataclass(frozen=True)
 class Measurement:
-    """Measures tasks of a study and makes sure of what comes back.
+    """Measures tasks of a study and makes sure of what comes back."""
 
-    Parameters
-    ----------
-    study : Study or str
-        A study that can be imported anywhere, or the name by which each process finds its own.
-    device : str
-        Where torch computes.
-    version : str
-        What ``registry.version`` said of the name when the run was started.
-    """
-
+    # A study that can be imported anywhere, or the name by which each process finds its own
     study: Study | str
-    device: str
-    version: str = ""
+    device: str  # where torch computes
+    version: str = ""  # what ``registry.version`` said of the name when the run was started
 
     def __call__(self, task: Task) -> dict[str, np.ndarray]:
-        """Return the arrays of a task, one for each of the part's variables.
-
-        Parameters
-        ----------
-        task : Task
-            One of the study's.
-        """
+        """Return the arrays of a task, one for each of the part's variables."""
         part = self._study().part(task.part)
         return _checked(part, part.measure(task, self.device))
 

@@ -104,20 +104,7 @@ def fitting_workers(plans: Sequence[PartPlan], cores: int, memory: float) -> int
 
 
 def chosen_parts(study: Study, names: Sequence[str] | None) -> list[Part]:
-    """Return the named parts in the order of the study; all of them for None.
-
-    Parameters
-    ----------
-    study : Study
-        Whose parts they are.
-    names : sequence of str or None
-        What the user typed.
-
-    Raises
-    ------
-    InputError
-        If there is no such part.
-    """
+    """Return the named parts in the order of the study; all of them for None."""
     known = [part.name for part in study.parts]
     unknown = [name for name in names or () if name not in known]
     if unknown:

@@ -46,25 +46,13 @@ def study(name: str) -> Study:
 
 
 def version(name: str) -> str:
-    """Return what tells one version of a user's study file from the next; empty for phasescope's own.
-
-    Parameters
-    ----------
-    name : str
-        As :func:`study` takes it; an ``InputError`` says so if its file is gone.
-    """
+    """Return what tells one version of a user's study file from the next; empty for phasescope's own."""
     return contents_hash(name) if is_file_spec(name) else ""
 
 
 @lru_cache(maxsize=8)
 def _from_file(spec: str, contents: str) -> Study:
-    """Return the study in a file, loaded once for each version of its contents.
-
-    Raises
-    ------
-    InputError
-        If it is something else.
-    """
+    """Return the study in a file, loaded once for each version of its contents."""
     found = load_object(spec)
     if not isinstance(found, Study):
         raise InputError(

@@ -21,25 +21,7 @@ CHECKSUM = f"{RESULTS}.sha256"
 
 
 def collect(part: Part, tasks: Sequence[Task], store: Store, reasons: Mapping[str, str]) -> xr.Dataset:
-    """Return the dataset of one part, with what is missing in its attributes and never as NaN.
-
-    Parameters
-    ----------
-    part : Part
-        Whose arrays they are.
-    tasks : sequence of Task
-        All of the part, in its own order.
-    store : Store
-        Where the task files are.
-    reasons : mapping of str to str
-        Why a task has no file, by task id, where that is known.
-
-    Returns
-    -------
-    Dataset
-        As :meth:`Part.analyse` takes it; ``attrs["missing"]`` is a JSON object of reasons by task id. A
-        ``ValueError`` says so where an array has another length in one task than in another.
-    """
+    """Return the dataset of one part, with what is missing in its attributes and never as NaN."""
     survey = store.survey(tasks)
     done = {task.id for task in survey.done}
     present = [task for task in tasks if task.id in done]
@@ -64,20 +46,7 @@ def collect(part: Part, tasks: Sequence[Task], store: Store, reasons: Mapping[st
 
 
 def check_names(part: Part, tasks: Sequence[Task]) -> None:
-    """Raise before anything is measured where the dataset of a part could not be made.
-
-    Parameters
-    ----------
-    part : Part
-        Whose arrays they will be.
-    tasks : sequence of Task
-        All of the part.
-
-    Raises
-    ------
-    InputError
-        If a parameter has the name of an array or of a dimension.
-    """
+    """Raise before anything is measured where the dataset of a part could not be made."""
     taken = {"task", *part.variables, *(dim for v in part.variables.values() for dim in v.dims)}
     clashes = sorted(taken & {"task_id", "replica", *(name for task in tasks for name in task.parameters)})
     if clashes:
@@ -88,15 +57,7 @@ def check_names(part: Part, tasks: Sequence[Task]) -> None:
 
 
 def write(data: xr.DataTree, directory: Path) -> None:
-    """Write ``results.nc`` and its sha256, the same bytes for the same data.
-
-    Parameters
-    ----------
-    data : DataTree
-        One node a part.
-    directory : Path
-        Where; an ``InputError`` says so if it cannot be written.
-    """
+    """Write ``results.nc`` and its sha256, the same bytes for the same data."""
     encoding = {
         f"/{name}": {key: _encoding(variable) for key, variable in node.to_dataset().variables.items()}
         for name, node in data.children.items()
@@ -109,18 +70,7 @@ def write(data: xr.DataTree, directory: Path) -> None:
 
 
 def read(directory: Path) -> xr.DataTree:
-    """Return what :func:`write` wrote, in memory.
-
-    Parameters
-    ----------
-    directory : Path
-        Of the study. Without the sha256 beside it, only the checksums inside the file are compared.
-
-    Raises
-    ------
-    InputError
-        If there is no such file, or it is damaged; the message names it.
-    """
+    """Return what :func:`write` wrote, in memory."""
     path, beside = directory / RESULTS, directory / CHECKSUM
     if not path.is_file():
         raise InputError(

@@ -49,26 +49,14 @@ def changed(config: Settings, assignments: Sequence[str]) -> Settings:
 
 
 def differences(config: Settings, base: Settings) -> list[str]:
-    """Return the assignments that turn `base` into `config`.
-
-    Parameters
-    ----------
-    config, base : Settings
-        Of one class.
-    """
+    """Return the assignments that turn `base` into `config`."""
     before = dict(_leaves(base.model_dump(mode="json")))
     found = dict(_leaves(config.model_dump(mode="json"))).items()
     return [f"{key}={_typed(value)}" for key, value in found if value != before.get(key)]
 
 
 def _field(config: Settings, key: str, text: str) -> FieldInfo:
-    """Return the setting that a dotted key names.
-
-    Raises
-    ------
-    InputError
-        If there is none.
-    """
+    """Return the setting that a dotted key names."""
     group: Any = config
     walked: list[str] = []
     for name in key.split("."):
@@ -96,13 +84,7 @@ def _nearest(config: Settings, name: str, group: Any, walked: Sequence[str]) -> 
 
 
 def _value(field: FieldInfo, typed: str, text: str) -> Any:
-    """Return the typed text as the first of JSON, plain text and a list that the setting takes.
-
-    Raises
-    ------
-    InputError
-        If it takes none of them.
-    """
+    """Return the typed text as the first of JSON, plain text and a list that the setting takes."""
     adapter: TypeAdapter[Any] = TypeAdapter(Annotated[field.annotation, field])  # type: ignore[arg-type]
     refusals = []
     for candidate in _readings(typed):
@@ -135,13 +117,7 @@ def _typed(value: Any) -> str:
 
 
 def told(error: ValidationError) -> str:
-    """Return the first thing that is wrong with a configuration, in one sentence.
-
-    Parameters
-    ----------
-    error : ValidationError
-        From pydantic.
-    """
+    """Return the first thing that is wrong with a configuration, in one sentence."""
     first = error.errors(include_url=False)[0]
     place = ".".join(str(step) for step in first["loc"])
     return f"{place + ': ' if place else ''}{first['msg']}."

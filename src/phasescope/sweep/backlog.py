@@ -32,13 +32,6 @@ class Backlog:
     """The tasks still to do.
 
     Each part's estimated seconds are corrected by the ratio that its finished tasks have shown.
-
-    Parameters
-    ----------
-    tasks : iterable of Task
-        In any order.
-    shortest : float
-        Seconds that a group should last at least; 0 for groups of one.
     """
 
     def __init__(self, tasks: Iterable[Task], shortest: float = SHORTEST) -> None:
@@ -70,28 +63,14 @@ class Backlog:
         return group
 
     def learn(self, task: Task, seconds: float) -> None:
-        """Take note of how long `task` took.
-
-        Parameters
-        ----------
-        task : Task
-            One that :meth:`take` returned.
-        seconds : float
-            Measured.
-        """
+        """Take note of how long `task` took."""
         self.forget(task)
         part = self._parts[task.part]
         part.estimated += _seconds(task)
         part.measured += seconds
 
     def forget(self, task: Task) -> None:
-        """Take note that nothing of `task` is left to do, without learning from it.
-
-        Parameters
-        ----------
-        task : Task
-            One that :meth:`take` returned.
-        """
+        """Take note that nothing of `task` is left to do, without learning from it."""
         part = self._parts[task.part]
         part.open = max(0.0, part.open - _seconds(task))
 

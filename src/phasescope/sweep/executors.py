@@ -33,42 +33,19 @@ _PATIENCE = 5.0  # seconds for a scheduler to answer, and between two looks at i
 
 @dataclass(frozen=True)
 class Crew:
-    """Those who compute.
+    """Those who compute."""
 
-    Parameters
-    ----------
-    name : str
-        For messages.
-    submit : callable
-        Takes a group of tasks, returns the future of what became of each; never raises.
-    slots : callable
-        Returns how many groups to keep under way; 0 while nobody is there to compute.
-    deadly : tuple of exception types
-        What the future of a group raises whose worker has died.
-    """
-
-    name: str
+    name: str  # for messages
+    # takes a group of tasks, returns the future of what became of each; never raises
     submit: Callable[[Sequence[Task]], Future[list[Measured]]]
-    slots: Callable[[], int]
+    slots: Callable[[], int]  # returns how many groups to keep under way; 0 while nobody is there to compute
+    # what the future of a group raises whose worker has died
     deadly: tuple[type[Exception], ...] = (BrokenExecutor,)
 
 
 @contextmanager
 def in_process(measure: Measure, directory: Path) -> Iterator[Crew]:
-    """Compute here and now.
-
-    Parameters
-    ----------
-    measure : callable
-        From a task to its arrays.
-    directory : Path
-        Where the tasks' files go.
-
-    Yields
-    ------
-    Crew
-        Whose futures are always done.
-    """
+    """Compute here and now."""
 
     def submit(tasks: Sequence[Task]) -> Future[list[Measured]]:
         try:
@@ -83,29 +60,7 @@ def in_process(measure: Measure, directory: Path) -> Iterator[Crew]:
 
 @contextmanager
 def processes(measure: Measure, directory: Path, workers: int, *, spare: int = 1) -> Iterator[Crew]:
-    """Compute in spawned processes, which write their own files and end at once when this one is gone.
-
-    Parameters
-    ----------
-    measure : callable
-        Importable from a module.
-    directory : Path
-        Where the tasks' files go.
-    workers : int
-        Number of processes.
-    spare : int
-        Groups that wait beside those that are computed, so that no worker waits for this process.
-
-    Yields
-    ------
-    Crew
-        Its futures raise ``BrokenProcessPool`` after the death of a worker.
-
-    Raises
-    ------
-    InputError
-        If no worker can be started.
-    """
+    """Compute in spawned processes, which write their own files and end at once when this one is gone."""
     context = multiprocessing.get_context("spawn")
     # Nobody else holds the writing end: closing it, or dying, is what the workers see.
     watched, held = context.Pipe(duplex=False)
@@ -146,25 +101,7 @@ def _start(pool: ProcessPoolExecutor, workers: int) -> list[Future[int]]:
 
 @contextmanager
 def cluster(measure: Measure, address: str) -> Iterator[Crew]:
-    """Compute on the workers of a Dask scheduler; their results come back to be written here.
-
-    Parameters
-    ----------
-    measure : callable
-        Importable from a module that every worker has.
-    address : str
-        Such as ``tcp://127.0.0.1:8786``.
-
-    Yields
-    ------
-    Crew
-        Its futures raise ``KilledWorker`` for a task that has ended several workers.
-
-    Raises
-    ------
-    InputError
-        If distributed is not installed, or if nobody answers at `address`.
-    """
+    """Compute on the workers of a Dask scheduler; their results come back to be written here."""
     try:
         distributed: Any = importlib.import_module("distributed")
     except ImportError as error:

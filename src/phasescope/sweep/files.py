@@ -54,7 +54,7 @@ def write_whole(path: Path, content: str | bytes, *, durable: bool = True) -> No
     ------
     InputError
         If it cannot be written.
-    """  # noqa: DOC502 - raised by what it calls
+    """
     write_together(path.parent, {path.name: content}, durable=durable)
 
 
@@ -102,18 +102,7 @@ def write_together(directory: Path, contents: Mapping[str, str | bytes], *, dura
 
 
 def make_directory(directory: Path) -> None:
-    """Make a folder, and those above it, where they do not exist.
-
-    Parameters
-    ----------
-    directory : Path
-        To be made.
-
-    Raises
-    ------
-    InputError
-        If the disk is full or there is no permission.
-    """
+    """Make a folder, and those above it, where they do not exist."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -15,23 +15,7 @@ NAME = ".lock"
 
 @contextmanager
 def only_run(directory: Path) -> Iterator[None]:
-    """Hold the folder's lock; on file systems without locks, go on without.
-
-    Parameters
-    ----------
-    directory : Path
-        An existing folder.
-
-    Yields
-    ------
-    None
-        While nobody else runs there.
-
-    Raises
-    ------
-    InputError
-        If another run holds the lock, or the folder cannot be written.
-    """
+    """Hold the folder's lock; on file systems without locks, go on without."""
     import fcntl  # not on every system, and only runs need it
 
     try:

@@ -22,20 +22,6 @@ def agree(directory: Path, identity: Mapping[str, Any], ids: Iterable[str]) -> t
 
     The second value is empty, or says how the earlier manifest was damaged; every task file carries its own
     description and version, so nothing is lost with it.
-
-    Parameters
-    ----------
-    directory : Path
-        The folder, which exists.
-    identity : mapping of str to JSON value
-        What makes results comparable: study, configuration, versions.
-    ids : iterable of str
-        Tasks of this run; those of earlier runs of the same sweep stay expected.
-
-    Raises
-    ------
-    InputError
-        If the folder belongs to something else; the message says what differs.
     """
     mine = {"phasescope": phasescope.__version__, **identity}
     theirs, expected, damage = _read(directory / NAME)

@@ -93,7 +93,7 @@ class Store:
             If an array is of another kind.
         InputError
             If the disk is full or the folder cannot be written.
-        """  # noqa: DOC502 - raised by what it calls
+        """
         self.keep(task, encode(task, arrays))
 
     def keep(self, task: Task, content: bytes, *, durable: bool = True) -> None:
@@ -112,7 +112,7 @@ class Store:
         ------
         InputError
             If the disk is full or the folder cannot be written.
-        """  # noqa: DOC502 - raised by what it calls
+        """
         write_whole(self.path(task), content, durable=durable)
 
     def read(self, task: Task) -> dict[str, np.ndarray]:
@@ -166,20 +166,7 @@ class Store:
 
 
 def encode(task: Task, arrays: Mapping[str, np.ndarray]) -> bytes:
-    """Return the bytes of a task's file.
-
-    Parameters
-    ----------
-    task : Task
-        What was computed.
-    arrays : mapping of str to ndarray
-        Their order is kept.
-
-    Raises
-    ------
-    TypeError
-        If an array is of a kind that no file holds.
-    """
+    """Return the bytes of a task's file."""
     described, blocks = [], []
     for name, given in arrays.items():
         array = np.asarray(given)
@@ -193,20 +180,7 @@ def encode(task: Task, arrays: Mapping[str, np.ndarray]) -> bytes:
 
 
 def decode(task: Task, data: bytes) -> dict[str, np.ndarray]:
-    """Return the arrays in the bytes of a task's file.
-
-    Parameters
-    ----------
-    task : Task
-        The one that they should be of.
-    data : bytes
-        The whole file.
-
-    Raises
-    ------
-    DamagedTaskError
-        If any bit differs from what was written, or if another task or release wrote it.
-    """
+    """Return the arrays in the bytes of a task's file."""
     name = task.id + SUFFIX
     mark, newline, body = data.partition(b"\n")
     if not mark.startswith(_MARK) or not newline:

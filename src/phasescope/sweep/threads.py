@@ -25,11 +25,6 @@ def one_thread() -> Iterator[None]:
     """Hold numpy, scipy and torch to one thread in this process, and in those it starts; restore afterwards.
 
     A library that is first imported inside keeps to one thread until the process ends.
-
-    Yields
-    ------
-    None
-        While the limit holds.
     """
     before = {name: os.environ.get(name) for name in _VARIABLES}
     torch = sys.modules.get("torch")

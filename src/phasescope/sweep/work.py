@@ -23,63 +23,21 @@ Measure = Callable[[Task], dict[str, np.ndarray]]
 
 @dataclass(frozen=True)
 class Measured:
-    """What became of one task.
+    """What became of one task."""
 
-    Parameters
-    ----------
-    task : Task
-        Which.
-    seconds : float
-        How long it took, with writing its file if that was done there.
-    failure : str
-        The error that `measure` raised; empty if it did not.
-    content : bytes
-        What the file shall hold, where writing is left to the receiver.
-    """
-
-    task: Task
-    seconds: float
-    failure: str = ""
-    content: bytes = b""
+    task: Task  # which
+    seconds: float  # how long it took, with writing its file if that was done there
+    failure: str = ""  # the error that `measure` raised; empty if it did not
+    content: bytes = b""  # what the file shall hold, where writing is left to the receiver
 
 
 def measure_group(measure: Measure, tasks: Sequence[Task], directory: Path | None) -> list[Measured]:
-    """Return what became of each task; an error of one does not keep the others from being computed.
-
-    Parameters
-    ----------
-    measure : callable
-        From a task to its arrays.
-    tasks : sequence of Task
-        Computed in this order.
-    directory : Path or None
-        Where each file is written as soon as its task is done; None returns the contents instead.
-
-    Raises
-    ------
-    InputError
-        If the disk is full or the folder cannot be written.
-    """  # noqa: DOC502 - raised by what it calls
+    """Return what became of each task; an error of one does not keep the others from being computed."""
     return [_measure_one(measure, task, directory) for task in tasks]
 
 
 def measure_far(measure: Measure, tasks: Sequence[Task], version: str) -> list[Measured]:
-    """Return the contents for each task from a machine that may have another installation.
-
-    Parameters
-    ----------
-    measure : callable
-        From a task to its arrays.
-    tasks : sequence of Task
-        Computed in this order.
-    version : str
-        The release of phasescope that asks.
-
-    Raises
-    ------
-    InputError
-        If the release here is another.
-    """
+    """Return the contents for each task from a machine that may have another installation."""
     if version != phasescope.__version__:
         raise InputError(
             f"A worker has phasescope {phasescope.__version__}, and this is {version}.",
@@ -90,19 +48,7 @@ def measure_far(measure: Measure, tasks: Sequence[Task], version: str) -> list[M
 
 
 def keep(store: Store, task: Task, content: bytes, seconds: float) -> None:
-    """Write a task's file, and wait for the disk where computing it again would cost more than that.
-
-    Parameters
-    ----------
-    store : Store
-        Where to.
-    task : Task
-        What was computed.
-    content : bytes
-        Of its file.
-    seconds : float
-        How long it took.
-    """
+    """Write a task's file, and wait for the disk where computing it again would cost more than that."""
     store.keep(task, content, durable=seconds > _WORTH_WAITING)
 
 

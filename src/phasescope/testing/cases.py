@@ -45,15 +45,7 @@ def default_cases() -> list[Case]:
 
 
 def map_tensors(function: Callable[[Tensor], Tensor], batch: Any) -> Any:
-    """Return the batch with `function` applied to each tensor; tuples, lists and mappings keep their type.
-
-    Parameters
-    ----------
-    function : callable
-        From tensor to tensor.
-    batch : Any
-        Tensors in any nesting of mappings, lists and tuples; anything else is passed through.
-    """
+    """Return the batch with `function` applied to each tensor; tuples, lists and mappings keep their type."""
     if isinstance(batch, Tensor):
         return function(batch)
     if isinstance(batch, Mapping):
@@ -66,18 +58,7 @@ def map_tensors(function: Callable[[Tensor], Tensor], batch: Any) -> Any:
 
 
 def tensors_of(batch: Any) -> Iterator[Tensor]:
-    """Return an iterator over the tensors of a batch.
-
-    Parameters
-    ----------
-    batch : Any
-        Tensors in any nesting of mappings, lists and tuples.
-
-    Yields
-    ------
-    Tensor
-        Each tensor, in order.
-    """
+    """Return an iterator over the tensors of a batch."""
     if isinstance(batch, Tensor):
         yield batch
     elif isinstance(batch, Mapping):

@@ -117,13 +117,7 @@ def says_how_it_was_measured(trial: Trial) -> None:
 
 
 def attributes_are_json(trial: Trial) -> None:
-    """Check that every attribute can be written as JSON: strings, finite numbers, lists of them.
-
-    Raises
-    ------
-    AssertionError
-        If one is not.
-    """
+    """Check that every attribute can be written as JSON: strings, finite numbers, lists of them."""
     for where, attrs in _all_attributes(trial.dataset):
         for key, value in attrs.items():
             plain = value.tolist() if isinstance(value, np.ndarray | np.generic) else value
@@ -164,15 +158,7 @@ def follows_the_seed(trial: Trial) -> None:
 
 
 def require_same(left: xr.Dataset, right: xr.Dataset, what: str) -> None:
-    """Raise ``AssertionError`` unless both datasets hold the same bits; wall times may differ.
-
-    Parameters
-    ----------
-    left, right : xr.Dataset
-        The datasets to compare.
-    what : str
-        What the second one is, for the message.
-    """
+    """Raise ``AssertionError`` unless both datasets hold the same bits; wall times may differ."""
     require(set(left.variables) == set(right.variables), f"{what} has other variables")
     for name in left.variables:
         one, other = left[name].values, right[name].values

@@ -8,13 +8,7 @@ from torch.profiler import ProfilerActivity, profile
 
 
 def peak_bytes(work: Callable[[], object]) -> int:
-    """Return the peak of bytes that `work` takes from torch's CPU allocator, beside what was taken before.
-
-    Parameters
-    ----------
-    work : callable
-        What to run.
-    """
+    """Return the peak of bytes that `work` takes from torch's CPU allocator, beside what was taken before."""
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
         work()
     profiler = recorded.profiler

@@ -24,15 +24,7 @@ _HOOKS = (
 
 
 class Snapshot:
-    """The state of a model, its batch and the process at one moment.
-
-    Parameters
-    ----------
-    model : nn.Module or callable
-        The user's model.
-    batch : Any
-        Tensors in any nesting of mappings, lists and tuples.
-    """
+    """The state of a model, its batch and the process at one moment."""
 
     def __init__(self, model: nn.Module | Callable[..., Any], batch: Any) -> None:
         self._model, self._batch = model, batch

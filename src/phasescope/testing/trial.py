@@ -15,15 +15,7 @@ if TYPE_CHECKING:
 
 
 class Trial:
-    """One instrument on one case; the case's model is built anew for every use.
-
-    Parameters
-    ----------
-    instrument : Instrument
-        The instrument that is checked.
-    case : Case
-        The model and batch that it is checked on.
-    """
+    """One instrument on one case; the case's model is built anew for every use."""
 
     def __init__(self, instrument: Instrument, case: Case) -> None:
         self.instrument = instrument
@@ -34,13 +26,7 @@ class Trial:
         return self.case.factory()
 
     def measure(self, **options: Any) -> xr.Dataset:
-        """Return a measurement of a fresh model and batch.
-
-        Parameters
-        ----------
-        **options
-            Passed to the instrument's ``measure``.
-        """
+        """Return a measurement of a fresh model and batch."""
         model, batch = self.build()
         return self.instrument.measure(model, batch, **options)
 
@@ -69,19 +55,6 @@ class Trial:
 
 
 def require(holds: bool, message: str) -> None:
-    """Raise ``AssertionError`` with the message unless the promise holds; works under ``python -O`` too.
-
-    Parameters
-    ----------
-    holds : bool
-        Whether the promise is kept.
-    message : str
-        What was promised and what was found.
-
-    Raises
-    ------
-    AssertionError
-        If it is not.
-    """
+    """Raise ``AssertionError`` with the message unless the promise holds; works under ``python -O`` too."""
     if not holds:
         raise AssertionError(message)

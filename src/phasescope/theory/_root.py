@@ -12,11 +12,6 @@ def bracketed_root(
 
     Chandrupatla's method: inverse quadratic interpolation where it is safe, bisection where it is not.
     `tolerance` is relative to the larger bound.
-
-    Raises
-    ------
-    ValueError
-        If the function has the same sign at both bounds.
     """
     a, b = high, low
     value_a, value_b = function(a), function(b)

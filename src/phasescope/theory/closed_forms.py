@@ -262,13 +262,7 @@ _PAIRS = (LeakyReLU, Erf, Sine, Cosine)
 
 
 def closed_form(activation: Activation) -> ClosedForm | None:
-    """Return the closed forms for one input, or None where the activation has none.
-
-    Parameters
-    ----------
-    activation : Activation
-        Looked up by its ``closed_form`` field, family and parameters.
-    """
+    """Return the closed forms for one input, or None where the activation has none."""
     if activation.closed_form is None:
         return None
     family, parameters = activation.closed_form
@@ -277,12 +271,6 @@ def closed_form(activation: Activation) -> ClosedForm | None:
 
 
 def pair_form(activation: Activation) -> PairForm | None:
-    """Return the closed forms for two inputs, or None where the activation has none.
-
-    Parameters
-    ----------
-    activation : Activation
-        Looked up by its ``closed_form`` field.
-    """
+    """Return the closed forms for two inputs, or None where the activation has none."""
     form = closed_form(activation)
     return form if isinstance(form, _PAIRS) else None

@@ -35,24 +35,6 @@ def half_square_difference(activation: Activation, K: float) -> DistanceMap:
     (smooth activations, K not large); else a quadrature of ``D = K rho <y^2 S^2>``, where S is the mean
     slope of s over the segment between the two inputs.
 
-    Parameters
-    ----------
-    activation : Activation
-        The nonlinearity s.
-    K : float
-        Kernel, above 0.
-
-    Returns
-    -------
-    callable
-        Maps a float64 array of rho in [0, 2] to one of the same shape. One call costs 10 us and 20 ns a term
-        and value by the series, 5 to 50 ms a value by quadrature.
-
-    Raises
-    ------
-    InputError
-        If `K` is not positive, or the activation itself jumps.
-
     Notes
     -----
     Source: the map is that of arXiv:1606.05340, eq. 6; the mean-slope form follows from rotating the pair
@@ -81,18 +63,6 @@ def hermite_squares(activation: Activation, K: float) -> np.ndarray | None:
 
     With ``a_k = <s(sqrt(K) x) He_k(x)>/sqrt(k!)`` the mean product at correlation c is ``sum a_k^2 c^k``.
     They are held against the sum rules ``sum a_k^2 = <s^2>`` and ``sum k a_k^2 = K <s'^2>``.
-
-    Parameters
-    ----------
-    activation : Activation
-        The nonlinearity s.
-    K : float
-        Kernel, above 0.
-
-    Returns
-    -------
-    ndarray or None
-        ``a_k^2`` for k = 0, 1, ... up to the last that matters; None where 1600 leave more than 1e-13.
     """
     edges = np.arange(-16.0, 16.01, 0.25)
     nodes, weights = np.polynomial.legendre.leggauss(12)
@@ -119,13 +89,7 @@ def _complete(squares: np.ndarray, total: float, slope: float) -> bool:
 
 
 class HermiteSeries:
-    """The map ``rho -> -sum_k a_k^2 expm1(k log1p(-rho))``.
-
-    Parameters
-    ----------
-    squares : ndarray
-        ``a_k^2`` for k = 0, 1, ...
-    """
+    """The map ``rho -> -sum_k a_k^2 expm1(k log1p(-rho))``."""
 
     def __init__(self, squares: np.ndarray) -> None:
         kept = np.nonzero(squares[1:] > 1e-40 * squares.sum())[0] + 1
@@ -214,28 +178,7 @@ def mean_over_pairs(
     floor: float,
     power: int = 0,
 ) -> float:
-    """Return ``<y^power F>`` over two Gaussian inputs, F a function of their mean and half their distance.
-
-    Parameters
-    ----------
-    integrand : callable
-        F, even in its second argument; maps tensors of shapes (N, M) and (N, 1) to (N, M).
-    activation : Activation
-        Whose kinks, plus or minus half the distance, the inner panels end at.
-    K, rho : float
-        Variance of the inputs and one minus their correlation.
-    edges : ndarray
-        Of the panels that resolve the activation at K.
-    floor : float
-        Magnitude below which the mean does not matter.
-    power : int
-        Of y, the inputs' distance in units of its spread; even.
-
-    Raises
-    ------
-    InputError
-        If the mean does not converge.
-    """
+    """Return ``<y^power F>`` over two Gaussian inputs, F a function of their mean and half their distance."""
     mean_width = math.sqrt(K * (1 - rho / 2))
     half_width = math.sqrt(K * rho / 2)
 

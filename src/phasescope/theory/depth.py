@@ -243,15 +243,7 @@ def _squared_derivative(function: Activation, K: float, order: int) -> float:
 
 
 def derivative_jumps(function: Activation, order: int) -> bool:
-    """Return whether a derivative differs on the two sides of a kink.
-
-    Parameters
-    ----------
-    function : Activation
-        With its kinks.
-    order : int
-        Of the derivative.
-    """
+    """Return whether a derivative differs on the two sides of a kink."""
     for kink in function.kinks:
         step = 1e-7 * max(1.0, abs(kink))
         offsets = torch.tensor([-step, step, -1e2 * step, 1e2 * step], dtype=torch.float64)

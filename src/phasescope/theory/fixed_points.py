@@ -85,18 +85,6 @@ class _KernelMap:
 def fixed_points(activation: Activation, C_W: float, C_b: float) -> list[FixedPoint]:
     """Return all fixed points of the kernel map in ``0 <= K <= 1e8``, ascending, with their stability.
 
-    Parameters
-    ----------
-    activation : Activation
-        The nonlinearity.
-    C_W, C_b : float
-        Weight variance times fan-in, and bias variance.
-
-    Returns
-    -------
-    list of FixedPoint
-        Empty where the kernel grows from every start.
-
     Notes
     -----
     The relative growth ``K'/K - 1`` is scanned at 105 kernels from 1e-12 to 1e8; its sign changes are
@@ -209,19 +197,7 @@ def _extrema_at_zero(the_map: _KernelMap, growth: np.ndarray) -> list[float]:
 
 
 def reached_from(points: list[FixedPoint], K: float, growth: float, limit: FixedPoint) -> FixedPoint:
-    """Return the fixed point that the kernel goes to from `K`, or `limit` where it diverges.
-
-    Parameters
-    ----------
-    points : list of FixedPoint
-        In ascending order.
-    K : float
-        The kernel to start from.
-    growth : float
-        ``K'/K - 1`` there; only its sign matters, as the kernel map grows with K for most activations.
-    limit : FixedPoint
-        What to return where nothing stops the growth.
-    """
+    """Return the fixed point that the kernel goes to from `K`, or `limit` where it diverges."""
     if growth > 0:
         return next((point for point in points if point.K >= K), limit)
     return next((point for point in reversed(points) if point.K <= K), points[0] if points else limit)

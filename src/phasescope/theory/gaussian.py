@@ -59,29 +59,7 @@ def expectation(
 def mean_with_panels(
     integrand: Integrand, K: float, *, kinks: Iterable[float] = (), rtol: float = 1e-13
 ) -> tuple[Tensor, np.ndarray]:
-    """Return the mean as :func:`expectation` does, and the edges in z of the panels that resolved it.
-
-    Parameters
-    ----------
-    integrand : callable
-        As for :func:`expectation`.
-    K : float
-        The variance, positive.
-    kinks : iterable of float
-        As for :func:`expectation`.
-    rtol : float
-        As for :func:`expectation`.
-
-    Returns
-    -------
-    tuple of (Tensor, ndarray)
-        The mean, and the panel edges in ascending order.
-
-    Raises
-    ------
-    InputError
-        If the mean is not finite, or not resolved by 200 000 panels.
-    """
+    """Return the mean as :func:`expectation` does, and the edges in z of the panels that resolved it."""
     K = checked_variance(K)
     if K == 0.0:
         return _value_at_zero(integrand), np.zeros(1)
@@ -114,23 +92,7 @@ def mean_with_panels(
 
 
 def checked_variance(K: float) -> float:
-    """Return `K` as a float.
-
-    Parameters
-    ----------
-    K : float
-        A variance.
-
-    Returns
-    -------
-    float
-        The same number.
-
-    Raises
-    ------
-    InputError
-        If it is negative, infinite or NaN.
-    """
+    """Return `K` as a float."""
     value = float(K)
     if not (0.0 <= value < math.inf):
         raise InputError(f"K = {value} is not a variance.", "Use a finite number of at least 0.")

@@ -24,13 +24,6 @@ _BESIDE_ZERO = 1e-30
 def second_moment(activation: Activation, K: float) -> float:
     """Return ``g(K) = <s(z)^2>`` for ``z ~ N(0, K)``; the kernel map is ``C_b + C_W g(K)``.
 
-    Parameters
-    ----------
-    activation : Activation
-        The nonlinearity s.
-    K : float
-        Kernel, 0 or more.
-
     Notes
     -----
     In closed form where there is one, else by quadrature (0.2 ms). InputError where it overflows.
@@ -45,18 +38,6 @@ def second_moment(activation: Activation, K: float) -> float:
 
 def mean_square_slope(activation: Activation, K: float) -> float:
     """Return ``<s'(z)^2>`` for ``z ~ N(0, K)``; times C_W it is the perpendicular susceptibility.
-
-    Parameters
-    ----------
-    activation : Activation
-        The nonlinearity s.
-    K : float
-        Kernel; at 0 the limit is returned, the mean over the two one-sided slopes.
-
-    Raises
-    ------
-    InputError
-        If the activation itself jumps where the Gaussian has weight: the mean is then infinite.
 
     Notes
     -----
@@ -83,13 +64,6 @@ def second_moment_slope(activation: Activation, K: float) -> float:
 
     Where that form cancels (``s(0)`` not 0 and K small) it is taken as ``<s'^2 + s s''>``, and where the
     activation jumps as ``<s^2 (z^2 - K)>/(2 K^2)``; the three are equal by partial integration.
-
-    Parameters
-    ----------
-    activation : Activation
-        The nonlinearity s.
-    K : float
-        Kernel; at 0 the limit is returned.
 
     Notes
     -----
@@ -121,13 +95,7 @@ def second_moment_slope(activation: Activation, K: float) -> float:
 
 
 def vanishes_at_zero(activation: Activation) -> bool:
-    """Return whether ``s(0) = 0`` to rounding, as a fixed point at ``K = 0`` needs.
-
-    Parameters
-    ----------
-    activation : Activation
-        The nonlinearity s.
-    """
+    """Return whether ``s(0) = 0`` to rounding, as a fixed point at ``K = 0`` needs."""
     return abs(float(activation(torch.zeros(1, dtype=torch.float64)))) <= 1e-14
 
 
@@ -151,13 +119,7 @@ def _slope_at_zero(activation: Activation) -> float:
 
 
 def slopes_beside_zero(activation: Activation) -> tuple[float, float]:
-    """Return the one-sided slopes ``(s'(0-), s'(0+))``.
-
-    Parameters
-    ----------
-    activation : Activation
-        The nonlinearity s.
-    """
+    """Return the one-sided slopes ``(s'(0-), s'(0+))``."""
     sides = torch.tensor([-_BESIDE_ZERO, _BESIDE_ZERO], dtype=torch.float64)
     # A slope that vanishes at 0 is still about 1e-30 beside it.
     below, above = (0.0 if abs(s) < 1e-25 else float(s) for s in activation.derivative(sides))
@@ -165,15 +127,7 @@ def slopes_beside_zero(activation: Activation) -> tuple[float, float]:
 
 
 def reached(points: tuple[float, ...], K: float) -> bool:
-    """Return whether a Gaussian of variance `K` has weight, in double precision, at any of the points.
-
-    Parameters
-    ----------
-    points : tuple of float
-        Positions in z.
-    K : float
-        The variance.
-    """
+    """Return whether a Gaussian of variance `K` has weight, in double precision, at any of the points."""
     return any(abs(point) <= _REACH * math.sqrt(K) for point in points)
 
 

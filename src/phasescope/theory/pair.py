@@ -25,18 +25,6 @@ _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(16)
 def pair_product(activation: Activation, K_aa: float, K_ab: float, K_bb: float) -> float:
     r"""Return ``<s(z_a) s(z_b)>`` for two jointly Gaussian inputs.
 
-    Parameters
-    ----------
-    activation : Activation
-        The nonlinearity s.
-    K_aa, K_ab, K_bb : float
-        Covariance matrix of ``(z_a, z_b)``.
-
-    Raises
-    ------
-    InputError
-        If the three numbers are not a covariance, or the mean is not finite.
-
     Notes
     -----
     In closed form for the ReLU family, erf and sin. Otherwise the outer mean, over the input of larger
@@ -104,21 +92,7 @@ def _nested(
 
 
 def mean_over_rows(function: Callable[[Tensor], Tensor], breaks: np.ndarray) -> np.ndarray:
-    """Return, for each row, the mean of a function of a standard normal, panels ending at that row's breaks.
-
-    Parameters
-    ----------
-    function : callable
-        Maps points of shape (N, M), float64, to values of the same shape; row i belongs to row i of `breaks`.
-    breaks : ndarray
-        Shape (N, B): where the function of row i is not smooth, or changes scale, in any order.
-
-    Returns
-    -------
-    ndarray
-        Shape (N,). Sixteen Gauss-Legendre nodes a panel; the usual multiples of the standard deviation are
-        added to the breaks, and what lies beyond 14 of them is left out.
-    """
+    """Return the mean of a function of a standard normal for each row, panels ending at that row's breaks."""
     usual = np.broadcast_to(initial_edges(1.0), (len(breaks), initial_edges(1.0).size))
     inside = np.clip(np.nan_to_num(breaks, nan=0.0), -_REACH, _REACH)
     edges = np.sort(np.concatenate([inside, usual], axis=1), axis=1)

@@ -40,27 +40,13 @@ class Unbounded(ArithmeticError):
 
 @dataclass(frozen=True)
 class Integral:
-    """An integral, its error, and the panels that it took.
+    """An integral, its error, and the panels that it took."""
 
-    Parameters
-    ----------
-    value : ndarray
-        Shape () or (m,).
-    error : ndarray
-        Estimated error, same shape.
-    magnitude : ndarray
-        The integral of the absolute value, same shape.
-    outermost : ndarray
-        What the first and last panel contribute to `magnitude`.
-    edges : ndarray
-        Panel edges, ascending.
-    """
-
-    value: np.ndarray
-    error: np.ndarray
-    magnitude: np.ndarray
-    outermost: np.ndarray
-    edges: np.ndarray
+    value: np.ndarray  # shape () or (m,)
+    error: np.ndarray  # estimated error, same shape
+    magnitude: np.ndarray  # the integral of the absolute value, same shape
+    outermost: np.ndarray  # what the first and last panel contribute to `magnitude`
+    edges: np.ndarray  # panel edges, ascending
 
 
 @dataclass
@@ -95,31 +81,7 @@ def integrate(
     floor: float = 0.0,
     most_panels: int = 200_000,
 ) -> Integral:
-    """Return the integral of `function` over ``[edges[0], edges[-1]]``.
-
-    Parameters
-    ----------
-    function : callable
-        Maps points of shape (N,) to values of shape (N,) or (m, N).
-    edges : ndarray
-        Ascending panel edges to begin with; every point where the function is not smooth should be one.
-    rtol : float
-        Error allowed, relative to the integral of the absolute value, for each of the m rows.
-    floor : float
-        The error is relative to this at least; for integrals that may vanish by symmetry.
-    most_panels : int
-        Where to give up.
-
-    Returns
-    -------
-    Integral
-        Value, error and final panels.
-
-    Raises
-    ------
-    Unbounded
-        If `most_panels` panels or 60 halvings do not suffice.
-    """
+    """Return the integral of `function` over ``[edges[0], edges[-1]]``."""
     panels = _measured(function, edges[:-1], edges[1:])
     history = [np.inf] * _PATIENCE
     for _ in range(_MOST_HALVINGS):

@@ -65,16 +65,6 @@ def scan_ratio(function: Activation) -> RatioScan:
 
     The grid ends early where the activation overflows, and leaves out kernels where ``<sigma'^2>``
     underflows.
-
-    Parameters
-    ----------
-    function : Activation
-        Elementwise nonlinearity without jumps.
-
-    Raises
-    ------
-    InputError
-        If the activation overflows at the smallest kernel already.
     """
     rows: list[tuple[float, float, float, float]] = []
     for K in _GRID:
@@ -98,13 +88,6 @@ def critical_kernels(function: Activation, scan: RatioScan) -> list[CriticalKern
     """Return every kernel of the scan where the ratio crosses 1, to rounding, also those with ``C_b < 0``.
 
     Where the ratio is 1 throughout, every kernel is one; K = 1 stands for all.
-
-    Parameters
-    ----------
-    function : Activation
-        Elementwise nonlinearity.
-    scan : RatioScan
-        What :func:`scan_ratio` returned for it.
     """
 
     def excess(log_K: float) -> float:

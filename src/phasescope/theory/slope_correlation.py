@@ -43,18 +43,6 @@ def pair_maps(activation: Activation, K: float) -> PairMaps:
     ``theta = arccos(1 - rho)``, in which they are smooth to both ends: divided by the power of
     ``sin(theta/2)`` with which they vanish, they keep their digits at the smallest distances.
 
-    Parameters
-    ----------
-    activation : Activation
-        The nonlinearity s; InputError where s itself jumps, for its slopes then have no second moment.
-    K : float
-        Kernel, above 0.
-
-    Returns
-    -------
-    PairMaps
-        Two callables on float64 arrays of rho in [0, 2].
-
     Notes
     -----
     Relative errors are about 1e-12. Setting up costs 10 ms, with kinks and no closed form 1 to 20 s; a value
@@ -98,15 +86,7 @@ class _SlopeQuadrature:
 
 
 def _tabulated(exact: DistanceMap, vanishing: int) -> DistanceMap:
-    """Return the map as a series in the angle, `vanishing` being the power of the angle it begins with.
-
-    Parameters
-    ----------
-    exact : callable
-        The map, slow.
-    vanishing : int
-        1 or 2.
-    """
+    """Return the map as a series in the angle, `vanishing` being the power of the angle it begins with."""
     coefficients = np.zeros(0)
     for degree in _DEGREES:
         nodes = np.cos(np.pi * (np.arange(degree) + 0.5) / degree)

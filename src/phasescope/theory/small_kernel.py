@@ -16,28 +16,19 @@ _LIMIT = torch.tensor([-1e-30, 1e-30], dtype=torch.float64)
 
 @dataclass(frozen=True)
 class SmallKernel:
-    """The behaviour of an activation around zero.
+    """The behaviour of an activation around zero."""
 
-    Parameters
-    ----------
-    at_zero : float
-        ``sigma(0)``; a critical point at K = 0 needs 0.
-    left, right : float
-        One-sided slopes at 0.
-    a1, b1 : float or None
-        With ``C_W = 1/sigma'(0)^2`` and no bias, ``K' = K + a1 K^2``, ``chi_par = 1 + 2 a1 K`` and
-        ``chi_perp = 1 + b1 K``; None where a slope or the second derivative jumps at 0, because the
-        corrections are then of order ``sqrt(K)``.
-    reach : float
-        Largest modulus of z up to which the function is exactly ``left z`` or ``right z``: the nearest
-        kink, inf if it is so everywhere, 0 if nowhere.
-    """
-
-    at_zero: float
+    at_zero: float  # ``sigma(0)``; a critical point at K = 0 needs 0
+    # left, right: one-sided slopes at 0
     left: float
     right: float
+    # a1, b1: with ``C_W = 1/sigma'(0)^2`` and no bias, ``K' = K + a1 K^2``, ``chi_par = 1 + 2 a1 K`` and
+    # ``chi_perp = 1 + b1 K``; None where a slope or the second derivative jumps at 0, because the corrections
+    # are then of order ``sqrt(K)``
     a1: float | None
     b1: float | None
+    # largest modulus of z up to which the function is exactly ``left z`` or ``right z``: the nearest kink,
+    # inf if it is so everywhere, 0 if nowhere
     reach: float
 
     @property
@@ -71,11 +62,6 @@ def small_kernel(activation: Activation) -> SmallKernel:
 
     Here ``s1, s2, s3`` are the derivatives at 0. The third may jump there (its mean counts); where the first
     or second does, `a1` and `b1` are None.
-
-    Parameters
-    ----------
-    activation : Activation
-        Elementwise nonlinearity.
 
     Notes
     -----

@@ -166,20 +166,7 @@ def tangent_ratio(u: float | np.ndarray) -> np.ndarray:
 
 
 def first_kernel(field: MeanField, K: float | None) -> float:
-    """Return the kernel of the first layer, the fixed point's where none is given.
-
-    Parameters
-    ----------
-    field : MeanField
-        The network.
-    K : float, optional
-        The user's.
-
-    Raises
-    ------
-    InputError
-        If it is not positive and finite, or there is no fixed point above 0.
-    """
+    """Return the kernel of the first layer, the fixed point's where none is given."""
     if K is not None:
         if not 0 < K < np.inf:
             raise InputError(f"K = {K} is no kernel of a first layer.", "Use a positive number.")

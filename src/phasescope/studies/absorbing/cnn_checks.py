@@ -36,19 +36,7 @@ def directed_percolation(dimensions: int) -> UniversalityClass:
 
 
 def analyse(data: xr.Dataset, settings: CnnSettings, part: str, dimensions: int) -> Analysis:
-    """Return the checks, tables and notes of one dimension.
-
-    Parameters
-    ----------
-    data : Dataset
-        The data of the part.
-    settings : CnnSettings
-        Its settings.
-    part : str
-        Its name.
-    dimensions : int
-        Of the lattice.
-    """
+    """Return the checks, tables and notes of one dimension."""
     found = numbers(data, settings, dimensions)
     dp = directed_percolation(dimensions)
     checks = [

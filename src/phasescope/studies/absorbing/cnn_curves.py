@@ -23,21 +23,11 @@ _LEAST_FOUND = 0.9
 
 @dataclass(frozen=True)
 class Curves:
-    """All networks of one ``sigma_w`` and size.
+    """All networks of one ``sigma_w`` and size."""
 
-    Parameters
-    ----------
-    sigma_w : float
-        Standard deviation of the weights times sqrt(fan-in).
-    layers : array of shape (points,)
-        Recorded layers.
-    values : mapping of str to array of shape (networks, points)
-        What was recorded.
-    """
-
-    sigma_w: float
-    layers: np.ndarray
-    values: Mapping[str, np.ndarray]
+    sigma_w: float  # standard deviation of the weights times sqrt(fan-in)
+    layers: np.ndarray  # (points,): recorded layers
+    values: Mapping[str, np.ndarray]  # (networks, points): what was recorded
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self.values[name]
@@ -48,53 +38,23 @@ class Curves:
         return len(self.values["log_distance"])
 
     def exponents(self, begin: float, end: float = math.inf) -> np.ndarray:
-        """Return half the growth of ``ln |u|^2`` a layer of every network.
-
-        Parameters
-        ----------
-        begin, end : float
-            Layers between which it is taken; the recorded ones inside.
-        """
+        """Return half the growth of ``ln |u|^2`` a layer of every network."""
         inside = np.flatnonzero((self.layers >= begin) & (self.layers <= end))
         first, last = inside[0], inside[-1]
         growth = self["log_growth"][:, last] - self["log_growth"][:, first]
         return np.asarray(growth / (2 * (self.layers[last] - self.layers[first])))
 
     def log_mean(self, chosen: np.ndarray | slice = slice(None), name: str = "log_distance") -> np.ndarray:
-        """Return ``ln`` of the mean over networks.
-
-        Parameters
-        ----------
-        chosen : array of int
-            Networks; all by default.
-        name : str
-            A recorded logarithm.
-        """
+        """Return ``ln`` of the mean over networks."""
         return np.asarray(np.logaddexp.reduce(self[name][chosen], axis=0) - math.log(len(self[name][chosen])))
 
     def mean_log(self, chosen: np.ndarray | slice = slice(None)) -> np.ndarray:
-        """Return the mean of ln rho over networks and sites.
-
-        Parameters
-        ----------
-        chosen : array of int
-            Networks; all by default.
-        """
+        """Return the mean of ln rho over networks and sites."""
         return np.asarray(self["typical_log_distance"][chosen].mean(axis=0))
 
 
 def collect(data: xr.Dataset, kind: str, size: int | None = None) -> list[Curves]:
-    """Return the curves of one kind of task in the order of ``sigma_w``.
-
-    Parameters
-    ----------
-    data : Dataset
-        The data of the part.
-    kind : str
-        Which kind of task.
-    size : int, optional
-        Sites along each dimension; all where they are one.
-    """
+    """Return the curves of one kind of task in the order of ``sigma_w``."""
     chosen = line.of_kind(data, kind) if size is None else line.of_kind(data, kind, size=size)
     found = []
     for sigma_w in np.unique(chosen["sigma_w"].values):
@@ -112,15 +72,7 @@ def collect(data: xr.Dataset, kind: str, size: int | None = None) -> list[Curves
 
 
 def zero_of_growth(curves: Sequence[Curves], begin: float, end: float = math.inf) -> Estimate:
-    """Return the ``sigma_w`` at which the mean exponent of tangents changes sign.
-
-    Parameters
-    ----------
-    curves : sequence of Curves
-        By ``sigma_w``.
-    begin, end : float
-        Layers between which growth counts.
-    """
+    """Return the ``sigma_w`` at which the mean exponent of tangents changes sign."""
     if not curves:
         return Estimate.not_determined("no networks were sampled here")
     samples = [one.exponents(begin, end) for one in curves]
@@ -141,17 +93,7 @@ Functional = Callable[[Curves, np.ndarray], float]
 def slope_of(
     begin: float, end: float = math.inf, *, typical: bool = False, name: str = "log_distance"
 ) -> Functional:
-    """Return the function that takes ``d ln y/d ln l`` of some networks of a curve.
-
-    Parameters
-    ----------
-    begin, end : float
-        Layers of the straight line.
-    typical : bool
-        Of the mean logarithm instead of the mean.
-    name : str
-        Of which recorded logarithm the mean is taken.
-    """
+    """Return the function that takes ``d ln y/d ln l`` of some networks of a curve."""
 
     def slope(curve: Curves, chosen: np.ndarray) -> float:
         logs = curve.mean_log(chosen) if typical else curve.log_mean(chosen, name)
@@ -164,13 +106,7 @@ def slope_of(
 
 
 def curvature_of(begin: float) -> Functional:
-    """Return the function that takes the curvature ``d^2 ln y/(d ln l)^2`` of the mean of some networks.
-
-    Parameters
-    ----------
-    begin : float
-        First layer of the parabola.
-    """
+    """Return the function that takes the curvature ``d^2 ln y/(d ln l)^2`` of the mean of some networks."""
 
     def curvature(curve: Curves, chosen: np.ndarray) -> float:
         inside = curve.layers >= begin
@@ -180,22 +116,7 @@ def curvature_of(begin: float) -> Functional:
 
 
 def resampled(curves: Sequence[Curves], functionals: Sequence[Functional], seed: int) -> np.ndarray:
-    """Return functionals of the networks as they are and of bootstrap samples of them.
-
-    Parameters
-    ----------
-    curves : sequence of Curves
-        Independent of each other.
-    functionals : sequence of callable
-        Each takes a curve and chosen networks.
-    seed : int
-        Of the bootstrap.
-
-    Returns
-    -------
-    ndarray
-        Shape (1 + resamples, functionals, curves); the first row is that of all networks.
-    """
+    """Return functionals of the networks as they are and of bootstrap samples of them."""
     rng = np.random.default_rng(seed)
     found = np.empty((1 + _RESAMPLES, len(functionals), len(curves)))
     for column, curve in enumerate(curves):
@@ -212,18 +133,7 @@ def at_control(
 ) -> Estimate:
     """Return a functional at a ``sigma_w`` between the sampled ones, with the error of both.
 
-    Parameters
-    ----------
-    curves : sequence of Curves
-        By ``sigma_w``.
-    drawn : ndarray of shape (1 + resamples, curves)
-        From :func:`resampled`.
-    control : Estimate
-        The ``sigma_w``.
-    seed : int
-        Of the draws of `control`.
-    method : str
-        For the estimate.
+    Shapes: `drawn` (1 + resamples, curves).
     """
     if not control.determined:
         return Estimate.not_determined(f"there is no critical sigma_w: {control.reason}")
@@ -239,12 +149,7 @@ def straightest(
 ) -> tuple[Estimate, Estimate]:
     """Return the ``sigma_w`` at which the mean is straight in logarithms, and its slope there.
 
-    Parameters
-    ----------
-    curves : sequence of Curves
-        By ``sigma_w``.
-    curvature, slope : ndarray of shape (1 + resamples, curves)
-        From :func:`resampled`.
+    Shapes: `curvature` and `slope` (1 + resamples, curves).
     """
     sigma_w = np.array([curve.sigma_w for curve in curves])
     found = np.full((len(curvature), 2), math.nan)
@@ -262,22 +167,7 @@ def straightest(
 def fluctuation_slope(
     groups: Sequence[Curves], sites: Sequence[int], seed: int
 ) -> tuple[Estimate, np.ndarray]:
-    """Return ``d ln s/d ln N``, s being the spread of ln growth over networks, N the sites; and each s.
-
-    Parameters
-    ----------
-    groups : sequence of Curves
-        Of one ``sigma_w``, one for each size.
-    sites : sequence of int
-        Number of sites of each.
-    seed : int
-        Of the bootstrap.
-
-    Returns
-    -------
-    tuple
-        The slope; an array (2, sizes) of spreads and their errors.
-    """
+    """Return ``d ln s/d ln N``, s being the spread of ln growth over networks, N the sites; and each s."""
     drawn = resampled(groups, [lambda c, chosen: float(c["log_growth"][chosen, -1].std(ddof=1))], seed)[:, 0]
     offset = np.log(np.asarray(sites, dtype=float))
     offset -= offset.mean()

@@ -27,17 +27,7 @@ _LOWEST_TYPICAL = 1e-20
 
 
 def pictures(data: xr.Dataset, settings: CnnSettings, dimensions: int) -> list[Picture]:
-    """Return the figures of one dimension; none where nothing was sampled.
-
-    Parameters
-    ----------
-    data : Dataset
-        The data of the part.
-    settings : CnnSettings
-        Its settings.
-    dimensions : int
-        Of the lattice.
-    """
+    """Return the figures of one dimension; none where nothing was sampled."""
     found = numbers(data, settings, dimensions)
     if not found.main:
         return []

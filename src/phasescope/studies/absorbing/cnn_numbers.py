@@ -38,73 +38,45 @@ _ROUGH = math.log(1e-3)
 
 @dataclass(frozen=True)
 class Numbers:
-    """What the data of a part say, before any verdict.
+    """What the data of a part say, before any verdict."""
 
-    Parameters
-    ----------
-    main : list of Curves
-        Shared weights, largest size.
-    critical : dict of int to Estimate
-        Zero of the exponent, by size.
-    early, late : Estimate
-        The same of the largest size, from the first and the second half of the layers.
-    tuned, tuned_slope : Estimate
-        The ``sigma_w`` where the ensemble mean is straight, and its slope there.
-    mean_slope, typical_slope, gap : Estimate
-        At the zero, over the last decade, and the difference.
-    uniform : list of Curves
-        About uniform rows.
-    uniform_critical, uniform_exponent : Estimate
-        Zero of their exponent, and its value at the zero of rows that vary.
-    rough : dict of float to Estimate
-        Share of networks whose sites still differ in the last layer, by ``sigma_w``.
-    collapses, typical_collapses : dict of str to Collapse
-        With the exponents of a class, and "free"; a class that cannot be tried is left out.
-    local : list of Curves
-        The locally connected control.
-    local_critical, local_slope, local_typical : Estimate
-        Likewise.
-    local_class : ClassReport or None
-        What the control's decay belongs to.
-    spreads : dict of str to (Estimate, ndarray)
-        Slope of the spread of growth against the number of sites, with the spreads, by weights.
-    mass, survival : Estimate
-        Slopes of seed starts.
-    """
-
-    main: list[Curves]
-    critical: dict[int, Estimate]
+    main: list[Curves]  # shared weights, largest size
+    critical: dict[int, Estimate]  # zero of the exponent, by size
+    # early, late: the same of the largest size, from the first and the second half of the layers
     early: Estimate
     late: Estimate
+    # tuned, tuned_slope: the ``sigma_w`` where the ensemble mean is straight, and its slope there
     tuned: Estimate
     tuned_slope: Estimate
+    # mean_slope, typical_slope, gap: at the zero, over the last decade, and the difference
     mean_slope: Estimate
     typical_slope: Estimate
     gap: Estimate
-    uniform: list[Curves]
+    uniform: list[Curves]  # about uniform rows
+    # uniform_critical, uniform_exponent: zero of their exponent, and its value at the zero of rows that vary
     uniform_critical: Estimate
     uniform_exponent: Estimate
+    # share of networks whose sites still differ in the last layer, by ``sigma_w``
     rough: dict[float, Estimate]
+    # collapses, typical_collapses: with the exponents of a class, and "free"; a class that cannot be tried is
+    # left out
     collapses: dict[str, Collapse]
     typical_collapses: dict[str, Collapse]
-    local: list[Curves]
+    local: list[Curves]  # the locally connected control
+    # local_critical, local_slope, local_typical: likewise
     local_critical: Estimate
     local_slope: Estimate
     local_typical: Estimate
-    local_class: ClassReport | None
+    local_class: ClassReport | None  # what the control's decay belongs to
+    # slope of the spread of growth against the number of sites, with the spreads, by weights
     spreads: dict[str, tuple[Estimate, np.ndarray]]
+    # mass, survival: slopes of seed starts
     mass: Estimate
     survival: Estimate
 
 
 def class_exponents(dimensions: int) -> dict[str, tuple[float, float]]:
-    """Return delta and ``1/nu_par`` of the classes that a collapse is tried with.
-
-    Parameters
-    ----------
-    dimensions : int
-        Of the lattice.
-    """
+    """Return delta and ``1/nu_par`` of the classes that a collapse is tried with."""
     known = {
         name: (one.delta.value, 1 / one.nu_par.value)
         for name, one in UNIVERSALITY_CLASSES.items()
@@ -114,17 +86,7 @@ def class_exponents(dimensions: int) -> dict[str, tuple[float, float]]:
 
 
 def numbers(data: xr.Dataset, settings: CnnSettings, dimensions: int) -> Numbers:
-    """Return what the data of a part say.
-
-    Parameters
-    ----------
-    data : Dataset
-        As measured.
-    settings : CnnSettings
-        Of the part.
-    dimensions : int
-        Of the lattice.
-    """
+    """Return what the data of a part say."""
     s = settings
     sizes = {size: collect(data, "decay", size) for size in s.sizes}
     main, local, uniform = sizes[s.sizes[-1]], collect(data, "local"), collect(data, "uniform")

@@ -29,54 +29,40 @@ _RECORDED = (
 
 
 class CnnSettings(Settings):
-    """Sizes of a part about convolutional networks; the source names none of them.
+    """Sizes of a part about convolutional networks; the source names none of them."""
 
-    Parameters
-    ----------
-    channels, kernel_size : int
-        Of every layer.
-    shifts : tuple of float
-        ``sigma_w`` of networks with shared weights: the critical one of infinite width plus these multiples
-        of the shift that a fully connected network of as many neurons as channels has.
-    sizes : tuple of int
-        Sites along each dimension, ascending; the last is what decay and collapse are taken from.
-    depth, first, discard : int
-        Layers; those from which on decays are fitted, and from which on growth counts.
-    points : int
-        Recorded layers, evenly spaced in the logarithm.
-    batch, batches : int
-        Networks in a task, and tasks for each ``sigma_w`` and size.
-    uniform_size, uniform_batches : int
-        For the exponent about a uniform row.
-    local_shifts, local_size, local_depth, local_batch, local_batches
-        Of the locally connected control.
-    fluctuation_shift, fluctuation_sizes, fluctuation_depth, fluctuation_batches
-        For the fluctuations of growth against size, ascending sizes.
-    seed_shifts, seed_size, seed_depth, seed_batches
-        For starts from a single site.
-    """
-
+    # channels, kernel_size: of every layer
     channels: int = 10
     kernel_size: int = 3
+    # ``sigma_w`` of networks with shared weights: the critical one of infinite width plus these multiples of
+    # the shift that a fully connected network of as many neurons as channels has
     shifts: tuple[float, ...]
+    # sites along each dimension, ascending; the last is what decay and collapse are taken from
     sizes: tuple[int, ...]
+    # depth, first, discard: layers; those from which on decays are fitted, and from which on growth counts
     depth: int
     first: int = 10
     discard: int = 50
-    points: int = 30
+    points: int = 30  # recorded layers, evenly spaced in the logarithm
+    # batch, batches: networks in a task, and tasks for each ``sigma_w`` and size
     batch: int = 8
     batches: int
+    # uniform_size, uniform_batches: for the exponent about a uniform row
     uniform_size: int = 6
     uniform_batches: int
+    # local_shifts, local_size, local_depth, local_batch, local_batches: of the locally connected control
     local_shifts: tuple[float, ...]
     local_size: int
     local_depth: int
     local_batch: int = 1
     local_batches: int
+    # fluctuation_shift, fluctuation_sizes, fluctuation_depth, fluctuation_batches: for the fluctuations of
+    # growth against size, ascending sizes
     fluctuation_shift: float
     fluctuation_sizes: tuple[int, ...]
     fluctuation_depth: int
     fluctuation_batches: int
+    # seed_shifts, seed_size, seed_depth, seed_batches: for starts from a single site
     seed_shifts: tuple[float, ...]
     seed_size: int
     seed_depth: int
@@ -102,24 +88,12 @@ class CnnPart(Part):
     }  # fmt: skip
 
     def settings(self, config: Any) -> CnnSettings:
-        """Return the settings of this part.
-
-        Parameters
-        ----------
-        config : Settings
-            The configuration of the whole study.
-        """
+        """Return the settings of this part."""
         found: CnnSettings = getattr(config, self.name.replace("-", "_"))
         return found
 
     def tasks(self, config: Any) -> list[Task]:
-        """Return one task a batch of networks; one empty task where the activation has no critical line.
-
-        Parameters
-        ----------
-        config : Settings
-            The configuration of the whole study.
-        """
+        """Return one task a batch of networks; one empty task where the activation has no critical line."""
         s = self.settings(config)
         point = line.point_or_none(config.activation, config.sigma_b)
         if point is None or not math.isfinite(point.d0 / point.gamma):
@@ -185,15 +159,7 @@ class CnnPart(Part):
         return Task(STUDY, self.name, parameters, replica, seconds, 200_000_000 + _BYTES * values)
 
     def measure(self, task: Task, device: str) -> dict[str, np.ndarray]:
-        """Return distances, growth and mass of one batch of networks at the recorded layers.
-
-        Parameters
-        ----------
-        task : Task
-            One of :meth:`tasks`.
-        device : str
-            Where torch computes.
-        """
+        """Return distances, growth and mass of one batch of networks at the recorded layers."""
         known = task.parameters
         lengths = {"network": known["batch"], "point": known["points"]}
         if known["kind"] == "none":
@@ -220,38 +186,14 @@ class CnnPart(Part):
         return filled(self.variables, lengths, recorded_layer=layers, **arrays)
 
     def analyse(self, data: xr.Dataset, config: Any) -> Analysis:
-        """Return every check about the lattice of this dimension, with the tables behind them.
-
-        Parameters
-        ----------
-        data : Dataset
-            The data of this part.
-        config : Settings
-            The configuration of the whole study.
-        """
+        """Return every check about the lattice of this dimension, with the tables behind them."""
         return analyse(data, self.settings(config), self.name, self.dimensions)
 
     def figures(self, data: xr.Dataset, config: Any) -> list[Picture]:
-        """Return decay, exponent, collapse and fluctuations.
-
-        Parameters
-        ----------
-        data : Dataset
-            The data of this part.
-        config : Settings
-            The configuration of the whole study.
-        """
+        """Return decay, exponent, collapse and fluctuations."""
         return pictures(data, self.settings(config), self.dimensions)
 
 
 def recorded_layers(depth: int, points: int) -> np.ndarray:
-    """Return at most `points` layers from 1 to `depth`, evenly spaced in the logarithm.
-
-    Parameters
-    ----------
-    depth : int
-        Last layer.
-    points : int
-        Most layers.
-    """
+    """Return at most `points` layers from 1 to `depth`, evenly spaced in the logarithm."""
     return np.unique(np.geomspace(1, depth, points).round().astype(int))

@@ -16,17 +16,7 @@ if TYPE_CHECKING:
 
 
 def tables(found: Numbers, settings: CnnSettings, dimensions: int) -> list[Table]:
-    """Return the attempted collapses, the critical points by size, and how many rows stay rough.
-
-    Parameters
-    ----------
-    found : Numbers
-        What the data say.
-    settings : CnnSettings
-        Of the part.
-    dimensions : int
-        Of the lattice.
-    """
+    """Return the attempted collapses, the critical points by size, and how many rows stay rough."""
     collapses = [
         [
             name,
@@ -85,15 +75,7 @@ def _told(one: Collapse | None) -> tuple[str, str, str]:
 
 
 def notes(settings: CnnSettings, dimensions: int) -> list[str]:
-    """Return what was chosen here and how to read it.
-
-    Parameters
-    ----------
-    settings : CnnSettings
-        Of the part.
-    dimensions : int
-        Of the lattice.
-    """
+    """Return what was chosen here and how to read it."""
     s = settings
     window = " x ".join([str(s.kernel_size)] * dimensions)
     return [

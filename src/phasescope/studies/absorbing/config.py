@@ -16,26 +16,15 @@ STUDY = "absorbing"
 
 
 class Common(Settings):
-    """Settings that every part reads.
+    """Settings that every part reads."""
 
-    Parameters
-    ----------
-    seed : int
-        Enters every task's parameters, and so every task's seed.
-    activation : str
-        The one that single-activation parts follow: a name, or ``FILE.py:function`` of the user's own.
-    compared : tuple of str
-        Those it is compared with where universality is the question.
-    sigma_b : float
-        Standard deviation of the biases.
-    mnist, fashion_mnist : str
-        Folders of the user's own copies; empty to do without.
-    """
-
-    seed: int = 0
+    seed: int = 0  # enters every task's parameters, and so every task's seed
+    # the one that single-activation parts follow: a name, or ``FILE.py:function`` of the user's own
     activation: str = "tanh"
+    # those it is compared with where universality is the question
     compared: tuple[str, ...] = ("tanh", "erf", "sin")
-    sigma_b: float = 0.3
+    sigma_b: float = 0.3  # standard deviation of the biases
+    # mnist, fashion_mnist: folders of the user's own copies; empty to do without
     mnist: str = ""
     fashion_mnist: str = ""
 
@@ -46,42 +35,19 @@ class Common(Settings):
 
 
 def identified(spec: str) -> dict[str, Any]:
-    """Return the parameters by which a task knows an activation: its name and, of a file, its contents.
-
-    Parameters
-    ----------
-    spec : str
-        A name, or ``FILE.py:function``; an ``InputError`` says so if there is no such file.
-    """
+    """Return the parameters by which a task knows an activation: its name and, of a file, its contents."""
     if not is_file_spec(spec):
         return {"activation": spec}
     return {"activation": spec, "file_sha256": contents_hash(spec)}
 
 
 def resolved(spec: str) -> Activation:
-    """Return the activation that `spec` names; a file is read again when its contents have changed.
-
-    Parameters
-    ----------
-    spec : str
-        A name, or ``FILE.py:function``; an ``InputError`` says so if it cannot be used.
-    """
+    """Return the activation that `spec` names; a file is read again when its contents have changed."""
     return _loaded(**identified(spec))
 
 
 def activation_of(parameters: Mapping[str, Any]) -> Activation:
-    """Return the activation of a task, made sure to be the one that the task was planned with.
-
-    Parameters
-    ----------
-    parameters : mapping
-        Those of the task, with what :func:`identified` returned among them.
-
-    Raises
-    ------
-    InputError
-        If the file of the activation has changed since.
-    """
+    """Return the activation of a task, made sure to be the one that the task was planned with."""
     spec = str(parameters["activation"])
     known = {key: parameters[key] for key in ("activation", "file_sha256") if key in parameters}
     if identified(spec) != known:
@@ -96,15 +62,7 @@ def _loaded(activation: str, file_sha256: str = "") -> Activation:
 
 
 def line_point(spec: str, sigma_b: float) -> CriticalLinePoint:
-    """Return the critical line's point of an activation.
-
-    Parameters
-    ----------
-    spec : str
-        A name, or ``FILE.py:function``.
-    sigma_b : float
-        Standard deviation of the biases.
-    """
+    """Return the critical line's point of an activation."""
     return _on_the_line(sigma_b, **identified(spec))
 
 

@@ -30,28 +30,19 @@ _PAIR, _ITERATE = 1e-7, 1.5e-5
 
 
 class DecaySettings(Settings):
-    """Sizes of the measurement of decays; ``tau = sigma_w - sigma_wc`` on both sides of the transition.
+    """Sizes of the measurement of decays; ``tau = sigma_w - sigma_wc`` on both sides of the transition."""
 
-    Parameters
-    ----------
-    map_layers : int
-        Layers of the exact map at the critical point.
-    map_rates : tuple of float
-        ``gamma |tau|`` at which the exact map is iterated, besides the networks'.
-    rates : tuple of float
-        ``gamma |tau|`` at which finite networks are sampled.
-    width, networks, repeats : int
-        Of the networks beside the critical point: neurons, networks of a task, tasks.
-    critical_width, critical_depth, critical_repeats : int
-        The same at the critical point, with the depth far below the width.
-    """
-
-    map_layers: int = 100_000
+    map_layers: int = 100_000  # layers of the exact map at the critical point
+    # ``gamma |tau|`` at which the exact map is iterated, besides the networks'
     map_rates: tuple[float, ...] = (0.0006, 0.0012, 0.002, 0.003, 0.004, 0.006)
+    # ``gamma |tau|`` at which finite networks are sampled
     rates: tuple[float, ...] = (0.012, 0.02, 0.03, 0.05, 0.08, 0.12)
+    # width, networks, repeats: of the networks beside the critical point: neurons, networks of a task, tasks
     width: int = 1000
     networks: int = 16
     repeats: int = 1
+    # critical_width, critical_depth, critical_repeats: the same at the critical point, with the depth far
+    # below the width
     critical_width: int = 5000
     critical_depth: int = 100
     critical_repeats: int = 10

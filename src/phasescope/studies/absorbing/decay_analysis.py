@@ -29,46 +29,20 @@ _WIDTH_MATTERS = 0.25
 
 @dataclass(frozen=True)
 class Beside:
-    """What was found at one distance from the critical point.
+    """What was found at one distance from the critical point."""
 
-    Parameters
-    ----------
-    tau : float
-        ``sigma_w - sigma_wc``.
-    exact : float
-        Plateau of the exact map above the transition, its measured decay rate below.
-    networks : Estimate
-        The same of finite networks, the leading effect of their width taken out.
-    """
-
-    tau: float
-    exact: float
-    networks: Estimate
+    tau: float  # ``sigma_w - sigma_wc``
+    exact: float  # plateau of the exact map above the transition, its measured decay rate below
+    networks: Estimate  # the same of finite networks, the leading effect of their width taken out
 
 
 def ordered(data: xr.Dataset, known: Mapping[str, float]) -> list[Beside]:
-    """Return decay rates on the ordered side, by growing distance from the critical point.
-
-    Parameters
-    ----------
-    data : Dataset
-        The data of the part.
-    known : mapping of str to float
-        The critical point.
-    """
+    """Return decay rates on the ordered side, by growing distance from the critical point."""
     return _beside(data, known, -1, "network_rate", lambda rate, n: -(rate - known["d0"] / n))
 
 
 def chaotic(data: xr.Dataset, known: Mapping[str, float]) -> list[Beside]:
-    """Return plateaus on the chaotic side, by growing distance from the critical point.
-
-    Parameters
-    ----------
-    data : Dataset
-        The data of the part.
-    known : mapping of str to float
-        The critical point.
-    """
+    """Return plateaus on the chaotic side, by growing distance from the critical point."""
     return _beside(data, known, 1, "plateau", lambda rho, n: rho - known["d0"] / (known["kappa"] * n))
 
 
@@ -100,13 +74,7 @@ def _beside(
 
 
 def critical_map(data: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """Return layers and distances of the exact map at the critical point.
-
-    Parameters
-    ----------
-    data : Dataset
-        The data of the part.
-    """
+    """Return layers and distances of the exact map at the critical point."""
     chosen = line.of_kind(data, "map", gamma_tau=0.0)
     if chosen.sizes["task"] == 0:
         return np.empty(0), np.empty(0)
@@ -116,15 +84,7 @@ def critical_map(data: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
 
 
 def critical_networks(data: xr.Dataset, known: Mapping[str, float]) -> tuple[np.ndarray, np.ndarray]:
-    """Return layers and distances (networks, layers) at the critical point, effect of the width taken out.
-
-    Parameters
-    ----------
-    data : Dataset
-        The data of the part.
-    known : mapping of str to float
-        The critical point.
-    """
+    """Return layers and distances (networks, layers) at the critical point, effect of the width taken out."""
     chosen = line.of_kind(data, "networks", gamma_tau=0.0)
     if chosen.sizes["task"] == 0:
         return np.empty(0), np.empty((0, 0))
@@ -143,17 +103,6 @@ def against_tau(
 
     The exact map is fitted over a factor 30 of tau and over the third of it next to the transition: its error
     includes the difference, since a curve without noise shows every further order.
-
-    Parameters
-    ----------
-    points : list of Beside
-        On one side of the transition.
-    networks : bool
-        Whether to fit the networks rather than the exact map.
-    inverse : bool
-        Whether to fit the inverse, which turns a rate into a depth.
-    exponent : float or None
-        Held at this value; None to fit it.
     """
     chosen = [point for point in points if point.networks.determined or not networks][::-1]
     value = np.array([point.networks.value if networks else point.exact for point in chosen])
@@ -181,15 +130,7 @@ def _with_change(near: Estimate, wide: Estimate) -> Estimate:
 
 
 def decay_checks(data: xr.Dataset, config: Any) -> list[Check]:
-    """Return all checks of the part.
-
-    Parameters
-    ----------
-    data : Dataset
-        The data of the part.
-    config : Settings
-        The configuration of the whole study.
-    """
+    """Return all checks of the part."""
     known = line.named(data["reference"].values[0])
     reason = line.missing(known, config.activation, config.sigma_b, curved=True)
     below, above = ordered(data, known), chaotic(data, known)
@@ -399,13 +340,7 @@ def _inverse(estimate: Estimate) -> Estimate:
 
 
 def mean_ratio(points: list[Beside]) -> Estimate:
-    """Return the weighted mean of what networks show over what the exact map shows.
-
-    Parameters
-    ----------
-    points : list of Beside
-        On one side of the transition.
-    """
+    """Return the weighted mean of what networks show over what the exact map shows."""
     known = [point for point in points if point.networks.determined]
     if not known:
         return Estimate.not_determined("no networks that are wide enough")
@@ -417,15 +352,7 @@ def mean_ratio(points: list[Beside]) -> Estimate:
 
 
 def decay_table(data: xr.Dataset, config: Any) -> Table:
-    """Return rates and plateaus, one row a distance from the critical point.
-
-    Parameters
-    ----------
-    data : Dataset
-        The data of the part.
-    config : Settings
-        The configuration of the whole study.
-    """
+    """Return rates and plateaus, one row a distance from the critical point."""
     known = line.named(data["reference"].values[0])
     rows = []
     below, above = ordered(data, known), chaotic(data, known)

@@ -26,15 +26,7 @@ _LOWEST = 1e-5
 
 
 def decay_figure(data: xr.Dataset, config: Any) -> Figure:
-    """Return two panels: 1 - c against depth in the three phases, and kappa l (1 - c) at the critical point.
-
-    Parameters
-    ----------
-    data : Dataset
-        The data of the part.
-    config : Settings
-        The configuration of the whole study.
-    """
+    """Two panels: 1 - c against depth in the three phases, and kappa l (1 - c) at the critical point."""
     known = line.named(data["reference"].values[0])
     with plotting.style():
         drawn, (decays, critical) = plotting.figure(2, panel_size=(4.6, 3.4))
@@ -44,15 +36,7 @@ def decay_figure(data: xr.Dataset, config: Any) -> Figure:
 
 
 def exponents_figure(data: xr.Dataset, config: Any) -> Figure:
-    """Return two panels: the plateau, and the correlation depth, against the distance from criticality.
-
-    Parameters
-    ----------
-    data : Dataset
-        The data of the part.
-    config : Settings
-        The configuration of the whole study.
-    """
+    """Return two panels: the plateau, and the correlation depth, against the distance from criticality."""
     known = line.named(data["reference"].values[0])
     with plotting.style():
         drawn, (plateau, depth) = plotting.figure(2, panel_size=(4.6, 3.4))

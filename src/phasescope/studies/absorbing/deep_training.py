@@ -16,42 +16,18 @@ _POWER_STEPS = 12
 
 @dataclass(frozen=True)
 class Trained:
-    """What training did; :func:`train` makes it.
+    """What training did; :func:`train` makes it."""
 
-    Parameters
-    ----------
-    train_loss, test_loss : float
-        Mean square error over that of outputs 0; infinite where training diverged.
-    accuracy : float
-        Share of test inputs classified right.
-    rate : float
-        Learning rate used, the inverse of the largest eigenvalue of the network's own tangent kernel.
-    """
-
+    # train_loss, test_loss: mean square error over that of outputs 0; infinite where training diverged
     train_loss: float
     test_loss: float
-    accuracy: float
+    accuracy: float  # share of test inputs classified right
+    # learning rate used, the inverse of the largest eigenvalue of the network's own tangent kernel
     rate: float
 
 
 class DeepNetwork:
-    """``z' = sqrt(C_W/n) w s(z) + sqrt(C_b) b`` with w and b standard normal, one width throughout.
-
-    Parameters
-    ----------
-    activation : Activation
-        The nonlinearity s.
-    sizes : tuple of int
-        Inputs, neurons of a hidden layer, outputs.
-    depth : int
-        Weight layers, at least 2.
-    C_W, C_b : float
-        Weight variance times fan-in, and bias variance.
-    seed : int
-        Of the weights.
-    device : str
-        Where torch computes; float32.
-    """
+    """``z' = sqrt(C_W/n) w s(z) + sqrt(C_b) b`` with w and b standard normal, one width throughout."""
 
     def __init__(
         self,
@@ -91,17 +67,6 @@ class DeepNetwork:
 def largest_eigenvalue(network: DeepNetwork, x: Tensor, outputs: int, *, seed: int) -> float:
     """Return the largest eigenvalue of the network's tangent kernel over inputs and outputs, at its start.
 
-    Parameters
-    ----------
-    network : DeepNetwork
-        With its initial parameters.
-    x : Tensor
-        Shape (inputs, features).
-    outputs : int
-        How many the network has.
-    seed : int
-        Of the vector that the power iteration starts from.
-
     Notes
     -----
     Twelve power iterations, each a product with the transposed Jacobian and one with the Jacobian: some 40
@@ -139,19 +104,6 @@ def train(
 
     The rate is the inverse of the largest eigenvalue of the network's tangent kernel at its start, so that
     `steps` mean the same as in the kernel's gradient flow.
-
-    Parameters
-    ----------
-    network : DeepNetwork
-        Untrained; it is left as it is.
-    x, x_test : Tensor
-        Shape (inputs, features).
-    targets, targets_test : Tensor
-        Shape (inputs, outputs).
-    steps : int
-        Of full-batch gradient descent on the sum of squares over 2.
-    seed : int
-        Of the power iteration.
     """
     rate = 1 / largest_eigenvalue(network, x, targets.shape[1], seed=seed)
     with torch.no_grad():

@@ -12,24 +12,12 @@ from phasescope.estimate import Estimate
 
 @dataclass(frozen=True)
 class ExponentCurve:
-    """A weighted polynomial through the exponents of one width; :func:`fit_exponents` makes it.
+    """A weighted polynomial through the exponents of one width; :func:`fit_exponents` makes it."""
 
-    Parameters
-    ----------
-    zero : Estimate
-        ``sigma_w`` of the change of sign.
-    slope : Estimate
-        ``d lambda/d sigma_w`` there.
-    at_line : Estimate
-        lambda at the ``sigma_w`` that was asked for.
-    chi_squared : float
-        Mean square of the residuals in units of their errors, per degree of freedom.
-    """
-
-    zero: Estimate
-    slope: Estimate
-    at_line: Estimate
-    chi_squared: float
+    zero: Estimate  # ``sigma_w`` of the change of sign
+    slope: Estimate  # ``d lambda/d sigma_w`` there
+    at_line: Estimate  # lambda at the ``sigma_w`` that was asked for
+    chi_squared: float  # mean square of the residuals in units of their errors, per degree of freedom
 
 
 def fit_exponents(
@@ -40,14 +28,7 @@ def fit_exponents(
     Errors come from the covariance of the coefficients; the zero's is ``sigma(lambda)/slope`` at the zero.
     Samples of equal effort have equal true errors, so that the mean square of the given ones is used.
 
-    Parameters
-    ----------
-    sigma_w, exponents, errors : ndarray of shape (points,)
-        Samples with independent standard errors.
-    at : float
-        ``sigma_w`` at which the exponent itself is wanted too.
-    degree : int
-        Of the polynomial; a quadratic takes up the curvature of ``ln chi_1``.
+    Shapes: `sigma_w` and `exponents` and `errors` (points,).
     """
     points = int(sigma_w.size)
     usable = np.isfinite(exponents).all() and np.isfinite(errors).all() and float(errors.max(initial=0)) > 0

@@ -35,38 +35,21 @@ _REACH = 6.0
 
 
 class FiniteTrainingSettings(Settings):
-    """Sizes of the trainings at finite width.
+    """Sizes of the trainings at finite width."""
 
-    Parameters
-    ----------
-    data_set : str
-        ``digits``, ``mnist`` or ``fashion-mnist``; the latter need their folder.
-    biases : tuple of float
-        Values of ``sigma_b`` along the critical line, ascending.
-    beside : float
-        The ``sigma_b`` of them at which networks off the line are trained too.
-    growth : float
-        How far off: ``chi_1^L = exp(-growth)`` and ``exp(growth)``.
-    depths, widths : tuple of int
-        Weight layers, and neurons of a hidden layer, ascending.
-    networks : int
-        Independent initialisations of each.
-    train, test : int
-        Images.
-    steps : int
-        Of full-batch gradient descent.
-    """
-
-    data_set: str = "digits"
+    data_set: str = "digits"  # ``digits``, ``mnist`` or ``fashion-mnist``; the latter need their folder
+    # values of ``sigma_b`` along the critical line, ascending
     biases: tuple[float, ...] = (0.005, 0.02, 0.06, 0.2, 0.6, 1.5)
-    beside: float = 0.2
-    growth: float = 4.0
+    beside: float = 0.2  # the ``sigma_b`` of them at which networks off the line are trained too
+    growth: float = 4.0  # how far off: ``chi_1^L = exp(-growth)`` and ``exp(growth)``
+    # depths, widths: weight layers, and neurons of a hidden layer, ascending
     depths: tuple[int, ...] = (10,)
     widths: tuple[int, ...] = (32, 128)
-    networks: int = 4
+    networks: int = 4  # independent initialisations of each
+    # train, test: images
     train: int = 150
     test: int = 300
-    steps: int = 100
+    steps: int = 100  # of full-batch gradient descent
 
 
 QUICK = FiniteTrainingSettings()
@@ -89,13 +72,7 @@ class FiniteTraining(Part):
     }
 
     def tasks(self, config: Any) -> list[Task]:
-        """Return one task a depth, width and point: along the critical line, and beside it.
-
-        Raises
-        ------
-        InputError
-            If the data set is not at hand.
-        """
+        """Return one task a depth, width and point: along the critical line, and beside it."""
         settings: FiniteTrainingSettings = config.finite_training
         folder = folders(config).get(settings.data_set)
         if folder is None:
@@ -159,19 +136,7 @@ class FiniteTraining(Part):
 
 
 def off_line(activation: Activation, point: CriticalLinePoint, depth: int, growth: float) -> MeanField | None:
-    """Return the network with ``chi_1^depth = exp(growth)`` at the bias of a critical point, if there is one.
-
-    Parameters
-    ----------
-    activation : Activation
-        The nonlinearity.
-    point : CriticalLinePoint
-        Where the growth is 0.
-    depth : int
-        Weight layers.
-    growth : float
-        Negative for the ordered phase.
-    """
+    """The network with ``chi_1^depth = exp(growth)`` at the bias of a critical point, if there is one."""
 
     def excess(log_factor: float) -> float:
         field = MeanField(activation, point.C_W * math.exp(log_factor), point.C_b)

@@ -32,15 +32,7 @@ class Trainings(NamedTuple):
 
 
 def along_line(data: xr.Dataset, depth: int, width: int) -> Trainings:
-    """Return the networks at one depth and width; `log_loss` and `accuracy` of shape (points, networks).
-
-    Parameters
-    ----------
-    data : Dataset
-        The data of the part.
-    depth, width : int
-        Weight layers, and neurons of a hidden layer.
-    """
+    """Return the networks at one depth and width; `log_loss` and `accuracy` of shape (points, networks)."""
     chosen = line.of_kind(data, "critical", depth=depth, width=width)
     chosen = chosen.isel(task=np.argsort(chosen["sigma_b"].values.astype(float)))
     kappa, v = (chosen["reference"].values[:, line.QUANTITIES.index(name)] for name in ("kappa", "v"))
@@ -55,17 +47,7 @@ def along_line(data: xr.Dataset, depth: int, width: int) -> Trainings:
 
 
 def off_line(data: xr.Dataset, kind: str, depth: int, width: int) -> xr.Dataset:
-    """Return the networks off the critical line at one depth and width.
-
-    Parameters
-    ----------
-    data : Dataset
-        The data of the part.
-    kind : str
-        ``ordered`` or ``chaotic``.
-    depth, width : int
-        Weight layers, and neurons of a hidden layer.
-    """
+    """Return the networks off the critical line at one depth and width."""
     return line.of_kind(data, kind, depth=depth, width=width).isel(task=0)
 
 
@@ -75,15 +57,7 @@ def _log(loss: np.ndarray) -> np.ndarray:
 
 
 def checks(data: xr.Dataset, config: Any) -> list[Check]:
-    """Return the checks, on the deepest networks.
-
-    Parameters
-    ----------
-    data : Dataset
-        The data of the part.
-    config : Settings
-        The configuration of the whole study.
-    """
+    """Return the checks, on the deepest networks."""
     settings = config.finite_training
     depth, narrow, wide = settings.depths[-1], settings.widths[-2], settings.widths[-1]
     found = along_line(data, depth, wide)
@@ -196,15 +170,7 @@ def _order(id: str, claim: str, measured: Estimate, note: str) -> Check:
 
 
 def tables(data: xr.Dataset, config: Any) -> list[Table]:
-    """Return losses and accuracies of all points, depths and widths.
-
-    Parameters
-    ----------
-    data : Dataset
-        The data of the part.
-    config : Settings
-        The configuration of the whole study.
-    """
+    """Return losses and accuracies of all points, depths and widths."""
     settings = config.finite_training
     rows = []
     for depth in settings.depths:

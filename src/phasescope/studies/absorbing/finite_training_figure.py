@@ -17,15 +17,7 @@ if TYPE_CHECKING:
 
 
 def training_figure(data: xr.Dataset, config: Any) -> Figure:
-    """Return three panels: loss by width, accuracy by depth and width, and the phases.
-
-    Parameters
-    ----------
-    data : Dataset
-        The data of the part.
-    config : Settings
-        The configuration of the whole study.
-    """
+    """Return three panels: loss by width, accuracy by depth and width, and the phases."""
     settings = config.finite_training
     depth = settings.depths[-1]
     with plotting.style():

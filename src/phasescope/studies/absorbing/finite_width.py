@@ -23,26 +23,13 @@ _RECORDS = 32
 
 
 class FiniteWidthSettings(Settings):
-    """Sizes of the measurement of ``n rho`` against ``l/n``.
+    """Sizes of the measurement of ``n rho`` against ``l/n``."""
 
-    Parameters
-    ----------
-    widths : tuple of int
-        Neurons n in each layer, ascending.
-    reach : float
-        Greatest depth over width.
-    effort : float
-        Neurons times layers times networks for each width.
-    task_effort : float
-        The same for one task.
-    fraction : float
-        How far below infinite width's the mean distance is where the infinite-width flow is said to end.
-    """
-
-    widths: tuple[int, ...] = (50, 100, 200, 400)
-    reach: float = 3.0
-    effort: float = 2.4e8
-    task_effort: float = 6e7
+    widths: tuple[int, ...] = (50, 100, 200, 400)  # neurons n in each layer, ascending
+    reach: float = 3.0  # greatest depth over width
+    effort: float = 2.4e8  # neurons times layers times networks for each width
+    task_effort: float = 6e7  # the same for one task
+    # how far below infinite width's the mean distance is where the infinite-width flow is said to end
     fraction: float = 0.5
 
 

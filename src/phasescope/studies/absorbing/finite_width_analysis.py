@@ -34,21 +34,13 @@ _SETTLED = 10.0
 
 @dataclass(frozen=True)
 class Width:
-    """All networks of one width.
+    """All networks of one width."""
 
-    Parameters
-    ----------
-    n : int
-        Neurons in each layer.
-    layers, infinite : ndarray of shape (records,)
-        Layers applied, and ``1 - c`` there at infinite width.
-    mean, mean_log : ndarray of shape (groups, records)
-        Of ``1 - c`` over each group of networks.
-    """
-
-    n: int
+    n: int  # neurons in each layer
+    # layers, infinite: (records,): layers applied, and ``1 - c`` there at infinite width
     layers: np.ndarray
     infinite: np.ndarray
+    # mean, mean_log: (groups, records): of ``1 - c`` over each group of networks
     mean: np.ndarray
     mean_log: np.ndarray
 
@@ -58,24 +50,12 @@ class Width:
 
 
 def law_of(known: Mapping[str, float]) -> FiniteWidthScaling:
-    """Return the exact scaling functions of a critical point.
-
-    Parameters
-    ----------
-    known : mapping of str to float
-        What ``line.named`` returns.
-    """
+    """Return the exact scaling functions of a critical point."""
     return FiniteWidthScaling(known["kappa"], known["v"], known["d0"] + known["v"] / 2)
 
 
 def widths_of(data: xr.Dataset) -> list[Width]:
-    """Return the networks by width, ascending; nothing where there is no critical point.
-
-    Parameters
-    ----------
-    data : Dataset
-        The data of the part.
-    """
+    """Return the networks by width, ascending; nothing where there is no critical point."""
     found = []
     for n in np.unique(data["width"].values.astype(int)):
         if n == 0:
@@ -94,17 +74,6 @@ def ratio(width: Width, t: float, kind: Kind, known: Mapping[str, float]) -> Est
     A network's first layers are a start at ``1/x0 = ((kappa - k3/kappa) ln n + const)/n``, which changes the
     scaling function by a known amount; the infinite-width distance at depth n, ``1/rho - kappa n = n/x0``,
     holds both terms. What is left is of order 1/n.
-
-    Parameters
-    ----------
-    width : Width
-        The networks.
-    t : float
-        Depth over width.
-    kind : {"mean", "typical"}
-        Which average over networks.
-    known : mapping of str to float
-        The critical point.
     """
     law = law_of(known)
     index = int(np.argmin(np.abs(width.layers - t * width.n)))
@@ -130,19 +99,7 @@ def _start(width: Width, known: Mapping[str, float]) -> float:
 
 
 def limit_of(widths: list[Width], t: float, kind: Kind, known: Mapping[str, float]) -> Series:
-    """Return the series in 1/n of :func:`ratio`, of degree 1, or 2 from four widths on.
-
-    Parameters
-    ----------
-    widths : list of Width
-        The networks.
-    t : float
-        Depth over width.
-    kind : {"mean", "typical"}
-        Which average over networks.
-    known : mapping of str to float
-        The critical point.
-    """
+    """Return the series in 1/n of :func:`ratio`, of degree 1, or 2 from four widths on."""
     values = [ratio(width, t, kind, known) for width in widths]
     return in_inverse_width([width.n for width in widths], values, 1 if len(widths) < 4 else 2)
 
@@ -150,22 +107,7 @@ def limit_of(widths: list[Width], t: float, kind: Kind, known: Mapping[str, floa
 def collapsed(
     widths: list[Width], known: Mapping[str, float], kind: Kind, *, free: str = "", corrected: bool = True
 ) -> Collapse | None:
-    """Return the collapse ``rho n^a = f(l n^b)`` of depths beyond ``10/kappa``, or None.
-
-    Parameters
-    ----------
-    widths : list of Width
-        The networks.
-    known : mapping of str to float
-        The critical point.
-    kind : {"mean", "typical"}
-        Which average over networks.
-    free : str
-        Which exponent is fitted, "a" or "b"; held at 1 and -1 otherwise. With such a correction both
-        together leave too much freedom.
-    corrected : bool
-        Whether a correction ``g(l n^b)/n`` is fitted too.
-    """
+    """Return the collapse ``rho n^a = f(l n^b)`` of depths beyond ``10/kappa``, or None."""
     used = [(width, width.layers * known["kappa"] >= _SETTLED) for width in widths]
     statistic: Statistic = kind
     try:
@@ -183,15 +125,7 @@ def collapsed(
 
 
 def finite_width_checks(data: xr.Dataset, config: Any) -> list[Check]:
-    """Return the checks of the part.
-
-    Parameters
-    ----------
-    data : Dataset
-        The data of the part.
-    config : Settings
-        The configuration of the whole study.
-    """
+    """Return the checks of the part."""
     known = line.named(data["reference"].values[0])
     reason = line.missing(known, config.activation, config.sigma_b, curved=True)
     widths = [] if reason else widths_of(data)
@@ -297,15 +231,7 @@ def _limit_check(widths: list[Width], t: float, kind: Kind, known: Mapping[str, 
 
 
 def flow_depths(widths: list[Width], fraction: float) -> list[Estimate]:
-    """Return, width by width, the depth over width where the flow of infinite width has lost a fraction.
-
-    Parameters
-    ----------
-    widths : list of Width
-        The networks.
-    fraction : float
-        How much of the mean distance is lost.
-    """
+    """Return, width by width, the depth over width where the flow of infinite width has lost a fraction."""
     return [half_depth(width.layers, width.mean, width.infinite, width.n, fraction) for width in widths]
 
 
@@ -335,15 +261,7 @@ def _flow_check(widths: list[Width], known: Mapping[str, float], fraction: float
 
 
 def finite_width_table(data: xr.Dataset, config: Any) -> Table:
-    """Return ``n rho`` over the exact function, width by width.
-
-    Parameters
-    ----------
-    data : Dataset
-        The data of the part.
-    config : Settings
-        The configuration of the whole study.
-    """
+    """Return ``n rho`` over the exact function, width by width."""
     known = line.named(data["reference"].values[0])
     columns = ["width n", "networks"] + [f"{kind}, l/n = {t:g}" for kind in KINDS for t in AT]
     if line.missing(known, config.activation, config.sigma_b, curved=True):

@@ -26,15 +26,7 @@ if TYPE_CHECKING:
 
 
 def collapse_figure(data: xr.Dataset, config: Any) -> Figure:
-    """Return three panels: the mean distance by width, and mean and typical value rescaled.
-
-    Parameters
-    ----------
-    data : Dataset
-        The data of the part.
-    config : Settings
-        The configuration of the whole study.
-    """
+    """Return three panels: the mean distance by width, and mean and typical value rescaled."""
     known = line.named(data["reference"].values[0])
     usable = not line.missing(known, config.activation, config.sigma_b, curved=True)
     widths = widths_of(data) if usable else []
@@ -69,15 +61,7 @@ def _rescaled(axes: Axes, width: Width, kind: Any, colour: str) -> None:
 
 
 def limits_figure(data: xr.Dataset, config: Any) -> Figure:
-    """Return two panels: ``n rho`` over the exact function against 1/n, mean and typical.
-
-    Parameters
-    ----------
-    data : Dataset
-        The data of the part.
-    config : Settings
-        The configuration of the whole study.
-    """
+    """Return two panels: ``n rho`` over the exact function against 1/n, mean and typical."""
     known = line.named(data["reference"].values[0])
     usable = not line.missing(known, config.activation, config.sigma_b, curved=True)
     widths = widths_of(data) if usable else []

@@ -25,38 +25,21 @@ if TYPE_CHECKING:
 
 
 class GeneralisationSettings(Settings):
-    """Sizes of the sweep of kernel regressions along the critical line.
+    """Sizes of the sweep of kernel regressions along the critical line."""
 
-    Parameters
-    ----------
-    biases : tuple of float
-        Smallest and largest ``sigma_b``.
-    points : int
-        How many, evenly spaced in the logarithm.
-    depths : tuple of int
-        Weight layers, ascending.
-    reach : tuple of float
-        Values of ``kappa L`` between which losses are computed.
-    train, test : int
-        Images of one repetition.
-    replicas : int
-        Repetitions; no two share an image.
-    steps : tuple of float
-        Training times in steps of the learning rate ``1/largest eigenvalue``; kernel regression without ridge
-        is added to them. The checks look at the last.
-    shrinkage : float
-        The same images are looked at with all distances multiplied by this, as a feature common to all
-        images makes them.
-    """
-
-    biases: tuple[float, float] = (3e-4, 1.0)
-    points: int = 14
-    depths: tuple[int, ...] = (30, 100, 300)
-    reach: tuple[float, float] = (0.05, 100.0)
+    biases: tuple[float, float] = (3e-4, 1.0)  # smallest and largest ``sigma_b``
+    points: int = 14  # how many, evenly spaced in the logarithm
+    depths: tuple[int, ...] = (30, 100, 300)  # weight layers, ascending
+    reach: tuple[float, float] = (0.05, 100.0)  # values of ``kappa L`` between which losses are computed
+    # train, test: images of one repetition
     train: int = 400
     test: int = 400
-    replicas: int = 3
+    replicas: int = 3  # repetitions; no two share an image
+    # training times in steps of the learning rate ``1/largest eigenvalue``; kernel regression without ridge
+    # is added to them. The checks look at the last
     steps: tuple[float, ...] = (100.0, 1000.0)
+    # the same images are looked at with all distances multiplied by this, as a feature common to all images
+    # makes them
     shrinkage: float = 0.25
 
 

@@ -23,43 +23,17 @@ SIDES = (0.1, 30.0)
 
 
 def curves_of(data: xr.Dataset, config: Any, name: str, shrinkage: float = 1.0) -> LossCurves | None:
-    """Return the losses of the activation followed, or None where they were not measured.
-
-    Parameters
-    ----------
-    data : Dataset
-        The data of the part.
-    config : Settings
-        The configuration of the whole study.
-    name : str
-        The data set.
-    shrinkage : float
-        Factor of all distances.
-    """
+    """Return the losses of the activation followed, or None where they were not measured."""
     return loss_curves(data, config.generalisation.depths, config.activation, name, shrinkage)
 
 
 def headline(config: Any) -> int:
-    """Return the number of the training time that the checks look at: the last but kernel regression.
-
-    Parameters
-    ----------
-    config : Settings
-        The configuration of the whole study.
-    """
+    """Return the number of the training time that the checks look at: the last but kernel regression."""
     return len(config.generalisation.steps) - 1
 
 
 def checks(data: xr.Dataset, config: Any) -> list[Check]:
-    """Return the checks; "not determined" for data sets that are not at hand.
-
-    Parameters
-    ----------
-    data : Dataset
-        The data of the part.
-    config : Settings
-        The configuration of the whole study.
-    """
+    """Return the checks; "not determined" for data sets that are not at hand."""
     made = []
     for name in DATA_SETS:
         found = curves_of(data, config, name)
@@ -133,15 +107,7 @@ def _of_data_set(
 
 
 def rise(found: LossCurves, time: int) -> Estimate:
-    """Return the smaller of the two rises of ln(loss) from its lowest value to the sides of the window.
-
-    Parameters
-    ----------
-    found : LossCurves
-        Of one case.
-    time : int
-        Number of the training time.
-    """
+    """Return the smaller of the two rises of ln(loss) from its lowest value to the sides of the window."""
     sides = []
     for kappa_L in SIDES:
         each = []
@@ -158,15 +124,7 @@ def rise(found: LossCurves, time: int) -> Estimate:
 
 
 def depth_exponent(found: LossCurves, time: int) -> Estimate:
-    """Return a in "best kappa ~ L^-a", with the scatter around the power law in its error.
-
-    Parameters
-    ----------
-    found : LossCurves
-        Of one case.
-    time : int
-        Number of the training time.
-    """
+    """Return a in "best kappa ~ L^-a", with the scatter around the power law in its error."""
     rows = range(found.depths.size)
     best = [found.best(row, time) for row in rows]
     if len(best) < 3 or any(optimum is None for row in best for optimum in row):
@@ -263,15 +221,7 @@ def _universality(data: xr.Dataset, config: Any, spec: str) -> Check:
 
 
 def tables(data: xr.Dataset, config: Any) -> list[Table]:
-    """Return the window of each data set, distance scale and training time.
-
-    Parameters
-    ----------
-    data : Dataset
-        The data of the part.
-    config : Settings
-        The configuration of the whole study.
-    """
+    """Return the window of each data set, distance scale and training time."""
     settings = config.generalisation
     times = [f"{steps:g} steps" for steps in settings.steps] + ["no limit"]
     rows = []

@@ -19,17 +19,7 @@ if TYPE_CHECKING:
 
 
 def window_figure(data: xr.Dataset, config: Any, name: str) -> Figure:
-    """Return two panels: loss against sigma_b, and against kappa L.
-
-    Parameters
-    ----------
-    data : Dataset
-        The data of the part.
-    config : Settings
-        The configuration of the whole study.
-    name : str
-        The data set.
-    """
+    """Return two panels: loss against sigma_b, and against kappa L."""
     found = curves_of(data, config, name)
     with plotting.style():
         drawn, (apart, together) = plotting.figure(2, panel_size=(4.0, 3.1))
@@ -51,15 +41,7 @@ def window_figure(data: xr.Dataset, config: Any, name: str) -> Figure:
 
 
 def distance_figure(data: xr.Dataset, config: Any) -> Figure:
-    """Return three panels: shrunk distances, training times, accuracy.
-
-    Parameters
-    ----------
-    data : Dataset
-        The data of the part.
-    config : Settings
-        The configuration of the whole study.
-    """
+    """Return three panels: shrunk distances, training times, accuracy."""
     settings = config.generalisation
     time = headline(config)
     own, shrunk = (curves_of(data, config, "digits", factor) for factor in (1.0, settings.shrinkage))

@@ -21,17 +21,11 @@ _DIGITS = 1797
 
 @dataclass(frozen=True)
 class Subset:
-    """Training and test images of one repetition; :func:`subset` makes it.
+    """Training and test images of one repetition; :func:`subset` makes it."""
 
-    Parameters
-    ----------
-    x_train, x_test : ndarray of shape (images, features)
-        The data set's mean and variance are 0 and 1; float64.
-    y_train, y_test : ndarray of shape (images,)
-        Classes.
-    """
-
+    # x_train, x_test: (images, features): the data set's mean and variance are 0 and 1; float64
     x_train: np.ndarray
+    # y_train, y_test: (images,): classes
     y_train: np.ndarray
     x_test: np.ndarray
     y_test: np.ndarray
@@ -46,25 +40,13 @@ class Subset:
 
 
 def folders(config: Any) -> dict[str, str]:
-    """Return the data sets at hand, with their folders; the digits have none.
-
-    Parameters
-    ----------
-    config : Settings
-        The configuration of the whole study.
-    """
+    """Return the data sets at hand, with their folders; the digits have none."""
     named = {"digits": "", "mnist": config.mnist, "fashion-mnist": config.fashion_mnist}
     return {name: folder for name, folder in named.items() if folder or name == "digits"}
 
 
 def why_not(name: str) -> str:
-    """Return why a data set was not used, and what to do.
-
-    Parameters
-    ----------
-    name : str
-        One of `DATA_SETS`.
-    """
+    """Return why a data set was not used, and what to do."""
     return f"no {name} at hand: name the folder with --set {name.replace('-', '_')}=DIR"
 
 
@@ -75,19 +57,6 @@ def subset(
 
     MNIST and Fashion-MNIST keep their official test images apart; the digits, of which there are 1797, are
     divided among the repetitions first and then into training and test images.
-
-    Parameters
-    ----------
-    name : str
-        One of `DATA_SETS`.
-    folder : str
-        Where the user keeps it. Its place has no influence: the contents are those of the published md5.
-    train, test : int
-        Images wanted; fewer where the data set does not hold so many for each repetition.
-    replica, replicas : int
-        Which repetition of how many.
-    seed : int
-        Of the division.
     """
     images = _loaded(name, folder)
     digest = hashlib.sha256(f"{name} {seed} {replicas}".encode()).digest()

@@ -16,16 +16,7 @@ def fit_inverse(
 ) -> dict[str, float]:
     """Return the coefficients of ``1/rho = kappa l + log ln l + const (+ ln l/l + 1/l)`` by least squares.
 
-    Parameters
-    ----------
-    layers, rho : ndarray of shape (layers,)
-        Depths and distances.
-    weights : ndarray of shape (layers,)
-        Inverse relative errors of rho.
-    held : mapping of str to float
-        Coefficients that are known.
-    terms : int
-        How many of the five are in the fit, the held ones included.
+    Shapes: `layers` and `rho` (layers,), `weights` (layers,).
     """
     log = np.log(layers)
     columns = dict(zip(TERMS, (layers, log, np.ones_like(log), log / layers, 1 / layers), strict=True))
@@ -44,12 +35,7 @@ def from_map(layers: np.ndarray, rho: np.ndarray, name: str) -> Estimate:
     The error is the larger of two changes: over the upper half of the window, with and without the terms
     ``ln l/l`` and ``1/l``.
 
-    Parameters
-    ----------
-    layers, rho : ndarray of shape (layers,)
-        From some 1e3 layers on.
-    name : str
-        Of `TERMS`.
+    Shapes: `layers` and `rho` (layers,).
     """
     equal = np.ones_like(rho)
     best = fit_inverse(layers, rho, equal, {}, 5)[name]
@@ -73,22 +59,7 @@ def from_networks(
 ) -> tuple[Estimate, float]:
     """Return a coefficient of the mean distance over networks, and what the same fit gives for the exact map.
 
-    Parameters
-    ----------
-    layers : ndarray of shape (layers,)
-        Depths.
-    rho : ndarray of shape (networks, layers)
-        Distances, each network a row.
-    exact : ndarray of shape (layers,)
-        Distances of the exact map; fitted with the same weights, they show what the form leaves out.
-    name : str
-        Of `TERMS`.
-    held : mapping of str to float
-        Coefficients that are known; all but `name` and the constant.
-    seed : int
-        Of the bootstrap over networks.
-    resamples : int
-        Its draws.
+    Shapes: `layers` (layers,), `rho` (networks, layers), `exact` (layers,).
     """
     networks = rho.shape[0]
     if networks < 8:

@@ -13,17 +13,10 @@ from phasescope.estimate import Estimate
 
 @dataclass(frozen=True)
 class Series:
-    """Coefficients of ``y(n) = y_0 + y_1/n + y_2/n^2 + ...``; :func:`in_inverse_width` fits it.
+    """Coefficients of ``y(n) = y_0 + y_1/n + y_2/n^2 + ...``; :func:`in_inverse_width` fits it."""
 
-    Parameters
-    ----------
-    coefficients : tuple of Estimate
-        ``y_0``, ``y_1``, ...
-    chi_squared : float
-        Mean square of the residuals in units of their errors, per degree of freedom; NaN without freedom.
-    """
-
-    coefficients: tuple[Estimate, ...]
+    coefficients: tuple[Estimate, ...]  # ``y_0``, ``y_1``,
+    # mean square of the residuals in units of their errors, per degree of freedom; NaN without freedom
     chi_squared: float = float("nan")
 
     @property
@@ -32,28 +25,12 @@ class Series:
         return self.coefficients[0]
 
     def at(self, n: float) -> float:
-        """Return the series at width n, or 0 where nothing was fitted.
-
-        Parameters
-        ----------
-        n : float
-            Width.
-        """
+        """Return the series at width n, or 0 where nothing was fitted."""
         return float(sum(c.value / n**k for k, c in enumerate(self.coefficients) if c.determined))
 
 
 def in_inverse_width(widths: Sequence[float], values: Sequence[Estimate], degree: int) -> Series:
-    """Return the weighted least-squares series of a degree in 1/n, errors from the covariance.
-
-    Parameters
-    ----------
-    widths : sequence of float
-        Width n of each value.
-    values : sequence of Estimate
-        Independent; those that are not determined are left out.
-    degree : int
-        Highest power of 1/n. Where fewer than ``degree + 1`` values are known nothing is determined.
-    """
+    """Return the weighted least-squares series of a degree in 1/n, errors from the covariance."""
     known = [(n, value) for n, value in zip(widths, values, strict=True) if value.determined]
     if len(known) <= degree:
         reasons = [value.reason for value in values if not value.determined]
@@ -77,15 +54,7 @@ def in_inverse_width(widths: Sequence[float], values: Sequence[Estimate], degree
 
 
 def truncated_limit(widths: Sequence[float], values: Sequence[Estimate]) -> Estimate:
-    """Return the limit of a series cut after 1/n, its error including what the term in 1/n^2 would change.
-
-    Parameters
-    ----------
-    widths : sequence of float
-        Width n of each value.
-    values : sequence of Estimate
-        Independent.
-    """
+    """Return the limit of a series cut after 1/n, its error including what the term in 1/n^2 would change."""
     limit, next_order = (in_inverse_width(widths, values, degree).limit for degree in (1, 2))
     if not (limit.determined and next_order.determined):
         return limit

@@ -15,34 +15,17 @@ from phasescope.theory.correlation import hermite_squares
 
 @dataclass(frozen=True)
 class Iterates:
-    """A pair of inputs that start unrelated, at the kernel's fixed point; :func:`distances` makes it.
+    """A pair of inputs that start unrelated, at the kernel's fixed point; :func:`distances` makes it."""
 
-    Parameters
-    ----------
-    rate : float
-        ``ln chi_1`` at the fixed point.
-    layers : ndarray of int
-        Numbers of layers applied.
-    rho : ndarray
-        ``1 - c`` after them.
-    """
-
-    rate: float
-    layers: np.ndarray
-    rho: np.ndarray
+    rate: float  # ``ln chi_1`` at the fixed point
+    layers: np.ndarray  # numbers of layers applied
+    rho: np.ndarray  # ``1 - c`` after them
 
 
 def iterable(activation: Activation, K: float) -> bool:
     """Return whether a layer costs microseconds: the map has a closed form or a short Hermite series.
 
     Otherwise each value is a quadrature of some 10 ms, too slow for 1e5 layers.
-
-    Parameters
-    ----------
-    activation : Activation
-        The nonlinearity.
-    K : float
-        Kernel at which the map is taken.
     """
     if pair_form(activation) is not None:
         return True
@@ -50,30 +33,12 @@ def iterable(activation: Activation, K: float) -> bool:
 
 
 def growth_rate(activation: Activation, sigma_w: float, sigma_b: float) -> float:
-    """Return ``ln chi_1`` at the kernel's fixed point.
-
-    Parameters
-    ----------
-    activation : Activation
-        The nonlinearity.
-    sigma_w, sigma_b : float
-        Standard deviations of weights, times ``sqrt(fan_in)``, and biases.
-    """
+    """Return ``ln chi_1`` at the kernel's fixed point."""
     return math.log(MeanField(activation, sigma_w**2, sigma_b**2).fixed_point(1.0).chi_perpendicular)
 
 
 def distances(activation: Activation, sigma_w: float, sigma_b: float, layers: np.ndarray) -> Iterates:
-    """Return ``1 - c`` of two inputs after the given numbers of layers, from ``1 - c = 1``.
-
-    Parameters
-    ----------
-    activation : Activation
-        The nonlinearity; NaN is returned for one that is not :func:`iterable`.
-    sigma_w, sigma_b : float
-        Standard deviations of weights, times ``sqrt(fan_in)``, and biases.
-    layers : ndarray of int
-        Ascending; a layer costs some 10 us.
-    """
+    """Return ``1 - c`` of two inputs after the given numbers of layers, from ``1 - c = 1``."""
     field = MeanField(activation, sigma_w**2, sigma_b**2)
     point = field.fixed_point(1.0)
     rate = math.log(point.chi_perpendicular)
@@ -90,13 +55,5 @@ def distances(activation: Activation, sigma_w: float, sigma_b: float, layers: np
 
 
 def spaced_layers(first: float, last: float, count: int) -> np.ndarray:
-    """Return at most `count` whole numbers from `first` to `last`, evenly spaced in the logarithm.
-
-    Parameters
-    ----------
-    first, last : float
-        Ends, rounded.
-    count : int
-        How many before those that fall together are merged.
-    """
+    """Return at most `count` whole numbers from `first` to `last`, evenly spaced in the logarithm."""
     return np.unique(np.round(np.geomspace(max(1.0, first), max(1.0, last), count)).astype(np.int64))

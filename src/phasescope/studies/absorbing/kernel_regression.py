@@ -21,25 +21,11 @@ def learned_outputs(
     ``f(t) = Theta_* V diag((1 - exp(-t w/w_max))/w) V^T y``: time is counted in steps of the learning rate
     ``1/w_max``, half of the largest stable one. ``t = inf`` is kernel regression without ridge.
 
-    Parameters
-    ----------
-    kernel : ndarray of shape (N, N)
-        Tangent kernel of the training inputs, in any unit.
-    cross : ndarray of shape (M, N)
-        Of test and training inputs, in the same unit.
-    targets : ndarray of shape (N, outputs)
-        Of the training inputs.
-    steps : sequence of float
-        Times; ``inf`` is allowed.
-
-    Returns
-    -------
-    ndarray of shape (times, M, outputs)
-        Float64.
-
     Notes
     -----
     Cost: one eigendecomposition, some 10 N^3 operations. Source: arXiv:1806.07572, section 5.
+
+    Shapes: `kernel` (N, N), `cross` (M, N), `targets` (N, outputs), returned (times M outputs).
     """
     values, vectors = eigh(kernel, driver="evd")
     share = np.maximum(values / values[-1], 0.0)

@@ -24,15 +24,7 @@ LINE = Variable(("quantity",), "point of the critical line: " + ", ".join(QUANTI
 
 
 def point_or_none(spec: str, sigma_b: float) -> CriticalLinePoint | None:
-    """Return the critical line's point of an activation, or None where it has none at this bias.
-
-    Parameters
-    ----------
-    spec : str
-        A name, or ``FILE.py:function``.
-    sigma_b : float
-        Standard deviation of the biases.
-    """
+    """Return the critical line's point of an activation, or None where it has none at this bias."""
     try:
         return line_point(spec, sigma_b)
     except NoCriticalPointError:
@@ -40,13 +32,7 @@ def point_or_none(spec: str, sigma_b: float) -> CriticalLinePoint | None:
 
 
 def values(point: CriticalLinePoint | None) -> np.ndarray:
-    """Return the numbers named in `QUANTITIES`; NaN where they do not exist.
-
-    Parameters
-    ----------
-    point : CriticalLinePoint or None
-        A point of the line.
-    """
+    """Return the numbers named in `QUANTITIES`; NaN where they do not exist."""
     if point is None:
         return np.full(len(QUANTITIES), math.nan)
     return np.array([getattr(point, name) for name in QUANTITIES], dtype=np.float64)
@@ -55,28 +41,13 @@ def values(point: CriticalLinePoint | None) -> np.ndarray:
 def named(row: np.ndarray) -> dict[str, float]:
     """Return the numbers of :func:`values` by name.
 
-    Parameters
-    ----------
-    row : ndarray of shape (quantities,)
-        As stored.
+    Shapes: `row` (quantities,).
     """
     return dict(zip(QUANTITIES, map(float, row), strict=True))
 
 
 def missing(line: Mapping[str, float], spec: str, sigma_b: float, *, curved: bool = False) -> str:
-    """Return why an activation cannot be followed, or an empty string.
-
-    Parameters
-    ----------
-    line : mapping of str to float
-        What :func:`named` returned.
-    spec : str
-        The activation.
-    sigma_b : float
-        Standard deviation of the biases.
-    curved : bool
-        Whether kappa and k3 are needed too.
-    """
+    """Return why an activation cannot be followed, or an empty string."""
     name = short(spec)
     if not math.isfinite(line["sigma_w"]):
         return f"{name} has no critical line at sigma_b = {sigma_b:g} (theory.critical_line says why)"
@@ -88,30 +59,14 @@ def missing(line: Mapping[str, float], spec: str, sigma_b: float, *, curved: boo
 
 
 def is_odd(spec: str) -> bool:
-    """Return whether the activation is an odd function.
-
-    Parameters
-    ----------
-    spec : str
-        A name, or ``FILE.py:function``.
-    """
+    """Return whether the activation is an odd function."""
     function = resolved(spec)
     z = torch.linspace(0, 8, 401, dtype=torch.float64)
     return bool((function(z) + function(-z)).abs().max() < 1e-12)
 
 
 def of_kind(data: xr.Dataset, kind: str, **parameters: Any) -> xr.Dataset:
-    """Return the tasks of one kind, and of given values of their parameters.
-
-    Parameters
-    ----------
-    data : Dataset
-        The data of a part whose tasks have a parameter ``kind``.
-    kind : str
-        Which.
-    **parameters
-        Further parameters and the values asked for.
-    """
+    """Return the tasks of one kind, and of given values of their parameters."""
     chosen = data["kind"].values.astype(str) == kind
     for name, value in parameters.items():
         column = data[name].values

@@ -23,22 +23,15 @@ _GRID = 40
 
 @dataclass(frozen=True)
 class LossCurves:
-    """Losses of one activation on one data set along the critical line; :func:`loss_curves` makes it.
+    """Losses of one activation on one data set along the critical line; :func:`loss_curves` makes it."""
 
-    Parameters
-    ----------
-    depths : ndarray of shape (depths,)
-        Weight layers.
-    log_bias, log_kappa, log_distance : ndarray of shape (points,)
-        Logarithms of ``sigma_b``, ascending, of kappa, and of the median distance in the first layer.
-    loss, accuracy : ndarray of shape (points, depths, subsets, times)
-        NaN where kappa L is out of reach.
-    """
-
-    depths: np.ndarray
+    depths: np.ndarray  # (depths,): weight layers
+    # log_bias, log_kappa, log_distance: (points,): logarithms of ``sigma_b``, ascending, of kappa, and of the
+    # median distance in the first layer
     log_bias: np.ndarray
     log_kappa: np.ndarray
     log_distance: np.ndarray
+    # loss, accuracy: (points, depths, subsets, times): naN where kappa L is out of reach
     loss: np.ndarray
     accuracy: np.ndarray
 
@@ -52,26 +45,12 @@ class LossCurves:
         return int(self.loss.shape[2])
 
     def best(self, row: int, time: int) -> list[Optimum | None]:
-        """Return the lowest point of ln(loss) against ln(kappa L), one for each repetition.
-
-        Parameters
-        ----------
-        row : int
-            Number of the depth.
-        time : int
-            Number of the training time.
-        """
+        """Return the lowest point of ln(loss) against ln(kappa L), one for each repetition."""
         x = self.log_kappa_L(row)
         return [minimum(x, np.log(self.loss[:, row, s, time])) for s in range(self.subsets)]
 
     def place(self, row: int, time: int) -> Estimate:
-        """Return the mean position of the minimum in ln(kappa L).
-
-        Parameters
-        ----------
-        row, time : int
-            As for :meth:`best`.
-        """
+        """Return the mean position of the minimum in ln(kappa L)."""
         value, error = mean_place(self.best(row, time))
         if not math.isfinite(value + error):
             return Estimate.not_determined(
@@ -80,15 +59,7 @@ class LossCurves:
         return Estimate(value, error, "minimum of a spline, mean over repetitions", self.subsets)
 
     def at(self, row: int, time: int, kappa_L: float) -> np.ndarray:
-        """Return ln(loss) at one kappa L, one for each repetition; NaN out of reach.
-
-        Parameters
-        ----------
-        row, time : int
-            As for :meth:`best`.
-        kappa_L : float
-            Where.
-        """
+        """Return ln(loss) at one kappa L, one for each repetition; NaN out of reach."""
         x = self.log_kappa_L(row)
         known = np.isfinite(self.loss[:, row, 0, time])
         if known.sum() < 4 or not x[known][0] <= math.log(kappa_L) <= x[known][-1]:
@@ -101,13 +72,6 @@ class LossCurves:
 
         The losses of all depths are interpolated over the range that they have in common; of their variance
         over that range and over depth, the share within the same abscissa is returned: 0 is one curve.
-
-        Parameters
-        ----------
-        time : int
-            As for :meth:`best`.
-        by_bias : bool
-            Whether the abscissa is ln(sigma_b) in place of ln(kappa L).
         """
         every = np.array([self._left_over(time, by_bias, [s]) for s in range(self.subsets)])
         if not np.isfinite(every).all():
@@ -135,21 +99,7 @@ class LossCurves:
 def loss_curves(
     data: xr.Dataset, depths: Sequence[int], spec: str, data_set: str, shrinkage: float
 ) -> LossCurves | None:
-    """Return the losses of one case, or None where it was not measured or the activation has no kappa.
-
-    Parameters
-    ----------
-    data : Dataset
-        The data of the part.
-    depths : sequence of int
-        Weight layers, as in the configuration.
-    spec : str
-        The activation.
-    data_set : str
-        Its name.
-    shrinkage : float
-        Factor of all distances.
-    """
+    """Return the losses of one case, or None where it was not measured or the activation has no kappa."""
     chosen = (
         (data["activation"].values.astype(str) == spec)
         & (data["data_set"].values.astype(str) == data_set)

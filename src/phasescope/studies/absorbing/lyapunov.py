@@ -37,29 +37,14 @@ _OVERVIEW = (0.7, 1.6)
 
 
 class LyapunovSettings(Settings):
-    """Sizes of the sweep of Lyapunov exponents.
+    """Sizes of the sweep of Lyapunov exponents."""
 
-    Parameters
-    ----------
-    widths : tuple of int
-        Neurons in each layer, ascending.
-    points : int
-        Values of ``sigma_w`` around the zero of each width.
-    effort : float
-        Neurons times layers times networks for each of them.
-    overview : int
-        Values of ``sigma_w`` over a wide range, for the figure.
-    overview_effort : float
-        The same for each of those.
-    neurons : int
-        Neurons of all networks of one exponent together, so that narrow networks are as many as vectors need.
-    """
-
-    widths: tuple[int, ...] = (25, 50, 100, 200, 400)
-    points: int = 6
-    effort: float = 1.5e7
-    overview: int = 11
-    overview_effort: float = 2e5
+    widths: tuple[int, ...] = (25, 50, 100, 200, 400)  # neurons in each layer, ascending
+    points: int = 6  # values of ``sigma_w`` around the zero of each width
+    effort: float = 1.5e7  # neurons times layers times networks for each of them
+    overview: int = 11  # values of ``sigma_w`` over a wide range, for the figure
+    overview_effort: float = 2e5  # the same for each of those
+    # neurons of all networks of one exponent together, so that narrow networks are as many as vectors need
     neurons: int = 12_800
 
 
@@ -182,15 +167,7 @@ def _near(point: CriticalLinePoint, width: int, points: int) -> np.ndarray:
 
 
 def exponent_curves(data: xr.Dataset, config: Any) -> dict[int, ExponentCurve]:
-    """Return, by width, the fit through the exponents around the zero.
-
-    Parameters
-    ----------
-    data : Dataset
-        The data of the part.
-    config : Settings
-        The configuration of the whole study.
-    """
+    """Return, by width, the fit through the exponents around the zero."""
     known = line.named(data["reference"].values[0])
     curves = {}
     for width in config.lyapunov.widths:
@@ -204,29 +181,13 @@ def exponent_curves(data: xr.Dataset, config: Any) -> dict[int, ExponentCurve]:
 
 
 def scaled(estimate: Estimate, factor: float, offset: float = 0.0) -> Estimate:
-    """Return ``factor (estimate - offset)`` with its error.
-
-    Parameters
-    ----------
-    estimate : Estimate
-        A measured number.
-    factor, offset : float
-        Known exactly.
-    """
+    """Return ``factor (estimate - offset)`` with its error."""
     value, error = factor * (estimate.value - offset), abs(factor) * estimate.error
     return replace(estimate, value=value, error=error, window=None)
 
 
 def leading_zero(known: Mapping[str, float], n: int) -> float:
-    """Return ``sigma_wc - d0/(gamma n)``, where the exponent of width n is zero at leading order in 1/n.
-
-    Parameters
-    ----------
-    known : mapping of str to float
-        The critical point of infinite width.
-    n : int
-        Width.
-    """
+    """Return ``sigma_wc - d0/(gamma n)``, where the exponent of width n is zero at leading order in 1/n."""
     return known["sigma_w"] - known["d0"] / (known["gamma"] * n)
 
 

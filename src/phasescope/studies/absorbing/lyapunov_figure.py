@@ -23,17 +23,7 @@ if TYPE_CHECKING:
 def lyapunov_figure(
     data: xr.Dataset, known: Mapping[str, float], curves: Mapping[int, ExponentCurve]
 ) -> Figure:
-    """Return three panels: exponents, shifts of their zeros, and values at the critical point.
-
-    Parameters
-    ----------
-    data : Dataset
-        The data of the part.
-    known : mapping of str to float
-        The critical point of infinite width.
-    curves : mapping of int to ExponentCurve
-        Fits by width.
-    """
+    """Return three panels: exponents, shifts of their zeros, and values at the critical point."""
     with plotting.style():
         drawn, (wide, shift, value) = plotting.figure(3)
         _overview(wide, data, list(curves))

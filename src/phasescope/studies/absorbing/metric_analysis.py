@@ -29,11 +29,6 @@ def universal(y: np.ndarray | float) -> np.ndarray:
     """Return ``g(y) = y/(1 - exp(-y))``: 1 at 0, y far above the transition, ``|y| exp(-|y|)`` far below.
 
     It solves ``rho' = (chi_1 - 1) rho - kappa rho^2`` from a large start, as ``rho = g/(kappa l)``.
-
-    Parameters
-    ----------
-    y : array
-        ``gamma tau l``.
     """
     y = np.asarray(y, dtype=np.float64)
     safe = np.where(y == 0, 1.0, y)
@@ -42,32 +37,18 @@ def universal(y: np.ndarray | float) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Curves:
-    """The exact map of one activation on both sides of the transition.
+    """The exact map of one activation on both sides of the transition."""
 
-    Parameters
-    ----------
-    known : mapping of str to float
-        The critical point.
-    rate, tau : ndarray of shape (distances,)
-        ``ln chi_1`` and ``sigma_w - sigma_wc``.
-    layers, rho : ndarray of shape (distances, depths)
-        Depths and distances between inputs.
-    """
-
-    known: Mapping[str, float]
+    known: Mapping[str, float]  # the critical point
+    # rate, tau: (distances,): ``ln chi_1`` and ``sigma_w - sigma_wc``
     rate: np.ndarray
     tau: np.ndarray
+    # layers, rho: (distances, depths): depths and distances between inputs
     layers: np.ndarray
     rho: np.ndarray
 
     def deviation(self, *, exact_rate: bool = True) -> np.ndarray:
-        """Return ``kappa l rho/g - 1``, of shape (distances, depths).
-
-        Parameters
-        ----------
-        exact_rate : bool
-            Whether y is ``l ln chi_1``, rather than ``gamma tau l``.
-        """
+        """Return ``kappa l rho/g - 1``, of shape (distances, depths)."""
         growth = self.rate if exact_rate else self.known["gamma"] * self.tau
         return np.asarray(
             self.known["kappa"] * self.layers * self.rho / universal(growth[:, None] * self.layers) - 1
@@ -75,15 +56,7 @@ class Curves:
 
 
 def curves_of(data: xr.Dataset, spec: str) -> Curves | None:
-    """Return the exact map of an activation where it was iterated, or None where it never was.
-
-    Parameters
-    ----------
-    data : Dataset
-        The data of the part.
-    spec : str
-        The activation.
-    """
+    """Return the exact map of an activation where it was iterated, or None where it never was."""
     chosen = line.of_kind(data, "map", activation=spec)
     here = np.isfinite(chosen["map_log_distance"].values).all(axis=-1)
     if not here.any():
@@ -99,17 +72,7 @@ def curves_of(data: xr.Dataset, spec: str) -> Curves | None:
 
 
 def metric_checks(data: xr.Dataset, config: Any, activations: tuple[str, ...]) -> list[Check]:
-    """Return three checks an activation: the limit, the way to it, and finite networks.
-
-    Parameters
-    ----------
-    data : Dataset
-        The data of the part.
-    config : Settings
-        The configuration of the whole study.
-    activations : tuple of str
-        Those followed.
-    """
+    """Return three checks an activation: the limit, the way to it, and finite networks."""
     checks = []
     for spec in activations:
         reference = line.of_kind(data, "map", activation=spec)["reference"].values
@@ -170,11 +133,6 @@ def limit(curves: Curves) -> tuple[Estimate, Estimate]:
     transition ``A = -+(1 - k3/kappa^2)/(exp(y) - 1)``: the logarithmic correction ``c ln l`` of ``1/rho``,
     carried along the curve. Terms ``e^2 ln^2`` and ``e^2 ln`` are fitted too; the error is the change
     without the last of them.
-
-    Parameters
-    ----------
-    curves : Curves
-        Of one activation.
     """
     sides = [int((np.sign(curves.tau) == sign).sum()) for sign in (-1, 1)]
     if min(sides) <= _TERMS:
@@ -211,41 +169,17 @@ def limit(curves: Curves) -> tuple[Estimate, Estimate]:
 
 @dataclass(frozen=True)
 class Sampled:
-    """Networks at one distance from the critical point.
+    """Networks at one distance from the critical point."""
 
-    Parameters
-    ----------
-    gamma_tau : float
-        ``gamma (sigma_w - sigma_wc)``.
-    layers : ndarray of shape (depths,)
-        Layers applied.
-    rho : ndarray of shape (networks, depths)
-        ``1 - c``, effect of the width at order 1/n taken out.
-    exact : ndarray of shape (depths,)
-        Of the exact map there.
-    effect : ndarray of shape (depths,)
-        Relative effect of the width that was taken out.
-    """
-
-    gamma_tau: float
-    layers: np.ndarray
-    rho: np.ndarray
-    exact: np.ndarray
-    effect: np.ndarray
+    gamma_tau: float  # ``gamma (sigma_w - sigma_wc)``
+    layers: np.ndarray  # (depths,): layers applied
+    rho: np.ndarray  # (networks, depths): ``1 - c``, effect of the width at order 1/n taken out
+    exact: np.ndarray  # (depths,): of the exact map there
+    effect: np.ndarray  # (depths,): relative effect of the width that was taken out
 
 
 def sampled_of(data: xr.Dataset, spec: str, curves: Curves) -> list[Sampled]:
-    """Return the networks of an activation, one entry for each distance from the critical point.
-
-    Parameters
-    ----------
-    data : Dataset
-        The data of the part.
-    spec : str
-        The activation.
-    curves : Curves
-        Its exact map.
-    """
+    """Return the networks of an activation, one entry for each distance from the critical point."""
     chosen = line.of_kind(data, "networks", activation=spec)
     found = []
     for gamma_tau in np.unique(chosen["gamma_tau"].values.astype(float)):
@@ -265,17 +199,7 @@ def sampled_of(data: xr.Dataset, spec: str, curves: Curves) -> list[Sampled]:
 
 
 def networks_against_map(data: xr.Dataset, spec: str, curves: Curves) -> tuple[Estimate, float]:
-    """Return the mean of ``ln(rho/exact)`` over depths and distances, and the square of the width's effect.
-
-    Parameters
-    ----------
-    data : Dataset
-        The data of the part.
-    spec : str
-        The activation.
-    curves : Curves
-        Its exact map.
-    """
+    """The mean of ``ln(rho/exact)`` over depths and distances, and the square of the width's effect."""
     random = np.random.default_rng(0)
     values, drawn, effects, count = [], [], [], 0
     for sampled in sampled_of(data, spec, curves):
@@ -294,15 +218,7 @@ def networks_against_map(data: xr.Dataset, spec: str, curves: Curves) -> tuple[E
 
 
 def metric_table(data: xr.Dataset, activations: tuple[str, ...]) -> Table:
-    """Return metric factors, and the largest deviation from the common curve by distance from criticality.
-
-    Parameters
-    ----------
-    data : Dataset
-        The data of the part.
-    activations : tuple of str
-        Those followed.
-    """
+    """Return metric factors, and the largest deviation from the common curve by distance from criticality."""
     rows, columns = (
         [],
         ["activation", "kappa", "gamma", "gamma |tau|", "largest deviation", "with gamma tau l"],
@@ -319,13 +235,7 @@ def metric_table(data: xr.Dataset, activations: tuple[str, ...]) -> Table:
 
 
 def worst(curves: Curves) -> dict[float, tuple[float, float]]:
-    """Return, by ``gamma |tau|``, the largest relative deviation, for y = l ln chi_1 and for y = gamma tau l.
-
-    Parameters
-    ----------
-    curves : Curves
-        Of one activation.
-    """
+    """The largest relative deviation for y = l ln chi_1 and for y = gamma tau l, by ``gamma |tau|``."""
     gamma_tau = curves.known["gamma"] * np.abs(curves.tau)
     inside = gamma_tau[:, None] * curves.layers >= _FROM * (1 - 1e-9)
     largest = [

@@ -26,23 +26,14 @@ _PAIR, _ITERATE = 1e-7, 1.5e-5
 
 
 class MetricFactorsSettings(Settings):
-    """Sizes of the collapse.
+    """Sizes of the collapse."""
 
-    Parameters
-    ----------
-    also : tuple of str
-        Smooth activations besides those of the whole study: arctan is odd like the others, cos is even.
-    rates : tuple of float
-        ``gamma |tau|`` of the exact map, descending, on both sides of the transition.
-    sampled_rates : tuple of float
-        Those of them at which finite networks are sampled too.
-    width, networks, repeats : int
-        Neurons in each layer, networks of a task, tasks for each activation and tau.
-    """
-
+    # smooth activations besides those of the whole study: arctan is odd like the others, cos is even
     also: tuple[str, ...] = ("arctan", "cos")
+    # ``gamma |tau|`` of the exact map, descending, on both sides of the transition
     rates: tuple[float, ...] = (0.1, 0.03, 0.02, 0.01, 0.005, 0.0025, 0.00125, 0.0006, 0.0003)
-    sampled_rates: tuple[float, ...] = (0.1, 0.03)
+    sampled_rates: tuple[float, ...] = (0.1, 0.03)  # those of them at which finite networks are sampled too
+    # width, networks, repeats: neurons in each layer, networks of a task, tasks for each activation and tau
     width: int = 4000
     networks: int = 40
     repeats: int = 1
@@ -135,13 +126,7 @@ class MetricFactors(Part):
 
 
 def followed(config: Any) -> tuple[str, ...]:
-    """Return the activations of the collapse, each once.
-
-    Parameters
-    ----------
-    config : Settings
-        The configuration of the whole study.
-    """
+    """Return the activations of the collapse, each once."""
     return tuple(dict.fromkeys([*config.activations, *config.metric_factors.also]))
 
 

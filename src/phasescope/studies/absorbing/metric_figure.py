@@ -20,15 +20,7 @@ _DRAWN = (0.03, 0.0025)
 
 
 def metric_figure(data: xr.Dataset, activations: tuple[str, ...]) -> Figure:
-    """Return three panels: raw curves, the collapse, and what is left as tau vanishes.
-
-    Parameters
-    ----------
-    data : Dataset
-        The data of the part.
-    activations : tuple of str
-        Those followed.
-    """
+    """Return three panels: raw curves, the collapse, and what is left as tau vanishes."""
     with plotting.style():
         drawn, (raw, collapsed, left) = plotting.figure(3, panel_size=(3.9, 3.4))
         for spec, colour in zip(activations, colours(len(activations)), strict=True):

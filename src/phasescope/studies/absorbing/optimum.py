@@ -20,18 +20,7 @@ class Optimum(NamedTuple):
 def minimum(x: np.ndarray, y: np.ndarray) -> Optimum | None:
     """Return the lowest point of a curve through the points, or None where it lies at an end.
 
-    Parameters
-    ----------
-    x : ndarray of shape (points,)
-        Ascending.
-    y : ndarray of shape (points,)
-        NaN where unknown; at least five known values, without a gap, are needed.
-
-    Returns
-    -------
-    Optimum or None
-        Of the cubic spline through all points; its error is the distance to the vertex of the parabola
-        through the lowest three.
+    Shapes: `x` (points,), `y` (points,).
     """
     known = np.isfinite(y)
     x, y = x[known], y[known]
@@ -53,13 +42,7 @@ def minimum(x: np.ndarray, y: np.ndarray) -> Optimum | None:
 
 
 def mean_place(optima: list[Optimum | None]) -> tuple[float, float]:
-    """Return the mean position over repetitions and its standard error, NaN where one has no minimum.
-
-    Parameters
-    ----------
-    optima : list of Optimum or None
-        One for each repetition. The error of the interpolation is common to them and does not average out.
-    """
+    """Return the mean position over repetitions and its standard error, NaN where one has no minimum."""
     if any(found is None for found in optima) or not optima:
         return math.nan, math.nan
     places = np.array([found.place for found in optima if found is not None])

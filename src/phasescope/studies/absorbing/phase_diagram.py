@@ -32,37 +32,21 @@ _TANGENT, _PAIR = 9e-8, 1e-7
 
 
 class PhaseDiagramSettings(Settings):
-    """Sizes of the phase diagram.
+    """Sizes of the phase diagram."""
 
-    Parameters
-    ----------
-    line_points : int
-        Points of each critical line from theory.
-    lowest, highest : float
-        ``sigma_b`` at the two ends of it.
-    sampled : tuple of float
-        ``sigma_b`` at which finite networks are sampled too, besides the study's own.
-    widths : tuple of int
-        Two widths, from which the critical point is extrapolated in 1/n.
-    effort : float
-        Neurons times layers times networks for each exponent.
-    networks : int
-        Independent networks for each exponent.
-    rows, columns : int
-        Of the map of the order parameter, over ``sigma_b`` and ``sigma_w``.
-    map_width, map_depth, map_networks : int
-        Networks of the map.
-    """
-
-    line_points: int = 25
+    line_points: int = 25  # points of each critical line from theory
+    # lowest, highest: ``sigma_b`` at the two ends of it
     lowest: float = 1e-4
     highest: float = 2.0
+    # ``sigma_b`` at which finite networks are sampled too, besides the study's own
     sampled: tuple[float, ...] = (0.1, 1.0)
-    widths: tuple[int, int] = (100, 400)
-    effort: float = 6e5
-    networks: int = 32
+    widths: tuple[int, int] = (100, 400)  # two widths, from which the critical point is extrapolated in 1/n
+    effort: float = 6e5  # neurons times layers times networks for each exponent
+    networks: int = 32  # independent networks for each exponent
+    # rows, columns: of the map of the order parameter, over ``sigma_b`` and ``sigma_w``
     rows: int = 9
     columns: int = 13
+    # map_width, map_depth, map_networks: networks of the map
     map_width: int = 100
     map_depth: int = 50
     map_networks: int = 4
@@ -235,15 +219,7 @@ def _row(task: Task, device: str) -> dict[str, Any]:
 
 
 def sampled_points(data: xr.Dataset, config: Any) -> dict[float, tuple[Estimate, float, float]]:
-    """Return, by bias, networks' critical ``sigma_w`` at infinite width, the theory's, and ``-d0/gamma``.
-
-    Parameters
-    ----------
-    data : Dataset
-        The data of the part.
-    config : Settings
-        The configuration of the whole study.
-    """
+    """Return, by bias, networks' critical ``sigma_w`` at infinite width, the theory's, and ``-d0/gamma``."""
     settings: PhaseDiagramSettings = config.phase_diagram
     n, m = settings.widths
     found = {}
@@ -349,11 +325,7 @@ def _vanishing_check(own: xr.Dataset, config: Any) -> Check:
 def vanishing_power(biases: np.ndarray, kappa: np.ndarray) -> Estimate:
     """Return the power with which kappa vanishes: local slopes, extrapolated in ``sigma_b^(2/3)`` to 0.
 
-    Parameters
-    ----------
-    biases, kappa : ndarray of shape (points,)
-        Ascending biases and kappa along the critical line; the four lowest are used. The error is the
-        difference between a linear and a quadratic extrapolation.
+    Shapes: `biases` and `kappa` (points,).
     """
     low, values = biases[:4], kappa[:4]
     if not (np.isfinite(values).all() and (values > 0).all()):

@@ -23,17 +23,7 @@ _FLOOR = -4.0
 def phase_diagram_figure(
     data: xr.Dataset, config: Any, points: dict[float, tuple[Estimate, float, float]]
 ) -> Figure:
-    """Return three panels: the map of the order parameter, the critical lines, and kappa along them.
-
-    Parameters
-    ----------
-    data : Dataset
-        The data of the part.
-    config : Settings
-        The configuration of the whole study.
-    points : dict
-        What ``sampled_points`` returned.
-    """
+    """Return three panels: the map of the order parameter, the critical lines, and kappa along them."""
     lines = line.of_kind(data, "line")
     with plotting.style():
         drawn, (map_axes, line_axes, kappa_axes) = plotting.figure(3)

@@ -32,36 +32,17 @@ QUANTILES = (0.1, 0.5, 0.9)
 
 
 class TangentKernelSettings(Settings):
-    """Sizes of the study of the tangent kernel.
+    """Sizes of the study of the tangent kernel."""
 
-    Parameters
-    ----------
-    biases : tuple of float
-        Values of ``sigma_b`` along the critical line.
-    depths : tuple of int
-        Weight layers, ascending.
-    data_depth : int
-        Weight layers of the kernels over data.
-    data_biases : tuple of float
-        Smallest and largest ``sigma_b`` of those.
-    data_points : int
-        How many, evenly spaced in the logarithm.
-    images : int
-        Images of each Gram matrix.
-    replicas : int
-        Disjoint sets of images.
-    shrinkage : float
-        Data are looked at as they are, and with all distances multiplied by this, as a feature common to all
-        images makes them.
-    """
-
-    biases: tuple[float, ...] = (0.05, 0.3, 1.0)
-    depths: tuple[int, ...] = (30, 100, 300, 1000)
-    data_depth: int = 300
-    data_biases: tuple[float, float] = (2e-4, 1.0)
-    data_points: int = 13
-    images: int = 250
-    replicas: int = 3
+    biases: tuple[float, ...] = (0.05, 0.3, 1.0)  # values of ``sigma_b`` along the critical line
+    depths: tuple[int, ...] = (30, 100, 300, 1000)  # weight layers, ascending
+    data_depth: int = 300  # weight layers of the kernels over data
+    data_biases: tuple[float, float] = (2e-4, 1.0)  # smallest and largest ``sigma_b`` of those
+    data_points: int = 13  # how many, evenly spaced in the logarithm
+    images: int = 250  # images of each Gram matrix
+    replicas: int = 3  # disjoint sets of images
+    # data are looked at as they are, and with all distances multiplied by this, as a feature common to all
+    # images makes them
     shrinkage: float = 0.05
 
 

@@ -36,13 +36,7 @@ class Pairs(NamedTuple):
 
 
 def pairs(data: xr.Dataset) -> list[Pairs]:
-    """Return what was followed for pairs of inputs, one entry a point of the critical line.
-
-    Parameters
-    ----------
-    data : Dataset
-        The data of the part.
-    """
+    """Return what was followed for pairs of inputs, one entry a point of the critical line."""
     chosen = line.of_kind(data, "pairs")
     return [
         Pairs(
@@ -57,15 +51,7 @@ def pairs(data: xr.Dataset) -> list[Pairs]:
 
 
 def images(data: xr.Dataset, name: str) -> tuple[np.ndarray, xr.Dataset]:
-    """Return ln(kappa L), ascending, and the tasks of one data set in that order.
-
-    Parameters
-    ----------
-    data : Dataset
-        The data of the part.
-    name : str
-        The data set.
-    """
+    """Return ln(kappa L), ascending, and the tasks of one data set in that order."""
     chosen = line.of_kind(data, "data", data_set=name)
     kappa = chosen["reference"].values[:, line.QUANTITIES.index("kappa")]
     place = np.log(kappa * chosen["data_depth"].values.astype(float))
@@ -74,15 +60,7 @@ def images(data: xr.Dataset, name: str) -> tuple[np.ndarray, xr.Dataset]:
 
 
 def infinite_depth(depths: Sequence[int], values: np.ndarray) -> Estimate:
-    """Return the limit of ``limit + (a ln L + b)/L`` through the three deepest networks.
-
-    Parameters
-    ----------
-    depths : sequence of int
-        L, ascending, at least four.
-    values : ndarray
-        One for each depth; the error is the difference to the limit without the deepest network.
-    """
+    """Return the limit of ``limit + (a ln L + b)/L`` through the three deepest networks."""
     layers = np.asarray(depths, dtype=np.float64)
     if layers.size < 4 or not np.isfinite(values[-4:]).all():
         return Estimate.not_determined("four depths are needed at which the distance is below 1")
@@ -97,15 +75,7 @@ def infinite_depth(depths: Sequence[int], values: np.ndarray) -> Estimate:
 
 
 def law_checks(data: xr.Dataset, config: Any) -> list[Check]:
-    """Return the checks of the law, its ends and its universality.
-
-    Parameters
-    ----------
-    data : Dataset
-        The data of the part.
-    config : Settings
-        The configuration of the whole study.
-    """
+    """Return the checks of the law, its ends and its universality."""
     depths = config.tangent_kernel.depths
     known = pairs(data)
     own = [p for p in known if p.activation == config.activation]
@@ -178,15 +148,7 @@ def _universality(limits: dict[str, list[Estimate]]) -> Check:
 
 
 def data_checks(data: xr.Dataset, config: Any) -> list[Check]:
-    """Return the checks over images, "not determined" for data sets that are not at hand.
-
-    Parameters
-    ----------
-    data : Dataset
-        The data of the part.
-    config : Settings
-        The configuration of the whole study.
-    """
+    """Return the checks over images, "not determined" for data sets that are not at hand."""
     odd = bool(line.of_kind(data, "pairs", activation=config.activation)["odd"].values[0] == 1)
     checks = []
     for name in DATA_SETS:
@@ -291,15 +253,7 @@ def _peak(place: np.ndarray, curves: np.ndarray) -> Estimate:
 
 
 def tables(data: xr.Dataset, config: Any) -> list[Table]:
-    """Return the deviation from the law by depth, and eigenvalues of the images.
-
-    Parameters
-    ----------
-    data : Dataset
-        The data of the part.
-    config : Settings
-        The configuration of the whole study.
-    """
+    """Return the deviation from the law by depth, and eigenvalues of the images."""
     depths = config.tangent_kernel.depths
     rows = []
     for point in pairs(data):

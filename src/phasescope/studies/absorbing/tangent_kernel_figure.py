@@ -21,15 +21,7 @@ _SMALL, _DEEP = 0.1, 100
 
 
 def law_figure(data: xr.Dataset, config: Any) -> Figure:
-    """Return two panels: the ratio against kappa L, and against u.
-
-    Parameters
-    ----------
-    data : Dataset
-        The data of the part.
-    config : Settings
-        The configuration of the whole study.
-    """
+    """Return two panels: the ratio against kappa L, and against u."""
     depths = np.array(config.tangent_kernel.depths)
     known = [point for point in pairs(data) if np.isfinite(point.kappa)]
     with plotting.style():
@@ -73,15 +65,7 @@ def _within(group: list[Any], depths: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 
 def data_figure(data: xr.Dataset, config: Any) -> Figure:
-    """Return three panels over images: top eigenvalue, condition number, and near against far pairs.
-
-    Parameters
-    ----------
-    data : Dataset
-        The data of the part.
-    config : Settings
-        The configuration of the whole study.
-    """
+    """Return three panels over images: top eigenvalue, condition number, and near against far pairs."""
     shown = [name for name in DATA_SETS if np.isfinite(images(data, name)[0]).any()]
     with plotting.style():
         drawn, (top, condition, apart) = plotting.figure(3)

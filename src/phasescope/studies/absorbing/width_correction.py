@@ -18,17 +18,6 @@ def mean_distance_factor(
     the factor ``1 + ((d0 - v/2) J/I + v M/I^2)/n`` with ``I = int exp(-e s)``, ``J = int s exp(-e s)`` and
     ``M = int int min(s, t) exp(-e (s + t))``. At ``e = 0`` it is ``1 + (d0/2 + v/12) l/n``, and far above the
     transition ``1 + d0/(e n)``.
-
-    Parameters
-    ----------
-    layers : ndarray
-        Layers applied; the result is right while ``v l/n`` is small.
-    rate : float
-        ``ln chi_1``.
-    known : mapping of str to float
-        The critical point, with d0 and v.
-    width : float
-        Neurons in each layer.
     """
     depth = np.asarray(layers, dtype=np.float64)
     if abs(rate) * depth.max(initial=0.0) < 1e-4:

@@ -30,35 +30,17 @@ _TANGENT = 6e-8
 
 
 class WidthCostSettings(Settings):
-    """Sizes of the measurement of v and mu along the critical line.
+    """Sizes of the measurement of v and mu along the critical line."""
 
-    Parameters
-    ----------
-    sigma_bs : tuple of float
-        Biases at which v is measured.
-    growth_widths : tuple of int
-        Widths for v, which is extrapolated in 1/n.
-    growth_effort : float
-        Neurons times layers times networks for each v and width.
-    flow_sigma_bs : tuple of float
-        Biases at which mu is measured: not so small that ``1/kappa`` is as deep as networks are wide.
-    flow_widths : tuple of int
-        Widths for mu, which is extrapolated in 1/n.
-    flow_effort : float
-        The same effort for each mu and width.
-    task_effort : float
-        The same for one task.
-    fraction : float
-        How far below infinite width's the mean distance is where the infinite-width flow is said to end.
-    """
-
-    sigma_bs: tuple[float, ...] = (0.05, 0.1, 0.3, 0.5, 1.0)
-    growth_widths: tuple[int, ...] = (50, 100)
-    growth_effort: float = 1.4e7
+    sigma_bs: tuple[float, ...] = (0.05, 0.1, 0.3, 0.5, 1.0)  # biases at which v is measured
+    growth_widths: tuple[int, ...] = (50, 100)  # widths for v, which is extrapolated in 1/n
+    growth_effort: float = 1.4e7  # neurons times layers times networks for each v and width
+    # biases at which mu is measured: not so small that ``1/kappa`` is as deep as networks are wide
     flow_sigma_bs: tuple[float, ...] = (0.3, 0.5, 1.0)
-    flow_widths: tuple[int, ...] = (50, 100, 200)
-    flow_effort: float = 1.7e7
-    task_effort: float = 3e7
+    flow_widths: tuple[int, ...] = (50, 100, 200)  # widths for mu, which is extrapolated in 1/n
+    flow_effort: float = 1.7e7  # the same effort for each mu and width
+    task_effort: float = 3e7  # the same for one task
+    # how far below infinite width's the mean distance is where the infinite-width flow is said to end
     fraction: float = 0.5
 
 

@@ -27,39 +27,18 @@ _NONE = Estimate.not_determined("not measured at this bias")
 
 @dataclass(frozen=True)
 class LinePoint:
-    """One point of a critical line, as predicted and as measured.
+    """One point of a critical line, as predicted and as measured."""
 
-    Parameters
-    ----------
-    sigma_b : float
-        Its bias.
-    known : mapping of str to float
-        What ``line.named`` returns.
-    v, mu : Estimate
-        As measured.
-    expected_mu : float
-        In theory; NaN where kappa does not exist or the distance departs upwards.
-    """
-
-    sigma_b: float
-    known: Mapping[str, float]
+    sigma_b: float  # its bias
+    known: Mapping[str, float]  # what ``line.named`` returns
+    # v, mu: as measured
     v: Estimate
     mu: Estimate
-    expected_mu: float
+    expected_mu: float  # in theory; NaN where kappa does not exist or the distance departs upwards
 
 
 def line_of(data: xr.Dataset, activation: str, config: Any) -> list[LinePoint]:
-    """Return what was found along the critical line of one activation, by growing bias.
-
-    Parameters
-    ----------
-    data : Dataset
-        The data of the part.
-    activation : str
-        Which.
-    config : Settings
-        The configuration of the whole study.
-    """
+    """Return what was found along the critical line of one activation, by growing bias."""
     points = line.of_kind(data, "point", activation=activation)
     fraction = config.width_cost.fraction
     found = []
@@ -125,15 +104,7 @@ def _mu(data: xr.Dataset, fraction: float) -> Estimate:
 
 
 def width_cost_checks(data: xr.Dataset, config: Any) -> list[Check]:
-    """Return the checks of the part.
-
-    Parameters
-    ----------
-    data : Dataset
-        The data of the part.
-    config : Settings
-        The configuration of the whole study.
-    """
+    """Return the checks of the part."""
     lines = {activation: line_of(data, activation, config) for activation in config.activations}
     checks = []
     for activation, points in lines.items():
@@ -170,13 +141,7 @@ def _ratio_checks(name: str, points: Sequence[LinePoint]) -> list[Check]:
 
 
 def mean_ratio(pairs: Sequence[tuple[Estimate, float]]) -> Estimate:
-    """Return the weighted mean of measured over expected numbers.
-
-    Parameters
-    ----------
-    pairs : sequence of (Estimate, float)
-        Measured and expected; what is not determined is left out.
-    """
+    """Return the weighted mean of measured over expected numbers."""
     known = [(found, truth) for found, truth in pairs if found.determined and math.isfinite(truth)]
     if not known:
         reasons = [found.reason for found, _ in pairs if not found.determined]
@@ -211,15 +176,7 @@ def _slope_checks(name: str, points: Sequence[LinePoint]) -> list[Check]:
 
 
 def slope(kappas: Sequence[float], values: Sequence[Estimate]) -> Estimate:
-    """Return ``d ln value/d ln kappa`` by a weighted straight line.
-
-    Parameters
-    ----------
-    kappas : sequence of float
-        Abscissas.
-    values : sequence of Estimate
-        Positive; what is not determined is left out.
-    """
+    """Return ``d ln value/d ln kappa`` by a weighted straight line."""
     chosen, pull, _ = _line(kappas, values)
     if chosen is None:
         return Estimate.not_determined("fewer than two points of the critical line have a value")
@@ -327,15 +284,7 @@ def _sin_flow_check(points: Sequence[LinePoint]) -> Check:
 
 
 def width_cost_table(data: xr.Dataset, config: Any) -> Table:
-    """Return kappa, v and mu of all points.
-
-    Parameters
-    ----------
-    data : Dataset
-        The data of the part.
-    config : Settings
-        The configuration of the whole study.
-    """
+    """Return kappa, v and mu of all points."""
     rows = [
         [
             short(activation),

@@ -19,15 +19,7 @@ if TYPE_CHECKING:
 
 
 def width_cost_figure(data: xr.Dataset, config: Any) -> Figure:
-    """Return two panels: v and mu against kappa.
-
-    Parameters
-    ----------
-    data : Dataset
-        The data of the part.
-    config : Settings
-        The configuration of the whole study.
-    """
+    """Return two panels: v and mu against kappa."""
     with plotting.style():
         drawn, (variance, ratio) = plotting.figure(2, panel_size=(4.6, 3.4))
         for activation, colour in zip(config.activations, colours(len(config.activations)), strict=True):

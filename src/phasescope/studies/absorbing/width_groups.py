@@ -19,32 +19,12 @@ PAIR = 7e-8
 
 
 def networks_for(effort: float, width: int, layers: int) -> int:
-    """Return how many networks an effort pays for, a multiple of the number of groups.
-
-    Parameters
-    ----------
-    effort : float
-        Neurons times layers times networks.
-    width, layers : int
-        Of each.
-    """
+    """Return how many networks an effort pays for, a multiple of the number of groups."""
     return GROUPS * max(2, round(effort / (width * layers * GROUPS)))
 
 
 def depths(width: int, reach: float, count: int, exact: Sequence[float]) -> np.ndarray:
-    """Return numbers of layers to record, evenly spaced in the logarithm, with some depths hit exactly.
-
-    Parameters
-    ----------
-    width : int
-        Neurons n in each layer.
-    reach : float
-        Greatest depth over width.
-    count : int
-        How many, at most.
-    exact : sequence of float
-        Depths over width to be among them, to the nearest layer.
-    """
+    """Return numbers of layers to record, evenly spaced in the logarithm, with some depths hit exactly."""
     wanted = np.concatenate([np.geomspace(0.02, reach, count - len(exact)), np.asarray(exact)])
     return np.unique(np.maximum(1, np.round(wanted * width))).astype(int)
 
@@ -53,23 +33,7 @@ def grouped(
     function: Activation, point: CriticalLinePoint, width: int, layers: np.ndarray, networks: int, seed: int,
     device: str,
 ) -> dict[str, np.ndarray]:  # fmt: skip
-    """Return distances at the critical point of infinite width, from two unrelated inputs.
-
-    Parameters
-    ----------
-    function : Activation
-        Nonlinearity.
-    point : CriticalLinePoint
-        Where.
-    width, networks : int
-        Neurons in each layer, and networks, a multiple of the number of groups.
-    layers : ndarray of int
-        Numbers of layers applied at which to record.
-    seed : int
-        Of the networks.
-    device : str
-        Where torch computes.
-    """
+    """Return distances at the critical point of infinite width, from two unrelated inputs."""
     sample = sample_mlp(
         function,
         width,
@@ -100,16 +64,7 @@ def half_depth(
     A parabola in depth through the logarithm of the ratio, from a third of the crossing to twice as deep, is
     solved for the crossing; the error is a jackknife over groups of networks.
 
-    Parameters
-    ----------
-    layers, infinite : ndarray of shape (records,)
-        Layers applied, and the distance there at infinite width.
-    groups : ndarray of shape (groups, records)
-        Mean distance of each group of networks.
-    width : int
-        Neurons in each layer.
-    fraction : float
-        How far it has to fall.
+    Shapes: `layers` and `infinite` (records,), `groups` (groups, records).
     """
     goal = math.log(1 - fraction)
     if not np.isfinite(infinite).all():

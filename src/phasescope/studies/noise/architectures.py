@@ -18,31 +18,21 @@ _MLP_UNITS = 4  # of a transformer, for each component of its width
 
 
 class ArchitecturesSettings(Settings):
-    """Sizes of the comparison of architectures.
+    """Sizes of the comparison of architectures."""
 
-    Parameters
-    ----------
-    units : int
-        Width of every state and of the embedding that all of them read; even.
-    blocks : int
-        Of the transformer.
-    networks : int
-        Networks of each architecture, that differ in their seeds alone; at least 3 for an error.
-    train, test : int
-        Texts for training and validation, and for the accuracy; at most as many as in the whole study.
-    series, tests : int
-        As in the whole study: texts that are recorded, and series held against short memory.
-    pieces, long_tests : int
-        As in the whole study: pieces with carried state, and units of them held against short memory.
-    """
-
-    units: int = 32
-    blocks: int = 1
+    units: int = 32  # width of every state and of the embedding that all of them read; even
+    blocks: int = 1  # of the transformer
+    # networks of each architecture, that differ in their seeds alone; at least 3 for an error
     networks: int = 3
+    # train, test: texts for training and validation, and for the accuracy; at most as many as in the whole
+    # study
     train: int = 2000
     test: int = 500
+    # series, tests: as in the whole study: texts that are recorded, and series held against short memory
     series: int = 30
     tests: int = 4
+    # pieces, long_tests: as in the whole study: pieces with carried state, and units of them held against
+    # short memory
     pieces: int = 2
     long_tests: int = 1
 

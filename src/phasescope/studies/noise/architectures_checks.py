@@ -29,15 +29,7 @@ _OWN = 0.1  # a tenth of the way from white to 1/f noise
 
 
 def checks(data: xr.Dataset, config: Any) -> list[Check]:
-    """Return the checks of the part.
-
-    Parameters
-    ----------
-    data : Dataset
-        The data of the part.
-    config : Settings
-        The configuration of the whole study.
-    """
+    """Return the checks of the part."""
     made = [
         compare(
             "architectures/input-white",
@@ -56,30 +48,12 @@ def checks(data: xr.Dataset, config: Any) -> list[Check]:
 
 
 def networks_of(data: xr.Dataset, architecture: str) -> xr.Dataset:
-    """Return the networks of one architecture, possibly none.
-
-    Parameters
-    ----------
-    data : Dataset
-        The data of the part.
-    architecture : str
-        Which.
-    """
+    """Return the networks of one architecture, possibly none."""
     return data.isel(task=np.flatnonzero(data["architecture"].values == architecture))
 
 
 def state_beta(data: xr.Dataset, architecture: str, condition: str, name: str = "beta") -> np.ndarray:
-    """Return a number of the state of each network of one architecture.
-
-    Parameters
-    ----------
-    data : Dataset
-        The data of the part.
-    architecture, condition : str
-        Which.
-    name : str
-        Which variable; by default the mean exponent.
-    """
+    """Return a number of the state of each network of one architecture."""
     return of(networks_of(data, architecture), name, condition, state_of(architecture))
 
 
@@ -215,13 +189,7 @@ def _transformer(data: xr.Dataset) -> list[Check]:
 
 
 def tables(data: xr.Dataset) -> list[Table]:
-    """Return the numbers by architecture.
-
-    Parameters
-    ----------
-    data : Dataset
-        The data of the part.
-    """
+    """Return the numbers by architecture."""
     columns = ["architecture", "accuracy", "beta", "least squares", "in use", "shuffled", "white noise"]
     columns += ["untrained", "curvature", "memory (words)", "participation / width", "carried: same windows"]
     columns += ["carried: longer windows"]
@@ -257,15 +225,7 @@ def _quantities(data: xr.Dataset) -> Table:
 
 
 def notes(data: xr.Dataset, config: Any) -> list[str]:
-    """Return what was chosen here, and which networks did not learn.
-
-    Parameters
-    ----------
-    data : Dataset
-        The data of the part.
-    config : Settings
-        The configuration of the whole study.
-    """
+    """Return what was chosen here, and which networks did not learn."""
     settings = config.architectures
     made = [
         f"All networks have width {settings.units}, the same embedding size, texts, optimiser and "

@@ -30,15 +30,7 @@ _STREAM = {"residual": "whole stream", BESIDE: "beside positions", "mlp": "MLP u
 
 
 def pictures(data: xr.Dataset, config: Any) -> list[Picture]:
-    """Return the figures of the part.
-
-    Parameters
-    ----------
-    data : Dataset
-        The data of the part.
-    config : Settings
-        The configuration of the whole study.
-    """
+    """Return the figures of the part."""
     return [
         Picture(
             "architectures",

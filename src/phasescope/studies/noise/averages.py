@@ -19,12 +19,7 @@ _SURE = 1.96
 def over_networks(samples: np.ndarray, method: str = "mean over networks") -> Estimate:
     """Return the mean of independent networks; value +- 1.96 errors is the 95 % interval also for few.
 
-    Parameters
-    ----------
-    samples : array of shape (networks,)
-        One number a network; those that are not finite are left out.
-    method : str
-        What the samples are.
+    Shapes: `samples` (networks,).
     """
     values = np.asarray(samples, dtype=np.float64)
     values = values[np.isfinite(values)]
@@ -36,44 +31,20 @@ def over_networks(samples: np.ndarray, method: str = "mean over networks") -> Es
 
 
 def of(data: xr.Dataset, name: str, condition: str, quantity: str) -> np.ndarray:
-    """Return one number of every network, shape (task,).
-
-    Parameters
-    ----------
-    data : Dataset
-        The data of a part.
-    name : str
-        One of the variables over conditions and quantities.
-    condition, quantity : str
-        Which of them.
-    """
+    """Return one number of every network, shape (task,)."""
     values = data[name].values[:, CONDITIONS.index(condition), QUANTITIES.index(quantity)]
     return np.asarray(values, dtype=np.float64)
 
 
 def less(estimate: Estimate, by: float) -> Estimate:
-    """Return an estimate less a known number.
-
-    Parameters
-    ----------
-    estimate : Estimate
-        Passed on as it is where it has no value.
-    by : float
-        The number.
-    """
+    """Return an estimate less a known number."""
     if not estimate.determined:
         return estimate
     return Estimate(estimate.value - by, estimate.error, estimate.method, estimate.n)
 
 
 def negated(estimate: Estimate) -> Estimate:
-    """Return an estimate with the opposite sign.
-
-    Parameters
-    ----------
-    estimate : Estimate
-        Passed on as it is where it has no value.
-    """
+    """Return an estimate with the opposite sign."""
     if not estimate.determined:
         return estimate
     return Estimate(-estimate.value, estimate.error, estimate.method, estimate.n)

@@ -11,13 +11,7 @@ COLUMNS = ("the paper states", "its settings leave unknown", "what survives the 
 
 
 def claims_table(checks: Sequence[Check]) -> Table:
-    """Return the claims of arXiv:2301.08530 in three columns, with the numbers of this run in the third.
-
-    Parameters
-    ----------
-    checks : sequence of Check
-        Of the part ``sizes``.
-    """
+    """Return the claims of arXiv:2301.08530 in three columns, with the numbers of this run in the third."""
     by_id = {check.id.removeprefix("sizes/"): check for check in checks}
     return Table("What is claimed, what is left open, what survives", COLUMNS, _rows(by_id))
 

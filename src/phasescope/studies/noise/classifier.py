@@ -16,15 +16,7 @@ _HEADS = 2  # of 16 components or more: attention is slow on the CPU with fewer
 
 
 class Transformer(nn.Module):
-    """Causal blocks of attention over vectors with sinusoidal positions added (Vaswani et al. 2017).
-
-    Parameters
-    ----------
-    width : int
-        Of the residual stream, a multiple of 2; the MLP units are four times as many.
-    blocks : int
-        How many.
-    """
+    """Causal blocks of attention over vectors with sinusoidal positions added (Vaswani et al. 2017)."""
 
     def __init__(self, width: int, blocks: int) -> None:
         super().__init__()
@@ -37,10 +29,7 @@ class Transformer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the residual stream, shape (sequence, time, width).
 
-        Parameters
-        ----------
-        x : Tensor of shape (sequence, time, width)
-            Inputs. What comes after the end of a sequence cannot reach what is before.
+        Shapes: `x` (sequence, time, width).
         """
         stream = x + positions(x.shape[1], x.shape[2])
         mask = nn.Transformer.generate_square_subsequent_mask(x.shape[1], dtype=x.dtype)
@@ -56,34 +45,14 @@ class Transformer(nn.Module):
 
 
 def positions(steps: int, width: int) -> Tensor:
-    """Return the sinusoidal positions, shape (steps, width), about as large as embedded words are.
-
-    Parameters
-    ----------
-    steps, width : int
-        Time steps, and an even number of components.
-    """
+    """Return the sinusoidal positions, shape (steps, width), about as large as embedded words are."""
     rates = torch.exp(-math.log(1e4) * torch.arange(0, width, 2) / width)
     angles = torch.arange(steps)[:, None] * rates
     return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)
 
 
 class Classifier(nn.Module):
-    """A sequence model that answers from its last state, or, for a transformer, from the mean of its states.
-
-    Parameters
-    ----------
-    architecture : str
-        "lstm", "gru", "rnn" or "transformer".
-    units : int
-        Of the state.
-    embedding : int
-        Components of an embedded word; a transformer takes `units`.
-    task : SequenceSet
-        For the number of words or features and of classes.
-    blocks : int
-        Of the transformer.
-    """
+    """A sequence model that answers from its last state, a transformer from the mean of its states."""
 
     def __init__(
         self, architecture: Architecture, units: int, embedding: int, task: SequenceSet, blocks: int = 1
@@ -103,12 +72,7 @@ class Classifier(nn.Module):
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
         """Return the logits, shape (sequence, classes).
 
-        Parameters
-        ----------
-        x : Tensor of shape (sequence, time) or (sequence, time, features)
-            Words or vectors; anything after the end of a sequence.
-        lengths : Tensor of shape (sequence,)
-            Time steps of each.
+        Shapes: `x` (sequence, time) or (sequence, time, features), `lengths` (sequence,).
         """
         states = self.body(self.embedding(x))
         states = states[0] if isinstance(states, tuple) else states
@@ -127,15 +91,7 @@ def _recurrent(architecture: Architecture, features: int, units: int) -> nn.RNNB
 
 
 def built(seed: int, *arguments: Any) -> Classifier:
-    """Return a network with torch's own initialisation, and the same one for the same seed.
-
-    Parameters
-    ----------
-    seed : int
-        Of the weights.
-    *arguments
-        Of :class:`Classifier`.
-    """
+    """Return a network with torch's own initialisation, and the same one for the same seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return Classifier(*arguments)

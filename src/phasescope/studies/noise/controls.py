@@ -29,37 +29,19 @@ _VERDICT_SERIES = 60
 
 
 class ControlsSettings(Settings):
-    """Sizes of the controls.
+    """Sizes of the controls."""
 
-    Parameters
-    ----------
-    short_series, long_series : int
-        Series of 500 and of 4096 steps behind each curve, more than 12; of gates twice as many.
-    tests : int
-        Single series of 500 steps of each integrator that are held against short memory.
-    networks : int
-        LSTMs trained on each kind of artificial texts, each on texts of its own.
-    units : int
-        Of these LSTMs.
-    train : int
-        Texts that each is trained with; a tenth of them chooses the epoch.
-    texts : int
-        Test texts behind its accuracy, and as many that its exponents come from.
-    epochs : int
-        Passes through the training texts.
-    rate : float
-        Learning rate of Adam.
-    """
-
+    # short_series, long_series: series of 500 and of 4096 steps behind each curve, more than 12; of gates
+    # twice as many
     short_series: int = 2000
     long_series: int = 400
-    tests: int = 24
-    networks: int = 5
-    units: int = 8
-    train: int = 2500
-    texts: int = 200
-    epochs: int = 4
-    rate: float = 1e-2
+    tests: int = 24  # single series of 500 steps of each integrator that are held against short memory
+    networks: int = 5  # LSTMs trained on each kind of artificial texts, each on texts of its own
+    units: int = 8  # of these LSTMs
+    train: int = 2500  # texts that each is trained with; a tenth of them chooses the epoch
+    texts: int = 200  # test texts behind its accuracy, and as many that its exponents come from
+    epochs: int = 4  # passes through the training texts
+    rate: float = 1e-2  # learning rate of Adam
 
 
 QUICK = ControlsSettings()

@@ -38,13 +38,7 @@ _LEARNED = {"independent": 0.85, "persistent": 0.7}
 
 
 def checks(data: xr.Dataset) -> list[Check]:
-    """Return the checks of the part.
-
-    Parameters
-    ----------
-    data : Dataset
-        The data of the part.
-    """
+    """Return the checks of the part."""
     return [
         *_integrators(data),
         *_short_memory(data),
@@ -55,17 +49,7 @@ def checks(data: xr.Dataset) -> list[Check]:
 
 
 def of_kind(data: xr.Dataset, kind: str, **parameters: Any) -> xr.Dataset:
-    """Return the tasks of one kind, and of given values of their parameters.
-
-    Parameters
-    ----------
-    data : Dataset
-        The data of the part.
-    kind : str
-        "integrator", "gate", "independent" or "persistent".
-    **parameters
-        Further parameters and the values asked for.
-    """
+    """Return the tasks of one kind, and of given values of their parameters."""
     chosen = data["kind"].values.astype(str) == kind
     for name, value in parameters.items():
         chosen &= data[name].values == value
@@ -284,13 +268,7 @@ def _below(share: Estimate, limit: float) -> Outcome:
 
 
 def tables(data: xr.Dataset) -> list[Table]:
-    """Return the known processes, and the networks on known texts.
-
-    Parameters
-    ----------
-    data : Dataset
-        The data of the part.
-    """
+    """Return the known processes, and the networks on known texts."""
     known = data.isel(task=np.flatnonzero(np.isin(data["kind"].values.astype(str), ["integrator", "gate"])))
     processes = []
     for place in range(known.sizes["task"]):

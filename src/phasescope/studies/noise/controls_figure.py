@@ -20,13 +20,7 @@ if TYPE_CHECKING:
 
 
 def pictures(data: xr.Dataset) -> list[Picture]:
-    """Return the figures of the part.
-
-    Parameters
-    ----------
-    data : Dataset
-        The data of the part.
-    """
+    """Return the figures of the part."""
     return [
         Picture(
             "known-curves",

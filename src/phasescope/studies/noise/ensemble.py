@@ -23,24 +23,7 @@ def against_exact(
 ) -> dict[str, Array | float]:
     r"""Return the fluctuations of a process beside the exact ones, and the exponents of both.
 
-    Parameters
-    ----------
-    series : array of shape (series, time)
-        Independent realisations, more than windows.
-    windows : array of int of shape (windows,)
-        Window lengths.
-    autocovariance : array of shape (lags,)
-        The exact one, up to the longest window.
-
-    Returns
-    -------
-    dict
-        `fluctuation` and `exact`, of shape (windows,), roots of the mean of :math:`F^2(n)` over series and of
-        its expectation; `beta`, `beta_error` and `exact_beta`, from a line of least squares through them;
-        `distance` between both, in all windows at once, with their correlations: Hotelling's statistic,
-        which has the law of F with (windows, series - windows) degrees of freedom if the expectation is true;
-        `plain_beta` and `plain_beta_error`, the mean exponent of single series, which is smaller: the
-        logarithm is taken before the mean.
+    Shapes: `series` (series, time), `windows` (windows,), `autocovariance` (lags,).
     """
     parts = [series[start : start + _BLOCK] for start in range(0, len(series), _BLOCK)]
     profiles = ((part - part.mean(axis=1, keepdims=True)).cumsum(axis=1) for part in parts)
@@ -67,12 +50,7 @@ def against_exact(
 def single_slopes(logarithms: Array, windows: NDArray[np.int64]) -> Array:
     """Return slopes against ``ln n`` by ordinary least squares, shape (...,).
 
-    Parameters
-    ----------
-    logarithms : array of shape (..., windows)
-        Such as ``ln F(n)``.
-    windows : array of int of shape (windows,)
-        Lengths n.
+    Shapes: `logarithms` (..., windows), `windows` (windows,).
     """
     u = np.log(windows) - np.log(windows).mean()
     return np.asarray(logarithms @ u / (u @ u))

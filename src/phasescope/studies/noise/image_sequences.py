@@ -30,27 +30,7 @@ def image_set(
     stream: int,
     seed: int,
 ) -> SequenceSet:
-    """Return images as sequences of rows or of pixels; a series is one test image after the other.
-
-    Parameters
-    ----------
-    folder : str
-        Where the user keeps MNIST; empty for the digits of scikit-learn.
-    reading : {"rows", "pixels"}
-        A time step is a row, with its pixels as features, or a pixel.
-    pooled : int
-        Side of the squares of pixels whose mean is one pixel here; 1 leaves images as they are.
-    train, test : int
-        Images for training and validation, and for the accuracy; fewer where there are not so many.
-    steps : int
-        Time steps of a series.
-    series : int
-        How many series.
-    stream : int
-        Time steps of the one long series.
-    seed : int
-        Of the choice.
-    """
+    """Return images as sequences of rows or of pixels; a series is one test image after the other."""
     known = _images(folder)
     order = generator("images to train with", seed).permutation(len(known.x_train))[:train]
     held = int(_VALIDATION * len(order))

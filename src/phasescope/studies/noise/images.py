@@ -19,45 +19,26 @@ _MOST_FEATURES = 28
 
 
 class ImagesSettings(Settings):
-    """Sizes of the study on images.
+    """Sizes of the study on images."""
 
-    Parameters
-    ----------
-    units : tuple of int
-        Widths of the LSTMs that read rows, ascending.
-    pixel_units : tuple of int
-        Widths of those that read pixels.
-    networks : int
-        Networks of each width, that differ in their seeds alone; at least 3 for an error.
-    pooled : int
-        Side of the squares of pixels whose mean is one time step where MNIST is read pixel by pixel: 28 x 28
-        pixels in a row are beyond what an LSTM learns in minutes.
-    train, test : int
-        Images for training and validation, and for the accuracy.
-    epochs, digits_epochs : int
-        Of training, on MNIST, and on the digits of scikit-learn, of which there are 1437.
-    batch : int
-        Images a step.
-    rate : float
-        Learning rate of Adam.
-    series, tests : int
-        Series of test images, and how many of them are held against short memory.
-    pieces, piece : int
-        The long series with carried state: how many pieces, of how many time steps each.
-    """
-
-    units: tuple[int, ...] = (4, 16, 64)
-    pixel_units: tuple[int, ...] = (16,)
-    networks: int = 3
+    units: tuple[int, ...] = (4, 16, 64)  # widths of the LSTMs that read rows, ascending
+    pixel_units: tuple[int, ...] = (16,)  # widths of those that read pixels
+    networks: int = 3  # networks of each width, that differ in their seeds alone; at least 3 for an error
+    # side of the squares of pixels whose mean is one time step where MNIST is read pixel by pixel: 28 x 28
+    # pixels in a row are beyond what an LSTM learns in minutes
     pooled: int = 4
+    # train, test: images for training and validation, and for the accuracy
     train: int = 10_000
     test: int = 1000
+    # epochs, digits_epochs: of training, on MNIST, and on the digits of scikit-learn, of which there are 1437
     epochs: int = 5
     digits_epochs: int = 15
-    batch: int = 64
-    rate: float = 1e-2
+    batch: int = 64  # images a step
+    rate: float = 1e-2  # learning rate of Adam
+    # series, tests: series of test images, and how many of them are held against short memory
     series: int = 20
     tests: int = 4
+    # pieces, piece: the long series with carried state: how many pieces, of how many time steps each
     pieces: int = 4
     piece: int = 8192
 

@@ -36,31 +36,13 @@ _SAME = 1e-9
 
 
 def networks_of(data: xr.Dataset, config: Any, reading: str) -> Widths:
-    """Return the networks that read images one way.
-
-    Parameters
-    ----------
-    data : Dataset
-        The data of the part.
-    config : Settings
-        The configuration of the whole study.
-    reading : {"rows", "pixels"}
-        What a time step is.
-    """
+    """Return the networks that read images one way."""
     some = data.isel(task=np.flatnonzero(data["source"].values == reading))
     return widths(some, config) if some.sizes["task"] else Widths(some, [], 0)
 
 
 def checks(data: xr.Dataset, config: Any) -> list[Check]:
-    """Return the checks of the part.
-
-    Parameters
-    ----------
-    data : Dataset
-        The data of the part.
-    config : Settings
-        The configuration of the whole study.
-    """
+    """Return the checks of the part."""
     made = []
     for reading in READINGS:
         found = networks_of(data, config, reading)
@@ -292,15 +274,7 @@ def _capacity(found: Widths, reading: str) -> list[Check]:
 
 
 def tables(data: xr.Dataset, config: Any) -> list[Table]:
-    """Return the numbers by reading and width.
-
-    Parameters
-    ----------
-    data : Dataset
-        The data of the part.
-    config : Settings
-        The configuration of the whole study.
-    """
+    """Return the numbers by reading and width."""
     columns = ["accuracy", "least squares: h", "images", "beta of h", "in use", "shuffled", "white noise"]
     columns += ["untrained"]
     columns += ["participation / width", "idle", "beyond: h", "in use", "images"]
@@ -330,13 +304,7 @@ def _cell(found: Widths, values: np.ndarray, width: int) -> str:
 
 
 def notes(config: Any) -> list[str]:
-    """Return what was chosen here.
-
-    Parameters
-    ----------
-    config : Settings
-        The configuration of the whole study.
-    """
+    """Return what was chosen here."""
     settings = config.images
     rows, pixels = (geometry(config, reading) for reading in READINGS)
     which = f"MNIST, {settings.train} images" if config.mnist else "the 8 x 8 digits of scikit-learn"

@@ -32,15 +32,7 @@ _CURVES = (
 
 
 def pictures(data: xr.Dataset, config: Any) -> list[Picture]:
-    """Return the figures of the part.
-
-    Parameters
-    ----------
-    data : Dataset
-        The data of the part.
-    config : Settings
-        The configuration of the whole study.
-    """
+    """Return the figures of the part."""
     return [
         Picture(
             reading,

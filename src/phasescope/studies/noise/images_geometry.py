@@ -14,36 +14,17 @@ _SHORTEST, _FEWEST, _POINTS = 6, 64, 12
 
 @dataclass(frozen=True)
 class Geometry:
-    """One way of reading images.
+    """One way of reading images."""
 
-    Parameters
-    ----------
-    pooled : int
-        Side of the squares of pixels that become one.
-    period : int
-        Time steps an image.
-    steps : int
-        Time steps of a series, a whole number of images.
-    windows : tuple of int
-        Shortest and longest window, and how many: from a fraction of an image to several of them.
-    """
-
-    pooled: int
-    period: int
-    steps: int
+    pooled: int  # side of the squares of pixels that become one
+    period: int  # time steps an image
+    steps: int  # time steps of a series, a whole number of images
+    # shortest and longest window, and how many: from a fraction of an image to several of them
     windows: tuple[int, int, int]
 
 
 def geometry(config: Any, reading: str) -> Geometry:
-    """Return how a configuration reads its images.
-
-    Parameters
-    ----------
-    config : Common
-        The configuration of the study.
-    reading : {"rows", "pixels"}
-        What a time step is.
-    """
+    """Return how a configuration reads its images."""
     side = _SIDE["mnist" if config.mnist else "digits"]
     pooled = config.images.pooled if config.mnist and reading == "pixels" else 1
     side //= pooled

@@ -13,15 +13,7 @@ _SMALL = 0.05
 
 
 def positive(id: str, claim: str, source: str, measured: Estimate, *, note: str = "") -> Check:
-    """Return the check of a number that a claim says to be above zero: surely so, surely not, or unknown.
-
-    Parameters
-    ----------
-    id, claim, source, note : str
-        As in :class:`Check`.
-    measured : Estimate
-        Agrees 3 errors above zero, disagrees where 3 errors above it would still be below zero.
-    """
+    """Return the check of a number that a claim says to be above zero: surely so, surely not, or unknown."""
     verdict: Outcome = "not determined"
     if measured.determined and measured.value > _SIGMAS * measured.error:
         verdict = "agrees"
@@ -32,28 +24,12 @@ def positive(id: str, claim: str, source: str, measured: Estimate, *, note: str 
 
 
 def more_than_chance(id: str, claim: str, source: str, measured: Estimate, *, note: str = "") -> Check:
-    """Return the check that more of the tested series exclude an explanation than the 2.5 % by chance.
-
-    Parameters
-    ----------
-    id, claim, source, note : str
-        As in :class:`Check`.
-    measured : Estimate
-        The share, with the number of tested series as `n`. Disagrees where the share is small and known well.
-    """
+    """Return the check that more of the tested series exclude an explanation than the 2.5 % by chance."""
     return _counted(id, claim, source, measured, note, wanted=True)
 
 
 def no_more_than_chance(id: str, claim: str, source: str, measured: Estimate, *, note: str = "") -> Check:
-    """Return the check that no more of the tested series exclude an explanation than the 2.5 % by chance.
-
-    Parameters
-    ----------
-    id, claim, source, note : str
-        As in :class:`Check`.
-    measured : Estimate
-        The share, with the number of tested series as `n`. Agrees where the share is small and known well.
-    """
+    """Return the check that no more of the tested series exclude an explanation than the 2.5 % by chance."""
     return _counted(id, claim, source, measured, note, wanted=False)
 
 

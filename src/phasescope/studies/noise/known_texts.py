@@ -29,17 +29,7 @@ STATES = ("words", "shuffled words", "untrained")
 
 
 def network_on_texts(known: dict[str, Any], windows: np.ndarray, seed: int) -> dict[str, Any]:
-    """Return what an LSTM shows before and after training, and what the cues in its texts show.
-
-    Parameters
-    ----------
-    known : dict
-        Parameters of the task: `kind` ("independent" or "persistent"), `length`, and how to train.
-    windows : array of int
-        Window lengths.
-    seed : int
-        Of texts, weights, and orders.
-    """
+    """Return what an LSTM shows before and after training, and what the cues in its texts show."""
     texts, weights, order, shuffle = np.random.SeedSequence(seed).generate_state(4).tolist()
     persistent = known["kind"] == "persistent"
     data = synthetic_set(
@@ -68,13 +58,6 @@ def network_on_texts(known: dict[str, Any], windows: np.ndarray, seed: int) -> d
 
 def cue_autocovariance(persistent: bool, longest: int) -> np.ndarray:
     r"""Return the autocovariance of the cues as 1, -1, and 0 between them, at lags 0 to `longest`.
-
-    Parameters
-    ----------
-    persistent : bool
-        Whether the cues are 1/f noise.
-    longest : int
-        Lag.
 
     Notes
     -----

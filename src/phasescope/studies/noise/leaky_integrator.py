@@ -18,11 +18,6 @@ _SETTLED = 400  # 0.95^400 is 1e-9
 def leaky_integrator(forget: float) -> nn.LSTM:
     r"""Return an LSTM of one unit with :math:`c_t = \varphi c_{t-1} + 10^{-5} x_t`, double precision.
 
-    Parameters
-    ----------
-    forget : float
-        :math:`\varphi`, what the forget gate is at all times, above 0 and below 1.
-
     Notes
     -----
     Input gate 1, candidate :math:`\tanh(10^{-5} x_t)`, output gate 1/2, no recurrent weights. With white
@@ -40,17 +35,7 @@ def leaky_integrator(forget: float) -> nn.LSTM:
 
 
 def integrated_noise(forget: float, length: int, series: int, random: np.random.Generator) -> np.ndarray:
-    """Return the cell of a leaky integrator of white Gaussian noise, shape (series, length), unit variance.
-
-    Parameters
-    ----------
-    forget : float
-        As of :func:`leaky_integrator`, at most 0.95: the start is forgotten in 400 steps.
-    length, series : int
-        Time steps, and how many series.
-    random : numpy.random.Generator
-        Draws the input.
-    """
+    """The cell of a leaky integrator of white Gaussian noise, shape (series, length), unit variance."""
     x = torch.from_numpy(random.standard_normal((series, _SETTLED + length, 1)))
     recording = record(leaky_integrator(forget), x, batch_axis=0)
     cell = recording.series(recording.layers[-1], "cell", discard=_SETTLED)[:, 0]

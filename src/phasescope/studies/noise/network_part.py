@@ -85,24 +85,7 @@ class NetworkPart(Part):
     def network_task(
         self, config: Any, replica: int, *, architecture: str, units: int, seconds: float, **known: Any
     ) -> Task:
-        """Return the task of one network.
-
-        Parameters
-        ----------
-        config : Common
-            The configuration of the study.
-        replica : int
-            Which of several networks that differ in their seeds alone.
-        architecture : str
-            As :class:`Classifier` takes it.
-        units : int
-            Of the state.
-        seconds : float
-            What it takes on one core.
-        **known
-            What else decides: the texts or images, `most_units` for the arrays, and anything of
-            :func:`shared` that is to be replaced.
-        """
+        """Return the task of one network."""
         parameters = {**shared(config), "blocks": 1, "ablate": False, **known}
         parameters |= {"architecture": architecture, "units": units}
         memory = 1_500_000_000 if known["source"] == "imdb" else 800_000_000
@@ -151,13 +134,6 @@ def sequence_set(known: dict[str, Any], replica: int) -> SequenceSet:
     """Return the sequences that a task's parameters name, chosen anew for each replica.
 
     So the scatter over networks holds that of the texts as well, which all conditions of one network share.
-
-    Parameters
-    ----------
-    known : dict
-        Parameters of a task.
-    replica : int
-        Its number.
     """
     stream = known["pieces"] * known["piece"]
     sizes = {name: known[name] for name in ("train", "test", "series")}
@@ -268,13 +244,7 @@ def _long(
 
 
 def long_windows(shortest: int, piece: int) -> np.ndarray:
-    """Return the windows of the series with carried state, up to an eighth of a piece.
-
-    Parameters
-    ----------
-    shortest, piece : int
-        Shortest window, and length of a piece.
-    """
+    """Return the windows of the series with carried state, up to an eighth of a piece."""
     return window_lengths(shortest, piece // 8, _LONG_WINDOWS)
 
 

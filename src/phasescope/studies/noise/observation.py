@@ -59,13 +59,7 @@ _USED = 0.5  # of the largest deviation in the layer
 
 
 def state_of(architecture: str) -> str:
-    """Return the quantity that leaves the sequence model.
-
-    Parameters
-    ----------
-    architecture : str
-        Of the network.
-    """
+    """Return the quantity that leaves the sequence model."""
     return "residual" if architecture == "transformer" else "hidden"
 
 
@@ -80,20 +74,7 @@ def observed(
 ) -> dict[str, np.ndarray]:
     """Return exponents, curves and utilisation of everything inside a network, NaN for what it has not.
 
-    Parameters
-    ----------
-    network : Classifier
-        In evaluation mode.
-    inputs : Tensor of shape (sequence, time, features)
-        Embedded words or vectors.
-    windows : array of int
-        Window lengths.
-    tests : int
-        Series of each state held against short memory.
-    seed : int
-        Of these tests.
-    preactivations : bool
-        Whether what enters the gates is looked at too.
+    Shapes: `inputs` (sequence, time, features).
     """
     with torch.no_grad():
         recording = record(network.body, inputs, batch_axis=0, preactivations=preactivations)
@@ -122,12 +103,7 @@ def observed(
 def mean_beta(series: np.ndarray, windows: np.ndarray) -> tuple[float, float]:
     """Return the mean exponent of all units, and that of the units in use.
 
-    Parameters
-    ----------
-    series : array of shape (sequence, unit, time)
-        The state of a network.
-    windows : array of int
-        Window lengths.
+    Shapes: `series` (sequence, unit, time).
     """
     seen = population(series, windows=windows, tests=0)
     return seen.mean.value, used_mean(seen.unit_beta, seen.deviation)
@@ -138,10 +114,7 @@ def used_mean(unit_beta: np.ndarray, deviation: np.ndarray) -> float:
 
     Only units with an exponent count.
 
-    Parameters
-    ----------
-    unit_beta, deviation : array of shape (unit,)
-        Of one layer; NaN where there is no unit.
+    Shapes: `unit_beta` and `deviation` (unit,).
     """
     known = np.isfinite(unit_beta) & np.isfinite(deviation)
     if not known.any():
@@ -153,12 +126,7 @@ def used_mean(unit_beta: np.ndarray, deviation: np.ndarray) -> float:
 def plain_beta(series: np.ndarray, windows: np.ndarray) -> float:
     """Return the mean of ``2 alpha - 1`` with alpha by ordinary least squares, as in most of the literature.
 
-    Parameters
-    ----------
-    series : array of shape (sequence, unit, time)
-        Series.
-    windows : array of int
-        Window lengths.
+    Shapes: `series` (sequence, unit, time).
     """
     seen = dfa(series, windows=windows)
     u = np.log(windows) - np.log(windows).mean()

@@ -26,18 +26,13 @@ _REACH, _POINTS = 12.0, 24_000  # an even number: no point at 0, where functions
 def autocovariance_after(function: Function, correlations: Array) -> Array:
     r"""Return the autocovariance of f(x_t) for Gaussian x of unit variance.
 
-    Parameters
-    ----------
-    function : callable
-        f, of any shape; a jump has to be at 0.
-    correlations : array of shape (lags,)
-        Those of x: 1 at lag 0, and below 0.95 beyond.
-
     Notes
     -----
     :math:`\sum_{m \ge 1} c_m^2 \rho^m` with :math:`c_m = E[f(z)\,\mathrm{He}_m(z)]/\sqrt{m!}` (Mehler's
     formula), the variance of f(z) at lag 0. Source: derived here; compare Price, IRE Trans. Inf. Theory 4, 69
     (1958). Precise to 1e-6 of the variance.
+
+    Shapes: `correlations` (lags,).
     """
     z = np.linspace(-_REACH, _REACH, _POINTS)
     weight = np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi) * (z[1] - z[0])

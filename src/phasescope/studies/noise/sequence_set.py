@@ -12,18 +12,11 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Labelled:
-    """Sequences with a class each.
+    """Sequences with a class each."""
 
-    Parameters
-    ----------
-    sequences : tuple of Tensor
-        Numbers of words of shape (time,), int64, or vectors of shape (time, features), float32.
-    labels : Tensor of shape (sequences,)
-        Classes, int64.
-    """
-
+    # numbers of words of shape (time,), int64, or vectors of shape (time, features), float32
     sequences: tuple[Tensor, ...]
-    labels: Tensor
+    labels: Tensor  # (sequences,): classes, int64
 
     def __len__(self) -> int:
         return len(self.sequences)
@@ -31,42 +24,23 @@ class Labelled:
 
 @dataclass(frozen=True)
 class SequenceSet:
-    """One classification task, and the series whose fluctuations are measured.
+    """One classification task, and the series whose fluctuations are measured."""
 
-    Parameters
-    ----------
-    train, validation, test : Labelled
-        For the weights, for choosing the epoch, and for the accuracy.
-    series : Tensor of shape (sequence, time) or (sequence, time, features)
-        Test inputs of equal length without any padding.
-    stream : Tensor of shape (time,) or (time, features)
-        One test input after the other, for states that are carried on.
-    tokens : int
-        Number of different words; 0 where the inputs are vectors.
-    features : int
-        Components of a vector; 0 where the inputs are words.
-    classes : int
-        Number of classes.
-    """
-
+    # train, validation, test: for the weights, for choosing the epoch, and for the accuracy
     train: Labelled
     validation: Labelled
     test: Labelled
+    # (sequence, time) or (sequence, time, features): test inputs of equal length without any padding
     series: Tensor
+    # (time,) or (time, features): one test input after the other, for states that are carried on
     stream: Tensor
-    tokens: int
-    features: int
-    classes: int
+    tokens: int  # number of different words; 0 where the inputs are vectors
+    features: int  # components of a vector; 0 where the inputs are words
+    classes: int  # number of classes
 
 
 def generator(*parts: object) -> np.random.Generator:
-    """Return a generator of its own for each purpose, the same on every machine.
-
-    Parameters
-    ----------
-    *parts
-        What the numbers are for, and the seed; their text decides.
-    """
+    """Return a generator of its own for each purpose, the same on every machine."""
     digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
     return np.random.default_rng(int.from_bytes(digest[:8], "big"))
 
@@ -74,12 +48,7 @@ def generator(*parts: object) -> np.random.Generator:
 def shuffled_in_time(series: Tensor, seed: int) -> Tensor:
     """Return each sequence with its time steps in an order of its own.
 
-    Parameters
-    ----------
-    series : Tensor of shape (sequence, time, ...)
-        The sequences.
-    seed : int
-        Decides the orders.
+    Shapes: `series` (sequence, time, ...).
     """
     random = generator("shuffled in time", seed)
     orders = random.permuted(np.tile(np.arange(series.shape[1]), (len(series), 1)), axis=1)

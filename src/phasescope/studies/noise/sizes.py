@@ -17,27 +17,13 @@ if TYPE_CHECKING:
 
 
 class SizesSettings(Settings):
-    """Sizes of the sweep over LSTMs.
+    """Sizes of the sweep over LSTMs."""
 
-    Parameters
-    ----------
-    units : tuple of int
-        Widths of the LSTM, ascending.
-    networks : int
-        Networks of each width, that differ in their seeds alone; at least 3 for an error.
-    embeddings : tuple of int
-        Further embedding sizes, at the width `embedded`.
-    embedded : int
-        One of `units`.
-    ablate_up_to : int
-        Largest width at which every unit is ablated.
-    """
-
-    units: tuple[int, ...] = (2, 4, 8, 16, 32, 64)
-    networks: int = 3
-    embeddings: tuple[int, ...] = ()
-    embedded: int = 16
-    ablate_up_to: int = 8
+    units: tuple[int, ...] = (2, 4, 8, 16, 32, 64)  # widths of the LSTM, ascending
+    networks: int = 3  # networks of each width, that differ in their seeds alone; at least 3 for an error
+    embeddings: tuple[int, ...] = ()  # further embedding sizes, at the width `embedded`
+    embedded: int = 16  # one of `units`
+    ablate_up_to: int = 8  # largest width at which every unit is ablated
 
 
 QUICK = SizesSettings()

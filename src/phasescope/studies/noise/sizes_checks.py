@@ -37,15 +37,7 @@ _NO_TEXT = "The source's number is for IMDb, which was not at hand."
 
 
 def checks(data: xr.Dataset, config: Any) -> list[Check]:
-    """Return the checks of the part.
-
-    Parameters
-    ----------
-    data : Dataset
-        The data of the part.
-    config : Settings
-        The configuration of the whole study.
-    """
+    """Return the checks of the part."""
     found = widths(data, config)
     return [
         *_headline(found, bool(config.imdb)),
@@ -379,15 +371,7 @@ def _embedding(data: xr.Dataset, config: Any) -> Check:
 
 
 def tables(data: xr.Dataset, config: Any) -> list[Table]:
-    """Return the numbers by width.
-
-    Parameters
-    ----------
-    data : Dataset
-        The data of the part.
-    config : Settings
-        The configuration of the whole study.
-    """
+    """Return the numbers by width."""
     found = widths(data, config)
     columns = {
         "accuracy": best_accuracy(found.data),

@@ -33,15 +33,7 @@ _BY_QUANTITY = (
 
 
 def pictures(data: xr.Dataset, config: Any) -> list[Picture]:
-    """Return the figures of the part.
-
-    Parameters
-    ----------
-    data : Dataset
-        The data of the part.
-    config : Settings
-        The configuration of the whole study.
-    """
+    """Return the figures of the part."""
     found = widths(data, config)
     return [
         Picture(

@@ -24,21 +24,11 @@ _SURE = 1.96
 
 @dataclass(frozen=True)
 class Widths:
-    """The networks of one embedding size.
+    """The networks of one embedding size."""
 
-    Parameters
-    ----------
-    data : Dataset
-        Their tasks alone.
-    widths : list of int
-        Ascending.
-    plateau : int
-        Smallest width whose mean test accuracy is within 0.015 of the best mean.
-    """
-
-    data: xr.Dataset
-    widths: list[int]
-    plateau: int
+    data: xr.Dataset  # their tasks alone
+    widths: list[int]  # ascending
+    plateau: int  # smallest width whose mean test accuracy is within 0.015 of the best mean
 
     @property
     def units(self) -> Array:
@@ -73,15 +63,7 @@ class Widths:
 
 
 def widths(data: xr.Dataset, config: Any) -> Widths:
-    """Return the networks with the embedding that all widths share.
-
-    Parameters
-    ----------
-    data : Dataset
-        The data of the part.
-    config : Settings
-        The configuration of the whole study.
-    """
+    """Return the networks with the embedding that all widths share."""
     main = data.isel(task=np.flatnonzero(data["embedding"].values == config.embedding))
     units = np.asarray(main["units"].values, dtype=np.int64)
     known = sorted(set(units.tolist()))
@@ -92,13 +74,7 @@ def widths(data: xr.Dataset, config: Any) -> Widths:
 
 
 def best_accuracy(data: xr.Dataset) -> Array:
-    """Return the test accuracy of each network at the epoch whose weights were kept.
-
-    Parameters
-    ----------
-    data : Dataset
-        Of some networks.
-    """
+    """Return the test accuracy of each network at the epoch whose weights were kept."""
     return _at_best(data, "test_accuracy")
 
 
@@ -108,15 +84,7 @@ def _at_best(data: xr.Dataset, name: str) -> Array:
 
 
 def used(data: xr.Dataset, quantity: str = "hidden") -> Array:
-    """Return the mean exponent of the units in use of each network.
-
-    Parameters
-    ----------
-    data : Dataset
-        Of some networks.
-    quantity : str
-        Of which layer.
-    """
+    """Return the mean exponent of the units in use of each network."""
     place = QUANTITIES.index(quantity)
     rows = zip(data["unit_beta"].values, data["unit_deviation"].values, strict=True)
     return np.array([used_mean(beta[place], deviation[place]) for beta, deviation in rows])
@@ -125,14 +93,7 @@ def used(data: xr.Dataset, quantity: str = "hidden") -> Array:
 def rank_correlation(data: xr.Dataset, first: Array, second: Array, fewest: int = 8) -> Array:
     """Return Spearman's correlation over the units of each network; NaN with fewer than `fewest` units.
 
-    Parameters
-    ----------
-    data : Dataset
-        Of some networks.
-    first, second : array of shape (task, unit)
-        NaN where there is no unit.
-    fewest : int
-        Units.
+    Shapes: `first` and `second` (task, unit).
     """
     found = []
     for a, b in zip(first, second, strict=True):
@@ -143,29 +104,14 @@ def rank_correlation(data: xr.Dataset, first: Array, second: Array, fewest: int 
 
 
 def of_units(data: xr.Dataset, name: str, quantity: str = "hidden") -> Array:
-    """Return a variable over units, shape (task, unit).
-
-    Parameters
-    ----------
-    data : Dataset
-        Of some networks.
-    name : str
-        "unit_beta", "unit_deviation" or "unit_beta_error".
-    quantity : str
-        Of which layer.
-    """
+    """Return a variable over units, shape (task, unit)."""
     return np.asarray(data[name].values[:, QUANTITIES.index(quantity)])
 
 
 def share(counted: Array, tested: Array, method: str) -> Estimate:
     """Return a share of tested series over all networks together, with its binomial error.
 
-    Parameters
-    ----------
-    counted, tested : array of shape (networks,)
-        How many series, of how many.
-    method : str
-        What was counted.
+    Shapes: `counted` and `tested` (networks,).
     """
     known = np.isfinite(counted) & np.isfinite(tested)
     total = float(tested[known].sum())
@@ -178,17 +124,7 @@ def share(counted: Array, tested: Array, method: str) -> Estimate:
 
 
 def remaining(data: xr.Dataset, condition: str, name: str = "plain_beta") -> Array:
-    """Return the exponent of the state under a condition over that under the words, network by network.
-
-    Parameters
-    ----------
-    data : Dataset
-        Of some networks.
-    condition : str
-        Which.
-    name : str
-        Which exponent.
-    """
+    """Return the exponent of the state under a condition over that under the words, network by network."""
     words = of(data, name, "words", "hidden")
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.asarray(of(data, name, condition, "hidden") / np.where(words > 0.1, words, np.nan))

@@ -25,15 +25,7 @@ _VALIDATION = 0.1
 
 @lru_cache(maxsize=1)
 def reviews(folder: str, vocabulary: int) -> Reviews:
-    """Return the reviews; read once a process.
-
-    Parameters
-    ----------
-    folder : str
-        Where the user keeps IMDb.
-    vocabulary : int
-        Words kept.
-    """
+    """Return the reviews; read once a process."""
     return imdb(folder, vocabulary=vocabulary)
 
 
@@ -41,30 +33,7 @@ def reviews(folder: str, vocabulary: int) -> Reviews:
 def review_set(
     folder: str, *, vocabulary: int, train: int, test: int, words: int, series: int, stream: int, seed: int
 ) -> SequenceSet:
-    """Return the reviews as a task; nothing is padded, and no review is used for two purposes.
-
-    Parameters
-    ----------
-    folder : str
-        Where the user keeps IMDb.
-    vocabulary : int
-        Words kept.
-    train, test : int
-        Reviews for training and validation, and for the accuracy; chosen at random.
-    words : int
-        Longer reviews are cut to so many words, and the series consist of reviews with at least so many.
-    series : int
-        How many of them.
-    stream : int
-        Words of the one long series, of whole reviews.
-    seed : int
-        Of the choice.
-
-    Raises
-    ------
-    InputError
-        If there are not so many reviews of such lengths.
-    """
+    """Return the reviews as a task; nothing is padded, and no review is used for two purposes."""
     known = reviews(folder, vocabulary)
     chosen = generator("reviews to train with", seed).permutation(len(known.x_train))[:train]
     held = int(_VALIDATION * len(chosen))
@@ -109,21 +78,6 @@ def synthetic_set(
 
     With `persistent` cues the probability is 0.5, and the lean is 1/f noise (alpha = 0.95) whose mean over
     the text has the sign of its class, so that the input itself has no shortest memory.
-
-    Parameters
-    ----------
-    persistent : bool
-        Whether the cues are 1/f noise.
-    train, test : int
-        Texts for training and validation, and for the accuracy.
-    words : int
-        Length of the longest texts and of the series; the shortest have a fifth of it.
-    series : int
-        How many series.
-    stream : int
-        Words of the one long series: a single text of class 1, so that no change of class adds a memory.
-    seed : int
-        Of everything.
     """
     random = generator("synthetic texts", persistent, seed)
 
@@ -148,13 +102,7 @@ def synthetic_set(
 
 
 def cues(words: Tensor) -> Tensor:
-    """Return 1 for a cue of class 1, -1 for one of class 0, and 0 for any other artificial word.
-
-    Parameters
-    ----------
-    words : Tensor of any shape
-        Numbers of words.
-    """
+    """Return 1 for a cue of class 1, -1 for one of class 0, and 0 for any other artificial word."""
     return ((words >= 1) & (words <= _CUES)) * torch.where(words <= _CUES // 2, 1, -1)
 
 

@@ -21,23 +21,14 @@ _EVALUATED = 256
 
 @dataclass(frozen=True)
 class History:
-    """Losses and accuracies before training and after each epoch.
+    """Losses and accuracies before training and after each epoch."""
 
-    Parameters
-    ----------
-    train_loss : list of float
-        Mean over the epoch; before training NaN.
-    validation_loss, test_loss, test_accuracy : list of float
-        After the epoch.
-    best : int
-        Epoch of the smallest validation loss, whose weights the network has now.
-    """
-
-    train_loss: list[float]
+    train_loss: list[float]  # mean over the epoch; before training NaN
+    # validation_loss, test_loss, test_accuracy: after the epoch
     validation_loss: list[float]
     test_loss: list[float]
     test_accuracy: list[float]
-    best: int
+    best: int  # epoch of the smallest validation loss, whose weights the network has now
 
 
 def fit(
@@ -50,23 +41,7 @@ def fit(
     seed: int,
     after_epoch: Callable[[int], None],
 ) -> History:
-    """Train with Adam and cross entropy, leave the weights of the best epoch, and return what happened.
-
-    Parameters
-    ----------
-    network : Classifier
-        Changed in place.
-    task : SequenceSet
-        Sequences and classes.
-    epochs, batch : int
-        Passes through the training sequences, and sequences a step.
-    rate : float
-        Learning rate. The gradient's norm is kept at or below 1.
-    seed : int
-        Of the order of the sequences.
-    after_epoch : callable
-        Called with 0 before training, and with the number of each epoch after it.
-    """
+    """Train with Adam and cross entropy, leave the weights of the best epoch, and return what happened."""
     order = np.random.default_rng(seed)
     optimiser = torch.optim.Adam(network.parameters(), lr=rate)
     losses: list[list[float]] = [[], [], [], []]
@@ -96,15 +71,7 @@ def fit(
 
 
 def evaluated(network: Classifier, labelled: Labelled) -> tuple[float, float]:
-    """Return cross entropy and accuracy.
-
-    Parameters
-    ----------
-    network : Classifier
-        The network.
-    labelled : Labelled
-        Sequences and classes.
-    """
+    """Return cross entropy and accuracy."""
     loss = right = 0.0
     with torch.no_grad():
         for x, lengths, labels in batches(labelled, _EVALUATED):
@@ -117,22 +84,7 @@ def evaluated(network: Classifier, labelled: Labelled) -> tuple[float, float]:
 def batches(
     labelled: Labelled, size: int, order: np.random.Generator | None = None
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Return padded inputs, lengths and classes, in batches of sequences of similar length.
-
-    Parameters
-    ----------
-    labelled : Labelled
-        Sequences and classes.
-    size : int
-        Sequences a batch.
-    order : numpy.random.Generator, optional
-        Shuffles the sequences, and the batches; without it they are in the order of their lengths.
-
-    Yields
-    ------
-    tuple of Tensor
-        Inputs (sequence, time, ...), lengths (sequence,), classes (sequence,).
-    """
+    """Return padded inputs, lengths and classes, in batches of sequences of similar length."""
     lengths = np.array([len(sequence) for sequence in labelled.sequences])
     rows = np.arange(len(lengths)) if order is None else order.permutation(len(lengths))
     width = len(rows) if order is None else size * _BUCKET
