@@ -3,7 +3,7 @@
 import io
 
 from phasescope import studies
-from phasescope.studies.absorbing import STUDY, AbsorbingConfig
+from phasescope.papers.absorbing import STUDY, AbsorbingConfig
 
 
 def config(*changes: str) -> AbsorbingConfig:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from phasescope import errors as errors
     from phasescope import instruments as instruments
     from phasescope import noise as noise
+    from phasescope import papers as papers
     from phasescope import recording as recording
     from phasescope import report as report
     from phasescope import scaling as scaling
@@ -40,6 +41,7 @@ _ROOMS = (
     "errors",
     "instruments",
     "noise",
+    "papers",
     "recording",
     "report",
     "scaling",
@@ -60,6 +62,7 @@ __all__ = [
     "inspect",
     "instruments",
     "noise",
+    "papers",
     "recording",
     "report",
     "scaling",

@@ -2,7 +2,7 @@
 
 from pydantic import create_model
 
-from phasescope.studies.absorbing.config import Common
+from phasescope.papers.absorbing.config import Common
 from phasescope.studies.results import collect
 from phasescope.sweep import Store, run
 

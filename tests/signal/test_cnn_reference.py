@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from phasescope.signal import sample_cnn
-from phasescope.signal.cnn_ensemble import Ensemble
-from phasescope.signal.cnn_weights import Normals
+from phasescope.signal.sampling.cnn_ensemble import Ensemble
+from phasescope.signal.sampling.cnn_weights import Normals
 from reference.explicit_cnn import distances, forward
 
 CPU = torch.device("cpu")

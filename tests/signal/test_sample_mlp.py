@@ -10,7 +10,7 @@ from scipy.stats import ks_2samp
 
 from phasescope.signal import sample_mlp
 from phasescope.signal.differences import differences
-from phasescope.signal.replicas import Block, Ensemble
+from phasescope.signal.sampling.replicas import Block, Ensemble
 from phasescope.theory import MeanField, critical_line
 from reference.explicit_mlp import distances, explicit_mlp
 
@@ -248,7 +248,7 @@ def test_global_random_state_is_left_alone():
 
 @pytest.mark.parametrize("tile", [24])
 def test_layers_drawn_in_tiles_have_the_same_law(tile, monkeypatch):
-    monkeypatch.setattr("phasescope.signal.replicas._TILE", tile)
+    monkeypatch.setattr("phasescope.signal.sampling.replicas._TILE", tile)
     sampled = sample_mlp("tanh", 50, 5, 1.9, 0.09, kernel=0.75, networks=300, layers=[5], seed=13)
     signals, _ = explicit_mlp(torch.tanh, 50, 5, 1000, C_W=1.9, C_b=0.09, K1=0.75, seed=14)
     close(sampled.log_distance.values, distances(signals)[:, 4].log().numpy(), "log distance")

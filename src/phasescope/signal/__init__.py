@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from phasescope.signal.cnn import cnn_lyapunov_exponent, sample_cnn
-from phasescope.signal.initialisation import Initialisation
-from phasescope.signal.initialise import critical_
-from phasescope.signal.lyapunov import lyapunov_exponent
-from phasescope.signal.mlp import sample_mlp
+from phasescope.signal.initialising.initialisation import Initialisation
+from phasescope.signal.initialising.initialise import critical_
 from phasescope.signal.profile import Profile, profile
+from phasescope.signal.sampling.cnn import cnn_lyapunov_exponent, sample_cnn
+from phasescope.signal.sampling.lyapunov import lyapunov_exponent
+from phasescope.signal.sampling.mlp import sample_mlp
 from phasescope.signal.verdict import Verdict, verdict
 
 __all__ = [

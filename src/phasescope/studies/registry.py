@@ -11,8 +11,8 @@ from phasescope.studies.contract import Study
 from phasescope.userfiles import contents_hash, describe, is_file_spec, load_object
 
 _HOMES = {
-    "absorbing": "phasescope.studies.absorbing:STUDY",
-    "noise": "phasescope.studies.noise:STUDY",
+    "absorbing": "phasescope.papers.absorbing:STUDY",
+    "noise": "phasescope.papers.noise:STUDY",
 }
 
 

@@ -1,0 +1,1 @@
+"""Papers, each reproduced as a study: a list of parts."""

@@ -1,5 +1,0 @@
-"""Signal propagation at initialisation as an absorbing phase transition (arXiv:2307.02284)."""
-
-from phasescope.studies.absorbing.study import STUDY, AbsorbingConfig
-
-__all__ = ["STUDY", "AbsorbingConfig"]

@@ -1,5 +1,0 @@
-"""1/f noise in the activations of sequence models (arXiv:2301.08530)."""
-
-from phasescope.studies.noise.study import STUDY, NoiseConfig
-
-__all__ = ["STUDY", "NoiseConfig"]

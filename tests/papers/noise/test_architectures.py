@@ -1,0 +1,155 @@
+"""LSTM, GRU, plain RNN and transformer at a size that a test can afford, and what is said of known data."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from phasescope.citations import BIBTEX
+from phasescope.papers.noise.architectures import PAPER, QUICK, Architectures, ArchitecturesSettings
+from phasescope.papers.noise.architectures_checks import ARCHITECTURES, BESIDE
+from phasescope.papers.noise.classifier import Transformer, positions
+from phasescope.papers.noise.config import Common
+from phasescope.papers.noise.observation import CONDITIONS, QUANTITIES, state_of
+from reference.part_run import measured
+
+UNITS = 8
+
+
+class Config(Common):
+    architectures: ArchitecturesSettings = ArchitecturesSettings(
+        units=UNITS, networks=2, train=60, test=30, series=12, tests=1, long_tests=0
+    )
+
+
+CONFIG = Config(words=160, windows=(6, 40, 6), piece=512, epochs=1)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return measured(Architectures(), CONFIG, tmp_path_factory.mktemp("tasks"))
+
+
+def checks(data):
+    found = Architectures().analyse(data, CONFIG).checks
+    assert len({check.id for check in found}) == len(found)
+    return {check.id.removeprefix("architectures/"): check for check in found}
+
+
+def with_beta(data, values):
+    """The data with other exponents, given by architecture and condition, and a scatter of 0.001."""
+    changed = data.copy(deep=True)
+    for (architecture, condition), value in values.items():
+        rows = np.flatnonzero(data["architecture"].values == architecture)
+        place = CONDITIONS.index(condition), QUANTITIES.index(state_of(architecture))
+        for sign, row in zip((-1, 1), rows, strict=True):
+            changed["beta"].values[row, place[0], place[1]] = value + 0.001 * sign
+    return changed
+
+
+def test_every_network_is_looked_at_alike(data):
+    assert sorted(set(data["architecture"].values.tolist())) == sorted(ARCHITECTURES)
+    for name in ARCHITECTURES:
+        some = data.isel(task=np.flatnonzero(data["architecture"].values == name))
+        state = QUANTITIES.index(state_of(name))
+        for condition in ("words", "shuffled", "untrained", "noise"):
+            row = CONDITIONS.index(condition)
+            assert np.isfinite(some["beta"].values[:, row, state]).all()
+            # Artificial words are independent; 96 series of 160 words scatter by about 0.03.
+            assert (np.abs(some["beta"].values[:, row, 0]) < 0.1).all()
+        assert np.isfinite(some["long_beta"].values).all() == (name != "transformer")
+        assert np.isfinite(some["beta"].values[:, 0, QUANTITIES.index("mlp")]).all() == (
+            name == "transformer"
+        )
+    seen = {name: np.isfinite(data["unit_beta"].values[:, QUANTITIES.index(name)]).sum(axis=1).max()
+            for name in ("hidden", "residual", BESIDE, "mlp")}  # fmt: skip
+    assert seen == {"hidden": UNITS, "residual": UNITS, BESIDE: UNITS, "mlp": 4 * UNITS}
+
+
+def test_positions_alone_move_an_untrained_transformer_slowly(data):
+    found = checks(data)
+    # Of 4 pairs of sinusoids three have periods of 63 words and more, beside words that are independent.
+    assert found["positions-untrained"].measured.value > 0.03
+    assert abs(found["beside-positions-untrained"].measured.value) < 0.1
+
+
+def test_checks_and_figures_at_a_small_size(data):
+    analysis = Architectures().analyse(data, CONFIG)
+    found = checks(data)
+    assert {found[f"beta-{name}"].verdict for name in ARCHITECTURES} == {"no reference"}
+    assert all(len(row) == len(table.columns) for table in analysis.tables for row in table.rows)
+    (picture,) = Architectures().figures(data, CONFIG)
+    assert len(picture.figure.axes) == 3
+    assert set(Architectures.citations) <= set(BIBTEX)
+
+
+def test_known_exponents_get_the_verdicts_that_they_deserve(data):
+    values = {("gru", "words"): 0.8, ("gru", "shuffled"): 0.8, ("gru", "untrained"): 0.3}
+    values |= {("lstm", "words"): 0.6, ("lstm", "shuffled"): 0.0, ("lstm", "untrained"): 0.9}
+    changed = with_beta(data, values)
+    accuracy = {"gru": 0.9, "rnn": 0.5}
+    for name, value in accuracy.items():
+        for sign, row in zip((-1, 1), np.flatnonzero(data["architecture"].values == name), strict=True):
+            changed["test_accuracy"].values[row] = value + 0.001 * sign
+    found = checks(changed)
+    assert found["order-gru"].verdict == "agrees"
+    assert found["order-lstm"].verdict == "disagrees"
+    assert found["order-lstm"].measured.value == pytest.approx(0.6, abs=1e-12)
+    assert found["trained-gru"].measured.value == pytest.approx(0.5, abs=1e-12)
+    assert found["beside-lstm-gru"].measured.value == pytest.approx(0.2, abs=1e-12)
+    # Two networks at -0.001 and 0.001 have the standard error 0.001, and Student's 95 % are 12.706 of them.
+    assert found["beta-gru"].measured.error == pytest.approx(0.001 * 12.706 / 1.96, rel=1e-3)
+    assert found["accuracy-gru"].verdict == "agrees"
+    assert found["accuracy-rnn"].verdict == "not determined"
+    assert "plain RNN" in Architectures().analyse(changed, CONFIG).notes[-1]
+
+
+def test_checks_keep_their_ids_where_networks_are_missing(data):
+    some = data.isel(task=np.flatnonzero(data["architecture"].values == "gru"))
+    found = checks(some)
+    assert found.keys() == checks(data).keys()
+    assert found["beta-lstm"].verdict == found["mlp"].verdict == "not determined"
+    assert len(Architectures().figures(some, CONFIG)) == 1
+
+
+def test_a_task_is_the_same_whenever_it_is_measured(data):
+    task = Architectures().tasks(CONFIG)[0]
+    assert task.parameters["architecture"] == "transformer"
+    again = Architectures().measure(task, "cpu")
+    row = data["task_id"].values.tolist().index(task.id)
+    for name, values in again.items():
+        np.testing.assert_array_equal(values, data[name].values[row])
+
+
+def test_tasks_of_the_presets():
+    for settings, texts in ((QUICK, 2000), (PAPER, 5000)):
+        tasks = Architectures().tasks(Config(architectures=settings, imdb="somewhere"))
+        assert len(tasks) == len(ARCHITECTURES) * settings.networks
+        assert {task.parameters["train"] for task in tasks} == {texts}
+        assert len({task.seed for task in tasks}) == len(tasks)
+        assert len({tuple(sorted(task.parameters)) for task in tasks}) == 1
+
+
+def test_a_transformer_sees_no_later_word():
+    torch.manual_seed(0)
+    network = Transformer(UNITS, 2).eval()
+    x = torch.randn(2, 30, UNITS)
+    other = x.clone()
+    other[:, 20:] = torch.randn(2, 10, UNITS)
+    fast = torch.backends.mha.get_fastpath_enabled()
+    with torch.no_grad():
+        first, second = network(x), network(other)
+    assert torch.backends.mha.get_fastpath_enabled() == fast
+    torch.testing.assert_close(first[:, :20], second[:, :20], rtol=0, atol=1e-5)
+    assert (first[:, 20:] - second[:, 20:]).abs().max() > 0.1
+
+
+def test_positions_turn_at_rates_from_one_to_a_ten_thousandth():
+    made = positions(50, UNITS).double().numpy()
+    for pair in range(UNITS // 2):
+        angle = np.arange(50) * 1e4 ** (-2 * pair / UNITS)
+        np.testing.assert_allclose(made[:, 2 * pair], [math.sin(a) for a in angle], atol=1e-5)
+        np.testing.assert_allclose(made[:, 2 * pair + 1], [math.cos(a) for a in angle], atol=1e-5)

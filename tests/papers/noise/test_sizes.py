@@ -1,0 +1,209 @@
+"""What the part says of LSTMs of many sizes, from data whose answers are known."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from phasescope.estimate import Estimate
+from phasescope.papers.noise.config import Common
+from phasescope.papers.noise.judging import more_than_chance, no_more_than_chance, positive
+from phasescope.papers.noise.observation import CONDITIONS, QUANTITIES, used_mean
+from phasescope.papers.noise.sizes import Sizes, SizesSettings
+from phasescope.papers.noise.sizes_numbers import share, widths
+
+WIDTHS, NETWORKS, UNITS = (4, 8, 16, 32), 4, 32
+
+
+class Config(Common):
+    sizes: SizesSettings = SizesSettings(units=WIDTHS, networks=NETWORKS)
+
+
+def made(config: Config, **changes: object) -> xr.Dataset:
+    """Return data of networks whose exponents fall by 0.1 a doubling while those in use stay at 1."""
+    random = np.random.default_rng(0)
+    units = np.repeat(WIDTHS, NETWORKS)
+    lengths = {
+        "epoch": 4,
+        "condition": len(CONDITIONS),
+        "quantity": len(QUANTITIES),
+        "unit": UNITS,
+        "window": config.windows[2],
+        "long_window": 20,
+        "range": 2,
+    }
+    arrays = {
+        name: np.full((len(units), *(lengths[dim] for dim in variable.dims)), math.nan)
+        for name, variable in Sizes.variables.items()
+    }
+    noise = 0.005 * random.standard_normal(len(units))
+    row, cell, hidden = CONDITIONS.index, QUANTITIES.index("cell"), QUANTITIES.index("hidden")
+    for name in ("beta", "plain_beta"):
+        exponents = 1.1 - 0.1 * np.log2(units) + noise
+        arrays[name][:, row("words"), hidden] = exponents
+        arrays[name][:, row("shuffled"), hidden] = exponents * (
+            1 + 0.002 * random.standard_normal(len(units))
+        )
+        arrays[name][:, row("noise"), hidden] = 0.1 * exponents
+        arrays[name][:, row("untrained"), hidden] = 0.4 * exponents
+        arrays[name][:, row("words"), cell] = exponents + 0.2 + noise[::-1]
+        arrays[name][:, row("words"), 0] = noise
+        for gate in ("input_gate", "forget_gate", "output_gate", "candidate"):
+            gates = exponents - 0.5 + noise[::-1]
+            arrays[name][:, row("words"), QUANTITIES.index(gate)] = gates
+            arrays[name][:, row("words"), QUANTITIES.index(f"{gate}_preactivation")] = gates + 0.05
+    arrays["determined_share"][:, row("silence"), hidden] = 0.0
+    arrays["curvature"][:, row("words"), hidden] = -0.18 + noise
+    for name, value in {"tested": 40, "beat_short": 1, "beat_scaling": 20}.items():
+        arrays[name][:, row("words"), hidden] = value
+        arrays[f"long_{name}"][:] = value
+    arrays["long_beta"][:] = np.stack([np.ones(len(units)), 1 + noise], axis=1)
+    arrays["best_epoch"][:] = 2
+    arrays["test_accuracy"][:] = np.where(units >= 16, 0.85, 0.7)[:, None] + noise[:, None]
+    arrays["epoch_beta"][:] = [0.4, 0.7, 0.95, 1.2]
+    arrays["participation"][:, hidden] = np.sqrt(units)
+    arrays["idle_relative"][:, hidden] = units * (0.05 * np.log2(units)) + noise
+    for task, width in enumerate(units):
+        in_use = np.arange(width) < 2
+        arrays["unit_deviation"][task, hidden, :width] = np.where(in_use, 1.0, 0.01 * (1 + np.arange(width)))
+        arrays["unit_beta"][task, hidden, :width] = np.where(in_use, 1.0, 0.01 * np.arange(width))
+        arrays["ablation"][task, :width] = arrays["unit_deviation"][task, hidden, :width] ** 2
+    known = {name: (("task", *Sizes.variables[name].dims), array) for name, array in arrays.items()}
+    coords = {"units": ("task", units), "replica": ("task", np.tile(np.arange(NETWORKS), len(WIDTHS)))}
+    coords["embedding"] = ("task", np.full(len(units), config.embedding))
+    return xr.Dataset(known, coords).assign(changes)
+
+
+@pytest.fixture(scope="module")
+def verdicts() -> dict[str, str]:
+    config = Config(imdb="somewhere")
+    found = Sizes().analyse(made(config), config)
+    return {check.id.removeprefix("sizes/"): check.verdict for check in found.checks}
+
+
+@pytest.mark.parametrize(
+    ("claim", "verdict"),
+    [
+        ("input-white", "agrees"),
+        ("internal-forget-gate", "agrees"),
+        ("internal-cell", "disagrees"),
+        ("saturation", "disagrees"),
+        ("falls-with-size", "agrees"),
+        ("used-keep", "agrees"),
+        ("used-above-all", "agrees"),
+        ("little-used", "agrees"),
+        ("idle", "agrees"),
+        ("idle-are-white", "agrees"),
+        ("ablation", "agrees"),
+        ("rises-by-training", "agrees"),
+        ("closest-at-best-epoch", "agrees"),
+        ("shuffled", "disagrees"),
+        ("noise-input", "agrees"),
+        ("untrained", "disagrees"),
+        ("short-memory", "disagrees"),
+        ("straight", "disagrees"),
+        ("curvature", "disagrees"),
+        ("rest-and-task", "not determined"),
+        ("long-continues", "agrees"),
+        ("long-straight", "disagrees"),
+        ("embedding", "not determined"),
+        ("accuracy", "no reference"),
+    ],
+)
+def test_claims_of_known_data(verdicts: dict[str, str], claim: str, verdict: str) -> None:
+    assert verdicts[claim] == verdict
+
+
+def test_the_plateau_is_the_smallest_width_near_the_best_accuracy() -> None:
+    config = Config()
+    found = widths(made(config), config)
+    assert (found.plateau, found.widths) == (16, list(WIDTHS))
+
+
+def test_the_trend_is_the_known_one_within_its_error() -> None:
+    config = Config()
+    found = widths(made(config), config)
+    slope = found.trend(1.0 - 0.1 * np.log2(found.units) + 0.01 * np.random.default_rng(1).normal(size=16))
+    assert abs(slope.value + 0.1) < 3 * slope.error < 0.03
+
+
+def test_without_reviews_the_numbers_for_reviews_are_no_reference() -> None:
+    config = Config()
+    checks = {check.id: check for check in Sizes().analyse(made(config), config).checks}
+    assert checks["sizes/hidden"].verdict == "no reference"
+    assert checks["sizes/shuffled"].expected == 1.0
+    assert checks["sizes/shuffled"].verdict == "agrees"
+
+
+def test_the_table_has_the_three_columns() -> None:
+    config = Config()
+    table = Sizes().analyse(made(config), config).tables[0]
+    assert table.columns == (
+        "the paper states",
+        "its settings leave unknown",
+        "what survives the nulls here",
+    )
+    assert all(len(row) == 3 and all(row) for row in table.rows)
+
+
+def test_figures_are_drawn_from_the_data() -> None:
+    config = Config()
+    pictures = Sizes().figures(made(config), config)
+    assert [picture.name for picture in pictures] == ["size", "nulls", "quantities"]
+
+
+@pytest.mark.parametrize(
+    ("beta", "verdict", "said"),
+    [(2.5, "not determined", "on its way"), (1.6, "agrees", ""), (0.1, "disagrees", "")],
+)
+def test_relaxation_is_no_noise(beta: float, verdict: str, said: str) -> None:
+    config = Config()
+    data = made(config)
+    silence, hidden = CONDITIONS.index("silence"), QUANTITIES.index("hidden")
+    data["determined_share"].values[:, silence, hidden] = 1.0
+    data["beta"].values[:, silence, hidden] = beta
+    checks = {check.id: check for check in Sizes().analyse(data, config).checks}
+    assert checks["sizes/rest-and-task"].verdict == verdict
+    assert said in checks["sizes/rest-and-task"].measured.reason
+
+
+def test_larger_networks_come_first():
+    settings = SizesSettings(units=(4, 16), networks=2, embeddings=(8,), embedded=4)
+    tasks = Sizes().tasks(Config(sizes=settings))
+    assert [(task.parameters["units"], task.parameters["embedding"]) for task in tasks] == (
+        [(16, 32)] * 2 + [(4, 32)] * 2 + [(4, 8)] * 2
+    )
+    assert len({task.seed for task in tasks}) == len(tasks)
+
+
+def test_units_in_use_move_at_least_half_as_much_as_the_busiest() -> None:
+    assert used_mean(np.array([1.0, 2.0, 9.0, np.nan]), np.array([1.0, 0.5, 0.49, np.nan])) == 1.5
+
+
+def test_a_share_has_an_error_even_where_none_was_found() -> None:
+    found = share(np.zeros(4), np.full(4, 25.0), "share")
+    assert (found.value, found.n) == (0.0, 100)
+    # Exact binomial: with no success in 100, 3.6 % is excluded at 97.5 %.
+    assert found.error == pytest.approx(0.036 / 2.5, rel=0.2)
+
+
+@pytest.mark.parametrize(("count", "verdict"), [(30, "agrees"), (3, "disagrees")])
+def test_more_than_chance(count: int, verdict: str) -> None:
+    measured = share(np.array([float(count)]), np.array([100.0]), "share")
+    assert more_than_chance("a/b", "Claim.", "here", measured).verdict == verdict
+    assert no_more_than_chance("a/b", "Claim.", "here", measured).verdict != verdict
+
+
+def test_few_series_leave_a_count_open() -> None:
+    measured = share(np.array([0.0]), np.array([5.0]), "share")
+    assert more_than_chance("a/b", "Claim.", "here", measured).verdict == "not determined"
+
+
+@pytest.mark.parametrize(
+    ("value", "verdict"), [(0.4, "agrees"), (0.2, "not determined"), (-0.4, "disagrees")]
+)
+def test_positive(value: float, verdict: str) -> None:
+    assert positive("a/b", "Claim.", "here", Estimate(value, 0.1, "", 3)).verdict == verdict
