@@ -2,94 +2,112 @@
 Write a study of your own
 =========================
 
-A study is a configuration and parts; a part is tasks, the measurement of one, the analysis of all, and
-figures. phasescope then plans, runs, resumes, stores and reports it, on one core or on a cluster. This one
-has a claim with a known answer: in a deep linear network of width n whose weights have variance 1/n, the
-signal is lost at a rate of about 1/n a layer, however carefully the variance is chosen.
+A study is a list of parts; a part is data with functions: settings, tasks, the measurement of one, the
+numbers of all, and the claims and figures made of them. phasescope then plans, runs, resumes, stores and
+reports it, on one core or on a cluster. This one has a claim with a known answer: in a deep linear network of
+width n whose weights have variance 1/n, the signal is lost at a rate of about 1/n a layer, however carefully
+the variance is chosen.
 """
 
 import tempfile
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 from scipy.special import digamma
 
 from phasescope import Estimate, plotting, report, studies
-from phasescope.studies import Analysis, Part, Picture, Settings, Study, Variable, compare
+from phasescope.studies import Claim, Panels, Part, Settings, Study, Variable
 from phasescope.sweep import Task
 
 
 class DriftSettings(Settings):
-    """All sizes; each can be changed on the command line with ``--set``."""
-
-    seed: int = 0
-    widths: tuple[int, ...] = (4, 8, 16, 32)
+    widths: tuple[int, ...] = (4, 8, 16, 32)  # each can be changed: --set drift.widths=4,8
     depth: int = 200
     networks: int = 64
 
 
+def tasks(config):
+    # A task's file and seed are named after its parameters, so everything that matters is among them.
+    sizes = {"depth": config.drift.depth, "seed": config.seed}
+    return [
+        Task("linear", "drift", {"width": width, **sizes}, replica, seconds=width**2 * 1e-5)
+        for width in config.drift.widths
+        for replica in range(config.drift.networks)
+    ]
+
+
+def measure(task, device):
+    random = np.random.default_rng(task.seed)
+    width = task.parameters["width"]
+    h, total, log_norm = np.ones(width) / width**0.5, 0.0, []
+    for _ in range(task.parameters["depth"]):
+        h = random.normal(0.0, width**-0.5, (width, width)) @ h
+        size = float(h @ h)
+        h, total = h / size**0.5, total + np.log(size)
+        log_norm.append(total)
+    return {"log_norm": np.array(log_norm)}
+
+
 def exact(width):
     """Return the mean of ln(chi^2_n / n): what one layer does to ln |h|^2."""
-    return float(digamma(width / 2) - np.log(width / 2))
+    return digamma(width / 2) - np.log(width / 2)
 
 
-class Drift(Part):
-    """How fast a signal is lost in a linear network of finite width."""
+def numbers(data, config):
+    """Return the change of ln |h|^2 a layer of each network, by width."""
+    drift = data["log_norm"].isel(layer=-1) / config.drift.depth
+    return {width: drift.values[data["width"].values == width] for width in config.drift.widths}
 
-    name = "drift"
-    title = "Loss of the signal in deep linear networks"
-    variables: ClassVar = {"log_norm": Variable(("layer",), "ln |h|^2 relative to the input")}
 
-    def tasks(self, config):
-        # A task's file and seed are named after its parameters, so everything that matters is among them.
-        sizes = {"depth": config.depth, "seed": config.seed}
-        return [
-            Task("linear", self.name, {"width": width, **sizes}, replica, seconds=width**2 * 1e-5)
-            for width in config.widths
-            for replica in range(config.networks)
-        ]
+def claims(drift):
+    return [
+        Claim(
+            f"n{width}",
+            f"At width {width} ln |h|^2 changes by psi(n/2) - ln(n/2) a layer.",
+            "chi-squared law",
+        ).equals(float(exact(width)), Estimate.from_samples(found, method="mean over networks"))
+        for width, found in drift.items()
+    ]
 
-    def measure(self, task, device):
-        random = np.random.default_rng(task.seed)
-        width = task.parameters["width"]
-        h, total, log_norm = np.ones(width) / width**0.5, 0.0, []
-        for _ in range(task.parameters["depth"]):
-            h = random.normal(0.0, width**-0.5, (width, width)) @ h
-            size = float(h @ h)
-            h, total = h / size**0.5, total + np.log(size)
-            log_norm.append(total)
-        return {"log_norm": np.array(log_norm)}
 
-    def analyse(self, data, config):
-        checks = []
-        for width in config.widths:
-            last = data["log_norm"][data["width"].values == width].isel(layer=-1)
-            drift = Estimate.from_samples(last.values / config.depth, method="mean over networks")
-            claim = f"At width {width} ln |h|^2 changes by psi(n/2) - ln(n/2) a layer."
-            checks.append(compare(f"drift/n{width}", claim, "chi-squared law", exact(width), drift))
-        return Analysis(checks, notes=["The input is one unit vector; any other gives the same law."])
+def notes(drift):
+    return ["The input is one unit vector; any other gives the same law."]
 
-    def figures(self, data, config):
-        widths = np.array(config.widths)
-        drift = data["log_norm"].isel(layer=-1) / config.depth
-        with plotting.style():
-            figure, (axes,) = plotting.figure(1)
-            axes.plot(1 / data["width"], drift, "o", ms=3, color=plotting.MEASURED, label="networks")
-            axes.plot(1 / widths, [exact(width) for width in widths], color=plotting.THEORY, label="exact")
-            axes.set(xlabel="1 / width", ylabel="change of ln |h|$^2$ a layer")
-            axes.legend()
-        caption = "Each dot is one network of random weights. The line is the exact mean, about -1/n."
-        return [Picture("drift", figure, caption)]
 
+def draw_drift(axes, drift):
+    widths = np.array(list(drift))
+    for width, found in drift.items():
+        label = "networks" if width == widths[0] else None
+        axes.plot(np.full(len(found), 1 / width), found, "o", ms=3, color=plotting.MEASURED, label=label)
+    axes.plot(1 / widths, exact(widths), color=plotting.THEORY, label="exact")
+    axes.set(xlabel="1 / width", ylabel="change of ln |h|$^2$ a layer")
+    axes.legend()
+
+
+def figures(drift):
+    caption = "Each dot is one network of random weights. The line is the exact mean, about -1/n."
+    return [Panels("drift", caption, [draw_drift])]
+
+
+DRIFT = Part(
+    name="drift",
+    title="Loss of the signal in deep linear networks",
+    presets={"quick": DriftSettings(), "paper": DriftSettings(depth=2000, networks=500)},
+    variables={"log_norm": Variable(("layer",), "ln |h|^2 relative to the input")},
+    tasks=tasks,
+    measure=measure,
+    numbers=numbers,
+    claims=claims,
+    notes=notes,
+    figures=figures,
+)
 
 STUDY = Study(
     name="linear",
     title="Deep linear networks lose their signal",
     summary="How the loss of the signal depends on the width.",
     source="the law of chi-squared",
-    presets={"quick": DriftSettings(), "paper": DriftSettings(depth=2000, networks=500)},
-    parts=(Drift(),),
+    parts=(DRIFT,),
 )
 
 # %%

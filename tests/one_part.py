@@ -1,26 +1,22 @@
-"""One part of the study of absorbing phase transitions, run by the engine at the smallest sizes."""
+"""One part of a study, run alone by the engine at sizes that a test can afford."""
 
 import io
 
 from phasescope import studies
-from phasescope.papers.absorbing import STUDY, AbsorbingConfig
+from phasescope.papers import absorbing
+from phasescope.studies.contract import Part as OldPart
+from phasescope.studies.contract import from_class
 
 
-def config(*changes: str) -> AbsorbingConfig:
+def config(*changes, study=absorbing.STUDY):
     """The quick preset with changes."""
-    return studies.changed(STUDY.presets["quick"], changes)
+    return studies.changed(study.presets["quick"], changes)
 
 
 def alone(part) -> studies.Study:
     """A study of nothing but that part."""
-    return studies.Study(
-        name=STUDY.name,
-        title=STUDY.title,
-        summary=STUDY.summary,
-        source=STUDY.source,
-        presets=STUDY.presets,
-        parts=(part,),
-    )
+    part = from_class(part) if isinstance(part, OldPart) else part
+    return studies.Study(name="alone", title="One part", summary="", source="a test", parts=(part,))
 
 
 def run(part, settings, directory):
@@ -30,14 +26,21 @@ def run(part, settings, directory):
     return finished.data[part.name].to_dataset(), finished.analyses[part.name], checks(finished.checks)
 
 
+def analysed(part, data, settings):
+    """The analysis of data that may have been changed."""
+    return part.analysis(part.numbers(data, settings))
+
+
 def checks(made) -> dict:
+    """The checks by what stands behind the name of the part."""
     return {check.id.partition("/")[2]: check for check in made}
 
 
 def draw(part, data, settings) -> list[int]:
     """The size in bytes of each picture of the part, drawn as SVG."""
+    part = from_class(part) if isinstance(part, OldPart) else part
     sizes = []
-    for picture in part.figures(data, settings):
+    for picture in part.pictures(part.numbers(data, settings)):
         with io.BytesIO() as file:
             picture.figure.savefig(file, format="svg")
             sizes.append(len(file.getvalue()))

@@ -82,3 +82,60 @@ def test_dictionary_is_json_without_nan(estimate):
     loaded = json.loads(json.dumps(estimate.to_dict(), allow_nan=False))
     assert set(loaded) == {"value", "error", "method", "n", "window", "reason"}
     assert loaded["value"] == (1.0 if estimate.determined else None)
+
+
+A, B = Estimate(2.0, 0.03, "fit", 9, (1.0, 8.0)), Estimate(-1.5, 0.04, "mean", 8)
+
+
+@pytest.mark.parametrize(
+    ("made", "value", "error"),
+    [
+        (-A, -2.0, 0.03),
+        (A + 1, 3.0, 0.03),
+        (1 + A, 3.0, 0.03),
+        (A - 1, 1.0, 0.03),
+        (1 - A, -1.0, 0.03),
+        (-2 * A, -4.0, 0.06),
+        (A * 0.5, 1.0, 0.015),
+        (A / -4, -0.5, 0.0075),
+        (1 / A, 0.5, 0.0075),
+        (-3 / B, 2.0, 3 * 0.04 / 1.5**2),
+        (A + B, 0.5, 0.05),
+        (A - B, 3.5, 0.05),
+    ],
+)
+def test_arithmetic_carries_the_error(made, value, error):
+    assert (made.value, made.error) == (pytest.approx(value), pytest.approx(error))
+    assert made.determined
+
+
+def test_arithmetic_with_known_numbers_keeps_how_it_was_obtained():
+    assert (2 * A - 1).method == "fit"
+    assert (2 * A - 1).n == 9
+    assert (1 - A).window == (1.0, 8.0)
+    assert (A - B).n == 8
+
+
+@pytest.mark.parametrize(
+    "made", [-1 * Estimate.not_determined("no"), 1 / Estimate.not_determined("no"),
+             A - Estimate.not_determined("no"), Estimate.not_determined("no") + A]
+)  # fmt: skip
+def test_what_is_not_determined_stays_so(made):
+    assert made.reason == "no"
+    assert math.isnan(made.value)
+
+
+def test_one_over_zero_is_not_determined():
+    assert (1 / Estimate(0.0, 0.1, "fit", 3)).reason == "division by an estimate of zero"
+
+
+def test_the_product_of_two_estimates_is_refused():
+    with pytest.raises(TypeError):
+        A * B
+
+
+def test_errors_of_a_difference_and_of_an_inverse_are_those_of_simulated_draws():
+    draws = np.random.default_rng(3)
+    a, b = draws.normal(2.0, 0.03, 40_000), draws.normal(-1.5, 0.04, 40_000)
+    assert (A - B).error == pytest.approx(np.std(a - b), rel=0.02)
+    assert (1 / A).error == pytest.approx(np.std(1 / a), rel=0.02)

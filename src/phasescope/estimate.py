@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,10 @@ import numpy as np
 @dataclass(frozen=True)
 class Estimate:
     """A number, its standard error and how it was obtained; or "not determined" with the reason.
+
+    Arithmetic carries the error: ``-a``, ``a + 1``, ``a - 1``, ``1 - a``, ``2 * a``, ``a / 2``, ``1 / a`` (to
+    first order), and ``a + b`` and ``a - b`` of two estimates that are independent. What is not determined
+    stays so.
 
     Parameters
     ----------
@@ -35,6 +39,9 @@ class Estimate:
     0.282 ± 0.011
     >>> print(Estimate.not_determined("3 layers are too few for a fit"))
     not determined: 3 layers are too few for a fit
+    >>> a, b = Estimate(2.0, 0.03, "fit", 9), Estimate(1.5, 0.04, "fit", 8)
+    >>> print(a - b, "|", 1 / a, "|", 2 * a)
+    0.500 ± 0.050 | 0.5000 ± 0.0075 | 4.000 ± 0.060
     """
 
     value: float
@@ -78,6 +85,45 @@ class Estimate:
     def determined(self) -> bool:
         """Whether there is a value."""
         return not self.reason
+
+    def __neg__(self) -> Estimate:
+        return replace(self, value=-self.value)
+
+    def __add__(self, other: float | Estimate) -> Estimate:
+        if not isinstance(other, Estimate):
+            return replace(self, value=self.value + other)
+        return self._with_independent(other, self.value + other.value, "sum")
+
+    __radd__ = __add__
+
+    def __sub__(self, other: float | Estimate) -> Estimate:
+        if not isinstance(other, Estimate):
+            return replace(self, value=self.value - other)
+        return self._with_independent(other, self.value - other.value, "difference")
+
+    def __rsub__(self, known: float) -> Estimate:
+        return replace(self, value=known - self.value)
+
+    def __mul__(self, known: float) -> Estimate:
+        factor = float(known)  # the product of two estimates is refused here
+        return replace(self, value=self.value * factor, error=self.error * abs(factor))
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, known: float) -> Estimate:
+        divisor = float(known)
+        return replace(self, value=self.value / divisor, error=self.error / abs(divisor))
+
+    def __rtruediv__(self, known: float) -> Estimate:
+        if self.value == 0:
+            return replace(self, value=math.nan, error=math.nan, reason="division by an estimate of zero")
+        return replace(self, value=known / self.value, error=abs(known) * self.error / self.value**2)
+
+    def _with_independent(self, other: Estimate, value: float, method: str) -> Estimate:
+        for one in (self, other):
+            if not one.determined:
+                return one
+        return Estimate(value, math.hypot(self.error, other.error), method, min(self.n, other.n))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON-ready values; ``None`` in place of ``nan``."""

@@ -171,9 +171,10 @@ def test_damaged_and_foreign_files_are_named_and_damaged_results_refused(phasesc
 def slow_study(tmp_path):
     """A copy of the toy study whose tasks last long enough to be interrupted."""
     text = Path(toy_study.__file__).read_text()
-    heading = "    def measure(self, task, device):\n"
-    slowly = "        import time\n\n        time.sleep(0.2)\n"
-    text = text.replace(heading, heading + slowly, 1)
+    heading = "def mean_measure(task, device):\n"
+    slowly = "    import time\n\n    time.sleep(0.2)\n"
+    assert heading in text
+    text = text.replace(heading, heading + slowly)
     (tmp_path / "slow.py").write_text(text)
 
 

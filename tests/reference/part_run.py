@@ -3,6 +3,7 @@
 from pydantic import create_model
 
 from phasescope.papers.absorbing.config import Common
+from phasescope.studies.contract import from_class
 from phasescope.studies.results import collect
 from phasescope.sweep import Store, run
 
@@ -17,4 +18,4 @@ def measured(part, config, directory):
     tasks = part.tasks(config)
     outcome = run(tasks, lambda task: part.measure(task, "cpu"), directory)
     assert not outcome.failed, outcome.failed
-    return collect(part, tasks, Store(directory), {})
+    return collect(from_class(part), tasks, Store(directory), {})

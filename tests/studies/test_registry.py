@@ -8,7 +8,7 @@ import pytest
 import toy_study
 from phasescope import studies
 from phasescope.errors import InputError
-from phasescope.studies.measurement import Measurement
+from phasescope.studies.runner import measurement
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_what_is_no_study_is_refused(file, name, said):
 def test_a_worker_refuses_a_study_that_was_edited_meanwhile(file):
     study = studies.study("own.py:STUDY")
     task = study.tasks(study.presets["quick"])[-1]
-    measure = Measurement("own.py:STUDY", "cpu", studies.registry.version("own.py:STUDY"))
+    measure = measurement("own.py:STUDY", "cpu")
     assert int(measure(task)["square"]) == 16
     file.write_text(Path(file).read_text() + "\n# edited\n")
     with pytest.raises(InputError, match=r"own\.py:STUDY has changed"):

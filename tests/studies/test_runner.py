@@ -2,8 +2,8 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -42,7 +42,7 @@ def test_every_claim_is_checked_against_its_own_data(finished):
     assert entries[3]["measured"] is None
     by_hand = [
         np.random.default_rng(task.seed).normal(2.0, 1.0, 40).mean()
-        for task in toy_study.Mean().tasks(run.config)
+        for task in toy_study.MEAN.tasks(run.config)
         if task.parameters["centre"] == 2.0
     ]
     assert entries[1]["measured"] == pytest.approx(np.mean(by_hand), rel=1e-12)
@@ -145,12 +145,12 @@ def test_loading_needs_the_results_alone(finished, tmp_path, toy):
 
 def test_results_of_other_settings_are_refused(finished, toy):
     directory, _ = finished
-    other = studies.Study("toy", "t", "s", "x", {"quick": Renamed()}, toy.parts)
+    other = replace(toy, common={"quick": Renamed(), "paper": Renamed()})
     with pytest.raises(InputError, match=r"results\.nc has a configuration that toy does not take"):
         studies.load(directory, study=other)
 
 
-class Renamed(studies.Settings):
+class Renamed(studies.StudySettings):
     seeds: int = 0
 
 
@@ -172,36 +172,116 @@ def test_a_device_that_is_not_there_is_refused_before_anything_is_written(tmp_pa
     assert not (tmp_path / "new").exists()
 
 
-def test_an_array_that_is_not_as_declared_is_a_failure_of_its_task(tmp_path, toy, quick):
-    class Other(toy_study.Mean):
-        def measure(self, task, device):
-            return {"draw": np.zeros((2, 2))} if task.replica else {"drawn": np.zeros(2)}
+def alone(part):
+    return studies.Study("toy", "t", "s", "x", (part,))
 
-    study = studies.Study("toy", "t", "s", "x", toy.presets, (Other(),))
-    run = studies.run(study, quick(), tmp_path)
+
+def badly_measured(task, device):
+    return {"draw": np.zeros((2, 2))} if task.replica else {"drawn": np.zeros(2)}
+
+
+def test_an_array_that_is_not_as_declared_is_a_failure_of_its_task(tmp_path, quick):
+    run = studies.run(alone(replace(toy_study.MEAN, measure=badly_measured)), quick(), tmp_path)
     assert len(run.outcome.failed) == 12
     said = " ".join(run.outcome.failed.values())
     assert "draw is float64 of shape (2, 2), not numbers along ('sample',)" in said
     assert "measure returned drawn, not draw" in said
 
 
-def test_a_parameter_with_the_name_of_a_dimension_is_refused_before_measuring(tmp_path, toy, quick):
-    class Clash(toy_study.Mean):
-        variables: ClassVar = {"draw": Variable(("samples",), "normal draws")}
-
-    study = studies.Study("toy", "t", "s", "x", toy.presets, (Clash(),))
+def test_a_parameter_with_the_name_of_a_dimension_is_refused_before_measuring(tmp_path, quick):
+    clash = replace(toy_study.MEAN, variables={"draw": Variable(("samples",), "normal draws")})
     with pytest.raises(InputError, match="part mean: samples names a parameter as well"):
-        studies.run(study, quick(), tmp_path / "new")
+        studies.run(alone(clash), quick(), tmp_path / "new")
     assert not (tmp_path / "new").exists()
 
 
-def test_two_checks_of_one_name_are_a_failure(tmp_path, toy, quick):
-    class Twin(toy_study.Mean):
-        name = "twin"
+def one_name_twice(numbers):
+    return toy_study.mean_claims(numbers) * 2
 
-    study = studies.Study("toy", "t", "s", "x", toy.presets, (toy_study.Mean(), Twin()))
-    run = studies.run(study, quick(), tmp_path)
+
+def test_two_checks_of_one_name_are_a_failure(tmp_path, quick):
+    run = studies.run(alone(replace(toy_study.MEAN, claims=one_name_twice)), quick(), tmp_path)
     assert "mean/centre-0.5" in run.failed["checks"]
+
+
+def test_numbers_are_computed_once_for_claims_tables_notes_and_figures(tmp_path, quick):
+    calls = []
+
+    def counted(data, config):
+        calls.append(data.sizes["task"])
+        return toy_study.mean_numbers(data, config)
+
+    run = studies.run(alone(replace(toy_study.MEAN, numbers=counted)), quick(), tmp_path)
+    assert calls == [12]
+    assert [picture.name for picture in run.pictures["mean"]] == ["means"]
+
+
+def growing(task, device):
+    x = task.parameters["x"]
+    return {"powers": np.arange(1.0, 2.0 + x)} | ({"square": np.array(x**2)} if x else {})
+
+
+def test_ragged_and_optional_arrays_are_filled_up_with_nan(tmp_path, quick):
+    variables = {
+        "square": Variable((), "the square", "m^2", optional=True),
+        "powers": Variable(("power",), "a row"),
+    }
+    part = replace(toy_study.SQUARE, variables=variables, measure=growing, ragged=("power",))
+    data = studies.run(alone(part), quick(), tmp_path).data["square"].to_dataset()
+    assert np.isnan(data["square"].values[0])
+    assert list(data["square"].values[1:]) == [1, 4, 9, 16]
+    rows = data["powers"].values
+    assert [list(row[np.isfinite(row)]) for row in rows] == [list(range(1, 2 + x)) for x in range(5)]
+    assert rows.shape == (5, 5)
+
+
+def no_square(task, device):
+    return {"powers": np.zeros(3)}
+
+
+def two_lengths(task, device):
+    return {"square": np.zeros(2), "powers": np.zeros(3)}
+
+
+@pytest.mark.parametrize(
+    ("measure", "variables", "said"),
+    [
+        (no_square, toy_study.SQUARE.variables, "measure returned powers, not powers, square"),
+        (two_lengths, {"square": Variable(("power",), "two"), "powers": Variable(("power",), "three")},
+         r"powers \('power',\) has shape \(3,\) in task .*, but square \('power',\) has shape \(2,\)"),
+    ],
+)  # fmt: skip
+def test_what_is_not_declared_ragged_or_optional_is_refused(tmp_path, quick, measure, variables, said):
+    part = replace(toy_study.SQUARE, variables=variables, measure=measure)
+    run = studies.run(alone(part), quick(), tmp_path)
+    with pytest.raises(AssertionError, match=said):
+        raise AssertionError(run.failed["square"])
+
+
+def test_a_part_brings_its_own_presets(toy):
+    quick, paper = toy.presets["quick"], toy.presets["paper"]
+    assert type(quick) is type(paper)
+    assert (quick.mean.networks, paper.mean.networks) == (6, 30)
+    assert list(type(quick).model_fields) == ["seed", "activation", "mean", "square"]
+
+
+def test_a_part_with_other_presets_than_the_study_is_refused(toy):
+    odd = replace(toy_study.MEAN, presets={"quick": toy_study.MeanSettings()})
+    with pytest.raises(InputError, match="part mean has the presets quick, the study quick, paper"):
+        replace(toy, parts=(odd,))
+
+
+def test_a_study_written_as_a_class_is_shown_the_new_form(tmp_path, toy):
+    with pytest.raises(InputError, match=r"Drift writes a part as a class.*PART = Part\(name="):
+
+        class Drift(studies.Part):
+            name = "drift"
+
+    with pytest.raises(InputError, match=r"Study toy: 'drift' is not a Part.*PART = Part\(name="):
+        replace(toy, parts=("drift",))
+    (tmp_path / "old.py").write_text("from phasescope.studies import Part, compare\n")
+    with pytest.raises(InputError, match=r"old\.py.*no 'compare' any more.*Claim\(id, sentence, source\)"):
+        studies.study(f"{tmp_path / 'old.py'}:STUDY")
 
 
 def test_the_plan_knows_what_is_there_and_writes_nothing(finished, tmp_path, toy, quick):

@@ -15,7 +15,7 @@ from phasescope import studies
 from phasescope.cli.study_progress import display
 from phasescope.cli.study_table import checks_text, plan_text
 from phasescope.errors import InputError
-from phasescope.studies import Settings, Study
+from phasescope.studies import Study, StudySettings
 
 if TYPE_CHECKING:
     from phasescope.cli.study import StudyReport, StudyRun
@@ -87,7 +87,7 @@ def report(words: StudyReport) -> tuple[str, int]:
     return _answer(made, words.directory, as_json=words.json), _code(made, check=words.check)
 
 
-def _configuration(study: Study, words: StudyRun) -> Settings:
+def _configuration(study: Study, words: StudyRun) -> StudySettings:
     if words.preset not in study.presets:
         raise InputError(
             f"{study.name} has no preset {words.preset!r}.", f"There are: {', '.join(study.presets)}."

@@ -1,8 +1,22 @@
-"""Studies: a paper's claims, each with its measurement, a figure and a check."""
+"""Studies: a paper's claims, each with its measurement, a figure and a check. The engine; papers use it."""
 
-from phasescope.studies.check import Check, compare
+from typing import Any
+
+from phasescope.errors import InputError
 from phasescope.studies.circumstances import cores
-from phasescope.studies.contract import Analysis, Part, Picture, Settings, Study, Table, Variable
+from phasescope.studies.claim import Check, Claim
+from phasescope.studies.part import (
+    NEW_FORM,
+    Analysis,
+    Panels,
+    Part,
+    Picture,
+    Settings,
+    Study,
+    StudySettings,
+    Table,
+    Variable,
+)
 from phasescope.studies.planning import PartPlan, fitting_workers, plan, wall_seconds
 from phasescope.studies.registry import names, study
 from phasescope.studies.runner import load, run
@@ -12,16 +26,18 @@ from phasescope.studies.study_run import StudyRun
 __all__ = [
     "Analysis",
     "Check",
+    "Claim",
+    "Panels",
     "Part",
     "PartPlan",
     "Picture",
     "Settings",
     "Study",
     "StudyRun",
+    "StudySettings",
     "Table",
     "Variable",
     "changed",
-    "compare",
     "cores",
     "fitting_workers",
     "load",
@@ -31,3 +47,9 @@ __all__ = [
     "study",
     "wall_seconds",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "compare":  # what studies written as classes import first
+        raise InputError("phasescope.studies has no 'compare' any more.", NEW_FORM)
+    raise AttributeError(f"module 'phasescope.studies' has no attribute {name!r}")

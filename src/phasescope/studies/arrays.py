@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from phasescope.studies.contract import Variable
+from phasescope.studies.part import Variable
 
 
 def filled(

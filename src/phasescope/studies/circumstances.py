@@ -16,7 +16,7 @@ import torch
 
 import phasescope
 from phasescope.errors import InputError
-from phasescope.studies.contract import Settings, Study
+from phasescope.studies.part import Settings, Study
 
 _NUMERICAL = ("torch", "numpy", "scipy", "xarray")
 _OPTIONAL = "numba"  # with and without it, sums are taken in another order

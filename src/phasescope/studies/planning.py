@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from phasescope.errors import InputError
-from phasescope.studies.contract import Part, Settings, Study
+from phasescope.studies.part import Part, Study, StudySettings
 from phasescope.sweep import Store, Task
 
 TASKS = "tasks"
@@ -44,7 +44,7 @@ class PartPlan:
 
 
 def plan(
-    study: Study, config: Settings, directory: Path | str, *, parts: Sequence[str] | None = None
+    study: Study, config: StudySettings, directory: Path | str, *, parts: Sequence[str] | None = None
 ) -> list[PartPlan]:
     """Return what each part needs and what of it is there already; nothing is run or written.
 

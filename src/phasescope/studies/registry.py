@@ -7,7 +7,7 @@ import importlib
 from functools import lru_cache
 
 from phasescope.errors import InputError
-from phasescope.studies.contract import Study
+from phasescope.studies.part import Study
 from phasescope.userfiles import contents_hash, describe, is_file_spec, load_object
 
 _HOMES = {

@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 
 from phasescope.errors import InputError
-from phasescope.studies.contract import Part, Variable
+from phasescope.studies.part import Part, Variable
 from phasescope.sweep import Store, Task, write_together
 
 RESULTS = "results.nc"
@@ -34,10 +34,12 @@ def collect(part: Part, tasks: Sequence[Task], store: Store, reasons: Mapping[st
     if not present:
         return xr.Dataset(attrs=attributes)
     arrays = [store.read(task) for task in present]
+    _check_lengths(part, present, arrays)
+    longest = _longest(part.variables, arrays)
     values = {
         name: (
             ("task", *variable.dims),
-            _stacked(part, name, variable, present, arrays),
+            _stacked([found.get(name) for found in arrays], [longest[dim] for dim in variable.dims]),
             {"long_name": variable.long_name, "units": variable.units},
         )
         for name, variable in part.variables.items()
@@ -95,21 +97,39 @@ def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _stacked(
-    part: Part,
-    name: str,
-    variable: Variable,
-    tasks: Sequence[Task],
-    arrays: Sequence[Mapping[str, np.ndarray]],
-) -> np.ndarray:
-    shapes = [found[name].shape for found in arrays]
-    for task, shape in zip(tasks, shapes, strict=True):
-        if shape != shapes[0]:
-            raise ValueError(
-                f"part {part.name}: {name} {variable.dims} has shape {shape} in task {task.id} "
-                f"and {shapes[0]} in task {tasks[0].id}"
-            )
-    return np.stack([found[name] for found in arrays])
+def _check_lengths(part: Part, tasks: Sequence[Task], arrays: Sequence[Mapping[str, np.ndarray]]) -> None:
+    """Raise where a dimension that is not ragged has two lengths."""
+    known: dict[str, tuple[int, str]] = {}
+    for task, found in zip(tasks, arrays, strict=True):
+        for name, array in found.items():
+            dims = part.variables[name].dims
+            for dim, size in zip(dims, array.shape, strict=True):
+                here = f"{name} {dims} has shape {array.shape} in task {task.id}"
+                length, where = known.setdefault(dim, (size, here))
+                if size != length and dim not in part.ragged:
+                    raise ValueError(f"part {part.name}: {here}, but {where}")
+
+
+def _longest(variables: Mapping[str, Variable], arrays: Sequence[Mapping[str, np.ndarray]]) -> dict[str, int]:
+    """Return the length of each dimension, the longest of all arrays; 0 where there is none."""
+    lengths = {dim: 0 for variable in variables.values() for dim in variable.dims}
+    for found in arrays:
+        for name, array in found.items():
+            for dim, size in zip(variables[name].dims, array.shape, strict=True):
+                lengths[dim] = max(size, lengths[dim])
+    return lengths
+
+
+def _stacked(arrays: Sequence[np.ndarray | None], shape: Sequence[int]) -> np.ndarray:
+    """Return one array of all tasks, filled up with NaN where one is shorter or absent."""
+    if all(array is not None and array.shape == tuple(shape) for array in arrays):
+        return np.stack([array for array in arrays if array is not None])
+    whole = np.full([len(arrays), *shape], np.nan)
+    for task, array in enumerate(arrays):
+        if array is not None:
+            place: tuple[Any, ...] = (task, *map(slice, array.shape))
+            whole[place] = array
+    return whole
 
 
 def _coordinates(tasks: Sequence[Task]) -> dict[str, Any]:

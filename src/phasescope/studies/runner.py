@@ -1,23 +1,25 @@
-"""A study from its configuration to its checks: tasks, measurement, one dataset, analysis."""
+"""A study from its configuration to its checks: tasks, measurement, one dataset, numbers, claims, figures."""
 
 from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import xarray as xr
 from pydantic import ValidationError
 
 from phasescope.errors import InputError
+from phasescope.estimate import Estimate
 from phasescope.studies import circumstances, registry, results
-from phasescope.studies.contract import Settings, Study
-from phasescope.studies.examine import examine
-from phasescope.studies.measurement import Measurement
+from phasescope.studies.claim import Check
+from phasescope.studies.part import Analysis, Part, Picture, Study, StudySettings, Variable
 from phasescope.studies.planning import TASKS, chosen_parts
 from phasescope.studies.settings import told
 from phasescope.studies.study_run import StudyRun
@@ -31,7 +33,7 @@ CIRCUMSTANCES = "run.json"
 
 def run(
     study: Study | str,
-    config: Settings,
+    config: StudySettings,
     directory: Path | str,
     *,
     parts: Sequence[str] | None = None,
@@ -90,7 +92,7 @@ def run(
     diary.write(finished=False)
     outcome = run_tasks(
         [task for part in chosen for task in tasks[part]],
-        Measurement(study, device, registry.version(name)),
+        measurement(study, device),
         path / TASKS,
         identity=_identity(found, name, config, device),
         workers=workers,
@@ -100,7 +102,7 @@ def run(
     data = _collected(found, tasks, chosen, Store(path / TASKS), outcome.failed)
     data.attrs = _attributes(found, name, config, device, list(data.children))
     results.write(data, path)
-    made = _examined(found, name, config, results.read(path), announce, outcome)
+    made = _analysed(found, name, config, results.read(path), announce, outcome)
     write_together(path, {CHECKS: made.checks_json()})
     diary.write(finished=True)
     return made
@@ -139,7 +141,7 @@ def load(
             f"{path / results.RESULTS} has a configuration that {name} does not take: {told(error)}",
             "Use the version of the study that wrote it.",
         ) from error
-    return _examined(found, name, config, data, announce, None)
+    return _analysed(found, name, config, data, announce, None)
 
 
 def _named(study: Study | str) -> tuple[str, Study]:
@@ -166,7 +168,7 @@ def _collected(
     return xr.DataTree.from_dict(nodes)
 
 
-def _identity(study: Study, name: str, config: Settings, device: str) -> dict[str, Any]:
+def _identity(study: Study, name: str, config: StudySettings, device: str) -> dict[str, Any]:
     """Return what the task files of one folder have in common."""
     return {
         "study": study.name,
@@ -178,7 +180,7 @@ def _identity(study: Study, name: str, config: Settings, device: str) -> dict[st
 
 
 def _attributes(
-    study: Study, name: str, config: Settings, device: str, parts: Sequence[str]
+    study: Study, name: str, config: StudySettings, device: str, parts: Sequence[str]
 ) -> dict[str, str | int]:
     """Return what the numbers depend on, and nothing that differs between two runs of the same thing."""
     return {
@@ -196,17 +198,124 @@ def _attributes(
     }
 
 
-def _examined(
+@dataclass(frozen=True)
+class Measurement:
+    """Measures tasks and makes sure of what comes back; travels to the processes that work.
+
+    A study that has a name is found by it in each process; of another one, what measures its parts travels.
+    """
+
+    device: str
+    name: str  # of the study; empty where it travels
+    version: str  # what ``registry.version`` said of the name when the run was started
+    parts: Mapping[str, tuple[Callable[[Task, str], Mapping[str, Any]], Mapping[str, Variable]]]
+
+    def __call__(self, task: Task) -> dict[str, np.ndarray]:
+        if not self.name:
+            return _checked(task, *self.parts[task.part], self.device)
+        if registry.version(self.name) != self.version:
+            raise InputError(f"{self.name} has changed while it was running.", "Run the same command again.")
+        part = registry.study(self.name).part(task.part)
+        return _checked(task, part.measure, part.variables, self.device)
+
+
+def measurement(study: Study | str, device: str) -> Measurement:
+    """Return the measurement of the tasks of a study."""
+    if isinstance(study, str):
+        return Measurement(device, study, registry.version(study), {})
+    return Measurement(device, "", "", {part.name: (part.measure, part.variables) for part in study.parts})
+
+
+def _checked(
+    task: Task,
+    measure: Callable[[Task, str], Mapping[str, Any]],
+    variables: Mapping[str, Variable],
+    device: str,
+) -> dict[str, np.ndarray]:
+    arrays = {name: np.asarray(value) for name, value in measure(task, device).items()}
+    needed = {name for name, variable in variables.items() if not variable.optional}
+    if not needed <= set(arrays) <= set(variables):
+        names = f"{', '.join(sorted(arrays))}, not {', '.join(sorted(variables))}"
+        raise TypeError(f"{task.part}: measure returned {names}")
+    for name, array in arrays.items():
+        dims = variables[name].dims
+        if array.ndim != len(dims) or array.dtype.kind not in "biuf":
+            found = f"{array.dtype} of shape {array.shape}"
+            raise TypeError(f"{task.part}: {name} is {found}, not numbers along {dims}")
+    return arrays
+
+
+def _analysed(
     study: Study,
     name: str,
-    config: Settings,
+    config: StudySettings,
     data: xr.DataTree,
     announce: Callable[[str], None],
     outcome: Outcome | None,
 ) -> StudyRun:
+    """Return what the parts that `data` holds say; one that fails leaves the others standing."""
+    analyses: dict[str, Analysis] = {}
+    pictures: dict[str, list[Picture]] = {}
+    failed: dict[str, str] = {}
     with one_thread():
-        found = examine(study, config, data, announce)
-    return StudyRun(study, name, config, data, found.analyses, found.pictures, found.failed, outcome)
+        for part in study.parts:
+            if part.name not in data.children:
+                continue
+            announce(part.name)
+            analysis, drawn, reason = _what_it_says(part, data[part.name].to_dataset(), config)
+            if reason:
+                failed[part.name] = reason
+                checks = [*analysis.checks, _incomplete(study, part, reason)]
+                analysis = Analysis(checks, analysis.tables, analysis.notes)
+            analyses[part.name], pictures[part.name] = analysis, drawn
+    counts = Counter(check.id for analysis in analyses.values() for check in analysis.checks)
+    twice = [id for id, count in counts.items() if count > 1]
+    if twice:
+        failed["checks"] = f"more than one check is called {', '.join(twice)}"
+    return StudyRun(study, name, config, data, analyses, pictures, failed, outcome)
+
+
+def _what_it_says(part: Part, data: xr.Dataset, config: StudySettings) -> tuple[Analysis, list[Picture], str]:
+    """Return checks, pictures, and why there are none of either, if so."""
+    reason = _missing(data)
+    if reason:
+        return Analysis([]), [], reason
+    try:
+        numbers = part.numbers(data, config)
+        analysis = part.analysis(numbers)
+    except Exception as error:
+        return Analysis([]), [], f"the analysis failed with {_told(error)}"
+    try:
+        return analysis, part.pictures(numbers), ""
+    except Exception as error:
+        return analysis, [], f"a figure failed with {_told(error)}"
+
+
+def _missing(data: xr.Dataset) -> str:
+    """Return why the data of a part are not complete, or nothing."""
+    if "error" in data.attrs:
+        return str(data.attrs["error"])
+    missing: dict[str, str] = json.loads(data.attrs["missing"])
+    if not missing:
+        return ""
+    first, why = next(iter(missing.items()))
+    have = data.sizes.get("task", 0)
+    return f"{len(missing)} of {have + len(missing)} tasks are missing; the first, {first}: {why}"
+
+
+def _incomplete(study: Study, part: Part, reason: str) -> Check:
+    return Check(
+        id=f"{part.name}/complete",
+        claim=f"{part.title}: everything was measured, analysed and drawn.",
+        source=study.source,
+        expected=None,
+        measured=Estimate.not_determined(reason),
+        verdict="not determined",
+    )
+
+
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 @dataclass

@@ -6,16 +6,18 @@ import difflib
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from phasescope.errors import InputError
-from phasescope.studies.contract import Settings
+from phasescope.studies.part import Settings
+
+Config = TypeVar("Config", bound=Settings)
 
 
-def changed(config: Settings, assignments: Sequence[str]) -> Settings:
+def changed(config: Config, assignments: Sequence[str]) -> Config:
     """Return a copy of a configuration with the named settings changed and everything validated again.
 
     Parameters

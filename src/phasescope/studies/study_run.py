@@ -8,9 +8,9 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from phasescope.studies.check import OUTCOMES, Check, Outcome
 from phasescope.studies.circumstances import citation_keys
-from phasescope.studies.contract import Analysis, Picture, Settings, Study
+from phasescope.studies.claim import OUTCOMES, Check, Outcome
+from phasescope.studies.part import Analysis, Picture, Study, StudySettings
 from phasescope.studies.settings import differences
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class StudyRun:
 
     study: Study
     name: str
-    config: Settings
+    config: StudySettings
     data: xr.DataTree
     analyses: dict[str, Analysis]
     pictures: dict[str, list[Picture]]

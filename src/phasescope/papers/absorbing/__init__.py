@@ -1,5 +1,5 @@
-"""Signal propagation at initialisation as an absorbing phase transition (arXiv:2307.02284)."""
+"""Absorbing phase transitions in deep networks (arXiv:2307.02284), as a study."""
 
-from phasescope.papers.absorbing.study import STUDY, AbsorbingConfig
+from phasescope.papers.absorbing.study import STUDY
 
-__all__ = ["STUDY", "AbsorbingConfig"]
+__all__ = ["STUDY"]

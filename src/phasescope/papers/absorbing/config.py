@@ -8,17 +8,16 @@ from typing import Any
 
 from phasescope.activations import Activation, load_activation
 from phasescope.errors import InputError
-from phasescope.studies.contract import Settings
+from phasescope.studies.contract import StudySettings
 from phasescope.theory import CriticalLinePoint, critical_line
 from phasescope.userfiles import contents_hash, is_file_spec
 
 STUDY = "absorbing"
 
 
-class Common(Settings):
+class Common(StudySettings):
     """Settings that every part reads."""
 
-    seed: int = 0  # enters every task's parameters, and so every task's seed
     # the one that single-activation parts follow: a name, or ``FILE.py:function`` of the user's own
     activation: str = "tanh"
     # those it is compared with where universality is the question

@@ -1,11 +1,8 @@
-"""The study ``absorbing``: its configuration, its presets and its parts."""
+"""The study ``absorbing``: signal propagation at initialisation as an absorbing phase transition."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from phasescope.papers.absorbing import (
-    config,
     decay,
     finite_training,
     finite_width,
@@ -17,50 +14,29 @@ from phasescope.papers.absorbing import (
     width_cost,
 )
 from phasescope.papers.absorbing.cnn import cnn_1d, cnn_2d
-from phasescope.studies.contract import Study
-
-_PARTS = {
-    "phase_diagram": (phase_diagram, phase_diagram.PhaseDiagram),
-    "lyapunov": (lyapunov, lyapunov.Lyapunov),
-    "decay": (decay, decay.Decay),
-    "metric_factors": (metric_factors, metric_factors.MetricFactors),
-    "finite_width": (finite_width, finite_width.FiniteWidth),
-    "width_cost": (width_cost, width_cost.WidthCost),
-    "cnn_1d": (cnn_1d, cnn_1d.Cnn1d),
-    "cnn_2d": (cnn_2d, cnn_2d.Cnn2d),
-    "tangent_kernel": (tangent_kernel, tangent_kernel.TangentKernel),
-    "generalisation": (generalisation, generalisation.Generalisation),
-    "finite_training": (finite_training, finite_training.FiniteTraining),
-}
-
-
-class AbsorbingConfig(config.Common):
-    """Configuration of the whole study: what all parts share, and the sizes of each."""
-
-    phase_diagram: phase_diagram.PhaseDiagramSettings
-    lyapunov: lyapunov.LyapunovSettings
-    decay: decay.DecaySettings
-    metric_factors: metric_factors.MetricFactorsSettings
-    finite_width: finite_width.FiniteWidthSettings
-    width_cost: width_cost.WidthCostSettings
-    cnn_1d: cnn_1d.Cnn1dSettings
-    cnn_2d: cnn_2d.Cnn2dSettings
-    tangent_kernel: tangent_kernel.TangentKernelSettings
-    generalisation: generalisation.GeneralisationSettings
-    finite_training: finite_training.FiniteTrainingSettings
-
-
-def _preset(name: str) -> AbsorbingConfig:
-    sizes: dict[str, Any] = {field: getattr(module, name) for field, (module, _) in _PARTS.items()}
-    return AbsorbingConfig(**sizes)
-
+from phasescope.papers.absorbing.config import STUDY as NAME
+from phasescope.papers.absorbing.config import Common
+from phasescope.studies.contract import from_class
+from phasescope.studies.part import Study
 
 STUDY = Study(
-    name=config.STUDY,
+    name=NAME,
     title="Absorbing phase transitions in deep networks",
     summary="Signal propagation at initialisation as a phase transition: exponents, collapses, finite width.",
     source="arXiv:2307.02284",
-    presets={"quick": _preset("QUICK"), "paper": _preset("PAPER")},
-    parts=tuple(part() for _, part in _PARTS.values()),
+    common={"quick": Common(), "paper": Common()},
+    parts=(
+        from_class(phase_diagram.PhaseDiagram(), phase_diagram.QUICK, phase_diagram.PAPER),
+        from_class(lyapunov.Lyapunov(), lyapunov.QUICK, lyapunov.PAPER),
+        from_class(decay.Decay(), decay.QUICK, decay.PAPER),
+        from_class(metric_factors.MetricFactors(), metric_factors.QUICK, metric_factors.PAPER),
+        from_class(finite_width.FiniteWidth(), finite_width.QUICK, finite_width.PAPER),
+        from_class(width_cost.WidthCost(), width_cost.QUICK, width_cost.PAPER),
+        from_class(cnn_1d.Cnn1d(), cnn_1d.QUICK, cnn_1d.PAPER),
+        from_class(cnn_2d.Cnn2d(), cnn_2d.QUICK, cnn_2d.PAPER),
+        from_class(tangent_kernel.TangentKernel(), tangent_kernel.QUICK, tangent_kernel.PAPER),
+        from_class(generalisation.Generalisation(), generalisation.QUICK, generalisation.PAPER),
+        from_class(finite_training.FiniteTraining(), finite_training.QUICK, finite_training.PAPER),
+    ),
     citations=("tamai2023",),
 )

@@ -1,5 +1,5 @@
-"""1/f noise in the activations of sequence models (arXiv:2301.08530)."""
+"""1/f noise in the activations of LSTMs (arXiv:2301.08530), as a study."""
 
-from phasescope.papers.noise.study import STUDY, NoiseConfig
+from phasescope.papers.noise.study import STUDY
 
-__all__ = ["STUDY", "NoiseConfig"]
+__all__ = ["STUDY"]

@@ -7,16 +7,15 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
-from phasescope.studies.contract import Settings
+from phasescope.studies.contract import StudySettings
 
 STUDY = "noise"
 _MOST_ARTIFICIAL = 4000  # their cues are learned from fewer texts than reviews are
 
 
-class Common(Settings):
+class Common(StudySettings):
     """Settings that every part reads."""
 
-    seed: int = 0  # enters every task's parameters, and so every task's seed; also chooses the texts
     imdb: str = ""  # folder of the user's own copy of the IMDb reviews; empty for artificial texts
     mnist: str = ""  # folder of the user's own copy of MNIST; empty for the digits of scikit-learn
     vocabulary: int = 10_000  # words that have a vector of their own

@@ -1,45 +1,26 @@
-"""The study ``noise``: its configuration, its presets and its parts."""
+"""The study ``noise``: 1/f noise in the activations of sequence models."""
 
 from __future__ import annotations
 
-from phasescope.papers.noise import architectures, config, controls, images, sizes
-from phasescope.studies.contract import Study
-
-
-class NoiseConfig(config.Common):
-    """Configuration of the whole study: what all parts share, and the sizes of each."""
-
-    controls: controls.ControlsSettings
-    sizes: sizes.SizesSettings
-    architectures: architectures.ArchitecturesSettings
-    images: images.ImagesSettings
-
+from phasescope.papers.noise import architectures, controls, images, sizes
+from phasescope.papers.noise.config import STUDY as NAME
+from phasescope.papers.noise.config import Common
+from phasescope.studies.contract import from_class
+from phasescope.studies.part import Study
 
 STUDY = Study(
-    name=config.STUDY,
+    name=NAME,
     title="1/f noise in the activations of sequence models",
     summary="Fluctuations of LSTM activations: exponents against size, gate and training, and the nulls.",
     source="Chong Jia Le and Feng 2023, arXiv:2301.08530; Chaos 34, 081101 (2024)",
-    presets={
-        "quick": NoiseConfig(
-            controls=controls.QUICK,
-            sizes=sizes.QUICK,
-            architectures=architectures.QUICK,
-            images=images.QUICK,
-        ),
-        "paper": NoiseConfig(
-            train=25_000,
-            test=5_000,
-            series=200,
-            pieces=6,
-            piece=8192,
-            rate=3e-3,
-            tests=24,
-            controls=controls.PAPER,
-            sizes=sizes.PAPER,
-            architectures=architectures.PAPER,
-            images=images.PAPER,
-        ),
+    common={
+        "quick": Common(),
+        "paper": Common(train=25_000, test=5_000, series=200, pieces=6, piece=8192, rate=3e-3, tests=24),
     },
-    parts=(controls.Controls(), sizes.Sizes(), architectures.Architectures(), images.ImagesPart()),
+    parts=(
+        from_class(controls.Controls(), controls.QUICK, controls.PAPER),
+        from_class(sizes.Sizes(), sizes.QUICK, sizes.PAPER),
+        from_class(architectures.Architectures(), architectures.QUICK, architectures.PAPER),
+        from_class(images.ImagesPart(), images.QUICK, images.PAPER),
+    ),
 )
