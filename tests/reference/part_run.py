@@ -2,7 +2,7 @@
 
 from pydantic import create_model
 
-from phasescope.papers.absorbing.config import Common
+from phasescope.papers.absorbing.shared import Common
 from phasescope.studies.contract import from_class
 from phasescope.studies.results import collect
 from phasescope.sweep import Store, run

@@ -7,7 +7,7 @@ import torch
 
 from phasescope.activations import load_activation
 from phasescope.errors import InputError
-from phasescope.papers.absorbing.config import activation_of, identified, resolved
+from phasescope.papers.absorbing.shared import activation_of, identified, resolved
 from phasescope.userfiles import contents_hash
 
 SCALED = "import torch\n\n\ndef scaled(z):\n    return {scale} * torch.tanh(z)\n"

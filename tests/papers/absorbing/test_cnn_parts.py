@@ -21,7 +21,7 @@ from phasescope.papers.absorbing.cnn.curves import (
     zero_of_growth,
 )
 from phasescope.papers.absorbing.cnn.part import recorded_layers
-from phasescope.papers.absorbing.config import Common
+from phasescope.papers.absorbing.shared import Common
 from phasescope.studies import Study, run
 
 TINY = {

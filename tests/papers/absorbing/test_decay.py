@@ -5,7 +5,7 @@ import pytest
 
 from one_part import checks, config, draw, run
 from phasescope.activations import as_activation
-from phasescope.papers.absorbing import line
+from phasescope.papers.absorbing import shared
 from phasescope.papers.absorbing.decay import Decay
 from phasescope.papers.absorbing.inverse_distance import fit_inverse, from_map, from_networks
 from phasescope.papers.absorbing.iterates import distances, iterable, spaced_layers
@@ -49,7 +49,7 @@ def test_the_exact_map(name):
 
 def test_the_decay_at_the_critical_point(small):
     _, data, _, _ = small
-    chosen = line.of_kind(data, "map", gamma_tau=0.0)
+    chosen = shared.of_kind(data, "map", gamma_tau=0.0)
     layers, log = chosen["layer"].values[0], chosen["log_distance"].values[0, 0]
     late = layers >= 300
     kappa = from_map(layers[late], np.exp(log[late]), "kappa")

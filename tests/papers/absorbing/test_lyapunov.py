@@ -5,7 +5,7 @@ import pytest
 
 from one_part import checks, config, draw, run
 from phasescope.estimate import Estimate
-from phasescope.papers.absorbing import line
+from phasescope.papers.absorbing import shared
 from phasescope.papers.absorbing.exponent_zero import fit_exponents
 from phasescope.papers.absorbing.inverse_width import in_inverse_width
 from phasescope.papers.absorbing.lyapunov import Lyapunov
@@ -80,7 +80,7 @@ def test_small_networks_do_not_contradict_theory(small):
     assert set(found) == IDS
     for check in found.values():
         assert check.verdict != "disagrees"
-    wide = line.of_kind(data, "overview", width=400).sortby("sigma_w")
+    wide = shared.of_kind(data, "overview", width=400).sortby("sigma_w")
     # ln(chi_1)/2 on both sides, from the mean-field tables: negative at 0.98, positive at 2.23.
     assert wide["theory"].values[0] < -0.1 < 0.1 < wide["theory"].values[-1]
     assert wide["exponent"].values == pytest.approx(wide["theory"].values, abs=0.03)

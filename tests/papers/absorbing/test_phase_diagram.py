@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from one_part import checks, config, draw, run
-from phasescope.papers.absorbing import line
+from phasescope.papers.absorbing import shared
 from phasescope.papers.absorbing.phase_diagram import PhaseDiagram, vanishing_power
 
 SMALL = (
@@ -42,12 +42,12 @@ def with_transition_at(data, sigma_w, error=2e-4):
 
 def test_the_numbers_of_theory(small):
     settings, data, _, _ = small
-    reference = line.named(line.of_kind(data, "line", activation="tanh")["reference"].values[0])
+    reference = shared.named(shared.of_kind(data, "line", activation="tanh")["reference"].values[0])
     assert (reference["sigma_w"], reference["K"], reference["kappa"]) == pytest.approx(TANH[0.3], abs=2e-8)
     assert (reference["gamma"], reference["k3"]) == pytest.approx((0.60441309, 0.21759134), abs=2e-8)
     assert (reference["v"], reference["d0"]) == pytest.approx((4.250, -1.854), abs=1e-3)
     for sigma_b in (0.1, 1.0):
-        rows = line.of_kind(data, "exponent", sigma_b=sigma_b)
+        rows = shared.of_kind(data, "exponent", sigma_b=sigma_b)
         assert rows["reference"].values[0][:1] == pytest.approx(TANH[sigma_b][:1], abs=2e-8)
     assert settings.phase_diagram.sampled == (0.1, 1.0)
 
@@ -72,7 +72,7 @@ def test_the_power_of_kappa_from_the_published_line():
 
 def test_the_map_is_ordered_on_one_side_and_chaotic_on_the_other(small):
     _, data, _, _ = small
-    rows = line.of_kind(data, "map")
+    rows = shared.of_kind(data, "map")
     ends = np.exp(rows["map_log_distance"].values[:, [0, -1]])
     # At sigma_b = 0.05, 1.5: tanh is ordered at 0.6 sigma_wc = 0.84 and, without much bias, chaotic at 2.37.
     assert (ends[:, 0] < 0.05).all()
@@ -140,7 +140,7 @@ def test_a_users_own_activation(tmp_path):
     settings = config(*LEAST, f"activation={file}:scaled", "sigma_b=0.25")
     data, _, found = run(PhaseDiagram(), settings, tmp_path / "out")
     # Twice its pre-activations are those of tanh at twice the bias.
-    reference = line.named(line.of_kind(data, "line")["reference"].values[0])
+    reference = shared.named(shared.of_kind(data, "line")["reference"].values[0])
     assert (reference["sigma_w"], reference["kappa"]) == pytest.approx((1.54967391, 0.44601207), abs=2e-8)
     assert found["critical-point-theory"].verdict == "no reference"
     assert found["kappa-vanishes"].verdict == "agrees"

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from phasescope.papers.absorbing import line
-from phasescope.papers.absorbing.config import STUDY, identified, resolved
+from phasescope.papers.absorbing import shared
 from phasescope.papers.absorbing.decay_analysis import decay_checks, decay_table
 from phasescope.papers.absorbing.decay_figure import decay_figure, exponents_figure
 from phasescope.papers.absorbing.iterates import distances, growth_rate, spaced_layers
+from phasescope.papers.absorbing.shared import STUDY, identified, resolved
 from phasescope.signal import sample_mlp
 from phasescope.studies.arrays import filled
 from phasescope.studies.contract import Analysis, Part, Picture, Settings, Variable
@@ -59,7 +59,7 @@ class Decay(Part):
     title = "Decay with depth"
     citations = ("schoenholz2017", "tamai2023")
     variables: ClassVar = {
-        "reference": line.LINE,
+        "reference": shared.LINE,
         "rate": Variable((), "ln chi_1 at infinite width", "1/layer"),
         "layer": Variable(("record",), "layers applied", "layer"),
         "log_distance": Variable(("network", "record"), "ln(1 - c); of the exact map, network 0 alone"),
@@ -70,7 +70,7 @@ class Decay(Part):
     def tasks(self, config: Any) -> list[Task]:
         """Return one task a distance from the critical point, for the exact map and for networks."""
         settings: DecaySettings = config.decay
-        point = line.point_or_none(config.activation, config.sigma_b)
+        point = shared.point_or_none(config.activation, config.sigma_b)
         common = {**identified(config.activation), "sigma_b": config.sigma_b, "seed": config.seed}
 
         def task(kind: str, rate: float, depth: int, width: int = 0, replica: int = 0) -> Task:
@@ -80,8 +80,8 @@ class Decay(Part):
             seconds = depth * (_ITERATE + width * settings.networks * _PAIR)
             return Task(STUDY, self.name, sizes | common, replica, seconds=seconds, memory=300_000_000)
 
-        known = line.named(line.values(point))
-        if line.missing(known, config.activation, config.sigma_b, curved=True):
+        known = shared.named(shared.values(point))
+        if shared.missing(known, config.activation, config.sigma_b, curved=True):
             # One task without a sample says so in the data.
             return [task("none", 0.0, 0)]
         made = [task("map", 0.0, settings.map_layers)]
@@ -99,9 +99,9 @@ class Decay(Part):
     def measure(self, task: Task, device: str) -> dict[str, np.ndarray]:
         """Return the distance against depth: the exact map's, or of some networks."""
         known = task.parameters
-        point = line.point_or_none(known["activation"], known["sigma_b"])
-        lengths = {"quantity": len(line.QUANTITIES), "record": _RECORDS, "network": known["networks"]}
-        measured: dict[str, Any] = {"reference": line.values(point)}
+        point = shared.point_or_none(known["activation"], known["sigma_b"])
+        lengths = {"quantity": len(shared.QUANTITIES), "record": _RECORDS, "network": known["networks"]}
+        measured: dict[str, Any] = {"reference": shared.values(point)}
         if point is not None and known["kind"] == "map":
             measured |= _exact(task, point.sigma_w + known["tau"])
         elif point is not None and known["kind"] == "networks":

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from phasescope.estimate import Estimate
-from phasescope.papers.absorbing import line
+from phasescope.papers.absorbing import shared
 from phasescope.papers.absorbing.inverse_distance import fit_inverse, from_map, from_networks
 from phasescope.papers.absorbing.width_correction import mean_distance_factor
 from phasescope.scaling import PowerLawFit, fit_power_law
@@ -49,7 +49,7 @@ def chaotic(data: xr.Dataset, known: Mapping[str, float]) -> list[Beside]:
 def _beside(
     data: xr.Dataset, known: Mapping[str, float], sign: int, name: str, corrected: Any
 ) -> list[Beside]:
-    maps = line.of_kind(data, "map")
+    maps = shared.of_kind(data, "map")
     rates = maps["gamma_tau"].values.astype(float)
     found = []
     for index in sorted(np.flatnonzero(rates * sign > 0), key=lambda i: abs(rates[i])):
@@ -60,7 +60,7 @@ def _beside(
             continue
         middle = int(np.searchsorted(depth, depth[-1] / 2))
         decay = -(log[-1] - log[middle]) / (depth[-1] - depth[middle])
-        networks = line.of_kind(data, "networks", gamma_tau=rate)
+        networks = shared.of_kind(data, "networks", gamma_tau=rate)
         measured = Estimate.not_determined("no networks were sampled here")
         if networks.sizes["task"]:
             width = networks["width"].values.astype(float)
@@ -75,7 +75,7 @@ def _beside(
 
 def critical_map(data: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
     """Return layers and distances of the exact map at the critical point."""
-    chosen = line.of_kind(data, "map", gamma_tau=0.0)
+    chosen = shared.of_kind(data, "map", gamma_tau=0.0)
     if chosen.sizes["task"] == 0:
         return np.empty(0), np.empty(0)
     layers = chosen["layer"].values[0]
@@ -85,7 +85,7 @@ def critical_map(data: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
 
 def critical_networks(data: xr.Dataset, known: Mapping[str, float]) -> tuple[np.ndarray, np.ndarray]:
     """Return layers and distances (networks, layers) at the critical point, effect of the width taken out."""
-    chosen = line.of_kind(data, "networks", gamma_tau=0.0)
+    chosen = shared.of_kind(data, "networks", gamma_tau=0.0)
     if chosen.sizes["task"] == 0:
         return np.empty(0), np.empty((0, 0))
     layers = chosen["layer"].values[0]
@@ -131,8 +131,8 @@ def _with_change(near: Estimate, wide: Estimate) -> Estimate:
 
 def decay_checks(data: xr.Dataset, config: Any) -> list[Check]:
     """Return all checks of the part."""
-    known = line.named(data["reference"].values[0])
-    reason = line.missing(known, config.activation, config.sigma_b, curved=True)
+    known = shared.named(data["reference"].values[0])
+    reason = shared.missing(known, config.activation, config.sigma_b, curved=True)
     below, above = ordered(data, known), chaotic(data, known)
     if not reason and not below:
         reason = f"the exact map of {short(config.activation)} takes a quadrature a layer, too slow in depth"
@@ -353,7 +353,7 @@ def mean_ratio(points: list[Beside]) -> Estimate:
 
 def decay_table(data: xr.Dataset, config: Any) -> Table:
     """Return rates and plateaus, one row a distance from the critical point."""
-    known = line.named(data["reference"].values[0])
+    known = shared.named(data["reference"].values[0])
     rows = []
     below, above = ordered(data, known), chaotic(data, known)
     for point in [*reversed(below), *above]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from phasescope import plotting
-from phasescope.papers.absorbing import line
+from phasescope.papers.absorbing import shared
 from phasescope.papers.absorbing.decay_analysis import (
     Beside,
     chaotic,
@@ -27,7 +27,7 @@ _LOWEST = 1e-5
 
 def decay_figure(data: xr.Dataset, config: Any) -> Figure:
     """Two panels: 1 - c against depth in the three phases, and kappa l (1 - c) at the critical point."""
-    known = line.named(data["reference"].values[0])
+    known = shared.named(data["reference"].values[0])
     with plotting.style():
         drawn, (decays, critical) = plotting.figure(2, panel_size=(4.6, 3.4))
         _decays(decays, data, config)
@@ -37,7 +37,7 @@ def decay_figure(data: xr.Dataset, config: Any) -> Figure:
 
 def exponents_figure(data: xr.Dataset, config: Any) -> Figure:
     """Return two panels: the plateau, and the correlation depth, against the distance from criticality."""
-    known = line.named(data["reference"].values[0])
+    known = shared.named(data["reference"].values[0])
     with plotting.style():
         drawn, (plateau, depth) = plotting.figure(2, panel_size=(4.6, 3.4))
         above, below = chaotic(data, known), ordered(data, known)
@@ -69,8 +69,8 @@ def _decays(axes: Axes, data: xr.Dataset, config: Any) -> None:
     for rate in sorted(shown):
         phase = "critical" if rate == 0 else "ordered" if rate < 0 else "chaotic"
         colour = plotting.PHASE_COLOURS[phase]
-        exact = line.of_kind(data, "map", gamma_tau=rate)
-        networks = line.of_kind(data, "networks", gamma_tau=rate)
+        exact = shared.of_kind(data, "map", gamma_tau=rate)
+        networks = shared.of_kind(data, "networks", gamma_tau=rate)
         if exact.sizes["task"]:
             label = None if phase in named else phase
             named.add(phase)

@@ -11,13 +11,13 @@ from scipy.optimize import brentq
 
 from phasescope.activations import Activation
 from phasescope.errors import InputError
-from phasescope.papers.absorbing import line
-from phasescope.papers.absorbing.config import STUDY, activation_of, identified
+from phasescope.papers.absorbing import shared
 from phasescope.papers.absorbing.deep_training import DeepNetwork, train
 from phasescope.papers.absorbing.finite_training_checks import checks, tables
 from phasescope.papers.absorbing.finite_training_figure import training_figure
 from phasescope.papers.absorbing.image_subsets import Subset, folders, subset
 from phasescope.papers.absorbing.kernel_regression import learned_outputs
+from phasescope.papers.absorbing.shared import STUDY, activation_of, identified
 from phasescope.studies.arrays import filled
 from phasescope.studies.contract import Analysis, Part, Picture, Settings, Variable
 from phasescope.sweep.task import Task
@@ -63,7 +63,7 @@ class FiniteTraining(Part):
     title = "Training at finite width"
     citations = ("jacot2018", "xiao2020", "tamai2023")
     variables: ClassVar = {
-        "reference": line.LINE,
+        "reference": shared.LINE,
         "test_loss": Variable(("network",), "test loss over that of outputs 0, after training"),
         "train_loss": Variable(("network",), "training loss over that of outputs 0, after training"),
         "accuracy": Variable(("network",), "share of test images classified right"),
@@ -98,9 +98,9 @@ class FiniteTraining(Part):
     def measure(self, task: Task, device: str) -> dict[str, np.ndarray]:
         """Return losses and accuracies of trained networks, and what infinite width leads to."""
         known = task.parameters
-        point = line.point_or_none(known["activation"], known["sigma_b"])
-        lengths = {"quantity": len(line.QUANTITIES), "network": known["networks"]}
-        measured: dict[str, Any] = {"reference": line.values(point)}
+        point = shared.point_or_none(known["activation"], known["sigma_b"])
+        lengths = {"quantity": len(shared.QUANTITIES), "network": known["networks"]}
+        measured: dict[str, Any] = {"reference": shared.values(point)}
         if point is not None:
             measured |= _trainings(task, point, device)
         return filled(self.variables, lengths, **measured)

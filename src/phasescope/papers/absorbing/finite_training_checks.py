@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from phasescope.estimate import Estimate
-from phasescope.papers.absorbing import line
+from phasescope.papers.absorbing import shared
 from phasescope.papers.absorbing.optimum import mean_place, minimum
 from phasescope.studies.check import Check, Outcome, compare
 from phasescope.studies.contract import Table
@@ -33,9 +33,9 @@ class Trainings(NamedTuple):
 
 def along_line(data: xr.Dataset, depth: int, width: int) -> Trainings:
     """Return the networks at one depth and width; `log_loss` and `accuracy` of shape (points, networks)."""
-    chosen = line.of_kind(data, "critical", depth=depth, width=width)
+    chosen = shared.of_kind(data, "critical", depth=depth, width=width)
     chosen = chosen.isel(task=np.argsort(chosen["sigma_b"].values.astype(float)))
-    kappa, v = (chosen["reference"].values[:, line.QUANTITIES.index(name)] for name in ("kappa", "v"))
+    kappa, v = (chosen["reference"].values[:, shared.QUANTITIES.index(name)] for name in ("kappa", "v"))
     return Trainings(
         kappa * depth,
         v,
@@ -48,7 +48,7 @@ def along_line(data: xr.Dataset, depth: int, width: int) -> Trainings:
 
 def off_line(data: xr.Dataset, kind: str, depth: int, width: int) -> xr.Dataset:
     """Return the networks off the critical line at one depth and width."""
-    return line.of_kind(data, kind, depth=depth, width=width).isel(task=0)
+    return shared.of_kind(data, kind, depth=depth, width=width).isel(task=0)
 
 
 def _log(loss: np.ndarray) -> np.ndarray:

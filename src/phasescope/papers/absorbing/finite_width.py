@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from phasescope.papers.absorbing import line
-from phasescope.papers.absorbing.config import STUDY, activation_of, identified
+from phasescope.papers.absorbing import shared
 from phasescope.papers.absorbing.finite_width_analysis import AT, finite_width_checks, finite_width_table
 from phasescope.papers.absorbing.finite_width_figure import collapse_figure, limits_figure
+from phasescope.papers.absorbing.shared import STUDY, activation_of, identified
 from phasescope.papers.absorbing.width_groups import GROUPS, PAIR, depths, grouped, networks_for
 from phasescope.studies.arrays import filled
 from phasescope.studies.contract import Analysis, Part, Picture, Settings, Variable
@@ -44,7 +44,7 @@ class FiniteWidth(Part):
     title = "Finite-width scaling"
     citations = ("tamai2023", "matsumoto2005")
     variables: ClassVar = {
-        "reference": line.LINE,
+        "reference": shared.LINE,
         "layer": Variable(("record",), "layers applied", "layer"),
         "mean": Variable(("group", "record"), "mean of 1 - c over a group of networks"),
         "mean_log": Variable(("group", "record"), "mean of ln(1 - c) over a group of networks"),
@@ -54,10 +54,10 @@ class FiniteWidth(Part):
     def tasks(self, config: Any) -> list[Task]:
         """Return tasks of some networks of one width."""
         settings: FiniteWidthSettings = config.finite_width
-        point = line.point_or_none(config.activation, config.sigma_b)
+        point = shared.point_or_none(config.activation, config.sigma_b)
         common = {**identified(config.activation), "sigma_b": config.sigma_b, "seed": config.seed}
         common |= {"reach": settings.reach}
-        if line.missing(line.named(line.values(point)), config.activation, config.sigma_b, curved=True):
+        if shared.missing(shared.named(shared.values(point)), config.activation, config.sigma_b, curved=True):
             # One task without a sample says so in the data.
             return [Task(STUDY, self.name, {**common, "width": 0, "networks": 0})]
         made = []
@@ -75,9 +75,9 @@ class FiniteWidth(Part):
     def measure(self, task: Task, device: str) -> dict[str, np.ndarray]:
         """Return distances against depth, as means over groups of networks."""
         known = task.parameters
-        point = line.point_or_none(known["activation"], known["sigma_b"])
-        lengths = {"quantity": len(line.QUANTITIES), "record": _RECORDS, "group": GROUPS}
-        measured: dict[str, Any] = {"reference": line.values(point)}
+        point = shared.point_or_none(known["activation"], known["sigma_b"])
+        lengths = {"quantity": len(shared.QUANTITIES), "record": _RECORDS, "group": GROUPS}
+        measured: dict[str, Any] = {"reference": shared.values(point)}
         if point is not None and known["width"]:
             layers = depths(known["width"], known["reach"], _RECORDS, AT)
             measured |= grouped(

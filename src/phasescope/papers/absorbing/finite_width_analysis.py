@@ -11,7 +11,7 @@ import numpy as np
 
 from phasescope.errors import InputError
 from phasescope.estimate import Estimate
-from phasescope.papers.absorbing import line
+from phasescope.papers.absorbing import shared
 from phasescope.papers.absorbing.inverse_width import Series, in_inverse_width, truncated_limit
 from phasescope.papers.absorbing.width_groups import half_depth
 from phasescope.scaling import Collapse, collapse
@@ -126,8 +126,8 @@ def collapsed(
 
 def finite_width_checks(data: xr.Dataset, config: Any) -> list[Check]:
     """Return the checks of the part."""
-    known = line.named(data["reference"].values[0])
-    reason = line.missing(known, config.activation, config.sigma_b, curved=True)
+    known = shared.named(data["reference"].values[0])
+    reason = shared.missing(known, config.activation, config.sigma_b, curved=True)
     widths = [] if reason else widths_of(data)
     checks = []
     for kind in KINDS:
@@ -262,9 +262,9 @@ def _flow_check(widths: list[Width], known: Mapping[str, float], fraction: float
 
 def finite_width_table(data: xr.Dataset, config: Any) -> Table:
     """Return ``n rho`` over the exact function, width by width."""
-    known = line.named(data["reference"].values[0])
+    known = shared.named(data["reference"].values[0])
     columns = ["width n", "networks"] + [f"{kind}, l/n = {t:g}" for kind in KINDS for t in AT]
-    if line.missing(known, config.activation, config.sigma_b, curved=True):
+    if shared.missing(known, config.activation, config.sigma_b, curved=True):
         return Table("n rho over the exact scaling function", columns, [])
     rows = []
     for width in widths_of(data):

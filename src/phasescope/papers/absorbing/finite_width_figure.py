@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from phasescope import plotting
-from phasescope.papers.absorbing import line
+from phasescope.papers.absorbing import shared
 from phasescope.papers.absorbing.finite_width_analysis import (
     AT,
     KINDS,
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 def collapse_figure(data: xr.Dataset, config: Any) -> Figure:
     """Return three panels: the mean distance by width, and mean and typical value rescaled."""
-    known = line.named(data["reference"].values[0])
-    usable = not line.missing(known, config.activation, config.sigma_b, curved=True)
+    known = shared.named(data["reference"].values[0])
+    usable = not shared.missing(known, config.activation, config.sigma_b, curved=True)
     widths = widths_of(data) if usable else []
     with plotting.style():
         drawn, (plain, mean, typical) = plotting.figure(3, panel_size=(4.0, 3.4))
@@ -62,8 +62,8 @@ def _rescaled(axes: Axes, width: Width, kind: Any, colour: str) -> None:
 
 def limits_figure(data: xr.Dataset, config: Any) -> Figure:
     """Return two panels: ``n rho`` over the exact function against 1/n, mean and typical."""
-    known = line.named(data["reference"].values[0])
-    usable = not line.missing(known, config.activation, config.sigma_b, curved=True)
+    known = shared.named(data["reference"].values[0])
+    usable = not shared.missing(known, config.activation, config.sigma_b, curved=True)
     widths = widths_of(data) if usable else []
     with plotting.style():
         drawn, panels = plotting.figure(2, panel_size=(4.6, 3.4))

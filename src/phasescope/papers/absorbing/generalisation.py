@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from phasescope.papers.absorbing import line
-from phasescope.papers.absorbing.config import STUDY, activation_of, identified
+from phasescope.papers.absorbing import shared
 from phasescope.papers.absorbing.generalisation_checks import checks, tables
 from phasescope.papers.absorbing.generalisation_figure import distance_figure, window_figure
 from phasescope.papers.absorbing.image_subsets import folders, subset
 from phasescope.papers.absorbing.kernel_regression import learned_outputs
+from phasescope.papers.absorbing.shared import STUDY, activation_of, identified
 from phasescope.studies.arrays import filled
 from phasescope.studies.contract import Analysis, Part, Picture, Settings, Variable
 from phasescope.sweep.task import Task
@@ -54,7 +54,7 @@ class Generalisation(Part):
     title = "Generalisation of infinitely wide networks"
     citations = ("jacot2018", "xiao2020", "tamai2023")
     variables: ClassVar = {
-        "reference": line.LINE,
+        "reference": shared.LINE,
         "loss": Variable(("depth", "subset", "time"), "test loss over that of a constant guess"),
         "accuracy": Variable(("depth", "subset", "time"), "share of test images classified right"),
         "median_distance": Variable(("subset",), "median of 1 - c of training images, first layer"),
@@ -86,14 +86,14 @@ class Generalisation(Part):
     def measure(self, task: Task, device: str) -> dict[str, np.ndarray]:
         """Return test loss and accuracy at one point of the critical line, for every depth within reach."""
         known = task.parameters
-        point = line.point_or_none(known["activation"], known["sigma_b"])
+        point = shared.point_or_none(known["activation"], known["sigma_b"])
         lengths = {
-            "quantity": len(line.QUANTITIES),
+            "quantity": len(shared.QUANTITIES),
             "depth": len(known["depths"]),
             "subset": known["replicas"],
             "time": len(known["steps"]) + 1,
         }
-        measured: dict[str, Any] = {"reference": line.values(point)}
+        measured: dict[str, Any] = {"reference": shared.values(point)}
         if point is not None and math.isfinite(point.kappa):
             measured |= _regressions(task, point)
         return filled(self.variables, lengths, **measured)

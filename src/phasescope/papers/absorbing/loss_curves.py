@@ -12,7 +12,7 @@ import numpy as np
 from scipy.interpolate import CubicSpline
 
 from phasescope.estimate import Estimate
-from phasescope.papers.absorbing import line
+from phasescope.papers.absorbing import shared
 from phasescope.papers.absorbing.optimum import Optimum, mean_place, minimum
 
 if TYPE_CHECKING:
@@ -106,12 +106,12 @@ def loss_curves(
         & (data["shrinkage"].values.astype(float) == shrinkage)
     )
     case = data.isel(task=np.flatnonzero(chosen))
-    kappa = case["reference"].values[:, line.QUANTITIES.index("kappa")]
+    kappa = case["reference"].values[:, shared.QUANTITIES.index("kappa")]
     case = case.isel(task=np.flatnonzero(np.isfinite(kappa)))
     if case.sizes["task"] == 0:
         return None
     case = case.isel(task=np.argsort(case["sigma_b"].values.astype(float)))
-    kappa = case["reference"].values[:, line.QUANTITIES.index("kappa")]
+    kappa = case["reference"].values[:, shared.QUANTITIES.index("kappa")]
     return LossCurves(
         np.array(depths, dtype=np.float64),
         np.log(case["sigma_b"].values.astype(float)),

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from phasescope.estimate import Estimate
-from phasescope.papers.absorbing import line
-from phasescope.papers.absorbing.config import STUDY, identified, resolved
+from phasescope.papers.absorbing import shared
 from phasescope.papers.absorbing.exponent_zero import ExponentCurve, fit_exponents
 from phasescope.papers.absorbing.inverse_width import Series, in_inverse_width
 from phasescope.papers.absorbing.lyapunov_figure import lyapunov_figure
+from phasescope.papers.absorbing.shared import STUDY, identified, resolved
 from phasescope.signal import lyapunov_exponent
 from phasescope.studies.arrays import filled
 from phasescope.studies.check import Check, compare
@@ -59,7 +59,7 @@ class Lyapunov(Part):
     title = "Lyapunov exponent at finite width"
     citations = ("poole2016", "tamai2023")
     variables: ClassVar = {
-        "reference": line.LINE,
+        "reference": shared.LINE,
         "exponent": Variable((), "Lyapunov exponent", "1/layer"),
         "error": Variable((), "its standard error", "1/layer"),
         "theory": Variable((), "Lyapunov exponent at infinite width, ln(chi_1)/2", "1/layer"),
@@ -68,7 +68,7 @@ class Lyapunov(Part):
     def tasks(self, config: Any) -> list[Task]:
         """Return one task an exponent: around the zero of each width, then over a wide range."""
         settings: LyapunovSettings = config.lyapunov
-        point = line.point_or_none(config.activation, config.sigma_b)
+        point = shared.point_or_none(config.activation, config.sigma_b)
         common = {**identified(config.activation), "sigma_b": config.sigma_b, "seed": config.seed}
         common |= {"discard": _DISCARD}
         if point is None:
@@ -95,10 +95,10 @@ class Lyapunov(Part):
     def measure(self, task: Task, device: str) -> dict[str, np.ndarray]:
         """Return the Lyapunov exponent of networks of one width at one ``sigma_w``."""
         known = task.parameters
-        point = line.point_or_none(known["activation"], known["sigma_b"])
-        lengths = {"quantity": len(line.QUANTITIES)}
+        point = shared.point_or_none(known["activation"], known["sigma_b"])
+        lengths = {"quantity": len(shared.QUANTITIES)}
         if known["kind"] == "none":
-            return filled(self.variables, lengths, reference=line.values(point))
+            return filled(self.variables, lengths, reference=shared.values(point))
         function, C_W, C_b = resolved(known["activation"]), known["sigma_w"] ** 2, known["sigma_b"] ** 2
         found = lyapunov_exponent(
             function,
@@ -114,12 +114,12 @@ class Lyapunov(Part):
         chi = MeanField(function, C_W, C_b).fixed_point().chi_perpendicular
         theory = 0.5 * math.log(chi) if 0 < chi < math.inf else math.nan
         measured = {"exponent": found.value, "error": found.error, "theory": theory}
-        return filled(self.variables, lengths, reference=line.values(point), **measured)
+        return filled(self.variables, lengths, reference=shared.values(point), **measured)
 
     def analyse(self, data: xr.Dataset, config: Any) -> Analysis:
         """Return the zeros by width, their limit, and slope and value at the critical point."""
-        known = line.named(data["reference"].values[0])
-        reason = line.missing(known, config.activation, config.sigma_b)
+        known = shared.named(data["reference"].values[0])
+        reason = shared.missing(known, config.activation, config.sigma_b)
         curves = exponent_curves(data, config)
         limits = _limits(known, curves)
         checks = _limit_checks(known, limits, reason)
@@ -144,7 +144,7 @@ class Lyapunov(Part):
 
     def figures(self, data: xr.Dataset, config: Any) -> list[Picture]:
         """Return the exponents, the zeros and the value at the critical point against 1/n."""
-        known = line.named(data["reference"].values[0])
+        known = shared.named(data["reference"].values[0])
         caption = (
             "Left: the Lyapunov exponent of random networks by width, and its limit ln(chi_1)/2. Middle: "
             "the shift of its zero times n, which tends to -d0/gamma; what is left is the next order in "
@@ -168,10 +168,10 @@ def _near(point: CriticalLinePoint, width: int, points: int) -> np.ndarray:
 
 def exponent_curves(data: xr.Dataset, config: Any) -> dict[int, ExponentCurve]:
     """Return, by width, the fit through the exponents around the zero."""
-    known = line.named(data["reference"].values[0])
+    known = shared.named(data["reference"].values[0])
     curves = {}
     for width in config.lyapunov.widths:
-        near = line.of_kind(data, "zero", width=width)
+        near = shared.of_kind(data, "zero", width=width)
         order = np.argsort(near["sigma_w"].values.astype(float))
         sigma_w, exponent, error = (
             near[name].values.astype(float)[order] for name in ("sigma_w", "exponent", "error")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from phasescope import plotting
-from phasescope.papers.absorbing import line
+from phasescope.papers.absorbing import shared
 from phasescope.studies.drawing import legend, shades
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def lyapunov_figure(
 def _overview(axes: Axes, data: xr.Dataset, widths: list[int]) -> None:
     theory: dict[float, float] = {}
     for width, colour in zip(widths, shades(len(widths)), strict=True):
-        chosen = line.of_kind(data, "overview", width=width).sortby("sigma_w")
+        chosen = shared.of_kind(data, "overview", width=width).sortby("sigma_w")
         sigma_w = chosen["sigma_w"].values.astype(float)
         theory.update(zip(sigma_w.tolist(), chosen["theory"].values.tolist(), strict=True))
         axes.errorbar(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from phasescope.estimate import Estimate
-from phasescope.papers.absorbing import line
+from phasescope.papers.absorbing import shared
 from phasescope.papers.absorbing.width_correction import mean_distance_factor
 from phasescope.studies.check import Check, compare
 from phasescope.studies.contract import Table
@@ -57,13 +57,13 @@ class Curves:
 
 def curves_of(data: xr.Dataset, spec: str) -> Curves | None:
     """Return the exact map of an activation where it was iterated, or None where it never was."""
-    chosen = line.of_kind(data, "map", activation=spec)
+    chosen = shared.of_kind(data, "map", activation=spec)
     here = np.isfinite(chosen["map_log_distance"].values).all(axis=-1)
     if not here.any():
         return None
     row, here = chosen.isel(task=0), here[0]
     return Curves(
-        line.named(row["reference"].values),
+        shared.named(row["reference"].values),
         row["map_rate"].values[here],
         row["map_tau"].values[here],
         row["map_layer"].values[here],
@@ -75,10 +75,10 @@ def metric_checks(data: xr.Dataset, config: Any, activations: tuple[str, ...]) -
     """Return three checks an activation: the limit, the way to it, and finite networks."""
     checks = []
     for spec in activations:
-        reference = line.of_kind(data, "map", activation=spec)["reference"].values
-        known = line.named(reference[0]) if len(reference) else dict.fromkeys(line.QUANTITIES, math.nan)
+        reference = shared.of_kind(data, "map", activation=spec)["reference"].values
+        known = shared.named(reference[0]) if len(reference) else dict.fromkeys(shared.QUANTITIES, math.nan)
         curves = curves_of(data, spec)
-        reason = line.missing(known, spec, config.sigma_b, curved=True)
+        reason = shared.missing(known, spec, config.sigma_b, curved=True)
         if curves is None and not reason:
             reason = f"the exact map of {short(spec)} takes a quadrature a layer, too slow for deep networks"
         checks += _checks_of(data, spec, curves, reason)
@@ -180,10 +180,10 @@ class Sampled:
 
 def sampled_of(data: xr.Dataset, spec: str, curves: Curves) -> list[Sampled]:
     """Return the networks of an activation, one entry for each distance from the critical point."""
-    chosen = line.of_kind(data, "networks", activation=spec)
+    chosen = shared.of_kind(data, "networks", activation=spec)
     found = []
     for gamma_tau in np.unique(chosen["gamma_tau"].values.astype(float)):
-        here = line.of_kind(chosen, "networks", gamma_tau=gamma_tau)
+        here = shared.of_kind(chosen, "networks", gamma_tau=gamma_tau)
         layers = here["layer"].values[0]
         layers = layers[np.isfinite(layers)]
         rho = np.exp(here["log_distance"].values[:, :, : layers.size]).reshape(-1, layers.size)

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from phasescope.papers.absorbing import line
-from phasescope.papers.absorbing.config import STUDY, identified, resolved
+from phasescope.papers.absorbing import shared
 from phasescope.papers.absorbing.iterates import distances, growth_rate
 from phasescope.papers.absorbing.metric_analysis import metric_checks, metric_table
 from phasescope.papers.absorbing.metric_figure import metric_figure
+from phasescope.papers.absorbing.shared import STUDY, identified, resolved
 from phasescope.signal import sample_mlp
 from phasescope.studies.arrays import filled
 from phasescope.studies.contract import Analysis, Part, Picture, Settings, Variable
@@ -50,7 +50,7 @@ class MetricFactors(Part):
     title = "Metric factors: one curve for all activations"
     citations = ("tamai2023",)
     variables: ClassVar = {
-        "reference": line.LINE,
+        "reference": shared.LINE,
         "map_rate": Variable(("distance",), "ln chi_1 of the exact map", "1/layer"),
         "map_tau": Variable(("distance",), "sigma_w - sigma_wc of the exact map"),
         "map_layer": Variable(("distance", "depth"), "layers applied by the exact map", "layer"),
@@ -70,8 +70,8 @@ class MetricFactors(Part):
             layers = 2 * _MOST * sum(1 / rate for rate in settings.rates)
             parameters = {"kind": "map", "gamma_tau": 0.0, "width": 0, **common}
             made.append(Task(STUDY, self.name, parameters, seconds=layers * _ITERATE, memory=200_000_000))
-            known = line.named(line.values(line.point_or_none(spec, config.sigma_b)))
-            if line.missing(known, spec, config.sigma_b, curved=True):
+            known = shared.named(shared.values(shared.point_or_none(spec, config.sigma_b)))
+            if shared.missing(known, spec, config.sigma_b, curved=True):
                 continue
             for rate in (sign * r for r in settings.sampled_rates for sign in (-1, 1)):
                 parameters = {"kind": "networks", "gamma_tau": rate, "width": settings.width, **common}
@@ -85,12 +85,12 @@ class MetricFactors(Part):
     def measure(self, task: Task, device: str) -> dict[str, np.ndarray]:
         """Return distances against depth on both sides of the transition: the exact map's, or of networks."""
         known = task.parameters
-        point = line.point_or_none(known["activation"], known["sigma_b"])
-        lengths = {"quantity": len(line.QUANTITIES), "depth": _DEPTHS, "network": known["networks"]}
+        point = shared.point_or_none(known["activation"], known["sigma_b"])
+        lengths = {"quantity": len(shared.QUANTITIES), "depth": _DEPTHS, "network": known["networks"]}
         lengths["distance"] = 2 * len(known["rates"])
-        reference = line.values(point)
+        reference = shared.values(point)
         measured: dict[str, Any] = {"reference": reference}
-        if not line.missing(line.named(reference), known["activation"], known["sigma_b"], curved=True):
+        if not shared.missing(shared.named(reference), known["activation"], known["sigma_b"], curved=True):
             assert point is not None
             if known["kind"] == "map":
                 measured |= _exact(task, point.sigma_w, point.gamma)

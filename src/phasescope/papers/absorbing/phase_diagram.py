@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from phasescope.estimate import Estimate
-from phasescope.papers.absorbing import line
-from phasescope.papers.absorbing.config import STUDY, identified, resolved
+from phasescope.papers.absorbing import shared
 from phasescope.papers.absorbing.exponent_zero import fit_exponents
 from phasescope.papers.absorbing.phase_diagram_figure import phase_diagram_figure
+from phasescope.papers.absorbing.shared import STUDY, identified, resolved
 from phasescope.signal import lyapunov_exponent, sample_mlp
 from phasescope.studies.arrays import filled
 from phasescope.studies.check import Check, compare
@@ -63,10 +63,10 @@ class PhaseDiagram(Part):
     title = "Phase diagram"
     citations = ("poole2016", "schoenholz2017", "tamai2023")
     variables: ClassVar = {
-        "reference": line.LINE,
+        "reference": shared.LINE,
         "odd": Variable((), "1 where the activation is odd"),
         "line_sigma_b": Variable(("point",), "standard deviation of the biases"),
-        "line": Variable(("point", "quantity"), line.LINE.long_name),
+        "line": Variable(("point", "quantity"), shared.LINE.long_name),
         "sigma_w": Variable(("sample",), "standard deviation of the weights times sqrt(fan-in)"),
         "exponent": Variable(("sample",), "Lyapunov exponent", "1/layer"),
         "exponent_error": Variable(("sample",), "its standard error", "1/layer"),
@@ -77,7 +77,7 @@ class PhaseDiagram(Part):
     def tasks(self, config: Any) -> list[Task]:
         """Return one task a line of theory, one a pair of bias and width, one a row of the map."""
         settings: PhaseDiagramSettings = config.phase_diagram
-        own = line.point_or_none(config.activation, config.sigma_b)
+        own = shared.point_or_none(config.activation, config.sigma_b)
         sizes = settings.model_dump(mode="json", exclude={"sampled", "widths"})
         sizes |= {"left": _REACH[0] * own.sigma_w, "right": _REACH[1] * own.sigma_w} if own else {}
 
@@ -90,7 +90,7 @@ class PhaseDiagram(Part):
             task("line", spec, config.sigma_b, 0, 0.04 * settings.line_points) for spec in config.activations
         ]
         for sigma_b in dict.fromkeys([config.sigma_b, *settings.sampled]):
-            if line.point_or_none(config.activation, sigma_b) is None:
+            if shared.point_or_none(config.activation, sigma_b) is None:
                 continue
             for width in settings.widths:
                 discarded = 1 + _DISCARD * width * settings.networks / settings.effort
@@ -108,7 +108,7 @@ class PhaseDiagram(Part):
         known = task.parameters
         lengths = {
             "point": known["line_points"],
-            "quantity": len(line.QUANTITIES),
+            "quantity": len(shared.QUANTITIES),
             "sample": len(_OFFSETS),
             "column": known["columns"],
         }
@@ -118,7 +118,7 @@ class PhaseDiagram(Part):
     def analyse(self, data: xr.Dataset, config: Any) -> Analysis:
         """Return the critical points of theory and of networks, and how kappa vanishes."""
         points = sampled_points(data, config)
-        own = line.of_kind(data, "line", activation=config.activation)
+        own = shared.of_kind(data, "line", activation=config.activation)
         checks = [_theory_check(own, config)]
         for sigma_b, (measured, expected, shift) in points.items():
             checks.append(_sampled_check(sigma_b, measured, expected, shift, config))
@@ -162,16 +162,16 @@ def _line(task: Task, device: str) -> dict[str, Any]:
     biases = np.geomspace(known["lowest"], known["highest"], known["line_points"])
     spec = known["activation"]
     return {
-        "reference": line.values(line.point_or_none(spec, known["sigma_b"])),
-        "odd": float(line.is_odd(spec)),
+        "reference": shared.values(shared.point_or_none(spec, known["sigma_b"])),
+        "odd": float(shared.is_odd(spec)),
         "line_sigma_b": biases,
-        "line": np.stack([line.values(line.point_or_none(spec, float(b))) for b in biases]),
+        "line": np.stack([shared.values(shared.point_or_none(spec, float(b))) for b in biases]),
     }
 
 
 def _exponents(task: Task, device: str) -> dict[str, Any]:
     known = task.parameters
-    point = line.point_or_none(known["activation"], known["sigma_b"])
+    point = shared.point_or_none(known["activation"], known["sigma_b"])
     assert point is not None
     sigma_w = point.sigma_w_at_width(known["width"]) + np.array(_OFFSETS) * point.sigma_w
     depth = _DISCARD + math.ceil(known["effort"] / (known["width"] * known["networks"]))
@@ -190,7 +190,7 @@ def _exponents(task: Task, device: str) -> dict[str, Any]:
         for index, s in enumerate(sigma_w)
     ]
     return {
-        "reference": line.values(point),
+        "reference": shared.values(point),
         "sigma_w": sigma_w,
         "exponent": [estimate.value for estimate in found],
         "exponent_error": [estimate.error for estimate in found],
@@ -226,10 +226,10 @@ def sampled_points(data: xr.Dataset, config: Any) -> dict[float, tuple[Estimate,
     for sigma_b in dict.fromkeys([config.sigma_b, *settings.sampled]):
         zeros, expected, shift = [], math.nan, math.nan
         for width in settings.widths:
-            chosen = line.of_kind(data, "exponent", sigma_b=sigma_b, width=width)
+            chosen = shared.of_kind(data, "exponent", sigma_b=sigma_b, width=width)
             if chosen.sizes["task"] == 0:
                 continue
-            known = line.named(chosen["reference"].values[0])
+            known = shared.named(chosen["reference"].values[0])
             expected, shift = known["sigma_w"], -known["d0"] / known["gamma"]
             sigma_w, exponent, error = (
                 chosen[name].values[0] for name in ("sigma_w", "exponent", "exponent_error")
@@ -261,8 +261,8 @@ def _reference(config: Any) -> tuple[float | None, str]:
 
 def _theory_check(own: xr.Dataset, config: Any) -> Check:
     expected, source = _reference(config)
-    known = line.named(own["reference"].values[0])
-    reason = line.missing(known, config.activation, config.sigma_b)
+    known = shared.named(own["reference"].values[0])
+    reason = shared.missing(known, config.activation, config.sigma_b)
     measured = (
         Estimate.not_determined(reason)
         if reason
@@ -305,10 +305,10 @@ def _sampled_check(sigma_b: float, measured: Estimate, expected: float, shift: f
 
 
 def _vanishing_check(own: xr.Dataset, config: Any) -> Check:
-    known = line.named(own["reference"].values[0])
+    known = shared.named(own["reference"].values[0])
     odd = bool(own["odd"].values[0] == 1) and math.isfinite(known["k3"])
     biases = own["line_sigma_b"].values[0]
-    kappa = own["line"].values[0][:, line.QUANTITIES.index("kappa")]
+    kappa = own["line"].values[0][:, shared.QUANTITIES.index("kappa")]
     return compare(
         "phase-diagram/kappa-vanishes",
         "Along the critical line kappa vanishes with the bias, as sigma_b^(4/3) for odd smooth activations.",

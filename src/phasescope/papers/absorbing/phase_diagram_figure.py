@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from phasescope import plotting
-from phasescope.papers.absorbing import line
+from phasescope.papers.absorbing import shared
 from phasescope.studies.drawing import colours, legend, logarithmic, short
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def phase_diagram_figure(
     data: xr.Dataset, config: Any, points: dict[float, tuple[Estimate, float, float]]
 ) -> Figure:
     """Return three panels: the map of the order parameter, the critical lines, and kappa along them."""
-    lines = line.of_kind(data, "line")
+    lines = shared.of_kind(data, "line")
     with plotting.style():
         drawn, (map_axes, line_axes, kappa_axes) = plotting.figure(3)
         _map(drawn, map_axes, data, config)
@@ -36,12 +36,12 @@ def phase_diagram_figure(
             drawn_here = biases >= 0.01
             line_axes.plot(
                 biases[drawn_here],
-                values[drawn_here, line.QUANTITIES.index("sigma_w")],
+                values[drawn_here, shared.QUANTITIES.index("sigma_w")],
                 color=colour,
                 label=short(name),
             )
             kappa_axes.plot(
-                biases, values[:, line.QUANTITIES.index("kappa")], color=colour, label=short(name)
+                biases, values[:, shared.QUANTITIES.index("kappa")], color=colour, label=short(name)
             )
         _points(line_axes, points)
         logarithmic(line_axes, up=False)
@@ -58,7 +58,7 @@ def phase_diagram_figure(
 
 
 def _map(drawn: Figure, axes: Axes, data: xr.Dataset, config: Any) -> None:
-    rows = line.of_kind(data, "map")
+    rows = shared.of_kind(data, "map")
     axes.set_title(f"1 - c after {config.phase_diagram.map_depth} layers, {short(config.activation)}")
     axes.set_xlabel(r"weights $\sigma_w$")
     axes.set_ylabel(r"bias $\sigma_b$")
@@ -71,8 +71,8 @@ def _map(drawn: Figure, axes: Axes, data: xr.Dataset, config: Any) -> None:
     axes.grid(False)
     bar = drawn.colorbar(mesh, ax=axes, ticks=[-4, -3, -2, -1, 0])
     bar.set_ticklabels([r"$<10^{-4}$", *(rf"$10^{{{k}}}$" for k in (-3, -2, -1)), "1"])
-    own = line.of_kind(data, "line", activation=config.activation).isel(task=0)
-    place = own["line"].values[:, line.QUANTITIES.index("sigma_w")]
+    own = shared.of_kind(data, "line", activation=config.activation).isel(task=0)
+    place = own["line"].values[:, shared.QUANTITIES.index("sigma_w")]
     limits = axes.get_xlim(), axes.get_ylim()
     axes.plot(place, own["line_sigma_b"].values, color=plotting.THEORY, lw=2.2)
     axes.set(xlim=limits[0], ylim=limits[1])

@@ -14,8 +14,8 @@ from phasescope.papers.absorbing import (
     width_cost,
 )
 from phasescope.papers.absorbing.cnn import cnn_1d, cnn_2d
-from phasescope.papers.absorbing.config import STUDY as NAME
-from phasescope.papers.absorbing.config import Common
+from phasescope.papers.absorbing.shared import STUDY as NAME
+from phasescope.papers.absorbing.shared import Common
 from phasescope.studies.contract import from_class
 from phasescope.studies.part import Study
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from phasescope.papers.absorbing import line
-from phasescope.papers.absorbing.config import STUDY, activation_of, identified
+from phasescope.papers.absorbing import shared
 from phasescope.papers.absorbing.image_subsets import folders, subset
+from phasescope.papers.absorbing.shared import STUDY, activation_of, identified
 from phasescope.papers.absorbing.tangent_kernel_checks import data_checks, law_checks, tables
 from phasescope.papers.absorbing.tangent_kernel_figure import data_figure, law_figure
 from phasescope.studies.arrays import filled
@@ -59,7 +59,7 @@ class TangentKernel(Part):
     title = "Neural tangent kernel"
     citations = ("jacot2018", "xiao2020", "tamai2023")
     variables: ClassVar = {
-        "reference": line.LINE,
+        "reference": shared.LINE,
         "odd": Variable((), "1 where the activation is an odd function"),
         "distance": Variable(("depth", "pair"), "1 - c of the pre-activations of the first layer"),
         "gap": Variable(("depth", "pair"), "1 - Theta_ab/Theta_aa"),
@@ -98,17 +98,17 @@ class TangentKernel(Part):
     def measure(self, task: Task, device: str) -> dict[str, np.ndarray]:
         """Return the tangent kernel at one point of the critical line: of pairs of inputs, or of images."""
         known = task.parameters
-        point = line.point_or_none(known["activation"], known["sigma_b"])
+        point = shared.point_or_none(known["activation"], known["sigma_b"])
         lengths = {
-            "quantity": len(line.QUANTITIES),
+            "quantity": len(shared.QUANTITIES),
             "depth": len(known["depths"]),
             "pair": PAIRS,
             "case": 2,
             "subset": known["replicas"],
             "quantile": len(QUANTILES),
         }
-        measured: dict[str, Any] = {"reference": line.values(point)}
-        measured["odd"] = float(line.is_odd(known["activation"]))
+        measured: dict[str, Any] = {"reference": shared.values(point)}
+        measured["odd"] = float(shared.is_odd(known["activation"]))
         if point is not None and math.isfinite(point.kappa):
             measured |= (_of_pairs if known["kind"] == "pairs" else _of_images)(task, point)
         return filled(self.variables, lengths, **measured)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from phasescope.estimate import Estimate
-from phasescope.papers.absorbing import line
+from phasescope.papers.absorbing import shared
 from phasescope.papers.absorbing.image_subsets import DATA_SETS, why_not
 from phasescope.papers.absorbing.optimum import mean_place, minimum
 from phasescope.studies.check import Check, compare
@@ -37,12 +37,12 @@ class Pairs(NamedTuple):
 
 def pairs(data: xr.Dataset) -> list[Pairs]:
     """Return what was followed for pairs of inputs, one entry a point of the critical line."""
-    chosen = line.of_kind(data, "pairs")
+    chosen = shared.of_kind(data, "pairs")
     return [
         Pairs(
             str(chosen["activation"].values[i]),
             float(chosen["sigma_b"].values[i]),
-            line.named(chosen["reference"].values[i])["kappa"],
+            shared.named(chosen["reference"].values[i])["kappa"],
             chosen["distance"].values[i],
             chosen["gap"].values[i],
         )
@@ -52,8 +52,8 @@ def pairs(data: xr.Dataset) -> list[Pairs]:
 
 def images(data: xr.Dataset, name: str) -> tuple[np.ndarray, xr.Dataset]:
     """Return ln(kappa L), ascending, and the tasks of one data set in that order."""
-    chosen = line.of_kind(data, "data", data_set=name)
-    kappa = chosen["reference"].values[:, line.QUANTITIES.index("kappa")]
+    chosen = shared.of_kind(data, "data", data_set=name)
+    kappa = chosen["reference"].values[:, shared.QUANTITIES.index("kappa")]
     place = np.log(kappa * chosen["data_depth"].values.astype(float))
     order = np.argsort(place)
     return place[order], chosen.isel(task=order)
@@ -149,7 +149,7 @@ def _universality(limits: dict[str, list[Estimate]]) -> Check:
 
 def data_checks(data: xr.Dataset, config: Any) -> list[Check]:
     """Return the checks over images, "not determined" for data sets that are not at hand."""
-    odd = bool(line.of_kind(data, "pairs", activation=config.activation)["odd"].values[0] == 1)
+    odd = bool(shared.of_kind(data, "pairs", activation=config.activation)["odd"].values[0] == 1)
     checks = []
     for name in DATA_SETS:
         place, chosen = images(data, name)

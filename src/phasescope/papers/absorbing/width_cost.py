@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from phasescope.papers.absorbing import line
-from phasescope.papers.absorbing.config import STUDY, activation_of, identified
+from phasescope.papers.absorbing import shared
 from phasescope.papers.absorbing.finite_width_analysis import law_of
+from phasescope.papers.absorbing.shared import STUDY, activation_of, identified
 from phasescope.papers.absorbing.width_cost_analysis import width_cost_checks, width_cost_table
 from phasescope.papers.absorbing.width_cost_figure import width_cost_figure
 from phasescope.papers.absorbing.width_groups import GROUPS, PAIR, depths, grouped, networks_for
@@ -61,7 +61,7 @@ class WidthCost(Part):
     title = "The width that a larger kappa costs"
     citations = ("tamai2023", "matsumoto2005")
     variables: ClassVar = {
-        "reference": line.LINE,
+        "reference": shared.LINE,
         "growth": Variable(("group",), "mean growth of ln |u|^2 over a segment of layers"),
         "growth_square": Variable(("group",), "mean square of the same"),
         "growth_product": Variable(("group",), "mean product of the same over neighbouring segments"),
@@ -77,7 +77,7 @@ class WidthCost(Part):
         for activation in config.activations:
             for sigma_b in dict.fromkeys([*settings.sigma_bs, *settings.flow_sigma_bs]):
                 common = {**identified(activation), "sigma_b": sigma_b, "seed": config.seed}
-                point = line.point_or_none(activation, sigma_b)
+                point = shared.point_or_none(activation, sigma_b)
                 # One task without a sample says in the data that there is no such point.
                 made.append(Task(STUDY, self.name, _sizes("point", common), seconds=0.1))
                 if point is None:
@@ -86,7 +86,7 @@ class WidthCost(Part):
                     made += [
                         task for n in settings.growth_widths for task in _growth(point, n, settings, common)
                     ]
-                law = law_of(line.named(line.values(point)))
+                law = law_of(shared.named(shared.values(point)))
                 if sigma_b in settings.flow_sigma_bs and math.isfinite(point.kappa) and law.a < law.v / 3:
                     reach = 2 * law.departure(settings.fraction)
                     for n in settings.flow_widths:
@@ -96,9 +96,9 @@ class WidthCost(Part):
     def measure(self, task: Task, device: str) -> dict[str, np.ndarray]:
         """Return moments of the growth of tangent vectors, or distances against depth."""
         known = task.parameters
-        point = line.point_or_none(known["activation"], known["sigma_b"])
-        lengths = {"quantity": len(line.QUANTITIES), "record": _RECORDS, "group": GROUPS}
-        measured: dict[str, Any] = {"reference": line.values(point)}
+        point = shared.point_or_none(known["activation"], known["sigma_b"])
+        lengths = {"quantity": len(shared.QUANTITIES), "record": _RECORDS, "group": GROUPS}
+        measured: dict[str, Any] = {"reference": shared.values(point)}
         if point is not None and known["kind"] == "growth":
             measured |= _growth_moments(task, point, device)
         elif point is not None and known["kind"] == "flow":

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from phasescope.estimate import Estimate
-from phasescope.papers.absorbing import line
+from phasescope.papers.absorbing import shared
 from phasescope.papers.absorbing.finite_width_analysis import law_of
 from phasescope.papers.absorbing.inverse_width import in_inverse_width, truncated_limit
 from phasescope.papers.absorbing.width_groups import half_depth
@@ -30,7 +30,7 @@ class LinePoint:
     """One point of a critical line, as predicted and as measured."""
 
     sigma_b: float  # its bias
-    known: Mapping[str, float]  # what ``line.named`` returns
+    known: Mapping[str, float]  # what ``shared.named`` returns
     # v, mu: as measured
     v: Estimate
     mu: Estimate
@@ -39,16 +39,16 @@ class LinePoint:
 
 def line_of(data: xr.Dataset, activation: str, config: Any) -> list[LinePoint]:
     """Return what was found along the critical line of one activation, by growing bias."""
-    points = line.of_kind(data, "point", activation=activation)
+    points = shared.of_kind(data, "point", activation=activation)
     fraction = config.width_cost.fraction
     found = []
     for index in np.argsort(points["sigma_b"].values):
         sigma_b = float(points["sigma_b"].values[index])
-        known = line.named(points["reference"].values[index])
+        known = shared.named(points["reference"].values[index])
         if not math.isfinite(known["sigma_w"]):
             continue
-        growth = line.of_kind(data, "growth", activation=activation, sigma_b=sigma_b)
-        flow = line.of_kind(data, "flow", activation=activation, sigma_b=sigma_b)
+        growth = shared.of_kind(data, "growth", activation=activation, sigma_b=sigma_b)
+        flow = shared.of_kind(data, "flow", activation=activation, sigma_b=sigma_b)
         law = law_of(known)
         usable = math.isfinite(known["kappa"]) and law.a < law.v / 3
         expected = 1 / law.departure(fraction) if usable else math.nan

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from phasescope.estimate import Estimate
-from phasescope.papers.absorbing import line
+from phasescope.papers.absorbing import shared
 from phasescope.papers.absorbing.exponent_zero import fit_exponents
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Curves:
 
 def collect(data: xr.Dataset, kind: str, size: int | None = None) -> list[Curves]:
     """Return the curves of one kind of task in the order of ``sigma_w``."""
-    chosen = line.of_kind(data, kind) if size is None else line.of_kind(data, kind, size=size)
+    chosen = shared.of_kind(data, kind) if size is None else shared.of_kind(data, kind, size=size)
     found = []
     for sigma_w in np.unique(chosen["sigma_w"].values):
         tasks = chosen.isel(task=np.flatnonzero(chosen["sigma_w"].values == sigma_w))

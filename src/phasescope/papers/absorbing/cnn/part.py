@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from phasescope.papers.absorbing import line
+from phasescope.papers.absorbing import shared
 from phasescope.papers.absorbing.cnn.claims import analyse
 from phasescope.papers.absorbing.cnn.figures import pictures
-from phasescope.papers.absorbing.config import STUDY, identified, resolved
+from phasescope.papers.absorbing.shared import STUDY, identified, resolved
 from phasescope.signal import sample_cnn
 from phasescope.studies.arrays import filled
 from phasescope.studies.contract import Analysis, Part, Picture, Settings, Variable
@@ -95,7 +95,7 @@ class CnnPart(Part):
     def tasks(self, config: Any) -> list[Task]:
         """Return one task a batch of networks; one empty task where the activation has no critical line."""
         s = self.settings(config)
-        point = line.point_or_none(config.activation, config.sigma_b)
+        point = shared.point_or_none(config.activation, config.sigma_b)
         if point is None or not math.isfinite(point.d0 / point.gamma):
             return [self._task(config, "none", math.nan, s.sizes[-1], 1, 1, 0, "shared", "homogeneous")]
 

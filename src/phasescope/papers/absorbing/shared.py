@@ -1,0 +1,134 @@
+"""What all parts of the study ``absorbing`` share: activation, bias, and the point of the critical line."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from phasescope.activations import Activation, load_activation
+from phasescope.errors import InputError, NoCriticalPointError
+from phasescope.studies.drawing import short
+from phasescope.studies.part import StudySettings, Variable
+from phasescope.theory import CriticalLinePoint, critical_line
+from phasescope.userfiles import contents_hash, is_file_spec
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+STUDY = "absorbing"
+
+
+class Common(StudySettings):
+    """Settings that every part reads."""
+
+    # the one that single-activation parts follow: a name, or ``FILE.py:function`` of the user's own
+    activation: str = "tanh"
+    # those it is compared with where universality is the question
+    compared: tuple[str, ...] = ("tanh", "erf", "sin")
+    sigma_b: float = 0.3  # standard deviation of the biases
+    # mnist, fashion_mnist: folders of the user's own copies; empty to do without
+    mnist: str = ""
+    fashion_mnist: str = ""
+
+    @property
+    def activations(self) -> tuple[str, ...]:
+        """The activation followed, then those it is compared with, each once."""
+        return tuple(dict.fromkeys([self.activation, *self.compared]))
+
+
+def identified(spec: str) -> dict[str, Any]:
+    """Return the parameters by which a task knows an activation: its name and, of a file, its contents."""
+    if not is_file_spec(spec):
+        return {"activation": spec}
+    return {"activation": spec, "file_sha256": contents_hash(spec)}
+
+
+def resolved(spec: str) -> Activation:
+    """Return the activation that `spec` names; a file is read again when its contents have changed."""
+    return _loaded(**identified(spec))
+
+
+def activation_of(parameters: Mapping[str, Any]) -> Activation:
+    """Return the activation of a task, made sure to be the one that the task was planned with."""
+    spec = str(parameters["activation"])
+    known = {key: parameters[key] for key in ("activation", "file_sha256") if key in parameters}
+    if identified(spec) != known:
+        raise InputError(f"{spec} has changed while the study was running.", "Run the same command again.")
+    return _loaded(**known)
+
+
+@lru_cache(maxsize=64)
+def _loaded(activation: str, file_sha256: str = "") -> Activation:
+    """Return the activation; the hash is what tells one version of a file from the next."""
+    return load_activation(activation)
+
+
+def line_point(spec: str, sigma_b: float) -> CriticalLinePoint:
+    """Return the critical line's point of an activation."""
+    return _on_the_line(sigma_b, **identified(spec))
+
+
+@lru_cache(maxsize=256)
+def _on_the_line(sigma_b: float, activation: str, file_sha256: str = "") -> CriticalLinePoint:
+    """Return the point; every task of a part asks for it again."""
+    return critical_line(_loaded(activation, file_sha256), sigma_b)
+
+
+QUANTITIES = ("sigma_w", "K", "chi_q", "kappa", "gamma", "k3", "v", "d0")
+LINE = Variable(("quantity",), "point of the critical line: " + ", ".join(QUANTITIES))
+
+
+def point_or_none(spec: str, sigma_b: float) -> CriticalLinePoint | None:
+    """Return the critical line's point of an activation, or None where it has none at this bias."""
+    try:
+        return line_point(spec, sigma_b)
+    except NoCriticalPointError:
+        return None
+
+
+def values(point: CriticalLinePoint | None) -> np.ndarray:
+    """Return the numbers named in `QUANTITIES`; NaN where they do not exist."""
+    if point is None:
+        return np.full(len(QUANTITIES), math.nan)
+    return np.array([getattr(point, name) for name in QUANTITIES], dtype=np.float64)
+
+
+def named(row: np.ndarray) -> dict[str, float]:
+    """Return the numbers of :func:`values` by name.
+
+    Shapes: `row` (quantities,).
+    """
+    return dict(zip(QUANTITIES, map(float, row), strict=True))
+
+
+def missing(line: Mapping[str, float], spec: str, sigma_b: float, *, curved: bool = False) -> str:
+    """Return why an activation cannot be followed, or an empty string."""
+    name = short(spec)
+    if not math.isfinite(line["sigma_w"]):
+        return f"{name} has no critical line at sigma_b = {sigma_b:g} (theory.critical_line says why)"
+    if curved and not math.isfinite(line["kappa"]):
+        return f"{name} has no kappa: its slope jumps, so 1 - c enters as (1 - c)^(3/2)"
+    if curved and not math.isfinite(line["k3"]):
+        return f"{name} has no k3: its second derivative jumps, so the logarithmic correction is another"
+    return ""
+
+
+def is_odd(spec: str) -> bool:
+    """Return whether the activation is an odd function."""
+    function = resolved(spec)
+    z = torch.linspace(0, 8, 401, dtype=torch.float64)
+    return bool((function(z) + function(-z)).abs().max() < 1e-12)
+
+
+def of_kind(data: xr.Dataset, kind: str, **parameters: Any) -> xr.Dataset:
+    """Return the tasks of one kind, and of given values of their parameters."""
+    chosen = data["kind"].values.astype(str) == kind
+    for name, value in parameters.items():
+        column = data[name].values
+        chosen &= (column.astype(str) == value) if isinstance(value, str) else (column == value)
+    return data.isel(task=np.flatnonzero(chosen))
