@@ -6,9 +6,11 @@ import sys
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, os.path.abspath("."))
 
+import house
 import tables
 
 tables.write()
+house.write()
 
 project = "phasescope"
 author = "The phasescope developers"
