@@ -5,8 +5,7 @@ import pytest
 
 from phasescope.errors import InputError
 from phasescope.scaling import CRITICAL_PROBABILITY, directed_percolation
-from phasescope.scaling._bernoulli import bernoulli_words
-from phasescope.scaling.percolation import next_row
+from phasescope.scaling.percolation import bernoulli_words, next_row
 from reference import percolation as reference
 
 

@@ -11,10 +11,10 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from phasescope.errors import InputError
-from phasescope.scaling._bernoulli import BITS, Words, bernoulli_words
 
 Kind = Literal["bond", "site"]
 Start = Literal["full", "seed"]
+Words = NDArray[np.uint64]
 Window = tuple[slice, ...]
 
 CRITICAL_PROBABILITY: dict[tuple[int, str], float] = {
@@ -23,8 +23,14 @@ CRITICAL_PROBABILITY: dict[tuple[int, str], float] = {
     (2, "bond"): 0.28733838,
     (2, "site"): 0.3445740,
 }
+_BITS = 64
 _MASK_WORDS = 2**15
 _MOST_STEPS_AT_ONCE = 64
+# Of the random words: how many are made at a time, how many bits of one may be set one by one, and the
+# binary digits of a probability.
+_BLOCK = 16384
+_SPRINKLED_PER_WORD = 0.5
+_DIGITS = 53
 
 
 def directed_percolation(
@@ -34,7 +40,7 @@ def directed_percolation(
     *,
     dimensions: int = 1,
     kind: Kind = "bond",
-    runs: int = BITS,
+    runs: int = _BITS,
     seed: int = 0,
     start: Start = "full",
     times: Sequence[int] | None = None,
@@ -96,12 +102,12 @@ def directed_percolation(
     if problem:
         raise InputError(*problem)
     recorded = recorded_times(times, steps)
-    mass = np.empty((-(-runs // BITS) * BITS, recorded.size), dtype=np.int64)
+    mass = np.empty((-(-runs // _BITS) * _BITS, recorded.size), dtype=np.int64)
     squares = np.empty(mass.shape)
     probabilities = _activation_probabilities(p, dimensions, kind)
-    for group in range(mass.shape[0] // BITS):
+    for group in range(mass.shape[0] // _BITS):
         generator = np.random.Generator(np.random.SFC64(np.random.SeedSequence((seed, group))))
-        rows = slice(group * BITS, (group + 1) * BITS)
+        rows = slice(group * _BITS, (group + 1) * _BITS)
         _simulate(generator, probabilities, size, dimensions, start, recorded, mass[rows], squares[rows])
     attributes: dict[str, object] = {
         "p": p,
@@ -153,6 +159,23 @@ def recorded_times(times: Sequence[int] | None, steps: int) -> NDArray[np.int64]
     return recorded
 
 
+def density_dataset(
+    mass: NDArray[np.int64], times: NDArray[np.int64], sites: int, attributes: dict[str, object]
+) -> xr.Dataset:
+    """Return mass, density and survival of runs with their coordinates.
+
+    Shapes: `mass` (runs, times), `times` (times,).
+    """
+    dims = ("run", "time")
+    variables = {
+        "mass": (dims, mass, {"long_name": "active sites"}),
+        "density": (dims, mass / sites, {"long_name": "active sites over all sites"}),
+        "survival": (dims, mass > 0, {"long_name": "whether any site is active"}),
+    }
+    coordinates = {"run": np.arange(len(mass)), "time": ("time", times, {"units": "rows"})}
+    return xr.Dataset(variables, coords=coordinates, attrs=attributes)
+
+
 def _activation_probabilities(p: float, dimensions: int, kind: str) -> list[float]:
     """Probability of a site with 1, 2, ... active parents; one entry where it does not depend on them."""
     if kind == "site":
@@ -172,7 +195,7 @@ def _simulate(
     squares: NDArray[np.float64],
 ) -> None:
     """Run 64 runs and write their mass and sum of squared distances at the recorded rows."""
-    everything = np.uint64(2**BITS - 1)
+    everything = np.uint64(2**_BITS - 1)
     middle = (size // 2,) * dimensions
     state = np.full((size,) * dimensions, everything if start == "full" else 0, dtype=np.uint64)
     state[middle] = everything
@@ -225,7 +248,8 @@ def _advance(
 def next_row(state: Words, masks: Words, *, forward: bool) -> Words:
     """Return the next row: active with k active parents where mask k (or the only mask) is set.
 
-    Shapes: `state` (size,) or (size, size), `masks` (masks, *state.shape).
+    Shapes: `state` (size,) or (size, size), `masks` (masks, *state.shape). The parents of site i are i and
+    i + 1 on the way `forward`, else i - 1 and i.
     """
     parents = [state]
     for axis in range(state.ndim):
@@ -260,12 +284,12 @@ def _of_four(parents: Sequence[Words], masks: Words) -> Words:
 def _measure(
     state: Words, origin: tuple[int, ...], shift: float, distances: bool
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    mass, squares = np.zeros(BITS), np.zeros(BITS)
+    mass, squares = np.zeros(_BITS), np.zeros(_BITS)
     flat = state.ravel()
     for start in range(0, flat.size, _MASK_WORDS):
         places = start + np.flatnonzero(flat[start : start + _MASK_WORDS])
         bits = np.unpackbits(flat[places].astype("<u8").view(np.uint8), bitorder="little")
-        columns = bits.reshape(-1, BITS).astype(np.float64)
+        columns = bits.reshape(-1, _BITS).astype(np.float64)
         mass += columns.sum(axis=0)
         if distances:
             offsets = np.stack(np.unravel_index(places, state.shape), axis=1) - origin + shift
@@ -273,18 +297,65 @@ def _measure(
     return mass.astype(np.int64), squares
 
 
-def density_dataset(
-    mass: NDArray[np.int64], times: NDArray[np.int64], sites: int, attributes: dict[str, object]
-) -> xr.Dataset:
-    """Return mass, density and survival of runs with their coordinates.
+def bernoulli_words(generator: np.random.Generator, probabilities: Sequence[float], n: int) -> Words:
+    """Return words of shape (len(probabilities), n), every bit of row k set with ``probabilities[k]``.
 
-    Shapes: `mass` (runs, times), `times` (times,).
+    The bits of one row are independent of each other. A bit of one row is **not** independent of the bit
+    at the same place in another row: the rows are cut from the same random numbers, so use at most one row
+    at each place.
+
+    Notes
+    -----
+    Reading the binary digits of q from the last to the first, ``m = m | r`` for a 1 and ``m = m & r`` for a
+    0, with fresh random words r, sets each bit of m with probability q. The digits are the same constants
+    for all bits while every bit has its own random digits, which is why bits stay independent. Digits beyond
+    the d-th would each cost a word for a change in a fraction 2^-d of the bits; the missing probability
+    e is added instead by setting a Poisson number of mean ``-ln(1 - e)`` per bit at uniformly drawn places:
+    counts at different places are independent, and a place is hit with probability e. So q is exact to
+    rounding. Cost: d + 1 is about 9 random words per word, however many rows.
     """
-    dims = ("run", "time")
-    variables = {
-        "mass": (dims, mass, {"long_name": "active sites"}),
-        "density": (dims, mass / sites, {"long_name": "active sites over all sites"}),
-        "survival": (dims, mass > 0, {"long_name": "whether any site is active"}),
-    }
-    coordinates = {"run": np.arange(len(mass)), "time": ("time", times, {"units": "rows"})}
-    return xr.Dataset(variables, coords=coordinates, attrs=attributes)
+    digits = _digits_needed(probabilities)
+    scaled = [int(q * 2**digits) for q in probabilities]
+    rates = [_missing_rate(q, digits) for q in probabilities]
+    words = np.zeros((len(probabilities), n), dtype=np.uint64)
+    for start in range(0, n, _BLOCK):
+        block = words[:, start : start + _BLOCK]
+        _expand(generator, scaled, digits, block)
+        for row, rate in zip(block, rates, strict=True):
+            if rate == math.inf:
+                row[:] = np.uint64(2**_BITS - 1)
+            elif rate > 0:
+                _sprinkle(generator, row, rate)
+    return words
+
+
+def _missing_rate(q: float, digits: int) -> float:
+    """Events per bit that raise the first `digits` binary digits of q to q."""
+    if q >= 1:
+        return math.inf
+    kept = int(q * 2**digits) / 2**digits
+    return -math.log1p(-(q - kept) / (1 - kept))
+
+
+def _digits_needed(probabilities: Sequence[float]) -> int:
+    for digits in range(1, _DIGITS):
+        rates = (_missing_rate(q, digits) for q in probabilities if q < 1)
+        if max(rates, default=0.0) * _BITS <= _SPRINKLED_PER_WORD:
+            return digits
+    return _DIGITS
+
+
+def _expand(generator: np.random.Generator, scaled: Sequence[int], digits: int, rows: Words) -> None:
+    for digit in range(digits):
+        # random_raw of a 64-bit generator is the fastest source of whole random words that numpy has.
+        fresh = generator.bit_generator.random_raw(rows.shape[1])
+        for row, number in zip(rows, scaled, strict=True):
+            combine = np.bitwise_or if number >> digit & 1 else np.bitwise_and
+            combine(row, fresh, out=row)
+
+
+def _sprinkle(generator: np.random.Generator, row: Words, rate: float) -> None:
+    events = generator.poisson(rate * _BITS * row.size)
+    places = generator.integers(0, _BITS * row.size, events)
+    bits = np.uint64(1) << (places & (_BITS - 1)).astype(np.uint64)
+    np.bitwise_or.at(row, places >> 6, bits)
