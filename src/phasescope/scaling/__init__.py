@@ -1,14 +1,12 @@
 """Exponents, collapses and universality classes from data, with honest errors."""
 
 from phasescope.scaling.branching import branching
-from phasescope.scaling.class_report import Candidate, ClassReport
 from phasescope.scaling.classes import UNIVERSALITY_CLASSES, UniversalityClass
-from phasescope.scaling.collapse import collapse
-from phasescope.scaling.collapse_result import Collapse, CollapsedCurve
+from phasescope.scaling.collapse import Collapse, CollapsedCurve, collapse
 from phasescope.scaling.local_slopes import LocalSlopes, local_slopes
 from phasescope.scaling.percolation import CRITICAL_PROBABILITY, directed_percolation
 from phasescope.scaling.power_law import PowerLawFit, fit_power_law
-from phasescope.scaling.universality import identify_class
+from phasescope.scaling.universality import Candidate, ClassReport, identify_class
 
 __all__ = [
     "CRITICAL_PROBABILITY",

@@ -1,25 +1,120 @@
-"""Collapse of curves onto one unknown smooth function, with exponents, errors and a quality."""
+"""Collapse of curves onto one unknown smooth function, with exponents, errors and a quality.
+
+The function is a spline in a logarithmic abscissa, projected out of the data by linear least squares.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
+from scipy import optimize
 from scipy.linalg import block_diag
 
 from phasescope.errors import InputError
 from phasescope.estimate import Estimate
-from phasescope.scaling.collapse_input import gather
-from phasescope.scaling.collapse_output import master_curve, side_by_side
-from phasescope.scaling.collapse_result import Collapse
-from phasescope.scaling.collapse_search import LEAST_OVERLAP, begin, elsewhere, jacobian_of, redrawn, search
-from phasescope.scaling.log_data import Array, LogData, Statistic, goodness
-from phasescope.scaling.master_curve import Ansatz, Form
-from phasescope.scaling.resolution import resolution
+from phasescope.scaling.log_data import Array, LogData, Statistic, goodness, log_data
 
+Form = Literal["constant", "function"]
+
+_LARGEST_ERROR = 0.5
+_FEWEST_POINTS = 8
+_LEAST_OVERLAP = 0.3
 _DOUBTFUL = 0.01
+# Values of b that are tried before the search, and the intervals of the spline meanwhile.
+_SCAN = np.arange(-16, 17) / 4
+_SCAN_INTERVALS = 5
+# How much a kink of the spline costs, in units of a point: too little to bend it, enough to bridge gaps.
+_STIFFNESS = 1e-3
+_CORRECTION_INTERVALS = 2
+# Intervals that the master curve may have, and the degrees of freedom that have to be left to judge them.
+_INTERVALS = (1, 2, 3, 4, 6, 8, 11, 15, 20, 27)
+_LEAST_FREEDOM = 5.0
+_GRID = 200
+
+
+@dataclass(frozen=True)
+class CollapsedCurve:
+    """One curve, as measured and rescaled.
+
+    Parameters
+    ----------
+    x, size, y, error : arrays of shape (points,)
+        As measured: mean or typical value with its standard error.
+    scaled_x, scaled_y, scaled_error : arrays of shape (points,)
+        ``(x - critical) size^b`` and ``y size^a``.
+    corrected_y : array of shape (points,)
+        `scaled_y` without the correction term.
+    """
+
+    x: Array
+    size: Array
+    y: Array
+    error: Array
+    scaled_x: Array
+    scaled_y: Array
+    scaled_error: Array
+    corrected_y: Array
+
+
+@dataclass(frozen=True)
+class Collapse:
+    """Curves on one master curve; :func:`phasescope.scaling.collapse` makes it.
+
+    Parameters
+    ----------
+    exponents : mapping of str to Estimate
+        "a", "b" and "critical"; "c" and "omega" with a correction. Held ones have error 0.
+    quality : float
+        Squared distance from the common curve over what chance and interpolation lead one to expect, the
+        correlations of points included: about 1 for a good collapse.
+    p_value : float
+        Chance of a larger `quality` if the curves do collapse.
+    overlap : float
+        Share of the points within the reach of another curve.
+    interpolation : float
+        Standard error of ``ln y`` from interpolation, already among the errors.
+    curves : tuple of CollapsedCurve
+        The data before and after.
+    master_x, master_y : arrays of shape (200,)
+        The common curve, without correction.
+    reason : str
+        Why the free exponents are not determined; empty where they are.
+    notes : tuple of str
+        What one has to know.
+    """
+
+    exponents: Mapping[str, Estimate]
+    quality: float
+    p_value: float
+    overlap: float
+    interpolation: float
+    curves: tuple[CollapsedCurve, ...] = field(repr=False)
+    master_x: Array = field(repr=False)
+    master_y: Array = field(repr=False)
+    reason: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def determined(self) -> bool:
+        """Whether the exponents are."""
+        return not self.reason
+
+    def __str__(self) -> str:
+        lines = ["y size^a = f((x - critical) size^b)"]
+        for name, value in self.exponents.items():
+            held = " (held)" if value.determined and value.error == 0 else ""
+            lines.append(f"  {name} = {value}{held}")
+        if math.isfinite(self.quality):
+            lines.append(
+                f"  quality {self.quality:.2f} (1 is chance), p = {self.p_value:.2g}, "
+                f"{self.overlap:.0%} of {sum(len(curve.x) for curve in self.curves)} points overlap"
+            )
+        return "\n".join(lines + [f"  {note}" for note in self.notes])
 
 
 def collapse(
@@ -84,22 +179,82 @@ def collapse(
     """
     if resamples < 20:
         raise InputError(f"resamples = {resamples}.", "Draw at least 20.")
-    points, curves, notes = gather(x, y, size, errors, statistic)
+    points, curves, notes = _gather(x, y, size, errors, statistic)
     ansatz, beginning = _ansatz(points, dict(fixed or {}), dict(start or {}), correction)
     ln_y = np.concatenate([data.ln_y for data in curves])
     relative = np.concatenate([data.relative for data in curves])
-    theta = begin(ansatz, beginning, ln_y, relative)
-    intervals, extra = resolution(ansatz, curves, theta)
+    theta = _begin(ansatz, beginning, ln_y, relative)
+    intervals, extra = _resolution(ansatz, curves, theta)
     for _ in range(4):
         unit = np.sqrt(relative**2 + extra)
-        theta = search(ansatz, theta, intervals, ln_y, unit)
+        theta = _search(ansatz, theta, intervals, ln_y, unit)
         before = intervals
-        intervals, extra = resolution(ansatz, curves, theta)
+        intervals, extra = _resolution(ansatz, curves, theta)
         if intervals == before:
             break
     unit = np.sqrt(relative**2 + extra)
-    theta = search(ansatz, theta, intervals, ln_y, unit)
+    theta = _search(ansatz, theta, intervals, ln_y, unit)
     return _result(ansatz, theta, intervals, extra, curves, notes, resamples, np.random.default_rng(seed))
+
+
+def _gather(
+    x: Sequence[ArrayLike],
+    y: Sequence[ArrayLike],
+    size: Sequence[ArrayLike],
+    errors: Sequence[ArrayLike] | None,
+    statistic: Statistic,
+) -> tuple[tuple[Array, Array, Array], list[LogData], list[str]]:
+    """Return abscissas, sizes and curve numbers of all points, the curves' logarithms, and notes."""
+    count = len(y)
+    if count < 2:
+        raise InputError(f"{count} curve.", "A collapse needs at least two.")
+    for name, given in (("x", x), ("size", size), ("errors", errors)):
+        if given is not None and len(given) != count:
+            raise InputError(
+                f"{name} has {len(given)} entries for {count} curves.", "Give one a curve, in the same order."
+            )
+    found: list[Array] = []
+    curves: list[LogData] = []
+    dropped = 0
+    for index in range(count):
+        name = f"y[{index}]"
+        data = log_data(y[index], None if errors is None else errors[index], statistic, name=name)
+        if not data.known:
+            raise InputError(
+                f"{name} has neither networks nor errors.", "Give errors=, or y as (networks, points)."
+            )
+        points = np.stack(
+            [_along(x[index], data, f"x[{index}]"), _along(size[index], data, f"size[{index}]")]
+        )
+        if not (points[1] > 0).all():
+            raise InputError(f"size[{index}] is not positive.", "Sizes enter as powers: give positive ones.")
+        usable = data.relative <= _LARGEST_ERROR
+        dropped += int((~usable).sum())
+        if usable.any():
+            found.append(np.concatenate([points[:, usable], np.full((1, usable.sum()), len(curves))]))
+            curves.append(data.at(usable))
+    total = sum(len(data.ln_y) for data in curves)
+    if len(curves) < 2 or total < _FEWEST_POINTS:
+        raise InputError(
+            f"{total} points on {len(curves)} curves have a relative error below {_LARGEST_ERROR}.",
+            f"Give at least {_FEWEST_POINTS} on two curves; more networks make the errors smaller.",
+        )
+    notes = [f"{dropped} points with relative errors above {_LARGEST_ERROR} are left out."] if dropped else []
+    joined = np.concatenate(found, axis=1)
+    return (joined[0], joined[1], joined[2]), curves, notes
+
+
+def _along(given: ArrayLike, data: LogData, name: str) -> Array:
+    values = np.asarray(given, dtype=np.float64)
+    points = len(data.ln_y)
+    if values.ndim > 1 or (values.ndim == 1 and len(values) != points):
+        raise InputError(
+            f"{name} has shape {values.shape}, the curve has {points} points.",
+            "Give one number, or one a point.",
+        )
+    if not np.isfinite(values).all():
+        raise InputError(f"{name} has values that are not finite.", "Leave these points out.")
+    return np.broadcast_to(values, points)
 
 
 def _ansatz(
@@ -107,7 +262,7 @@ def _ansatz(
     fixed: dict[str, float],
     start: dict[str, float],
     correction: Form | None,
-) -> tuple[Ansatz, dict[str, float]]:
+) -> tuple[_Ansatz, dict[str, float]]:
     x, size, curve = points
     known = {"a", "b", "critical"} | ({"omega"} if correction else set())
     for name in [*fixed, *start]:
@@ -126,11 +281,200 @@ def _ansatz(
         held.setdefault("omega", 1.0)
     free = tuple(name for name in ("b", "critical", "omega") if name not in held and name in known)
     logarithmic = "critical" in held and bool((x > held["critical"]).all())
-    return Ansatz(x, size, curve.astype(int), held, free, correction, logarithmic), start
+    return _Ansatz(x, size, curve.astype(int), held, free, correction, logarithmic), start
+
+
+@dataclass(frozen=True)
+class _Ansatz:
+    """``ln y = F(s) - a ln size [+ c size^-omega | + G(s) size^-omega]`` with F and G unknown and smooth."""
+
+    x: Array  # (points,): abscissas of all curves, one after the other
+    size: Array  # (points,): their sizes
+    curve: NDArray[np.int_]  # (points,): which curve a point belongs to
+    held: dict[str, float]  # parameters that are not fitted, among "a", "b", "critical", "omega"
+    free: tuple[str, ...]  # those of "b", "critical", "omega" that are searched
+    correction: Form | None  # form of the term in ``size^-omega``
+    logarithmic: bool  # whether the abscissa is ``ln u`` (all u > 0) or ``asinh(u/median)``, for both signs
+
+    def values(self, theta: Array) -> dict[str, float]:
+        """Return all parameters but those that enter linearly."""
+        return {**self.held, **dict(zip(self.free, theta.tolist(), strict=True))}
+
+    def scaled(self, theta: Array) -> Array:
+        """Return ``u = (x - critical) size^b``."""
+        values = self.values(theta)
+        return np.asarray((self.x - values["critical"]) * self.size ** values["b"])
+
+    def abscissa(self, theta: Array) -> Array:
+        """Return the coordinate s in which the master curve is smooth."""
+        u = self.scaled(theta)
+        if self.logarithmic:
+            return np.asarray(np.log(u))
+        size = np.abs(u)
+        return np.asarray(np.arcsinh(u / np.median(size[size > 0])))
+
+    @property
+    def linear(self) -> tuple[str, ...]:
+        """Names of the parameters, beside the master curve, in which ``ln y`` is linear."""
+        return (() if "a" in self.held else ("a",)) + (("c",) if self.correction == "constant" else ())
+
+    def design(self, theta: Array, intervals: int) -> Array:
+        """Return the columns of the linear problem: the `linear` parameters, F, then G."""
+        s = self.abscissa(theta)
+        low, high = float(s.min()), float(s.max())
+        small = self.size ** -self.values(theta).get("omega", 0.0)
+        columns = [] if "a" in self.held else [-np.log(self.size)[:, None]]
+        if self.correction == "constant":
+            columns.append(small[:, None])
+        columns.append(_spline_basis(s, low, high, intervals))
+        if self.correction == "function":
+            columns.append(small[:, None] * _spline_basis(s, low, high, _CORRECTION_INTERVALS))
+        return np.concatenate(columns, axis=1)
+
+    def offset(self) -> Array:
+        """Return the part of ``ln y`` that is held fixed."""
+        return -self.held.get("a", 0.0) * np.log(self.size)
+
+    def solve(self, theta: Array, intervals: int, ln_y: Array, unit: Array) -> tuple[Array, Array]:
+        """Return coefficients of the columns and residuals in units of `unit`, for one or more right sides.
+
+        `theta` holds the `free` parameters; `ln_y` has shape (points,) or (points, draws).
+        """
+        design = self.design(theta, intervals) / unit[:, None]
+        target = ((ln_y.T - self.offset()) / unit).T
+        width = design.shape[1]
+        first = len(self.linear)
+        bend = np.zeros((intervals + 1, width))
+        rows = np.arange(intervals + 1)
+        for shift, weight in ((0, 1.0), (1, -2.0), (2, 1.0)):
+            bend[rows, first + rows + shift] = weight * _STIFFNESS
+        left, right = np.linalg.qr(np.concatenate([design, bend]))
+        diagonal = np.abs(np.diag(right))
+        if diagonal.min() <= 1e-10 * diagonal.max():
+            padded = np.concatenate([target, np.zeros((len(bend), *target.shape[1:]))])
+            coefficients = np.linalg.lstsq(np.concatenate([design, bend]), padded, rcond=1e-9)[0]
+        else:
+            coefficients = np.linalg.solve(right, left[: len(target)].T @ target)
+        return coefficients, target - design @ coefficients
+
+    def overlap(self, theta: Array) -> float:
+        """Return the share of points within the reach of another curve."""
+        s = self.abscissa(theta)
+        labels = np.unique(self.curve)
+        low = np.array([s[self.curve == label].min() for label in labels])
+        high = np.array([s[self.curve == label].max() for label in labels])
+        other = labels != self.curve[:, None]
+        inside = (s[:, None] >= low) & (s[:, None] <= high) & other
+        return float(inside.any(axis=1).mean())
+
+
+def _spline_basis(s: Array, low: float, high: float, intervals: int) -> Array:
+    """Return uniform cubic B-splines at `s`, shape (points, intervals + 3).
+
+    By hand, because scipy's ``BSpline.design_matrix`` rounds otherwise and a search carries that into the
+    exponents of stored studies.
+    """
+    width = (high - low) or 1.0
+    position = np.clip((s - low) / width, 0.0, 1.0) * intervals
+    cell = np.minimum(position.astype(int), intervals - 1)
+    t = position - cell
+    weights = np.stack(
+        [(1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3], axis=1
+    )
+    basis = np.zeros((len(s), intervals + 3))
+    np.put_along_axis(basis, cell[:, None] + np.arange(4), weights / 6, axis=1)
+    return basis
+
+
+def _begin(ansatz: _Ansatz, start: dict[str, float], ln_y: Array, unit: Array) -> Array:
+    """Return where to begin, b from a coarse search where it is not given."""
+    usual = {"omega": 1.0, "b": 0.0, **start}
+    if "b" in start or "b" not in ansatz.free:
+        return np.array([usual[name] for name in ansatz.free])
+    best, chosen = math.inf, np.array([usual[name] for name in ansatz.free])
+    for b in _SCAN.tolist():
+        theta = np.array([{**usual, "b": b}[name] for name in ansatz.free])
+        if ansatz.overlap(theta) < 0.5:
+            continue
+        _, residual = ansatz.solve(theta, _SCAN_INTERVALS, ln_y, unit)
+        if float(residual @ residual) < best:
+            best, chosen = float(residual @ residual), theta
+    return chosen
+
+
+def _search(ansatz: _Ansatz, theta: Array, intervals: int, ln_y: Array, unit: Array) -> Array:
+    """Return the searched parameters of the best fit nearest to `theta`."""
+    if not len(theta):
+        return theta
+    scale = np.maximum(np.abs(theta), 1e-2)
+    found = optimize.least_squares(
+        lambda trial: ansatz.solve(trial, intervals, ln_y, unit)[1], theta, x_scale=scale, xtol=1e-10
+    )
+    return np.asarray(found.x)
+
+
+def _resolution(ansatz: _Ansatz, curves: list[LogData], theta: Array) -> tuple[int, float]:
+    """Return the number of intervals of the spline, and the variance of ``ln y`` that interpolation adds.
+
+    Each curve is fitted alone, whatever the exponents, with knots as far apart as the master curve's, whose
+    length `theta` sets. The fewest intervals with which that is as good as chance allows are enough for the
+    collapse too. Where none are, the variance that makes up for the rest is counted among the errors.
+    """
+    s = ansatz.abscissa(theta)
+    points = len(s)
+    reach = float(np.ptp(s)) or 1.0
+    best: tuple[float, int] = (math.inf, 0)
+    for intervals in _INTERVALS:
+        if intervals + 3 > points / 2:
+            break
+        excess, freedom = _alone(ansatz, curves, s, reach, intervals, 0.0)
+        if freedom < _LEAST_FREEDOM:
+            break
+        if excess <= 1 + 0.5 * math.sqrt(2 / freedom):
+            return intervals, 0.0
+        best = min(best, (excess, intervals))
+    if not best[1]:
+        return max(1, min(8, points // 4 - 3)), 0.0
+    return best[1], _missing(ansatz, curves, s, reach, best[1])
+
+
+def _missing(ansatz: _Ansatz, curves: list[LogData], s: Array, reach: float, intervals: int) -> float:
+    """Return the variance with which the curves alone are as good as chance allows."""
+    low, high = 1e-20, 1.0
+    for _ in range(40):
+        middle = math.sqrt(low * high)
+        excess, _ = _alone(ansatz, curves, s, reach, intervals, middle)
+        low, high = (middle, high) if excess > 1 else (low, middle)
+    return high
+
+
+def _alone(
+    ansatz: _Ansatz, curves: list[LogData], s: Array, reach: float, intervals: int, extra: float
+) -> tuple[float, float]:
+    """Return chi^2 over its expectation and the degrees of freedom of all curves, each fitted alone."""
+    squares, expected, freedom = 0.0, 0.0, 0.0
+    for label, data in enumerate(curves):
+        mine = ansatz.curve == label
+        own = s[mine] if np.ptp(ansatz.x[mine]) > 0 else np.log(ansatz.size[mine])
+        pieces = max(1, math.ceil(intervals * float(np.ptp(s[mine])) / reach))
+        if len(own) <= pieces + 3:
+            continue
+        unit = np.sqrt(data.relative**2 + extra)
+        design = _spline_basis(own, float(own.min()), float(own.max()), pieces) / unit[:, None]
+        left, size, _ = np.linalg.svd(design, full_matrices=False)
+        kept = left[:, size > 1e-9 * size[0]]
+        target = data.ln_y / unit
+        residual = target - kept @ (kept.T @ target)
+        covariance = (data.covariance() + extra * np.eye(len(unit))) / np.outer(unit, unit)
+        covariance -= kept @ (kept.T @ covariance)
+        squares += float(residual @ residual)
+        expected += float(np.trace(covariance) - np.trace(kept.T @ covariance @ kept))
+        freedom += len(own) - kept.shape[1]
+    return (squares / expected if expected > 0 else math.inf), freedom
 
 
 def _result(
-    ansatz: Ansatz,
+    ansatz: _Ansatz,
     theta: Array,
     intervals: int,
     extra: float,
@@ -142,16 +486,16 @@ def _result(
     ln_y = np.concatenate([data.ln_y for data in curves])
     unit = np.sqrt(np.concatenate([data.relative for data in curves]) ** 2 + extra)
     coefficients, residual = ansatz.solve(theta, intervals, ln_y, unit)
-    jacobian = jacobian_of(ansatz, theta, intervals, coefficients, unit)
+    jacobian = _jacobian_of(ansatz, theta, intervals, coefficients, unit)
     covariance = block_diag(*(data.covariance() for data in curves)) + extra * np.eye(len(unit))
     networks = min(data.networks for data in curves)
     quality, p_value = goodness(residual, jacobian, covariance / np.outer(unit, unit), networks)
     overlap = ansatz.overlap(theta)
     drawn = np.concatenate([data.resampled(resamples, rng) for data in curves], axis=1)
     drawn = drawn + math.sqrt(extra) * rng.standard_normal(drawn.shape)
-    draws = redrawn(ansatz, theta, intervals, jacobian, drawn, unit)
+    draws = _redrawn(ansatz, theta, intervals, jacobian, drawn, unit)
     best = np.concatenate([theta, coefficients[: len(ansatz.linear)]])
-    other = elsewhere(ansatz, theta, intervals, ln_y, unit)
+    other = _elsewhere(ansatz, theta, intervals, ln_y, unit)
     errors = _errors(ansatz, best, draws, jacobian, float(residual @ residual), quality, other)
     reason = _undetermined(ansatz, overlap, best, errors)
     inflation = math.sqrt(max(1.0, quality)) if p_value < _DOUBTFUL else 1.0
@@ -161,14 +505,14 @@ def _result(
             f"The curves do not collapse (quality {quality:.3g}): errors grow by {inflation:.2g}.",
         ]
     exponents = _estimates(ansatz, best, errors * inflation, reason, networks or len(unit))
-    master_x, master_y = master_curve(ansatz, theta, intervals, coefficients)
+    master_x, master_y = _master_curve(ansatz, theta, intervals, coefficients)
     return Collapse(
         exponents,
-        quality if overlap >= LEAST_OVERLAP else math.nan,
-        p_value if overlap >= LEAST_OVERLAP else math.nan,
+        quality if overlap >= _LEAST_OVERLAP else math.nan,
+        p_value if overlap >= _LEAST_OVERLAP else math.nan,
         overlap,
         math.sqrt(extra),
-        side_by_side(ansatz, theta, intervals, coefficients, curves),
+        _side_by_side(ansatz, theta, intervals, coefficients, curves),
         master_x,
         master_y,
         reason,
@@ -176,8 +520,62 @@ def _result(
     )
 
 
+def _jacobian_of(ansatz: _Ansatz, theta: Array, intervals: int, coefficients: Array, unit: Array) -> Array:
+    """Return derivatives of the prediction by the searched parameters, then the columns, in error units."""
+    columns = []
+    for index in range(len(theta)):
+        step = np.zeros_like(theta)
+        step[index] = 1e-5 * max(1e-2, abs(theta[index]))
+        ahead, behind = (ansatz.design(theta + sign * step, intervals) @ coefficients for sign in (1, -1))
+        columns.append((ahead - behind) / (2 * step[index]))
+    linear = ansatz.design(theta, intervals)
+    return (
+        np.concatenate([np.stack(columns, axis=1), linear] if columns else [linear], axis=1) / unit[:, None]
+    )
+
+
+def _redrawn(
+    ansatz: _Ansatz, theta: Array, intervals: int, jacobian: Array, drawn: Array, unit: Array
+) -> Array:
+    """Return the parameters of each draw: two steps with the derivatives of the best fit, then the rest."""
+    count = len(ansatz.linear)
+    if not len(theta):
+        return ansatz.solve(theta, intervals, drawn.T, unit)[0][:count].T
+    pull = np.linalg.pinv(jacobian, rcond=1e-9)[: len(theta)]
+    found = []
+    for ln_y in drawn:
+        current = theta
+        for _ in range(2):
+            current = current + pull @ ansatz.solve(current, intervals, ln_y, unit)[1]
+        coefficients, _ = ansatz.solve(current, intervals, ln_y, unit)
+        found.append(np.concatenate([current, coefficients[:count]]))
+    return np.array(found)
+
+
+def _elsewhere(
+    ansatz: _Ansatz, theta: Array, intervals: int, ln_y: Array, unit: Array
+) -> list[tuple[float, Array, Array]]:
+    """Return chi^2, searched parameters and linear parameters over a grid of b, all others fitted."""
+    if "b" not in ansatz.free:
+        return []
+    place = ansatz.free.index("b")
+    rest = tuple(name for name in ansatz.free if name != "b")
+    reach = max(1.0, abs(theta[place]))
+    found = []
+    for b in theta[place] + reach * _SCAN[::2] / 4:
+        narrowed = replace(ansatz, held={**ansatz.held, "b": float(b)}, free=rest)
+        others = np.delete(theta, place)
+        if narrowed.overlap(others) < _LEAST_OVERLAP:
+            continue
+        others = _search(narrowed, others, intervals, ln_y, unit)
+        coefficients, residual = narrowed.solve(others, intervals, ln_y, unit)
+        whole = np.insert(others, place, b)
+        found.append((float(residual @ residual), whole, coefficients[: len(ansatz.linear)]))
+    return found
+
+
 def _errors(
-    ansatz: Ansatz,
+    ansatz: _Ansatz,
     best: Array,
     draws: Array,
     jacobian: Array,
@@ -203,8 +601,8 @@ def _errors(
     return errors
 
 
-def _undetermined(ansatz: Ansatz, overlap: float, best: Array, errors: Array) -> str:
-    if overlap < LEAST_OVERLAP:
+def _undetermined(ansatz: _Ansatz, overlap: float, best: Array, errors: Array) -> str:
+    if overlap < _LEAST_OVERLAP:
         return (
             f"only {overlap:.0%} of the points lie within the reach of another curve: the curves are too far "
             "apart, or have no feature to tell a and b by"
@@ -221,7 +619,7 @@ def _undetermined(ansatz: Ansatz, overlap: float, best: Array, errors: Array) ->
     return ""
 
 
-def _estimates(ansatz: Ansatz, best: Array, errors: Array, reason: str, samples: int) -> dict[str, Estimate]:
+def _estimates(ansatz: _Ansatz, best: Array, errors: Array, reason: str, samples: int) -> dict[str, Estimate]:
     method = "collapse onto a spline, bootstrap"
     found = {name: Estimate(value, 0.0, "held fixed", 0) for name, value in ansatz.held.items()}
     for index, name in enumerate((*ansatz.free, *ansatz.linear)):
@@ -231,3 +629,49 @@ def _estimates(ansatz: Ansatz, best: Array, errors: Array, reason: str, samples:
             else Estimate(float(best[index]), float(errors[index]), method, samples)
         )
     return {name: found[name] for name in ("a", "b", "critical", "c", "omega") if name in found}
+
+
+def _master_curve(ansatz: _Ansatz, theta: Array, intervals: int, coefficients: Array) -> tuple[Array, Array]:
+    """Return the common curve without correction: abscissas and values, each of shape (200,)."""
+    s, u = ansatz.abscissa(theta), ansatz.scaled(theta)
+    grid = np.linspace(s.min(), s.max(), _GRID)
+    basis = _spline_basis(grid, float(s.min()), float(s.max()), intervals)
+    first = len(ansatz.linear)
+    values = np.exp(basis @ coefficients[first : first + basis.shape[1]])
+    if ansatz.logarithmic:
+        return np.exp(grid), values
+    size = np.abs(u)
+    return np.sinh(grid) * np.median(size[size > 0]), values
+
+
+def _side_by_side(
+    ansatz: _Ansatz, theta: Array, intervals: int, coefficients: Array, curves: list[LogData]
+) -> tuple[CollapsedCurve, ...]:
+    """Return each curve as measured and rescaled."""
+    parameters = dict(zip(ansatz.linear, coefficients, strict=False))
+    factor = ansatz.size ** float(parameters.get("a", ansatz.held.get("a", 0.0)))
+    design = ansatz.design(theta, intervals)
+    correction = np.zeros(len(ansatz.x))
+    if ansatz.correction == "constant":
+        correction = design[:, len(ansatz.linear) - 1] * parameters["c"]
+    elif ansatz.correction == "function":
+        first = len(ansatz.linear) + intervals + 3
+        correction = design[:, first:] @ coefficients[first:]
+    scaled = ansatz.scaled(theta)
+    made = []
+    for label, data in enumerate(curves):
+        mine = ansatz.curve == label
+        y = np.exp(data.ln_y)
+        made.append(
+            CollapsedCurve(
+                ansatz.x[mine],
+                ansatz.size[mine],
+                y,
+                y * data.relative,
+                scaled[mine],
+                y * factor[mine],
+                y * data.relative * factor[mine],
+                y * factor[mine] * np.exp(-correction[mine]),
+            )
+        )
+    return tuple(made)

@@ -3,29 +3,178 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import replace
+import textwrap
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from phasescope.errors import InputError
 from phasescope.estimate import Estimate
-from phasescope.scaling.class_collapse import ControlScan, scan_control
-from phasescope.scaling.class_fit import ClassFit, fit_class
-from phasescope.scaling.class_report import Candidate, ClassReport, Verdict
 from phasescope.scaling.classes import UNIVERSALITY_CLASSES, UniversalityClass
-from phasescope.scaling.local_slopes import slopes_of
-from phasescope.scaling.log_data import Array, LogData, log_data
-from phasescope.scaling.usable import usable_times
+from phasescope.scaling.collapse import Collapse, collapse
+from phasescope.scaling.local_slopes import LocalSlopes, slopes_of
+from phasescope.scaling.log_data import Array, LogData, goodness, log_data
 
+Verdict = Literal["supported", "excluded", "not determined"]
+
+# Verdicts: standard errors within which a class is supported and beyond which it is excluded, changes of
+# ``ln y`` at the end by a distance from criticality that forbid either, and the largest relative error.
 _NEAR, _FAR = 3.0, 5.0
 _LINEAR = 0.5
 _LEAST_OFF = 0.03
 _SHARPNESS = 0.15
+# Which times can be used.
+_FEWEST_RUNS = 8
+_FEWEST_POINTS = 8
+_FIRST_TIME = 10.0
+_MOST_DECADES = 3.0
+_LARGEST_GAP = 0.02
+_LARGEST_GAP_SLOPE = 0.1
+_SATURATED = 0.6
+_FEWEST_CARRIERS = 50
+# The fit under a class, and relative errors added to its exponent and to nu_par for what no fit shows.
+_DOUBTFUL = 0.01
+_FEWEST_POINTS_LATER = 10
+_EXPONENT_FLOOR, _NU_PAR_FLOOR = 0.005, 0.02
+# The collapse of several control values.
+_LEFT_TO_CORRECTIONS = 0.25
+_LARGEST_ERROR = 0.3
+_WORST_QUALITY = 10.0
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One class held against the data.
+
+    Parameters
+    ----------
+    name : str
+        The class.
+    verdict : {"supported", "excluded", "not determined"}
+        What the data say.
+    reason : str
+        Why.
+    exponent : Estimate
+        delta of a homogeneous start or theta of a seed, fitted with the corrections of this class.
+    expected : Estimate
+        The same of the class.
+    distance : float
+        Between the two in standard errors of both; NaN where there is none.
+    off_critical : Estimate
+        What the distance from criticality adds to ``ln y`` at the end of the window.
+    nu_par, expected_nu_par : Estimate
+        From the collapse of several control values; not determined without.
+    """
+
+    name: str
+    verdict: Verdict
+    reason: str
+    exponent: Estimate
+    expected: Estimate
+    distance: float
+    off_critical: Estimate
+    nu_par: Estimate
+    expected_nu_par: Estimate
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as JSON-ready values; None in place of NaN."""
+        values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        values["distance"] = self.distance if math.isfinite(self.distance) else None
+        return {key: v.to_dict() if isinstance(v, Estimate) else v for key, v in values.items()}
+
+
+@dataclass(frozen=True)
+class ClassReport:
+    """Which known universality class data support or exclude.
+
+    Parameters
+    ----------
+    verdict : str
+        Name of the class, or "not determined".
+    reason : str
+        Why.
+    candidates : tuple of Candidate
+        All classes that were compared.
+    start : {"homogeneous", "seed"}
+        What the runs began with.
+    runs : int
+        Independent runs.
+    window : tuple of float or None
+        Times that were used.
+    slopes : LocalSlopes or None
+        Local slopes of the mean over runs, in the window.
+    collapse : Collapse or None
+        Of several control values.
+    notes : tuple of str
+        What one has to know, such as a window that was cut.
+    citations : str
+        Keys of the papers behind the exponents.
+    """
+
+    verdict: str
+    reason: str
+    candidates: tuple[Candidate, ...]
+    start: str
+    runs: int
+    window: tuple[float, float] | None
+    slopes: LocalSlopes | None = field(repr=False)
+    collapse: Collapse | None = field(repr=False)
+    notes: tuple[str, ...]
+    citations: str
+
+    def __getitem__(self, name: str) -> Candidate:
+        return next(candidate for candidate in self.candidates if candidate.name == name)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the verdicts and their numbers as JSON-ready values."""
+        return {
+            "verdict": self.verdict,
+            "reason": self.reason,
+            "candidates": [candidate.to_dict() for candidate in self.candidates],
+            "start": self.start,
+            "runs": self.runs,
+            "window": list(self.window) if self.window else None,
+            "notes": list(self.notes),
+        }
+
+    def __str__(self) -> str:
+        symbol = "theta" if self.start == "seed" else "delta"
+        lines = [f"universality class: {self.verdict}", _indented(self.reason)]
+        if self.window:
+            lines.append(f"  {self.runs} runs, t = {self.window[0]:.4g} to {self.window[1]:.4g}")
+        if self.slopes is not None and self.slopes.x.size:
+            lines.append(f"  local slopes: {self._slope(0)}, {self._slope(-1)}")
+        known_nu = any(candidate.nu_par.determined for candidate in self.candidates)
+        head = f" {'class':<16}{'verdict':<15}{symbol:<17}{'known':>7}{'apart':>6}"
+        lines.append(head + (f"{'nu_par':>17}" if known_nu else f"{'off-critical':>17}"))
+        for candidate in self.candidates:
+            if not candidate.exponent.determined:
+                lines.append(f" {candidate.name:<16}{candidate.verdict}")
+                continue
+            last = candidate.nu_par if known_nu else candidate.off_critical
+            known = f"{candidate.expected.value:.4g}" if candidate.expected.determined else "-"
+            apart = f"{candidate.distance:.1f}" if math.isfinite(candidate.distance) else "-"
+            lines.append(
+                f" {candidate.name:<16}{candidate.verdict:<15}{candidate.exponent!s:<17}{known:>7}"
+                f"{apart:>6}{last!s:>17}"
+            )
+        for note in self.notes:
+            lines.append(_indented(note))
+        return "\n".join(lines)
+
+    def _slope(self, index: int) -> str:
+        assert self.slopes is not None
+        slope = Estimate(float(self.slopes.slope[index]), float(self.slopes.error[index]), "", self.runs)
+        return f"{slope} at t ~ {self.slopes.x[index]:.3g}"
+
+
+def _indented(text: str) -> str:
+    return textwrap.fill(text, 79, initial_indent="  ", subsequent_indent="  ")
 
 
 def identify_class(
@@ -97,12 +246,12 @@ def identify_class(
     clock, curves, values = _checked(times, density, control)
     known = UNIVERSALITY_CLASSES.values()
     candidates = [one for one in known if dimensions is None or one.dimensions in (None, dimensions)]
-    nothing = Estimate.not_determined("one control value only")
-    scan = ControlScan(0, nothing, None, ())
+    usable_part = partial(_usable_times, clock, start=start, window=window, decades=decades)
+    scan = _ControlScan(0, Estimate.not_determined("one control value only"), None, ())
     if values is not None:
-        scan = scan_control(clock, curves, values, critical, candidates, start, window, decades)
+        scan = _scan_control(clock, curves, values, critical, candidates, window, usable_part)
     runs = curves[scan.nearest]
-    usable = usable_times(clock, runs, start, window, decades)
+    usable = usable_part(runs)
     t = clock[usable.chosen]
     report = partial(
         ClassReport,
@@ -160,9 +309,12 @@ def _checked(
     return clock, given, np.asarray(control, dtype=np.float64)
 
 
+def _expected(known: UniversalityClass, start: str) -> Estimate:
+    return known.theta if start == "seed" else known.delta
+
+
 def _refused(known: UniversalityClass, start: str, reason: str) -> Candidate:
-    none = Estimate.not_determined(reason)
-    expected = known.theta if start == "seed" else known.delta
+    none, expected = Estimate.not_determined(reason), _expected(known, start)
     return Candidate(known.name, "not determined", reason, none, expected, math.nan, none, none, known.nu_par)
 
 
@@ -175,48 +327,48 @@ def _judged(
     known_critical: bool,
     nu_par: Estimate,
 ) -> Candidate:
-    fit = fit_class(t, data, known, critical=known_critical)
+    fit = _fit_class(t, data, known, critical=known_critical)
     sign = 1 if start == "seed" else -1
     exponent = replace(fit.slope, value=sign * fit.slope.value)
-    expected = known.theta if start == "seed" else known.delta
-    others = [other.theta if start == "seed" else other.delta for other in candidates if other is not known]
+    expected = _expected(known, start)
+    distance = _distance(exponent, expected) if expected.determined else math.nan
+    others = [_expected(other, start) for other in candidates if other is not known]
     apart = min((abs(other.value - expected.value) for other in others if other.determined), default=math.inf)
-    verdict, reason, distance = _verdict(fit, exponent, expected, apart / 4, nu_par, known.nu_par)
+    verdict, reason = _verdict(fit, exponent, expected, distance, apart / 4, nu_par, known.nu_par)
     return Candidate(
         known.name, verdict, reason, exponent, expected, distance, fit.off_critical, nu_par, known.nu_par
     )
 
 
 def _verdict(
-    fit: ClassFit,
+    fit: _ClassFit,
     exponent: Estimate,
     expected: Estimate,
+    distance: float,
     neighbour: float,
     nu_par: Estimate,
     expected_nu: Estimate,
-) -> tuple[Verdict, str, float]:
+) -> tuple[Verdict, str]:
     if not expected.determined:
-        return "not determined", expected.reason, math.nan
-    distance = _distance(exponent, expected)
+        return "not determined", expected.reason
     off = abs(fit.off_critical.value) / fit.off_critical.error
-    runs = exponent.n
-    far, near = _limit(_FAR, runs), _limit(_NEAR, runs)
+    far, near = _limit(_FAR, exponent.n), _limit(_NEAR, exponent.n)
     if abs(fit.off_critical.value) > _LINEAR:
-        return "not determined", f"off criticality: {fit.off_critical} of ln y at the end", distance
+        return "not determined", f"off criticality: {fit.off_critical} of ln y at the end"
     if distance > far:
-        return "excluded", f"{distance:.1f} standard errors apart", distance
+        return "excluded", f"{distance:.1f} standard errors apart"
     if nu_par.determined and _distance(nu_par, expected_nu) > far:
-        return "excluded", f"nu_par = {nu_par} against {expected_nu.value:g}", distance
+        return "excluded", f"nu_par = {nu_par} against {expected_nu.value:g}"
     if off > near and abs(fit.off_critical.value) > _LEAST_OFF:
-        return "not determined", f"off criticality: {fit.off_critical} of ln y at the end", distance
+        return "not determined", f"off criticality: {fit.off_critical} of ln y at the end"
     if distance > near:
-        return "not determined", f"{distance:.1f} standard errors apart: neither near nor far", distance
+        return "not determined", f"{distance:.1f} standard errors apart: neither near nor far"
     if nu_par.determined and _distance(nu_par, expected_nu) > near:
-        return "not determined", f"nu_par = {nu_par} against {expected_nu.value:g}", distance
+        return "not determined", f"nu_par = {nu_par} against {expected_nu.value:g}"
     sharp = min(neighbour, _SHARPNESS * expected.value if expected.value else math.inf)
     if exponent.error > sharp:
-        return "not determined", f"an error of {exponent.error:.2g} is above {sharp:.2g}", distance
-    return "supported", f"{distance:.1f} standard errors apart", distance
+        return "not determined", f"an error of {exponent.error:.2g} is above {sharp:.2g}"
+    return "supported", f"{distance:.1f} standard errors apart"
 
 
 def _distance(measured: Estimate, known: Estimate) -> float:
@@ -243,3 +395,292 @@ def _overall(rows: Sequence[Candidate]) -> tuple[str, str]:
         names = " and ".join(row.name for row in supported)
         return "not determined", f"Supported: {names}. Not excluded: {left}."
     return "not determined", "; ".join(f"{row.name}: {row.reason}" for row in undecided) + "."
+
+
+@dataclass(frozen=True)
+class _Usable:
+    """The part of the data that can be used, or why there is none."""
+
+    chosen: NDArray[np.bool_]  # (times,): which times can be used, where there is no refusal
+    refusal: str  # why none can be used; empty where some can
+    notes: tuple[str, ...]  # where the window was cut, and why
+
+
+def _usable_times(
+    times: Array, density: Array, start: str, window: tuple[float, float] | None, decades: float
+) -> _Usable:
+    """Return the times between microscopic scales and the point where rare runs carry the mean.
+
+    From a homogeneous start ``mean ln y`` has to stay within 0.02 of ``ln mean y``. From a seed, most of
+    whose runs end, the mean has to rest on 50 runs, ``(sum y)^2/sum y^2``.
+
+    Shapes: `times` (times,), `density` (runs, times).
+    """
+    chosen = np.zeros(len(times), dtype=bool)
+    if len(density) < _FEWEST_RUNS:
+        return _Usable(chosen, f"{len(density)} runs are too few for an error, {_FEWEST_RUNS} needed.", ())
+    first, last = window or (_FIRST_TIME, math.inf)
+    reach, why = (_carried if start == "seed" else _self_averaging)(times, density, first)
+    notes = (f"Cut at t = {reach:.4g}: {why}.",) if reach < min(last, times[-1]) else ()
+    last = min(last, reach)
+    inside = times[(times <= last) & (times >= first)]
+    if window is None and inside.size:
+        first = max(first, inside[-1] / 10**_MOST_DECADES)
+    # At points where all runs agree there is no error to weigh them with.
+    chosen = (times >= first) & (times <= last) & (density.std(axis=0) > 0)
+    kept = times[chosen]
+    if kept.size < _FEWEST_POINTS or kept[-1] / kept[0] < 10**decades * (1 - 1e-9):
+        span = f"t = {kept[0]:.4g} to {kept[-1]:.4g}" if kept.size else "no time"
+        reason = f"Too short: {span} with {kept.size} points, {decades:g} decade(s) needed."
+        return _Usable(chosen, reason, notes)
+    if start == "homogeneous":
+        late, most = _late_slope(kept, density[:, chosen])
+        if late < _SATURATED * most:
+            reason = f"Off criticality: the local slope falls from {most:.3g} to {late:.3g} (active phase)."
+            return _Usable(chosen, reason, notes)
+        ratio = _gap_slope(kept, density[:, chosen])
+        if ratio > _LARGEST_GAP_SLOPE:
+            reason = (
+                f"Mean and typical run decay at rates that differ by {ratio:.0%}: rare runs carry the mean."
+            )
+            return _Usable(chosen, reason, notes)
+    return _Usable(chosen, "", notes)
+
+
+def _self_averaging(times: Array, density: Array, first: float) -> tuple[float, str]:
+    """Return the last time at which runs are alike, and what ends it."""
+    ended = np.flatnonzero((density <= 0).any(axis=0) & (times >= first))
+    alive = times[ended[0] - 1] if ended.size and ended[0] else (0.0 if ended.size else math.inf)
+    kept = times <= alive
+    logs = np.log(density[:, kept & (density > 0).all(axis=0)])
+    clock = times[kept & (density > 0).all(axis=0)]
+    gap = np.log(np.exp(logs - logs.max(axis=0)).mean(axis=0)) + logs.max(axis=0) - logs.mean(axis=0)
+    apart = np.flatnonzero((gap > _LARGEST_GAP) & (clock >= first))
+    if apart.size:
+        limit = float(clock[apart[0] - 1]) if apart[0] else 0.0
+        return limit, "from there on mean and typical run part (finite size, or noise common to a whole run)"
+    return float(alive), "from there on runs have ended (finite size)"
+
+
+def _carried(times: Array, density: Array, first: float) -> tuple[float, str]:
+    total, square = density.sum(axis=0), (density**2).sum(axis=0)
+    carriers = np.where(square > 0, total**2 / np.where(square > 0, square, 1.0), 0.0)
+    few = np.flatnonzero((carriers < _FEWEST_CARRIERS) & (times >= first))
+    reached = math.inf if not few.size else (float(times[few[0] - 1]) if few[0] else 0.0)
+    return reached, f"from there on fewer than {_FEWEST_CARRIERS} runs carry the mean"
+
+
+def _late_slope(times: Array, density: Array) -> tuple[float, float]:
+    """Return the size of the last local slope and of the steepest one before."""
+    data = log_data(density, None, "mean", name="density")
+    slopes = slopes_of(np.log(times), data, math.sqrt(10))
+    steepness = -slopes.slope
+    # What chance could have added to the steepest, and taken from the last, is allowed for.
+    most = float((steepness - 2 * slopes.error).max())
+    return float(max(0.0, steepness[-1] + 2 * slopes.error[-1])), most
+
+
+def _gap_slope(times: Array, density: Array) -> float:
+    """Return by how much the slopes of mean and typical run differ, relative to the mean's, late on."""
+    late = times >= times[-1] / math.sqrt(10)
+    clock = np.log(times[late])
+    mean, typical = np.log(density[:, late].mean(axis=0)), np.log(density[:, late]).mean(axis=0)
+    slope, gap_slope = np.polyfit(clock, mean, 1)[0], np.polyfit(clock, mean - typical, 1)[0]
+    return float(abs(gap_slope) / max(abs(slope), 1e-300))
+
+
+@dataclass(frozen=True)
+class _ClassFit:
+    """The exponent under the form of one class, and how far the data are from criticality."""
+
+    # Asymptotic ``d ln y/d ln t``; its error is statistical and what another window or correction changes.
+    slope: Estimate
+    # What the distance from criticality adds to ``ln y`` at the end, fitted over the whole window.
+    off_critical: Estimate
+
+
+@dataclass(frozen=True)
+class _Line:
+    """A linear fit."""
+
+    parameters: Array  # (parameters,)
+    influence: Array  # (runs, parameters): what each run adds to them
+    ratio: float  # chi^2 over its expectation
+    p_value: float
+
+
+def _fit_class(t: Array, data: LogData, known: UniversalityClass, *, critical: bool) -> _ClassFit:
+    """Return the exponent that data have if they belong to a class; at the critical point where `critical`.
+
+    Fits ``ln y = a + s ln t + c (t/t_end)^(1/nu_par) + b h(t)`` by weighted least squares: the second
+    term holds the exponent sought, the third is the first effect of a distance from the critical point, whose
+    growth the class fixes, the last its leading correction to scaling: ``h = 1/t``, or with logarithms
+    ``b_1/t + b_2 ln t/t``.
+
+    Notes
+    -----
+    Errors come from the covariance over runs, which knows that the times of a run depend on each other. Each
+    fit is repeated over the later two thirds (in ln t) of its window, and with a correction ``t^(-1/2)``
+    (with logarithms: a further one ``(ln t/t)^2``); by what the exponent changes more than runs differ, the
+    error grows, and by 0.5 % of the exponent. Of the windows that begin at t[0],
+    or a quarter or a half later (in ln t), or a decade before the end, the one with the smallest error is
+    taken, if a decade is left. Derived here.
+    """
+    length = math.log(t[-1] / t[0])
+    fits: list[_ClassFit] = []
+    for share in (0.0, 0.25, 0.5, 1 - math.log(10) / length):
+        kept = t >= t[0] * math.exp(share * length) * (1 - 1e-9)
+        if not fits or (kept.sum() >= _FEWEST_POINTS_LATER and (1 - share) * length >= math.log(10) - 1e-9):
+            fits.append(_fit(t[kept], data.at(kept), known, critical=critical))
+    best = min(fits, key=lambda fit: fit.slope.error)
+    # The whole window has the longest lever for a term that grows with time.
+    return replace(best, off_critical=fits[0].off_critical)
+
+
+def _fit(t: Array, data: LogData, known: UniversalityClass, *, critical: bool) -> _ClassFit:
+    off = 1 / known.nu_par.value
+    usual, other = _corrections(t / t[0], known.logarithms)
+    full = _line(t, data, off, usual)
+    main = _line(t, data, None, usual) if critical else full
+    exponent = None if critical else off
+    later = t >= t[0] * (t[-1] / t[0]) ** (1 / 3)
+    again = (
+        _line(t[later], data.at(later), exponent, [column[later] for column in usual]),
+        _line(t, data, exponent, other),
+    )
+    systematic = math.sqrt(sum(_beyond_chance(main, line) for line in again))
+    inflation = math.sqrt(main.ratio) if main.p_value < _DOUBTFUL else 1.0
+    statistical = _error(main.influence[:, 1]) * inflation
+    slope = float(main.parameters[1])
+    error = math.hypot(statistical, systematic, _EXPONENT_FLOOR * slope)
+    off_critical = float(full.parameters[2]), _error(full.influence[:, 2]) * inflation
+    span, runs = (float(t[0]), float(t[-1])), data.networks
+    return _ClassFit(
+        Estimate(slope, error, "fit with corrections", runs, span),
+        Estimate(*off_critical, "same fit", runs, span),
+    )
+
+
+def _corrections(t: Array, logarithms: bool) -> tuple[list[Array], list[Array]]:
+    """Return the usual correction terms, and those of the fit that they are checked with."""
+    if logarithms:
+        leading = [1 / t, np.log(t) / t]
+        return leading, [*leading, leading[1] ** 2]
+    return [1 / t], [t**-0.5]
+
+
+def _line(t: Array, data: LogData, off: float | None, corrections: list[Array]) -> _Line:
+    columns = [np.ones_like(t), np.log(t)]
+    if off is not None:
+        columns.append((t / t[-1]) ** off)
+    unit = data.relative
+    jacobian = np.stack(columns + corrections, axis=1) / unit[:, None]
+    inverse = np.linalg.pinv(jacobian)
+    parameters = inverse @ (data.ln_y / unit)
+    assert data.influence is not None
+    residual = data.ln_y / unit - jacobian @ parameters
+    covariance = data.covariance() / np.outer(unit, unit)
+    ratio, p_value = goodness(residual, jacobian, covariance, data.networks)
+    return _Line(parameters, data.influence / unit @ inverse.T, ratio, p_value)
+
+
+def _beyond_chance(first: _Line, second: _Line) -> float:
+    """Return the square of the difference of two slopes less its variance, or 0."""
+    shift = first.parameters[1] - second.parameters[1]
+    chance = _error(first.influence[:, 1] - second.influence[:, 1])
+    return max(0.0, float(shift) ** 2 - chance**2)
+
+
+def _error(influence: Array) -> float:
+    return float(np.std(influence, ddof=1) / math.sqrt(len(influence)))
+
+
+@dataclass(frozen=True)
+class _ControlScan:
+    """What several control values tell."""
+
+    nearest: int  # index of the curve nearest to criticality
+    nu_par: Estimate  # from the collapse
+    collapse: Collapse | None  # none where too few curves can be used
+    notes: tuple[str, ...]  # where the critical point is, or why there is no collapse
+
+
+def _scan_control(
+    times: Array,
+    curves: Array,
+    values: Array,
+    critical: float | None,
+    candidates: Sequence[UniversalityClass],
+    window: tuple[float, float] | None,
+    usable_part: Callable[[Array], _Usable],
+) -> _ControlScan:
+    """Return the critical point and nu_par from ``y = t^a F((control - critical) t^(1/nu_par))``.
+
+    The first quarter of the window (in ln t) is left to corrections to scaling. Where the collapse fails it
+    is made with a correction term, whose effect on the exponent counts as an error; beyond a quality of 10
+    nu_par is not determined. Two per cent are added for corrections that a good collapse still hides.
+
+    Shapes: `times` (times,), `curves` (controls, runs, times), `values` (controls,).
+    """
+    guess = _straightest(times, curves, values, candidates, usable_part)
+    begin = guess if critical is None else critical
+    nearest = int(np.argmin(np.abs(values - begin)))
+    first, last = window or (10.0, math.inf)
+    last = min(last, float(times[-1]))
+    first = max(first, last / 1e3)
+    late = (times <= last) & (times >= first * (last / first) ** _LEFT_TO_CORRECTIONS)
+    chosen, points, rows = [], [], []
+    for value, curve in zip(values, curves, strict=True):
+        mean, error = curve.mean(axis=0), curve.std(axis=0, ddof=1) / math.sqrt(len(curve))
+        kept = late & (error > 0) & (error < _LARGEST_ERROR * mean)
+        if kept.sum() >= _FEWEST_POINTS:
+            chosen.append(float(value))
+            points.append(times[kept])
+            rows.append(curve[:, kept])
+    if len(chosen) < 3:
+        reason = f"only {len(chosen)} curves can be collapsed"
+        return _ControlScan(nearest, Estimate.not_determined(reason), None, (f"No collapse: {reason}.",))
+    held = {} if critical is None else {"critical": critical}
+    free = {"critical": begin} if critical is None else {}
+    found = collapse(chosen, rows, points, fixed=held, start=free)
+    plain = found.exponents["b"]
+    if found.determined and found.p_value < _DOUBTFUL:
+        found = collapse(
+            chosen, rows, points, fixed=held, start=free | {"b": plain.value}, correction="function"
+        )
+    nu_par = _nu_par(found, plain)
+    where = found.exponents["critical"]
+    if critical is None and where.determined:
+        nearest = int(np.argmin(np.abs(values - where.value)))
+        return _ControlScan(nearest, nu_par, found, (f"Critical at {where}, from the collapse.",))
+    return _ControlScan(nearest, nu_par, found, (f"No collapse: {found.reason}.",) if found.reason else ())
+
+
+def _straightest(
+    times: Array,
+    curves: Array,
+    values: Array,
+    candidates: Sequence[UniversalityClass],
+    usable_part: Callable[[Array], _Usable],
+) -> float:
+    """Return the control value of the straightest curve, each seen by the class that bends it least."""
+    bends = []
+    for curve in curves:
+        usable = usable_part(curve)
+        if usable.refusal:
+            bends.append(math.inf)
+            continue
+        data = log_data(curve[:, usable.chosen], None, "mean", name="density")
+        fits = [_fit_class(times[usable.chosen], data, known, critical=False) for known in candidates]
+        bends.append(min(abs(fit.off_critical.value) for fit in fits))
+    return float(values[int(np.argmin(bends))] if np.isfinite(bends).any() else np.median(values))
+
+
+def _nu_par(found: Collapse, plain: Estimate) -> Estimate:
+    b = found.exponents["b"]
+    if not found.determined:
+        return Estimate.not_determined(found.reason)
+    if found.quality > _WORST_QUALITY or b.value <= 3 * b.error:
+        return Estimate.not_determined(f"the curves do not collapse (quality {found.quality:.1f})")
+    error = math.hypot(b.error, (b.value - plain.value) / 2, _NU_PAR_FLOOR * b.value)
+    return replace(b, value=1 / b.value, error=error / b.value**2, method="collapse")
