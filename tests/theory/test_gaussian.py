@@ -7,8 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from phasescope.errors import InputError
-from phasescope.theory.gaussian import expectation, mean_with_panels
-from phasescope.theory.quadrature import Unbounded, integrate
+from phasescope.theory.gaussian import Unbounded, expectation, integrate, mean_with_panels
 from reference.quadrature import gaussian_mean
 
 KERNELS = [1e-12, 1e-6, 1e-3, 0.3, 2.0, 1e3, 1e8]

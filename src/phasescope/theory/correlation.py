@@ -12,10 +12,9 @@ from torch import Tensor
 from phasescope.activations import Activation
 from phasescope.errors import InputError
 from phasescope.theory.closed_forms import pair_form
-from phasescope.theory.gaussian import initial_edges, mean_with_panels
+from phasescope.theory.gaussian import Unbounded, initial_edges, integrate, mean_with_panels
 from phasescope.theory.moments import mean_square_slope, reached, second_moment
 from phasescope.theory.pair import MOST_OUTER_PANELS, mean_over_rows
-from phasescope.theory.quadrature import Unbounded, integrate
 
 DistanceMap = Callable[[np.ndarray], np.ndarray]
 _MOST_TERMS = 1600

@@ -12,9 +12,15 @@ from torch import Tensor
 from phasescope.activations import Activation
 from phasescope.errors import InputError
 from phasescope.theory.closed_forms import pair_form
-from phasescope.theory.gaussian import checked_variance, expectation, initial_edges, mean_with_panels
+from phasescope.theory.gaussian import (
+    Unbounded,
+    checked_variance,
+    expectation,
+    initial_edges,
+    integrate,
+    mean_with_panels,
+)
 from phasescope.theory.moments import second_moment
-from phasescope.theory.quadrature import Unbounded, integrate
 
 _REACH = 14.0
 # Every node of an outer panel costs an inner mean of about a thousand nodes.
