@@ -9,8 +9,8 @@ from scipy.integrate import quad
 from phasescope.activations import as_activation
 from phasescope.errors import InputError
 from phasescope.theory import critical_line
+from phasescope.theory.correlation import pair_maps
 from phasescope.theory.moments import mean_square_slope
-from phasescope.theory.slope_correlation import pair_maps
 from reference.gaussian_quad import mean
 from reference.quadrature import pair_mean
 

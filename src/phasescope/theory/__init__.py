@@ -2,7 +2,7 @@
 
 from phasescope.theory.aspect_ratio import aspect_ratio, vertex_rate
 from phasescope.theory.critical import CriticalPoint, critical_point
-from phasescope.theory.depth import CriticalLinePoint, critical_line
+from phasescope.theory.critical_line import CriticalLinePoint, critical_line
 from phasescope.theory.finite_width import KernelFluctuations, four_point_vertex
 from phasescope.theory.fixed_points import FixedPoint
 from phasescope.theory.gaussian import expectation
@@ -25,8 +25,12 @@ from phasescope.theory.rectified_power import (
 )
 from phasescope.theory.scaling_function import FiniteWidthScaling, finite_width_scaling
 from phasescope.theory.tangent_gram import TangentGram, input_distances
-from phasescope.theory.tangent_kernel import TangentKernel, tangent_kernel, tangent_ratio
-from phasescope.theory.tangent_limit import deep_tangent_ratio
+from phasescope.theory.tangent_kernel import (
+    TangentKernel,
+    deep_tangent_ratio,
+    tangent_kernel,
+    tangent_ratio,
+)
 
 __all__ = [
     "CriticalLinePoint",

@@ -1,25 +1,54 @@
-"""Critical initialisation of an activation: its universality class, or why there is none."""
+"""Critical initialisation of an activation: its universality class, or why there is none.
+
+Two places can be critical: K = 0, as the activation's derivatives there tell, and kernels where the ratio of
+the two susceptibilities, which is free of both variances, is 1.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from phasescope.activations import Activation, as_activation
+from phasescope.errors import InputError
+from phasescope.theory._root import crossings
 from phasescope.theory.finite_width import (
     LINEAR_RATE,
     MARGINAL_RATE,
     ZERO_KERNEL_RATE,
     vertex_rate_of_fixed_point,
 )
-from phasescope.theory.ratio_scan import CriticalKernel, RatioScan, critical_kernels, scan_ratio
-from phasescope.theory.small_kernel import SmallKernel, small_kernel
+from phasescope.theory.gaussian import expectation
+from phasescope.theory.moments import (
+    mean_square_slope,
+    second_moment,
+    second_moment_slope,
+    slopes_beside_zero,
+)
 
 UniversalityClass = Literal["scale-invariant", "K*=0", "half-stable", "none"]
+
+# Where higher derivatives at 0 are read off from both sides.
+_BESIDE = torch.tensor([-1e-6, 1e-6, -2e-6, 2e-6], dtype=torch.float64)
+# Kernels of the scan: fine where activations have their own scale, coarse beyond, where an oscillating one is
+# costly.
+_GRID = tuple(10.0**e for e in (-6, -5, *(step / 3 for step in range(-12, 13)), 5, 6))
+# Ratios this close to 0 or 1 are rounding errors of them.
+_DEAD_BAND = 1e-9
+_UNDERFLOW = 1e-200
+_FLAT = "The activation is flat (<sigma'^2> = 0 at every kernel), so every difference between inputs is lost."
+_TITLES = {
+    ("scale-invariant", True): "critical, scale-invariant class",
+    ("K*=0", True): "critical, K* = 0 class",
+    ("K*=0", False): "critical, K* = 0 class, marginally unstable",
+    ("half-stable", None): "critical, half-stable class",
+    ("none", None): "no critical initialisation",
+}
 
 
 @dataclass(frozen=True)
@@ -94,18 +123,6 @@ class CriticalPoint:
         return "\n".join(lines)
 
 
-# Ratios below this are rounding errors of 0.
-_DEAD_BAND = 1e-9
-_FLAT = "The activation is flat (<sigma'^2> = 0 at every kernel), so every difference between inputs is lost."
-_TITLES = {
-    ("scale-invariant", True): "critical, scale-invariant class",
-    ("K*=0", True): "critical, K* = 0 class",
-    ("K*=0", False): "critical, K* = 0 class, marginally unstable",
-    ("half-stable", None): "critical, half-stable class",
-    ("none", None): "no critical initialisation",
-}
-
-
 def critical_point(activation: str | nn.Module | Callable[[Tensor], Tensor] | Activation) -> CriticalPoint:
     """Return the critical initialisation of an activation: universality class, ``C_W``, ``C_b`` and ``K*``.
 
@@ -133,10 +150,10 @@ def critical_point(activation: str | nn.Module | Callable[[Tensor], Tensor] | Ac
         return _scale_invariant(function, zero)
     if function.jumps:
         return _jumping(function)
-    scan = scan_ratio(function)
+    scan = _scan_ratio(function)
     if not scan.K.numel():
         return CriticalPoint(function.name, "none", reason=_FLAT)
-    roots = critical_kernels(function, scan)
+    roots = _critical_kernels(function, scan)
     usable = [root for root in roots if root.C_b >= 0]
     usable.sort(key=lambda root: abs(root.curvature) * root.K)
     at_zero = _at_zero(function, zero, scan)
@@ -149,7 +166,185 @@ def critical_point(activation: str | nn.Module | Callable[[Tensor], Tensor] | Ac
     return replace(candidates[0], ratio_range=scan.range, scanned=scan.span, also=also)
 
 
-def _at_zero(function: Activation, zero: SmallKernel, scan: RatioScan) -> CriticalPoint | None:
+@dataclass(frozen=True)
+class SmallKernel:
+    """The behaviour of an activation around zero."""
+
+    at_zero: float  # ``sigma(0)``; a critical point at K = 0 needs 0
+    left: float  # slope at 0 from below
+    right: float  # and from above
+    # With ``C_W = 1/sigma'(0)^2`` and no bias, ``K' = K + a1 K^2``, ``chi_par = 1 + 2 a1 K`` and
+    # ``chi_perp = 1 + b1 K``. None where a slope or the second derivative jumps at 0, because the corrections
+    # are then of order ``sqrt(K)``.
+    a1: float | None
+    b1: float | None
+    # Largest |z| up to which the function is exactly ``left z`` or ``right z``: the nearest kink, infinite if
+    # it is so everywhere, 0 if nowhere.
+    reach: float
+
+    @property
+    def vanishes(self) -> bool:
+        """Whether ``sigma(0) = 0`` to rounding."""
+        return abs(self.at_zero) <= 1e-12 * max(1.0, self.steepest)
+
+    @property
+    def steepest(self) -> float:
+        """The larger of the two slopes at 0, without sign."""
+        return max(abs(self.left), abs(self.right))
+
+    @property
+    def smooth_slope(self) -> bool:
+        """Whether there is one slope at 0, and it is not 0."""
+        return self.steepest > 1e-9 and abs(self.left - self.right) <= 1e-8 * self.steepest
+
+    @property
+    def piecewise_linear(self) -> bool:
+        """Whether the function is exactly linear on either side of 0, in a neighbourhood or everywhere."""
+        return self.vanishes and self.steepest > 1e-9 and self.reach > 0
+
+    @property
+    def C_W(self) -> float:
+        """The weight variance that preserves a vanishing kernel, ``2/(left^2 + right^2)``."""
+        return 2 / (self.left**2 + self.right**2)
+
+
+def small_kernel(activation: Activation) -> SmallKernel:
+    """Return slopes at 0, ``a1 = s3/s1 + (3/4)(s2/s1)^2`` and ``b1 = s3/s1 + (s2/s1)^2``.
+
+    Here ``s1, s2, s3`` are the derivatives at 0. The third may jump there (its mean counts); where the first
+    or second does, `a1` and `b1` are None.
+
+    Notes
+    -----
+    Cost: a few evaluations. Source: arXiv:2106.10165, ch. 5; both follow from ``<z^4> = 3 K^2``.
+    """
+    at_zero = float(activation(torch.zeros(1, dtype=torch.float64)))
+    left, right = slopes_beside_zero(activation)
+    scale = max(abs(left), abs(right))
+    reach = _linear_reach(activation, left, right) if scale > 0 else 0.0
+    if scale <= 1e-9 or abs(left - right) > 1e-8 * scale or _jumps(activation, scale):
+        return SmallKernel(at_zero, left, right, None, None, reach)
+    s1, s2, s3 = (_derivative_at_zero(activation, order) for order in (1, 2, 3))
+    a1, b1 = s3 / s1 + 0.75 * (s2 / s1) ** 2, s3 / s1 + (s2 / s1) ** 2
+    return SmallKernel(at_zero, left, right, a1, b1, reach)
+
+
+def _jumps(activation: Activation, scale: float) -> bool:
+    """Return whether the second derivative jumps at 0: its change does not shrink with the interval."""
+    second = activation.derivative(_BESIDE, 2)
+    if not bool(torch.isfinite(second).all()):
+        return True
+    inner, outer = float((second[1] - second[0]).abs()), float((second[3] - second[2]).abs())
+    return inner > 1e-7 * scale and inner > 0.6 * outer
+
+
+def _derivative_at_zero(activation: Activation, order: int) -> float:
+    """Return a derivative at 0, or the mean of the one-sided ones where autograd is off there."""
+    exact = float(activation.derivative(torch.zeros(1, dtype=torch.float64), order))
+    mean = float(activation.derivative(_BESIDE[:2], order).mean())
+    return exact if math.isfinite(exact) and abs(exact - mean) <= 1e-4 * (1 + abs(mean)) else mean
+
+
+def _linear_reach(activation: Activation, left: float, right: float) -> float:
+    nearest = min((abs(kink) for kink in activation.kinks if kink), default=math.inf)
+    z = torch.logspace(-6, 6, 97, dtype=torch.float64)
+    z = z[z < nearest]
+    scale = max(abs(left), abs(right))
+    positive = (activation(z) - right * z).abs() <= 1e-12 * scale * z
+    negative = (activation(-z) + left * z).abs() <= 1e-12 * scale * z
+    return nearest if z.numel() and bool((positive & negative).all()) else 0.0
+
+
+class _RatioScan(NamedTuple):
+    """``g = <sigma^2>``, ``g'`` and ``<sigma'^2>`` on a grid of kernels, shape (N,) each."""
+
+    K: Tensor
+    square: Tensor
+    slope: Tensor
+    perpendicular: Tensor
+
+    @property
+    def ratio(self) -> Tensor:
+        """``chi_par/chi_perp`` on the grid."""
+        return self.slope / self.perpendicular
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """Smallest and largest ratio."""
+        return float(self.ratio.min()), float(self.ratio.max())
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """Smallest and largest kernel of the grid."""
+        return float(self.K[0]), float(self.K[-1])
+
+    @property
+    def always_one(self) -> bool:
+        """Whether the ratio is 1 to rounding at every kernel."""
+        return float((self.ratio - 1).abs().max()) <= _DEAD_BAND
+
+
+class _CriticalKernel(NamedTuple):
+    """A kernel where ``chi_par = chi_perp = 1``, with the variances that it takes and ``C_W g''``."""
+
+    K: float
+    C_W: float
+    C_b: float
+    curvature: float
+
+
+def _scan_ratio(function: Activation) -> _RatioScan:
+    """Return the means behind both susceptibilities for K from 1e-6 to 1e6.
+
+    The grid ends early where the activation overflows, and leaves out kernels where ``<sigma'^2>``
+    underflows.
+    """
+    rows: list[tuple[float, float, float, float]] = []
+    for K in _GRID:
+        try:
+            row = (
+                K,
+                second_moment(function, K),
+                second_moment_slope(function, K),
+                mean_square_slope(function, K),
+            )
+        except InputError:
+            if not rows:
+                raise
+            break
+        if row[3] > _UNDERFLOW:
+            rows.append(row)
+    return _RatioScan(*torch.tensor(rows, dtype=torch.float64).reshape(-1, 4).T)
+
+
+def _critical_kernels(function: Activation, scan: _RatioScan) -> list[_CriticalKernel]:
+    """Return every kernel of the scan where the ratio crosses 1, to rounding, also those with ``C_b < 0``.
+
+    Where the ratio is 1 throughout, every kernel is one; K = 1 stands for all.
+    """
+
+    def excess(log_K: float) -> float:
+        K = math.exp(log_K)
+        return second_moment_slope(function, K) / mean_square_slope(function, K) - 1
+
+    if scan.always_one:
+        return [_critical_kernel(function, 1.0)]
+    offsets = zip(scan.K.log().tolist(), (scan.ratio - 1).tolist(), strict=True)
+    decided = [(log_K, offset) for log_K, offset in offsets if abs(offset) > _DEAD_BAND]
+    return [_critical_kernel(function, math.exp(log_K)) for log_K in crossings(excess, decided)]
+
+
+def _critical_kernel(function: Activation, K: float) -> _CriticalKernel:
+    def curvature(z: Tensor) -> Tensor:
+        x = z * z / K
+        return function(z).square() * (x * x - 6 * x + 3)
+
+    C_W = 1 / mean_square_slope(function, K)
+    second = float(expectation(curvature, K, kinks=function.kinks)) / (4 * K * K)
+    return _CriticalKernel(K, C_W, K - C_W * second_moment(function, K), C_W * second)
+
+
+def _at_zero(function: Activation, zero: SmallKernel, scan: _RatioScan) -> CriticalPoint | None:
     """Return the critical point at K = 0, if there is one."""
     if zero.piecewise_linear and not zero.smooth_slope:
         return _saturating(function, zero)
@@ -163,7 +358,7 @@ def _at_zero(function: Activation, zero: SmallKernel, scan: RatioScan) -> Critic
     )
 
 
-def _fate_at_zero(zero: SmallKernel, scan: RatioScan) -> tuple[bool, str]:
+def _fate_at_zero(zero: SmallKernel, scan: _RatioScan) -> tuple[bool, str]:
     drifts_up = _leading_sign(zero, scan) > 0
     if zero.piecewise_linear:
         return not drifts_up, (
@@ -196,7 +391,7 @@ def _times_depth(rate: float) -> str:
     return "l" if rate == 1 else f"({rate:.4g} l)"
 
 
-def _leading_sign(zero: SmallKernel, scan: RatioScan) -> float:
+def _leading_sign(zero: SmallKernel, scan: _RatioScan) -> float:
     """Return the sign of ``C_W g(K)/K - 1`` at the smallest K where it exceeds rounding."""
     drift = zero.C_W * scan.square / scan.K - 1
     seen = drift[drift.abs() > 1e-8]
@@ -232,7 +427,7 @@ def _saturating(function: Activation, zero: SmallKernel) -> CriticalPoint:
     )
 
 
-def _half_stable(function: Activation, root: CriticalKernel, scan: RatioScan) -> CriticalPoint:
+def _half_stable(function: Activation, root: _CriticalKernel, scan: _RatioScan) -> CriticalPoint:
     attracts, repels = ("above", "below") if root.curvature < 0 else ("below", "above")
     reason = (
         f"Both susceptibilities are 1 at K* = {root.K:.6g}, which attracts kernels from {attracts} and "
@@ -271,7 +466,7 @@ def _jumping(function: Activation) -> CriticalPoint:
 
 
 def _none(
-    function: Activation, zero: SmallKernel, scan: RatioScan, rejected: list[CriticalKernel]
+    function: Activation, zero: SmallKernel, scan: _RatioScan, rejected: list[_CriticalKernel]
 ) -> CriticalPoint:
     """Return the verdict that there is no critical point, with the evidence."""
     low, high = scan.range

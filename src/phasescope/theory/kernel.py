@@ -12,7 +12,7 @@ from phasescope.activations import Activation, as_activation
 from phasescope.activations.resolve import Spec
 from phasescope.errors import InputError
 from phasescope.theory.closed_forms import LeakyReLU
-from phasescope.theory.correlation import DistanceMap, half_square_difference
+from phasescope.theory.correlation import DistanceMap, half_square_difference, pair_product
 from phasescope.theory.fixed_points import FixedPoint, fixed_points, reached_from
 from phasescope.theory.gaussian import checked_variance
 from phasescope.theory.moments import (
@@ -22,7 +22,6 @@ from phasescope.theory.moments import (
     slopes_beside_zero,
     vanishes_at_zero,
 )
-from phasescope.theory.pair import pair_product
 
 _LARGEST = 1e8
 

@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from phasescope.activations import Activation, as_activation
 from phasescope.errors import InputError
 from phasescope.theory._root import bracketed_root
+from phasescope.theory.critical import small_kernel
 from phasescope.theory.moments import second_moment, second_moment_slope
-from phasescope.theory.small_kernel import small_kernel
 
 ActivationLike = str | nn.Module | Callable[[Tensor], Tensor] | Activation
 
-_SCANNED = (-9.0, 6.0)
-_PER_DECADE = 4
+# Logarithms of the kernels from 1e-9 to 1e6, four a decade.
+_GRID: list[float] = (torch.linspace(-9, 6, 61, dtype=torch.float64) * math.log(10)).tolist()
 
 
 def first_layer_kernel(activation: ActivationLike, depth: int) -> float:
@@ -149,20 +149,17 @@ def unstable_kernel(activation: ActivationLike, C_W: float) -> float:
         K = math.exp(log_K)
         return C_W * second_moment(function, K) / K - 1
 
-    grid = _grid()
-    previous = drift(grid[0])
     # Rounding in a critical map is not growth.
-    if previous > 1e-12 and all(drift(log_K) > 0 for log_K in grid[1::8]):
+    if drift(_GRID[0]) > 1e-12 and all(drift(log_K) > 0 for log_K in _GRID[1::8]):
         return 0.0
-    for low, high in itertools.pairwise(grid):
-        following = drift(high)
-        if previous < 0 < following:
-            return math.exp(bracketed_root(drift, low, high))
-        previous = following
-    raise InputError(
-        f"At C_W = {C_W} no kernel between 1e-9 and 1e6 separates decay from explosion for {function.name}.",
-        "Try another C_W, or critical_point for the activation's class.",
-    )
+    K = _first_rise(drift)
+    if K is None:
+        raise InputError(
+            f"At C_W = {C_W} no kernel between 1e-9 and 1e6 separates decay from explosion for "
+            f"{function.name}.",
+            "Try another C_W, or critical_point for the activation's class.",
+        )
+    return K
 
 
 def largest_bias_variance(activation: ActivationLike, C_W: float) -> float:
@@ -188,23 +185,22 @@ def largest_bias_variance(activation: ActivationLike, C_W: float) -> float:
     def excess(log_K: float) -> float:
         return C_W * second_moment_slope(function, math.exp(log_K)) - 1
 
-    grid = _grid()
-    previous = excess(grid[0])
-    for low, high in itertools.pairwise(grid):
-        following = excess(high)
-        if previous < 0 < following:
-            K = math.exp(bracketed_root(excess, low, high))
-            return K - C_W * second_moment(function, K)
-        previous = following
-    raise InputError(
-        f"At C_W = {C_W} the kernel of {function.name} explodes at no bias variance, or at every one.",
-        "Try another C_W, or critical_point for the activation's class.",
-    )
+    K = _first_rise(excess)
+    if K is None:
+        raise InputError(
+            f"At C_W = {C_W} the kernel of {function.name} explodes at no bias variance, or at every one.",
+            "Try another C_W, or critical_point for the activation's class.",
+        )
+    return K - C_W * second_moment(function, K)
 
 
-def _grid() -> list[float]:
-    count = round((_SCANNED[1] - _SCANNED[0]) * _PER_DECADE) + 1
-    return (torch.linspace(*_SCANNED, count, dtype=torch.float64) * math.log(10)).tolist()
+def _first_rise(function: Callable[[float], float]) -> float | None:
+    """Return the smallest K at which a function of ln K rises through 0; None where it does nowhere."""
+    values = ((log_K, function(log_K)) for log_K in _GRID)
+    for (low, before), (high, after) in itertools.pairwise(values):
+        if before < 0 < after:
+            return math.exp(bracketed_root(function, low, high))
+    return None
 
 
 def _without_bias(activation: ActivationLike, C_W: float) -> Activation:

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import digamma
 
 from phasescope.errors import InputError
-from phasescope.theory.depth import CriticalLinePoint
+from phasescope.theory.critical_line import CriticalLinePoint
 
 Array = NDArray[np.float64]
 Complex = NDArray[np.complex128]

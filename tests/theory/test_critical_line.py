@@ -9,7 +9,7 @@ from phasescope.activations import as_activation
 from phasescope.citations import BIBTEX
 from phasescope.errors import InputError, NoCriticalPointError
 from phasescope.theory import MeanField, critical_line
-from phasescope.theory.depth import derivative_jumps
+from phasescope.theory.correlation import derivative_jumps
 from reference.gaussian_quad import kernel_derivative, mean
 from reference.random_networks import growth_of_differences
 

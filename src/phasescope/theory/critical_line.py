@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -13,7 +12,8 @@ from torch import Tensor, nn
 
 from phasescope.activations import Activation, as_activation
 from phasescope.errors import InputError, NoCriticalPointError
-from phasescope.theory._root import bracketed_root
+from phasescope.theory._root import crossings
+from phasescope.theory.correlation import derivative_jumps
 from phasescope.theory.finite_width import growth_statistics
 from phasescope.theory.gaussian import expectation
 from phasescope.theory.moments import mean_square_slope, second_moment
@@ -201,11 +201,7 @@ def _kernels(function: Activation, C_b: float) -> list[float]:
         except InputError:
             # The activation overflows beyond this kernel.
             break
-    return [
-        C_b + math.exp(bracketed_root(excess, low, high))
-        for (low, before), (high, after) in itertools.pairwise(values)
-        if before * after < 0
-    ]
+    return [C_b + math.exp(log_surplus) for log_surplus in crossings(excess, values)]
 
 
 def _point(function: Activation, sigma_b: float, K: float, C_W: float, square: float) -> CriticalLinePoint:
@@ -240,16 +236,3 @@ def _point(function: Activation, sigma_b: float, K: float, C_W: float, square: f
 def _squared_derivative(function: Activation, K: float, order: int) -> float:
     mean = expectation(lambda z: function.derivative(z, order).square(), K, kinks=function.kinks)
     return float(mean)
-
-
-def derivative_jumps(function: Activation, order: int) -> bool:
-    """Return whether a derivative differs on the two sides of a kink."""
-    for kink in function.kinks:
-        step = 1e-7 * max(1.0, abs(kink))
-        offsets = torch.tensor([-step, step, -1e2 * step, 1e2 * step], dtype=torch.float64)
-        left, right, far_left, far_right = function.derivative(kink + offsets, order).tolist()
-        # Where the derivative is 0 at the kink, only that a jump does not shrink with the step tells it.
-        differs = abs(left - right) > 1e-4 * (abs(left) + abs(right))
-        if not math.isfinite(left + right) or (differs and abs(left - right) > abs(far_left - far_right) / 2):
-            return True
-    return False
