@@ -4,9 +4,8 @@ from phasescope.theory.aspect_ratio import aspect_ratio, vertex_rate
 from phasescope.theory.critical import CriticalPoint, critical_point
 from phasescope.theory.critical_line import CriticalLinePoint, critical_line
 from phasescope.theory.finite_width import KernelFluctuations, four_point_vertex
-from phasescope.theory.fixed_points import FixedPoint
 from phasescope.theory.gaussian import expectation
-from phasescope.theory.kernel import MeanField, Phase
+from phasescope.theory.kernel import FixedPoint, MeanField, Phase
 from phasescope.theory.marginal import (
     first_layer_kernel,
     largest_bias_variance,

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from torch import Tensor, nn
-
-from phasescope.activations import Activation, as_activation
+from phasescope.activations import as_activation
+from phasescope.activations.resolve import Spec
 from phasescope.errors import InputError, NoCriticalPointError
 from phasescope.theory.critical import critical_point
 from phasescope.theory.finite_width import vertex_rate_of_fixed_point
@@ -15,9 +12,7 @@ from phasescope.theory.finite_width import vertex_rate_of_fixed_point
 _SMALL = 1e-2
 
 
-def vertex_rate(
-    activation: str | nn.Module | Callable[[Tensor], Tensor] | Activation, *, residual: float = 0.0
-) -> float:
+def vertex_rate(activation: Spec, *, residual: float = 0.0) -> float:
     """Return ``nu`` of ``Var(K) = nu K^2 L/n``, the spread over critical networks of width n at depth L.
 
     Without a residual weight: ``3 A4/A2^2 - 1`` for scale-invariant activations (ReLU 5, linear 2), 2/3 for
@@ -60,7 +55,7 @@ def vertex_rate(
 
 
 def aspect_ratio(
-    activation: str | nn.Module | Callable[[Tensor], Tensor] | Activation,
+    activation: Spec,
     *,
     outputs: int = 1,
     residual: float = 0.0,

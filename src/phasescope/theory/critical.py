@@ -7,14 +7,14 @@ the two susceptibilities, which is free of both variances, is 1.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from phasescope.activations import Activation, as_activation
+from phasescope.activations.resolve import Spec
 from phasescope.errors import InputError
 from phasescope.theory._root import crossings
 from phasescope.theory.finite_width import (
@@ -123,7 +123,7 @@ class CriticalPoint:
         return "\n".join(lines)
 
 
-def critical_point(activation: str | nn.Module | Callable[[Tensor], Tensor] | Activation) -> CriticalPoint:
+def critical_point(activation: Spec) -> CriticalPoint:
     """Return the critical initialisation of an activation: universality class, ``C_W``, ``C_b`` and ``K*``.
 
     Critical means ``K* = C_b + C_W <sigma^2>`` with ``chi_par = chi_perp = 1`` at ``z ~ N(0, K*)``:

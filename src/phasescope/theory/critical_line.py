@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 
 from phasescope.activations import Activation, as_activation
+from phasescope.activations.resolve import Spec
 from phasescope.errors import InputError, NoCriticalPointError
 from phasescope.theory._root import crossings
 from phasescope.theory.correlation import derivative_jumps
@@ -122,9 +121,7 @@ class CriticalLinePoint:
         return "\n".join(lines + [f"  {note}" for note in self.notes])
 
 
-def critical_line(
-    activation: str | nn.Module | Callable[[Tensor], Tensor] | Activation, sigma_b: float
-) -> CriticalLinePoint:
+def critical_line(activation: Spec, sigma_b: float) -> CriticalLinePoint:
     """Return the critical ``sigma_w`` at bias `sigma_b`, with depth scales and finite-width corrections.
 
     Solves ``(K - sigma_b^2) <phi'^2>/<phi^2> = 1`` for the kernel's fixed point K, so that

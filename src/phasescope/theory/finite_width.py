@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from phasescope.activations import Activation, as_activation
+from phasescope.activations.resolve import Spec
 from phasescope.errors import InputError
 from phasescope.theory.gaussian import expectation
 
@@ -29,7 +30,7 @@ class KernelFluctuations(NamedTuple):
 
 
 def four_point_vertex(
-    activation: str | nn.Module | Callable[[Tensor], Tensor] | Activation,
+    activation: Spec,
     widths: Sequence[int],
     K1: float,
     *,

@@ -7,21 +7,19 @@ import math
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
 
 from phasescope.activations import Activation, as_activation
+from phasescope.activations.resolve import Spec
 from phasescope.errors import InputError
 from phasescope.theory._root import bracketed_root
 from phasescope.theory.critical import small_kernel
 from phasescope.theory.moments import second_moment, second_moment_slope
 
-ActivationLike = str | nn.Module | Callable[[Tensor], Tensor] | Activation
-
 # Logarithms of the kernels from 1e-9 to 1e6, four a decade.
 _GRID: list[float] = (torch.linspace(-9, 6, 61, dtype=torch.float64) * math.log(10)).tolist()
 
 
-def first_layer_kernel(activation: ActivationLike, depth: int) -> float:
+def first_layer_kernel(activation: Spec, depth: int) -> float:
     """Return ``K_1 = 1/(2 a1 L)``, the largest first-layer kernel that at most doubles over `depth` layers.
 
     For activations whose critical kernel K* = 0 repels (``a1 > 0``; MRePU has ``a1 = 3p(2p-1)``) the flow at
@@ -58,7 +56,7 @@ def first_layer_kernel(activation: ActivationLike, depth: int) -> float:
 
 
 def survival_depth(
-    activation: ActivationLike,
+    activation: Spec,
     K1: float,
     *,
     growth: float = 10.0,
@@ -120,7 +118,7 @@ def survival_depth(
     return None
 
 
-def unstable_kernel(activation: ActivationLike, C_W: float) -> float:
+def unstable_kernel(activation: Spec, C_W: float) -> float:
     """Return ``K_u(C_W)``: at ``C_b = 0`` smaller kernels decay with depth, larger ones explode.
 
     It is the smallest K with ``C_W <sigma^2> = K`` crossed from below; 0 where every kernel grows. As a
@@ -162,7 +160,7 @@ def unstable_kernel(activation: ActivationLike, C_W: float) -> float:
     return K
 
 
-def largest_bias_variance(activation: ActivationLike, C_W: float) -> float:
+def largest_bias_variance(activation: Spec, C_W: float) -> float:
     """Return ``C_b_max(C_W)``, the bias variance above which the kernel of every input explodes.
 
     It is the first maximum over K of ``K - C_W <sigma^2>``, where ``chi_par = 1`` and the attracting and the
@@ -203,7 +201,7 @@ def _first_rise(function: Callable[[float], float]) -> float | None:
     return None
 
 
-def _without_bias(activation: ActivationLike, C_W: float) -> Activation:
+def _without_bias(activation: Spec, C_W: float) -> Activation:
     function = as_activation(activation)
     if not C_W > 0:
         raise InputError(f"C_W = {C_W}.", "C_W is a variance: give a positive number.")

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy.interpolate import BSpline, make_interp_spline
-from torch import Tensor, nn
+from torch import Tensor
 
-from phasescope.activations import Activation
+from phasescope.activations.resolve import Spec
 from phasescope.errors import InputError
 from phasescope.theory.kernel import MeanField
 from phasescope.theory.tangent_kernel import TangentKernel, first_kernel, tangent_kernel
@@ -57,7 +57,7 @@ class TangentGram:
 
     def __init__(
         self,
-        activation: str | nn.Module | Callable[[Tensor], Tensor] | Activation,
+        activation: Spec,
         C_W: float,
         C_b: float,
         depth: int | Sequence[int],

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from torch import Tensor, nn
 
-from phasescope.activations import Activation
+from phasescope.activations.resolve import Spec
 from phasescope.errors import InputError
 from phasescope.theory.correlation import PairMaps, pair_maps
 from phasescope.theory.kernel import MeanField
@@ -75,7 +74,7 @@ class TangentKernel:
 
 
 def tangent_kernel(
-    activation: str | nn.Module | Callable[[Tensor], Tensor] | Activation,
+    activation: Spec,
     C_W: float,
     C_b: float,
     depth: int | Sequence[int],
