@@ -500,16 +500,16 @@ def _result(
     reason = _undetermined(ansatz, overlap, best, errors)
     inflation = math.sqrt(max(1.0, quality)) if p_value < _DOUBTFUL else 1.0
     if inflation > 1 and not reason:
-        notes = [
-            *notes,
-            f"The curves do not collapse (quality {quality:.3g}): errors grow by {inflation:.2g}.",
-        ]
+        grown = f"The curves do not collapse (quality {quality:.3g}): errors grow by {inflation:.2g}."
+        notes = [*notes, grown]
     exponents = _estimates(ansatz, best, errors * inflation, reason, networks or len(unit))
+    if overlap < _LEAST_OVERLAP:
+        quality = p_value = math.nan
     master_x, master_y = _master_curve(ansatz, theta, intervals, coefficients)
     return Collapse(
         exponents,
-        quality if overlap >= _LEAST_OVERLAP else math.nan,
-        p_value if overlap >= _LEAST_OVERLAP else math.nan,
+        quality,
+        p_value,
         overlap,
         math.sqrt(extra),
         _side_by_side(ansatz, theta, intervals, coefficients, curves),

@@ -22,11 +22,10 @@ class LogData:
 
     ln_y: Array  # (points,): logarithm of the mean over networks, or mean of the logarithm
     relative: Array  # (points,): standard error of `ln_y`; all 1 where nothing is known of it
-    # (networks, points): what each network adds to `ln_y`, times the number of networks; None without
-    # networks
+    # (networks, points): what each network adds to `ln_y`, times their number; None without networks.
     influence: Array | None
-    values: Array | None  # (networks, points): what was averaged
-    statistic: Statistic  # how
+    values: Array | None  # (networks, points): what was averaged; None without networks
+    statistic: Statistic  # how it was averaged
     known: bool = True  # whether `relative` is known
 
     @property
@@ -73,9 +72,11 @@ def goodness(residual: Array, jacobian: Array, covariance: Array, networks: int)
 
     The fit weighs points as if they were independent, so with P the projection off the Jacobian and S the
     true covariance, chi^2 has mean ``tr(PS)`` and variance ``2 tr(PSPS)``; its law is taken as F with the
-    matching number of degrees of freedom. Derived here.
+    matching number of degrees of freedom; for a covariance estimated from `networks`, 0 where it is known.
+    Derived here.
 
-    Shapes: `residual` (points,), `jacobian` (points, parameters), `covariance` (points, points).
+    Shapes, all in units of the errors that weigh the fit: `residual` (points,), `jacobian`
+    (points, parameters), `covariance` (points, points).
     """
     left, size, _ = np.linalg.svd(jacobian, full_matrices=False)
     kept = left[:, size > 1e-10 * size.max()]

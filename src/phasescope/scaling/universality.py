@@ -625,9 +625,9 @@ def _scan_control(
     guess = _straightest(times, curves, values, candidates, usable_part)
     begin = guess if critical is None else critical
     nearest = int(np.argmin(np.abs(values - begin)))
-    first, last = window or (10.0, math.inf)
+    first, last = window or (_FIRST_TIME, math.inf)
     last = min(last, float(times[-1]))
-    first = max(first, last / 1e3)
+    first = max(first, last / 10**_MOST_DECADES)
     late = (times <= last) & (times >= first * (last / first) ** _LEFT_TO_CORRECTIONS)
     chosen, points, rows = [], [], []
     for value, curve in zip(values, curves, strict=True):

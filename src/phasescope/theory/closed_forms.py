@@ -62,7 +62,6 @@ class LeakyReLU:
         return self.odd**2 + self.even**2
 
     def product(self, K_aa: float, K_ab: float, K_bb: float) -> float:
-        """Return ``<s(z_a) s(z_b)>``."""
         size = math.sqrt(K_aa) * math.sqrt(K_bb)
         if size == 0:
             return 0.0
@@ -111,7 +110,6 @@ class Erf:
         return 4 / math.pi / math.sqrt(1 + 4 * K)
 
     def product(self, K_aa: float, K_ab: float, K_bb: float) -> float:
-        """Return ``<s(z_a) s(z_b)>``."""
         determinant = max(0.0, K_aa * K_bb - K_ab**2)
         cosine = math.sqrt(1 + 2 * K_aa + 2 * K_bb + 4 * determinant)
         return 2 / math.pi * math.atan2(2 * K_ab, cosine)
@@ -150,7 +148,6 @@ class Sine:
         return (1 + math.exp(-2 * K)) / 2
 
     def product(self, K_aa: float, K_ab: float, K_bb: float) -> float:
-        """Return ``<s(z_a) s(z_b)>``."""
         near, far = (K_aa + K_bb) / 2 - abs(K_ab), (K_aa + K_bb) / 2 + abs(K_ab)
         return math.copysign(math.exp(-near) * -math.expm1(near - far) / 2, K_ab)
 
@@ -179,7 +176,6 @@ class Cosine:
         return -math.expm1(-2 * K) / 2
 
     def product(self, K_aa: float, K_ab: float, K_bb: float) -> float:
-        """Return ``<s(z_a) s(z_b)>``."""
         near, far = (K_aa + K_bb) / 2 - abs(K_ab), (K_aa + K_bb) / 2 + abs(K_ab)
         return (math.exp(-near) + math.exp(-far)) / 2
 

@@ -66,9 +66,7 @@ class FiniteWidthScaling:
         Relative error below 1e-10. Cost: 28 pairs of digammas an entry. Source: the law at exponential times
         is Yor's (math/0511517); the rest is derived here.
         """
-        nu = self.order
-        found = _inverted(lambda p: _mean_transform(p, nu), self._tau(t), _rightmost(nu))
-        return found * self.v / (4 * self.kappa)
+        return self._mean_at(t, self.order)
 
     def typical(self, t: ArrayLike) -> Array:
         """Return ``exp E ln X(t)``, what ``n exp E ln rho`` tends to.
@@ -123,9 +121,7 @@ class FiniteWidthScaling:
         -----
         ``X/G = 1/(kappa int_0^t G)``, an exponential functional of index ``-nu``. Derived here.
         """
-        nu = -self.order
-        found = _inverted(lambda p: _mean_transform(p, nu), self._tau(t), _rightmost(nu))
-        return found * self.v / (4 * self.kappa)
+        return self._mean_at(t, -self.order)
 
     def departure(self, fraction: float) -> float:
         """Return the t at which ``kappa t f(t)`` has fallen to ``1 - fraction``.
@@ -153,6 +149,11 @@ class FiniteWidthScaling:
             below = self.kappa * middle * float(self.mean(middle)) < 1 - fraction
             low, high = (low, middle) if below else (middle, high)
         return low
+
+    def _mean_at(self, t: ArrayLike, nu: float) -> Array:
+        """Return the mean for an exponential functional of index nu."""
+        found = _inverted(lambda p: _mean_transform(p, nu), self._tau(t), _rightmost(nu))
+        return found * self.v / (4 * self.kappa)
 
     def _tau(self, t: ArrayLike) -> Array:
         given = np.asarray(t, dtype=np.float64)
