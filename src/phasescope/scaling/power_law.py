@@ -176,7 +176,8 @@ def fit_power_law(
         x=points,
         y=np.exp(data.ln_y),
     )
-    error, fitted = np.exp(data.ln_y) * data.relative, np.full_like(points, math.nan)
+    error = np.exp(data.ln_y) * data.relative if data.known else np.full_like(points, math.nan)
+    fitted = np.full_like(points, math.nan)
     if inside is None:
         none = Estimate.not_determined(why, method="power-law fit", n=data.networks)
         return fit(
@@ -201,7 +202,7 @@ def fit_power_law(
         window=(float(here[0]), float(here[-1])),
         quality=quality,
         p_value=p_value,
-        error=error if data.known else np.full_like(error, math.nan),
+        error=error,
         fitted=fitted,
     )
 
