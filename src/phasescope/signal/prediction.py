@@ -15,12 +15,11 @@ from torch import nn
 from phasescope.activations import Activation, as_activation
 from phasescope.errors import InputError
 from phasescope.recording.layers import Layer
+from phasescope.signal.measurement import Measurement
 from phasescope.theory.kernel import MeanField
 
 if TYPE_CHECKING:
     import xarray as xr
-
-    from phasescope.signal.measurement import Measurement
 
 _PASSING = (nn.Identity, nn.Flatten, nn.Unflatten, nn.modules.dropout._DropoutNd)
 _Conv = nn.modules.conv._ConvNd

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import json
+import math
+import platform
+import textwrap
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from torch import nn
 
+import phasescope
 from phasescope.errors import InputError
-from phasescope.recording.batch import as_batch
+from phasescope.recording.batch import Batch, as_batch
 from phasescope.recording.memory import default_limit, in_bytes
 from phasescope.recording.modules import as_module
 from phasescope.recording.untouched import quiet, untouched
-from phasescope.signal.dataset import assemble
-from phasescope.signal.measurement import Measurement
-from phasescope.signal.passes import Passes
+from phasescope.signal.measurement import Measurement, Passes
 from phasescope.signal.prediction import predict
-from phasescope.signal.table import table
 from phasescope.signal.verdict import Verdict, verdict
 
 if TYPE_CHECKING:
@@ -48,7 +51,7 @@ class Profile:
         return notes
 
     def __str__(self) -> str:
-        return table(self.dataset, self.verdict)
+        return _table(self.dataset, self.verdict)
 
 
 def profile(
@@ -106,7 +109,10 @@ def profile(
     Poole et al. 2016, arXiv:1606.05340; Schoenholz et al. 2017, arXiv:1611.01232; Roberts, Yaida and Hanin
     2022, arXiv:2106.10165, chapter 5.
     """
-    _check_numbers(seed, probes)
+    if seed < 0:
+        raise InputError(f"seed is {seed}.", "Give a whole number from 0.")
+    if probes < 1:
+        raise InputError(f"probes is {probes}.", "Give a whole number from 1.")
     module = as_module(model)
     inputs = as_batch(module, batch)
     limit = default_limit(module) if max_memory is None else in_bytes(max_memory)
@@ -118,20 +124,13 @@ def profile(
         notes += passes.choose_chunk(limit)
         measurement = passes.run()
         drift = passes.eval_drift()
-    notes += [*passes.notes, *_input_notes(measurement), *_cut_note(measurement)]
-    dataset = assemble(module, measurement, mode=mode, notes=notes, drift=drift, batch=passes.batch)
+    notes += [*passes.notes, *_measured_notes(measurement)]
+    dataset = _assemble(module, measurement, mode=mode, notes=notes, drift=drift, batch=passes.batch)
     if theory:
         predict(dataset, measurement)
     decision = verdict(dataset)
     dataset.attrs |= {"phase": decision.phase, "verdict": json.dumps(decision.to_dict())}
     return Profile(dataset, decision)
-
-
-def _check_numbers(seed: int, probes: int) -> None:
-    if seed < 0:
-        raise InputError(f"seed is {seed}.", "Give a whole number from 0.")
-    if probes < 1:
-        raise InputError(f"probes is {probes}.", "Give a whole number from 1.")
 
 
 def _mode(module: nn.Module) -> str:
@@ -155,21 +154,263 @@ def _drops(module: nn.Module) -> bool:
     return isinstance(module, (nn.RNNBase, nn.MultiheadAttention)) and module.dropout > 0
 
 
-def _input_notes(measurement: Measurement) -> list[str]:
-    if measurement.samples < 2:
-        return ["correlation not determined: the batch holds one input, and a pair is needed"]
-    alike, pairs = int(measurement.identical.sum()), len(measurement.identical)
-    if alike == pairs:
-        return ["correlation not determined: the two inputs of every pair are identical"]
-    return [f"{alike} of {pairs} pairs of inputs are identical and were left out"] if alike else []
+def _measured_notes(m: Measurement) -> list[str]:
+    notes = []
+    alike, pairs = int(m.identical.sum()), len(m.identical)
+    if m.samples < 2:
+        notes.append("correlation not determined: the batch holds one input, and a pair is needed")
+    elif alike == pairs:
+        notes.append("correlation not determined: the two inputs of every pair are identical")
+    elif alike:
+        notes.append(f"{alike} of {pairs} pairs of inputs are identical and were left out")
+    reached = np.isfinite(m.across).any(axis=(0, 2))
+    cut = np.flatnonzero(np.isfinite(m.kernel).any(axis=1) & ~reached)
+    if len(cut) and reached.any():
+        name = m.layers[cut[0]].name
+        notes.append(f"no tangent reaches {len(cut)} row(s), first {name}: cut off from the input")
+    if m.masked:
+        name, count = next(iter(m.masked.items()))
+        notes.append(
+            f"masked: {name} is finite where an earlier row is NaN or infinite "
+            f"(in {count} of {m.samples} inputs); it counts as non-finite"
+        )
+    return notes
 
 
-def _cut_note(measurement: Measurement) -> list[str]:
-    reached = np.isfinite(measurement.across).any(axis=(0, 2))
-    healthy = np.isfinite(measurement.kernel).any(axis=1)
-    cut = [
-        layer.name for layer, t, k in zip(measurement.layers, reached, healthy, strict=True) if k and not t
+_LONG_NAMES = {
+    "kernel": "kernel K, mean square per unit",
+    "correlation": "correlation c between pairs of inputs",
+    "distance": "distance 1 - c between pairs of inputs",
+    "chi_parallel": "parallel susceptibility, from one weight layer to the next",
+    "chi_perpendicular": "perpendicular susceptibility, from one weight layer to the next",
+    "tangent": "perpendicular part of random tangents per unit, relative to the input",
+    "gradient": "squared norm of the gradient at the row's output, relative to the output layer",
+    "dead": "fraction of units that respond to no input",
+    "saturated": "fraction of outputs within 1 % of a limit of the activation",
+    "nonfinite": "fraction of units that are NaN or infinite, or computed from such after masking",
+    "kernel_theory": "kernel K, infinite width",
+    "correlation_theory": "correlation c, infinite width",
+    "gradient_theory": "squared norm of the gradient, infinite width",
+    "kernel_eval_drift": "kernel in evaluation mode over kernel in training mode, minus 1",
+}
+
+
+def _assemble(
+    model: nn.Module,
+    measurement: Measurement,
+    *,
+    mode: str,
+    notes: list[str],
+    drift: dict[str, float] | None,
+    batch: Batch,
+) -> xr.Dataset:
+    """Return the dataset of a profile: one entry per row, measured or skipped, and how it was measured."""
+    import xarray as xr
+
+    layers = measurement.layers
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore", RuntimeWarning)
+        columns = _columns(measurement)
+    if drift is not None:
+        columns["kernel_eval_drift"] = np.array([drift.get(layer.name, np.nan) for layer in layers])
+    weights = np.cumsum([layer.role == "weight" and not layer.skipped for layer in layers])
+    data = {
+        name: ("layer", values, {"units": "1", "long_name": _long_name(name)})
+        for name, values in columns.items()
+    }
+    coordinates = {
+        "layer": [layer.name for layer in layers],
+        "kind": ("layer", [layer.kind for layer in layers]),
+        "role": ("layer", [layer.role for layer in layers]),
+        "depth": ("layer", weights.astype(np.int64)),
+        "skipped": ("layer", [layer.skipped for layer in layers]),
+    }
+    parameters = list(model.parameters())
+    tensors = [*parameters, *batch.floats()]
+    attrs = {
+        "instrument": "propagation",
+        "model": str(getattr(model, "kind", type(model).__name__)),
+        "parameters": sum(p.numel() for p in parameters),
+        "inputs": batch.size,
+        "seed": measurement.seed,
+        "dtype": str(tensors[0].dtype if tensors else torch.get_default_dtype()).removeprefix("torch."),
+        "device": str(tensors[0].device if tensors else "cpu"),
+        "versions": json.dumps(
+            {
+                "phasescope": phasescope.__version__,
+                "torch": torch.__version__,
+                "python": platform.python_version(),
+            }
+        ),
+        "mode": mode,
+        "notes": json.dumps(notes),
+        "theory": json.dumps({"recognised": False, "reason": "not computed"}),
+        "citations": "poole2016 schoenholz2017 roberts2022",
+    }
+    return xr.Dataset(data, coordinates, attrs)
+
+
+def _long_name(name: str) -> str:
+    base = name.removesuffix("_error")
+    return _LONG_NAMES[base] if base == name else f"one standard error over inputs of: {_LONG_NAMES[base]}"
+
+
+def _columns(m: Measurement) -> dict[str, np.ndarray]:
+    columns: dict[str, np.ndarray] = {}
+
+    def put(name: str, per_sample: np.ndarray) -> None:
+        columns[name], columns[f"{name}_error"] = _mean(per_sample)
+
+    put("kernel", m.kernel)
+    put("correlation", 1.0 - m.distance)
+    put("distance", m.distance)
+    columns["chi_parallel"], columns["chi_parallel_error"] = _chi_parallel(m)
+    tangent = m.across.mean(axis=0) / m.tangent_scale()
+    columns["chi_perpendicular"], columns["chi_perpendicular_error"] = _chi_perpendicular(m, tangent)
+    put("tangent", tangent)
+    put("gradient", (m.gradient / m.cotangent[:, None, :]).mean(axis=0))
+    columns["dead"] = np.array([np.nan if a is None else 1.0 - a.mean() for a in m.alive])
+    columns["saturated"] = np.nanmean(m.saturated, axis=1)
+    columns["nonfinite"] = np.nanmean(m.nonfinite, axis=1)
+    for name in ("kernel_theory", "correlation_theory", "gradient_theory"):
+        columns[name] = np.full(len(m.layers), np.nan)
+    return columns
+
+
+def _mean(per_sample: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    # Mean over the inputs with its standard error; inf where one input overflowed, nan where none was seen.
+    n = (~np.isnan(per_sample)).sum(axis=1)
+    spread = np.nanstd(per_sample, axis=1, ddof=1)
+    return np.nanmean(per_sample, axis=1), np.where(n > 1, spread / np.sqrt(np.maximum(n, 1)), np.nan)
+
+
+def _weight_rows(m: Measurement) -> list[int]:
+    return [i for i, layer in enumerate(m.layers) if layer.role == "weight" and not layer.skipped]
+
+
+def _chi_perpendicular(m: Measurement, tangent: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the ratio of the mean tangents of successive weight rows, and its standard error.
+
+    A ratio of means and not a mean of ratios: the product of these ratios over the layers is the total growth
+    exactly, so that noise from layer to layer does not add up to a growth that is not there.
+    """
+    ratio, error = np.full(len(m.layers), np.nan), np.full(len(m.layers), np.nan)
+    previous: int | None = None
+    for row in _weight_rows(m):
+        if np.isnan(tangent[row]).all():
+            continue
+        if previous is not None:
+            usable = np.isfinite(tangent[row]) & np.isfinite(tangent[previous])
+            above, below = tangent[row][usable], tangent[previous][usable]
+            if below.size and below.mean() > 0:
+                ratio[row] = above.mean() / below.mean()
+                error[row] = _standard_error(above - ratio[row] * below) / below.mean()
+        previous = row
+    return ratio, error
+
+
+_VANISHED = 1e-3  # a radial response that falls by more than this in one layer is rounding, not a response
+
+
+def _chi_parallel(m: Measurement) -> tuple[np.ndarray, np.ndarray]:
+    """Return the ratio of the mean radial responses of successive weight rows, and its standard error.
+
+    Not determined where the response of the row below is within two standard errors of 0, or has vanished,
+    as it does behind a normalisation.
+    """
+    ratio, error = np.full(len(m.layers), np.nan), np.full(len(m.layers), np.nan)
+    relative = np.nanmean(np.abs(m.along) / np.where(m.kernel > 0, m.kernel, np.nan), axis=1)
+    healthy, below = np.nan, None
+    for row in _weight_rows(m):
+        along = m.along[row]
+        lost = not np.isfinite(along).all() or not np.isfinite(relative[row])
+        if lost or relative[row] < _VANISHED * healthy:
+            below = None
+            continue
+        if below is not None and abs(below.mean()) > 2 * _standard_error(below):
+            ratio[row] = along.mean() / below.mean()
+            error[row] = _standard_error(along - ratio[row] * below) / abs(below.mean())
+        healthy, below = relative[row], along
+    return ratio, error
+
+
+def _standard_error(values: np.ndarray) -> float:
+    return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
+
+
+_WIDTH = 80
+_LONG = 40  # rows beyond which the middle is left out
+_COLUMNS = (
+    ("kernel", "K"),
+    ("correlation", "c"),
+    ("chi_perpendicular", "chi_perp"),
+    ("chi_parallel", "chi_par"),
+    ("gradient", "gradient"),
+)
+
+
+def _table(dataset: xr.Dataset, decision: Verdict) -> str:
+    """The profile as plain text, at most 80 columns wide as long as the names of the layers allow it."""
+    attrs = dataset.attrs
+    lines = [
+        f"{attrs['model']}: {attrs['parameters']:,} parameters, {attrs['inputs']} input(s), "
+        f"{attrs['dtype']}, {attrs['mode']} mode",
+        "",
     ]
-    if not cut or not reached.any():
-        return []
-    return [f"no tangent reaches {len(cut)} row(s), first {cut[0]}: cut off from the input"]
+    skipped = [str(s) for s in dataset["skipped"].values]
+    measured = [i for i, reason in enumerate(skipped) if not reason]
+    lines += _table_rows(dataset, measured)
+    left_out = [(str(dataset["layer"].values[i]), reason) for i, reason in enumerate(skipped) if reason]
+    if left_out:
+        lines += ["", f"skipped ({len(left_out)} of {len(skipped)} rows):"]
+        for name, reason in left_out[:_LONG]:
+            lines += _wrapped(f"  {name}: {reason}")
+        if len(left_out) > _LONG:
+            lines.append(f"  ... and {len(left_out) - _LONG} more")
+    lines.append("")
+    closing = [
+        f"phase: {decision.phase} ({decision.reason})",
+        f"margin (mean ln chi_perp a layer): {decision.margin}",
+        f"signal depth (layers): {decision.signal_depth}",
+        f"gradient depth (layers): {decision.gradient_depth}",
+        *(f"note: {note}" for note in json.loads(attrs["notes"])),
+    ]
+    return "\n".join([*lines, *(line for text in closing for line in _wrapped(text))])
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text, _WIDTH, subsequent_indent="  ", break_on_hyphens=False)
+
+
+def _table_rows(dataset: xr.Dataset, measured: list[int]) -> list[str]:
+    names = [_short(str(n), 22) for n in dataset["layer"].values]
+    kinds = [_short(str(k), 11) for k in dataset["kind"].values]
+    width = max([5, *(len(names[i]) for i in measured)])
+    kind_width = max([4, *(len(kinds[i]) for i in measured)])
+    head = f"{'layer':<{width}} {'kind':<{kind_width}}" + "".join(f" {title:>8}" for _, title in _COLUMNS)
+    lines = [head, "-" * len(head)]
+    shown = measured
+    gap = None
+    if len(measured) > _LONG + 2:
+        shown = measured[: _LONG // 2] + measured[-_LONG // 2 :]
+        gap = measured[-_LONG // 2]
+    for i in shown:
+        if i == gap:
+            lines.append(f"... {len(measured) - len(shown)} rows ...")
+        cells = "".join(f" {_number(float(dataset[name].values[i])):>8}" for name, _ in _COLUMNS)
+        lines.append(f"{names[i]:<{width}} {kinds[i]:<{kind_width}}{cells}")
+    return lines
+
+
+def _short(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width // 2 - 1] + "..." + text[-(width - width // 2 - 2) :]
+
+
+def _number(value: float) -> str:
+    if math.isnan(value):
+        return "-"
+    if math.isinf(value):
+        return "inf" if value > 0 else "-inf"
+    plain = f"{value:.4g}"
+    fits = len(plain) <= 8 and (value == 0 or 1e-3 <= abs(value) < 1e4)
+    return plain if fits else f"{value:.1e}"
