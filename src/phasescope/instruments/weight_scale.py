@@ -16,9 +16,8 @@ from phasescope.recording.batch import as_batch
 from phasescope.recording.layers import run
 from phasescope.recording.modules import as_module
 from phasescope.recording.untouched import quiet, untouched
-from phasescope.signal.initialising.dataflow import Flow
+from phasescope.signal.initialising.dataflow import Flow, fan_in
 from phasescope.signal.initialising.recognise import Layer, recognise
-from phasescope.signal.initialising.rescale import fan_in
 from phasescope.theory import critical_point
 
 _POINT = ("activation", "universality_class", "stable", "C_W", "C_b", "K", "a1", "reason")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from phasescope.signal.initialising.initialisation import Initialisation
-from phasescope.signal.initialising.initialise import critical_
+from phasescope.signal.initialising.initialise import Initialisation, critical_
 from phasescope.signal.profile import Profile, profile
 from phasescope.signal.sampling.cnn import cnn_lyapunov_exponent, sample_cnn
 from phasescope.signal.sampling.lyapunov import lyapunov_exponent

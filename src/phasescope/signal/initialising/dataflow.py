@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+
+_Leaf = TypeVar("_Leaf")
 
 
 def _names(text: str) -> frozenset[str]:
@@ -47,12 +50,16 @@ class Node:
     constant, which has none.
     """
 
-    def __init__(self, kind: str, name: str, call: Callable[..., Any] | None, args: Any, kwargs: Any) -> None:
-        self.kind, self.name, self.call, self.args, self.kwargs = kind, name, call, args, kwargs
-        self._root: Node | None = None
+    def __init__(self, kind: str, name: str, value: Tensor | None = None) -> None:
+        self.kind, self.name = kind, name
+        self.value = value  # of a root or a constant
+        self.terms: list[Node] = []  # what a root was made from
+        # Of a function: how it is computed, from what, and whether a pooling lies between its root and it.
+        self.call: Callable[..., Any] | None = None
+        self.args: Any = ()
+        self.kwargs: Any = {}
         self.pooled = False
-        self.terms: list[Node] = []
-        self.value: Tensor | None = None
+        self._root: Node | None = None
 
     @property
     def is_root(self) -> bool:
@@ -74,7 +81,7 @@ class Node:
             if node.is_root or node.root is None or id(node) in found:
                 continue
             found[id(node)] = node
-            waiting += _nodes((node.args, node.kwargs))
+            waiting += _leaves((node.args, node.kwargs), Node)
         return list(found.values())
 
     def elementwise(self) -> list[str]:
@@ -82,7 +89,11 @@ class Node:
         return [n.name for n in self.path() if n.name not in _SHAPES and n.name not in _POOLS]
 
     def replay(self, value: Tensor, *, pointwise: bool = False) -> Tensor:
-        """Return this node's value if its root had `value`."""
+        """Return this node's value if its root had `value`, in the root's shape.
+
+        With `pointwise`, changes of shape, pooling and dropout are left out, so that only the function of one
+        number remains, and `value` may have any shape.
+        """
         done: dict[int, Any] = {}
 
         def evaluate(node: Node) -> Any:
@@ -93,7 +104,7 @@ class Node:
             if id(node) not in done:
                 skipped = pointwise and (node.name in _SHAPES or node.name in _POOLS)
                 if skipped or "dropout" in node.name:
-                    done[id(node)] = evaluate(_nodes(node.args)[0])
+                    done[id(node)] = evaluate(_leaves(node.args, Node)[0])
                 else:
                     args, kwargs = _map((node.args, node.kwargs), evaluate)
                     assert node.call is not None
@@ -128,8 +139,19 @@ class WeightCall:
     output: Node | None = None
 
 
+def fan_in(call: WeightCall) -> int:
+    """Return the number of inputs that each output of the layer sums over."""
+    shape = call.weight.shape
+    if call.operation.startswith("conv_transpose"):
+        return int(shape[0] * math.prod(shape[2:]))
+    return int(math.prod(shape[1:]))
+
+
 class Flow(TorchFunctionMode):
-    """Records every torch operation inside its ``with`` block as nodes, without hooks."""
+    """Records every torch operation inside its ``with`` block as nodes, without hooks.
+
+    `before_weights` is called before each weight layer runs, and may change its weights in place.
+    """
 
     def __init__(
         self,
@@ -146,7 +168,7 @@ class Flow(TorchFunctionMode):
         self._constants = {id(t) for t in (*model.parameters(), *model.buffers())}
         self._parameters = {id(p) for p in model.parameters()}
         self.calls: list[WeightCall] = []
-        for tensor in _tensors(inputs):
+        for tensor in _leaves(inputs, Tensor):
             self._remember(tensor, self._new_root("input", "input", [], tensor))
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -188,12 +210,11 @@ class Flow(TorchFunctionMode):
         return result
 
     def _record(self, name: str, func: Any, args: Any, links: Any, result: Any) -> None:
-        sources = [node for node in _nodes(links) if node.root is not None]
+        sources = [node for node in _leaves(links, Node) if node.root is not None]
         if name == "__setitem__":
             self._remember(args[0], self._new_root("mixing", name, sources, args[0]))
             return
-        outputs = [result] if isinstance(result, Tensor) else _tensors(result)
-        for output in outputs:
+        for output in _leaves(result, Tensor):
             node = self._classify(name, func, links, sources, output, single=isinstance(result, Tensor))
             self._remember(output, node)
 
@@ -202,16 +223,15 @@ class Flow(TorchFunctionMode):
     ) -> Node:
         roots = {id(node.root) for node in sources}
         if not roots:
-            constant = Node("constant", name, None, (), {})
-            constant.value = output
-            return constant
+            return Node("constant", name, output)
         if name in _NORMS:
             node = self._new_root("norm", name, sources, output)
             node.args = links
             return node
         alike = len({source.pooled for source in sources}) == 1
         if len(roots) == 1 and single and alike and name not in _MIXING and name not in _CATS:
-            node = Node("function", name, func, *links)
+            node = Node("function", name)
+            node.call, (node.args, node.kwargs) = func, links
             node._root = sources[0].root
             node.pooled = name in _POOLS or any(source.pooled for source in sources)
             return node
@@ -219,10 +239,10 @@ class Flow(TorchFunctionMode):
         return self._new_root(kind, name, sources, output)
 
     def _new_root(self, kind: str, name: str, terms: list[Node], value: Tensor) -> Node:
-        node = Node(kind, name, None, (), {})
-        node.terms = terms
         # A copy of what the theory looks at, because an activation may work in place.
-        node.value = value.detach().clone() if kind in ("weight", "norm", "sum", "cat") else value
+        looked_at = kind in ("weight", "norm", "sum", "cat")
+        node = Node(kind, name, value.detach().clone() if looked_at else value)
+        node.terms = terms
         self.roots.append(node)
         return node
 
@@ -234,8 +254,7 @@ class Flow(TorchFunctionMode):
         node = self._nodes.get(id(tensor))
         if node is None:
             if id(tensor) in self._constants:
-                node = Node("constant", "parameter", None, (), {})
-                node.value = tensor
+                node = Node("constant", "parameter", tensor)
             else:
                 # Made by code that this mode cannot see, such as a custom autograd function.
                 node = self._new_root("mixing", "an operation that cannot be followed", [], tensor)
@@ -261,21 +280,11 @@ def _map(tree: Any, function: Callable[[Any], Any]) -> Any:
     return tree
 
 
-def _nodes(tree: Any) -> list[Node]:
-    if isinstance(tree, Node):
+def _leaves(tree: Any, kind: type[_Leaf]) -> list[_Leaf]:
+    if isinstance(tree, kind):
         return [tree]
     if isinstance(tree, (tuple, list)):
-        return [node for item in tree for node in _nodes(item)]
+        return [leaf for item in tree for leaf in _leaves(item, kind)]
     if isinstance(tree, dict):
-        return [node for item in tree.values() for node in _nodes(item)]
-    return []
-
-
-def _tensors(tree: Any) -> list[Tensor]:
-    if isinstance(tree, Tensor):
-        return [tree]
-    if isinstance(tree, (tuple, list)):
-        return [tensor for item in tree for tensor in _tensors(item)]
-    if isinstance(tree, dict):
-        return [tensor for item in tree.values() for tensor in _tensors(item)]
+        return [leaf for item in tree.values() for leaf in _leaves(item, kind)]
     return []

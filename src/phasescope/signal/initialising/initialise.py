@@ -1,9 +1,12 @@
-"""Set a user's network to criticality, in place."""
+"""Set a user's network to criticality, in place, and say what was set."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import statistics
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -13,11 +16,11 @@ from phasescope.errors import InputError
 from phasescope.recording.batch import Batch, as_batch
 from phasescope.recording.layers import run
 from phasescope.recording.untouched import quiet, untouched
-from phasescope.signal.initialising.dataflow import Flow
-from phasescope.signal.initialising.initialisation import Initialisation
-from phasescope.signal.initialising.plan import make_plan
-from phasescope.signal.initialising.rescale import Setter
+from phasescope.signal.initialising.dataflow import Flow, Node, WeightCall, fan_in
+from phasescope.signal.initialising.plan import Plan, Step
+from phasescope.signal.initialising.recognise import Branch
 from phasescope.signal.profile import profile
+from phasescope.signal.verdict import Verdict
 
 Distribution = Literal["orthogonal", "normal"]
 
@@ -109,8 +112,8 @@ def critical_(
     try:
         with untouched(model), torch.no_grad():
             quiet(model)
-            plan = make_plan(model, _run(model, fitted), activation, first_kernel, frozen)
-            setter = Setter(plan, generator, distribution)
+            plan = Plan(model, _run(model, fitted), activation, first_kernel, frozen)
+            setter = _Setter(plan, generator, distribution)
             after = _run(model, fitted, setter)
             rows = setter.rows(after)
         before_verdict = after_verdict = None
@@ -122,9 +125,10 @@ def critical_(
     except BaseException:
         _swap(saved)
         raise
+    skipped = [LayerInitialisation(name, kind, skipped=reason) for name, kind, reason in plan.skipped]
     return Initialisation(
         type(model).__name__,
-        (*rows, *plan.skipped),
+        (*rows, *skipped),
         plan.depth,
         distribution,
         seed,
@@ -135,7 +139,7 @@ def critical_(
     )
 
 
-def _run(model: nn.Module, batch: Batch, setter: Setter | None = None) -> Flow:
+def _run(model: nn.Module, batch: Batch, setter: _Setter | None = None) -> Flow:
     inputs = batch.take(0, batch.size)
     flow = Flow(model, (inputs.args, inputs.kwargs), setter)
     with flow:
@@ -150,3 +154,299 @@ def _swap(values: dict[nn.Parameter, Tensor]) -> dict[nn.Parameter, Tensor]:
         for parameter, value in values.items():
             parameter.copy_(value)
     return old
+
+
+@dataclass(frozen=True)
+class LayerInitialisation:
+    """What was done to one layer."""
+
+    layer: str  # module path
+    kind: str  # class name
+    activation: str = ""  # what is applied to the layer's input before its weights act; empty for nothing
+    universality_class: str = ""  # class of that activation; empty where it does not matter
+    C_W_before: float = math.nan  # second moment of the weights times fan-in, as it was
+    C_b_before: float = math.nan  # second moment of the biases, as it was
+    C_W: float = math.nan  # variances that theory asks for
+    C_b: float = math.nan
+    gain: float = math.nan  # measured factor on the weights' standard deviation sqrt(C_W / fan_in)
+    bias_variance: float = math.nan  # second moment of the biases as set
+    K_before: float = math.nan  # mean square of the layer's output over the batch
+    K_after: float = math.nan
+    rule: str = ""  # what the measured factor holds
+    skipped: str = ""  # why the layer was left alone; empty where it was set
+
+
+@dataclass(frozen=True)
+class Initialisation:
+    """What ``critical_`` set, layer by layer, with the network's verdict before and after.
+
+    Parameters
+    ----------
+    model : str
+        Class of the model.
+    rows : tuple of LayerInitialisation
+        Every layer that owns parameters, set or skipped.
+    depth : int
+        Weight layers on the longest way through the model.
+    distribution : str
+        "orthogonal" or "normal".
+    seed : int
+        Seed of the weights.
+    before, after : Verdict or None
+        What :func:`phasescope.signal.profile` says; None without verification.
+    notes : tuple of str
+        What one has to know about this network.
+    citations : tuple of str
+        Keys of the papers behind it.
+    """
+
+    model: str
+    rows: tuple[LayerInitialisation, ...]
+    depth: int
+    distribution: str
+    seed: int
+    before: Verdict | None
+    after: Verdict | None
+    notes: tuple[str, ...]
+    citations: tuple[str, ...]
+
+    @property
+    def set(self) -> tuple[LayerInitialisation, ...]:
+        """The layers that were set."""
+        return tuple(row for row in self.rows if not row.skipped)
+
+    @property
+    def skipped(self) -> tuple[LayerInitialisation, ...]:
+        """The layers that were left alone."""
+        return tuple(row for row in self.rows if row.skipped)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as JSON-ready values; ``None`` in place of NaN and infinity."""
+        plain: dict[str, Any] = _json_ready(dataclasses.asdict(self))
+        for key, verdict in (("before", self.before), ("after", self.after)):
+            plain[key] = None if verdict is None else verdict.to_dict()
+        return plain
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.model}: {len(self.set)} of {len(self.rows)} layers set, depth {self.depth}, "
+            f"{self.distribution} weights, seed {self.seed}"
+        ]
+        lines += [_HEADER, *_shortened([_line(row) for row in self.set])]
+        lines += [f"  {row.layer} ({row.kind}) left alone: {row.skipped}" for row in self.skipped]
+        for name, verdict in (("before", self.before), ("after", self.after)):
+            if verdict is not None:
+                lines.append(f"{name + ':':8}{verdict.phase}, ln chi_perp per layer {verdict.margin}")
+        lines += [f"note: {note}" for note in self.notes]
+        return "\n".join(lines)
+
+
+_HEADER = f"{'layer':<18} {'fed by':<10} {'C_W':>14} {'C_b':>14} {'gain':>6} {'K before':>9} {'K after':>9}"
+
+
+def _line(row: LayerInitialisation) -> str:
+    weights = f"{row.C_W_before:.3g} > {row.C_W:.4g}"
+    biases = f"{row.C_b_before:.3g} > {row.C_b:.3g}"
+    numbers = f"{row.gain:>6.3f} {row.K_before:>9.3g} {row.K_after:>9.3g}"
+    return f"{row.layer[-18:]:<18} {(row.activation or '-')[:10]:<10} {weights:>14} {biases:>14} {numbers}"
+
+
+def _shortened(lines: list[str]) -> list[str]:
+    # The middle of a deep stack repeats itself; to_dict() has every row.
+    if len(lines) <= 16:
+        return lines
+    return [*lines[:7], f"... {len(lines) - 13} more rows in .rows ...", *lines[-6:]]
+
+
+def _json_ready(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _json_ready(item) for key, item in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [_json_ready(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+class _Setter:
+    """Sets each layer of a plan the moment before it runs."""
+
+    def __init__(self, plan: Plan, generator: torch.Generator, distribution: str) -> None:
+        self._plan, self._generator, self._distribution = plan, generator, distribution
+        self._rows: dict[int, LayerInitialisation] = {}
+        self._spreads: dict[int, Tensor] = {}
+        self._normed: dict[str, list[float]] = {}
+
+    def __call__(self, flow: Flow, call: WeightCall) -> None:
+        """Set the weights and biases of one layer, if the plan has it and it was not set before."""
+        step = self._plan.steps.get(id(call.weight))
+        if step is not None and id(call.weight) not in self._rows:
+            self._set_layer(flow, call, step)
+            self._look_at_norm(call, step)
+        self._spreads[id(call)] = self._spread(flow, call, call.weight)
+
+    def _set_layer(self, flow: Flow, call: WeightCall, step: Step) -> None:
+        layer, fan = step.layer, fan_in(call)
+        row = LayerInitialisation(
+            layer.name,
+            layer.kind,
+            activation=layer.activation.name if layer.activation else "",
+            universality_class=step.universality_class,
+            C_W_before=fan * _mean_square(call.weight),
+            C_b_before=_mean_square(call.bias),
+            C_W=step.C_W,
+            C_b=step.C_b,
+            K_before=_kernel(layer.call.output),
+            rule=step.rule,
+        )
+        weight = self._draw(call) * math.sqrt(step.C_W / fan)
+        gain = math.sqrt(self._factor(flow, step, call, weight))
+        weight = weight * gain
+        bias = self._biases(step, call, weight)
+        branch = self._branch_factor(flow, step, call, weight, bias)
+        call.weight.copy_(weight * branch)
+        if call.bias is not None and bias is not None:
+            call.bias.copy_(bias * branch)
+        self._rows[id(call.weight)] = replace(row, gain=gain * branch, bias_variance=_mean_square(call.bias))
+
+    def notes(self) -> list[str]:
+        """Return what was seen on the way."""
+        return [
+            f"{name} behind a normalisation, {len(ratios)} layer(s): chi_perp = "
+            f"{statistics.geometric_mean(ratios):.3f} per layer, whatever the weights' scale; squared "
+            "gradients grow by it each layer."
+            for name, ratios in self._normed.items()
+        ]
+
+    def rows(self, after: Flow) -> list[LayerInitialisation]:
+        """Return one row for each layer that was set, given the pass that set them."""
+        outputs = {id(call.weight): call.output for call in reversed(after.calls)}
+        return [replace(row, K_after=_kernel(outputs.get(key))) for key, row in self._rows.items()]
+
+    def _look_at_norm(self, call: WeightCall, step: Step) -> None:
+        # K <s'^2> / <s^2>: the factor by which differences grow through an activation behind a layer norm.
+        root, activation = call.source.root, step.layer.activation
+        if activation is None or root is None or root.kind != "norm" or root.name == "batch_norm":
+            return
+        assert root.value is not None
+        h, slopes = call.source.push(root.value, torch.ones_like(root.value))
+        ratio = _mean_square(slopes) * _mean_square(root.value) / _mean_square(h)
+        self._normed.setdefault(activation.name, []).append(ratio)
+
+    def _draw(self, call: WeightCall) -> Tensor:
+        drawn = torch.empty(call.weight.shape, dtype=torch.float64)
+        if self._distribution == "orthogonal":
+            nn.init.orthogonal_(drawn, generator=self._generator)
+        else:
+            nn.init.normal_(drawn, generator=self._generator)
+        # Unit second moment exactly, so that C_W is realised and not only expected.
+        drawn /= drawn.square().mean().sqrt()
+        return drawn.to(call.weight)
+
+    def _factor(self, flow: Flow, step: Step, call: WeightCall, weight: Tensor) -> float:
+        # Factor of C_W, measured on the batch.
+        if step.holds == "chi_perp":
+            return _inverse(float(self._spread(flow, call, weight).double().mean()))
+        z = call.run(call.input, weight, None).double().square()
+        kernel = float(z.flatten(1).mean(1).max() if step.largest else z.mean())
+        wanted = step.K - step.C_b
+        if step.relative == "input":
+            wanted = step.K * _mean_square(call.input)
+        elif step.relative == "root":
+            wanted = _kernel(call.source.root)
+        return _inverse(kernel / wanted)
+
+    def _spread(self, flow: Flow, call: WeightCall, weight: Tensor) -> Tensor:
+        """Return the mean square of a small difference at each output unit, in units of that at the root.
+
+        ``sum_j W_ij^2 D_j^2 v_j`` with the slopes D and the spread v at the root, whose mean is set to 1:
+        what an expectation over independent weights of all layers below gives. Following v from layer to
+        layer matters where units differ, as pixels near a zero-padded edge do.
+        """
+        root = call.source.root
+        if root is None or root.value is None or not call.input.is_floating_point():
+            return torch.ones_like(call.run(call.input, weight, None))
+        v = self._spread_at(flow, root)
+        _, tangent = call.source.push(root.value, (v / v.mean()).sqrt())
+        return call.run(tangent.square(), weight.square(), None)
+
+    def _spread_at(self, flow: Flow, root: Node) -> Tensor:
+        assert root.value is not None
+        if root.kind == "weight":
+            call = next(call for call in flow.calls if call.output is root)
+            return self._spreads[id(call)]
+        total = torch.zeros_like(root.value)
+        if root.kind != "sum":
+            return total + 1
+        if id(root) not in self._spreads:
+            for term in root.terms:
+                # Sides whose weights are independent add their mean squares.
+                if term.root is not None:
+                    total = total + _pushed(term, self._spread_at(flow, term.root))
+            self._spreads[id(root)] = total
+        return self._spreads[id(root)]
+
+    def _biases(self, step: Step, call: WeightCall, weight: Tensor) -> Tensor | None:
+        if call.bias is None:
+            return None
+        if step.C_b == 0:
+            return torch.zeros_like(call.bias)
+        drawn = torch.randn(call.bias.shape, generator=self._generator, dtype=torch.float64)
+        kernel = float(call.run(call.input, weight, None).double().square().mean())
+        # Never far from C_b: a kernel that the weights alone have spoilt is not for the biases to mend.
+        variance = min(max(step.K - kernel, step.C_b / 4), 4 * step.C_b)
+        return (drawn * math.sqrt(variance) / drawn.square().mean().sqrt()).to(call.bias)
+
+    def _branch_factor(
+        self, flow: Flow, step: Step, call: WeightCall, weight: Tensor, bias: Tensor | None
+    ) -> float:
+        branch = step.layer.branch
+        if branch is None or step.layer.number not in branch.last:
+            return 1.0
+        z = call.run(call.input, weight, bias)
+        allowed = self._stream_kernel(flow, branch)
+        if allowed is None:
+            return 1 / math.sqrt(self._plan.branches)
+        allowed /= self._plan.branches
+
+        def added(scale: float) -> float:
+            return _mean_square(branch.side.replay(z * scale))
+
+        if not added(1.0) > allowed:
+            return 1.0
+        # Bisection from below, for any activation at the end of the branch: `low` is always allowed.
+        low, high = 0.0, 1.0
+        for _ in range(40):
+            middle = (low + high) / 2
+            low, high = (middle, high) if added(middle) <= allowed else (low, middle)
+        return low
+
+    def _stream_kernel(self, flow: Flow, branch: Branch) -> float | None:
+        # The signal that the branch is added to, in the pass under way; None where it is not there yet.
+        planned = branch.stream.root
+        assert planned is not None
+        number = next(i for i, root in enumerate(self._plan.flow.roots) if root is planned)
+        if number >= len(flow.roots) or flow.roots[number].kind != planned.kind:
+            return None
+        value = flow.roots[number].value
+        assert value is not None
+        return _mean_square(branch.stream.replay(value))
+
+
+def _pushed(node: Node, spread: Tensor) -> Tensor:
+    root = node.root
+    assert root is not None
+    assert root.value is not None
+    return spread if node.is_root else node.push(root.value, spread.sqrt())[1].square()
+
+
+def _kernel(node: Node | None) -> float:
+    return _mean_square(None if node is None else node.value)
+
+
+def _mean_square(tensor: Tensor | None) -> float:
+    return math.nan if tensor is None else float(tensor.detach().double().square().mean())
+
+
+def _inverse(value: float) -> float:
+    return 1 / value if math.isfinite(value) and value > 0 else 1.0

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from torch import Tensor, nn
 
 from phasescope.activations import Activation
 from phasescope.errors import InputError, NoCriticalPointError
 from phasescope.signal.initialising.dataflow import Flow
-from phasescope.signal.initialising.initialisation import LayerInitialisation
 from phasescope.signal.initialising.recognise import Layer, depth_of, recognise
 from phasescope.theory.critical import CriticalPoint, critical_point
 from phasescope.theory.marginal import first_layer_kernel
@@ -27,108 +26,79 @@ _BATCH_NORM = (
 class Step:
     """What to do with one layer."""
 
-    layer: Layer  # the layer and its surroundings
-    # C_W, C_b: critical variances; `C_W` is 1 where the measured factor decides alone
-    C_W: float
-    C_b: float
-    holds: str  # what the measured factor holds: "chi_perp" or "kernel"
-    K: float  # kernel to be reached, where that is what is held or where the biases see to it
-    largest: bool = False  # whether the kernel is that of the input of largest norm and not the mean
-    universality_class: str = ""  # class of the activation that feeds the layer
-    rule: str = ""  # what is held, in words
-    # what `K` is in units of: "" (nothing), "input" (mean square of the layer's input) or "root" (kernel of
-    # the last signal before activation and pooling)
+    layer: Layer
+    C_W: float = 1.0  # critical variance of the weights; 1 where the measured factor decides alone
+    C_b: float = 0.0
+    holds: str = "kernel"  # what the measured factor holds: "chi_perp" or "kernel"
+    K: float = 1.0  # the kernel to be reached, by the measured factor or by the biases
+    # What K is in units of: "" (nothing), "input" (mean square of the layer's input) or "root" (kernel of the
+    # last signal before activation and pooling).
     relative: str = ""
+    largest: bool = False  # whether the kernel is that of the input of largest norm and not the mean
+    universality_class: str = ""  # of the activation that feeds the layer
+    rule: str = ""  # what is held, in words
 
 
-@dataclass
 class Plan:
-    """The steps by the identity of the layer's weights, and everything that is left alone."""
+    """What is to be set, from one recorded forward pass, and what is left alone.
 
-    flow: Flow
-    depth: int
-    steps: dict[int, Step] = field(default_factory=dict)
-    skipped: list[LayerInitialisation] = field(default_factory=list)
-    notes: tuple[str, ...] = ()
-    citations: tuple[str, ...] = ()
-    branches: int = 0
+    `frozen` holds the ids of frozen weights. Raises where nothing can be set, or where an activation has no
+    critical point and nothing else holds its kernel.
+    """
 
-
-def make_plan(
-    model: nn.Module,
-    flow: Flow,
-    activation: str | nn.Module | Callable[[Tensor], Tensor] | None,
-    first_kernel: float | None,
-    frozen: set[int],
-) -> Plan:
-    """Return what is to be set, from one recorded forward pass; `frozen` holds the ids of frozen weights."""
-    layers = recognise(model, flow, activation)
-    planner = _Planner(Plan(flow, depth_of(flow)), first_kernel, frozen)
-    planner.plan.branches = len({id(layer.branch.total) for layer in layers if layer.branch})
-    for layer in layers:
-        planner.add(layer)
-    plan = planner.finish(model)
-    if not plan.steps:
-        reasons = (
-            "; ".join(f"{row.layer}: {row.skipped}" for row in plan.skipped[:3]) or "it has no weight layers"
-        )
-        raise InputError(
-            f"No layer of {type(model).__name__} can be set ({reasons}).",
-            "critical_ sets linear and convolution layers that are fed by the input, an activation or a "
-            "normalisation.",
-        )
-    return plan
-
-
-class _Planner:
-    def __init__(self, plan: Plan, first_kernel: float | None, frozen: set[int]) -> None:
-        self.plan = plan
-        self._frozen = frozen
-        self._first_kernel = first_kernel
-        self._points: dict[str, CriticalPoint] = {}
+    def __init__(
+        self,
+        model: nn.Module,
+        flow: Flow,
+        activation: str | nn.Module | Callable[[Tensor], Tensor] | None,
+        first_kernel: float | None,
+        frozen: set[int],
+    ) -> None:
+        self.flow, self.depth = flow, depth_of(flow)
+        self.steps: dict[int, Step] = {}  # by the id of the layer's weights
+        self.skipped: list[tuple[str, str, str]] = []  # name, kind, and why it is left alone
         self._notes: list[str] = []
-        self._hopeless: list[str] = []
-        self._reason = ""
-
-    def add(self, layer: Layer) -> None:
-        reason = self._why_not(layer)
-        if reason:
-            self.plan.skipped.append(_left_alone(layer.name, layer.kind, reason))
-        else:
-            self.plan.steps[id(layer.call.weight)] = self._step(layer)
-
-    def finish(self, model: nn.Module) -> Plan:
+        self._points: dict[str, CriticalPoint] = {}
+        self._hopeless: dict[str, str] = {}  # layers without a critical initialisation, and why
+        self._first_kernel = first_kernel
+        layers = recognise(model, flow, activation)
+        self.branches = len({id(layer.branch.total) for layer in layers if layer.branch})
+        for layer in layers:
+            reason = _why_not(layer, frozen)
+            if reason:
+                self.skipped.append((layer.name, layer.kind, reason))
+            else:
+                self.steps[id(layer.call.weight)] = self._step(layer)
         if self._hopeless:
-            raise NoCriticalPointError(_refusal(self._hopeless, self._reason))
-        done = {id(parameter) for step in self.plan.steps.values() for parameter in _parameters(step.layer)}
-        listed = {row.layer for row in self.plan.skipped}
+            raise NoCriticalPointError(_refusal(self._hopeless))
+        self._skip_the_rest(model)
+        if not self.steps:
+            reasons = "; ".join(f"{name}: {reason}" for name, _, reason in self.skipped[:3])
+            raise InputError(
+                f"No layer of {type(model).__name__} can be set ({reasons or 'it has no weight layers'}).",
+                "critical_ sets linear and convolution layers that are fed by the input, an activation or a "
+                "normalisation.",
+            )
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What one has to know about this network."""
+        return tuple(dict.fromkeys(self._notes))
+
+    @property
+    def citations(self) -> tuple[str, ...]:
+        """Keys of the papers behind the plan."""
+        keys = [key for point in self._points.values() for key in point.citations]
+        return tuple(dict.fromkeys(["roberts2022", *keys]))
+
+    def _skip_the_rest(self, model: nn.Module) -> None:
+        done = set(self.steps) | {id(step.layer.call.bias) for step in self.steps.values()}
+        listed = {name for name, _, _ in self.skipped}
         for path, module in model.named_modules():
             own = [p for p in module._parameters.values() if p is not None]
             name = path or type(module).__name__
             if own and name not in listed and not any(id(p) in done for p in own):
-                self.plan.skipped.append(_left_alone(name, type(module).__name__, _why_kept(module)))
-        self.plan.notes = tuple(dict.fromkeys(self._notes))
-        keys = [key for point in self._points.values() for key in point.citations]
-        self.plan.citations = tuple(dict.fromkeys(["roberts2022", *keys]))
-        return self.plan
-
-    def _why_not(self, layer: Layer) -> str:
-        if id(layer.call.weight) in self._frozen:
-            return "its weights are frozen (requires_grad=False)"
-        if layer.tied:
-            return "its weights are also an embedding, whose rows are looked up and not summed"
-        if layer.problem:
-            return f"the activation before it is not recognised: {layer.problem}"
-        if layer.follows == "mixing":
-            root = layer.call.source.root
-            return (
-                f"its input comes from {root.name if root else 'nowhere'}, whose scale theory does not give"
-            )
-        if layer.follows == "constant":
-            return "its input does not depend on the batch"
-        if layer.target not in ("layer", "sum", "cat", "norm", "output"):
-            return f"its output goes into {layer.target}, which is no elementwise activation"
-        return ""
+                self.skipped.append((name, type(module).__name__, _why_kept(module)))
 
     def _point(self, activation: Activation) -> CriticalPoint:
         if activation.name not in self._points:
@@ -143,16 +113,14 @@ class _Planner:
         point = self._point(layer.activation)
         if point.C_W is None or point.C_b is None:
             return self._without_point(layer, point)
+        kind = point.universality_class
         if layer.readout:
             # Not a step of the recursion over depth: its scale multiplies every gradient alike.
-            kind = point.universality_class
-            return Step(layer, point.C_W, 0.0, "kernel", 1.0, False, kind, "read-out kernel 1")
+            return Step(layer, point.C_W, universality_class=kind, rule="read-out kernel 1")
         if point.C_b > 0 and layer.call.bias is None:
             needs = f"{point.activation} is critical only with biases (C_b = {point.C_b:.4g})"
-            self._give_up(layer, f"{needs}, and {layer.name} has none: give the layers bias=True.")
-        step = Step(
-            layer, point.C_W, point.C_b, "chi_perp", 1.0, False, point.universality_class, "chi_perp = 1"
-        )
+            self._hopeless[layer.name] = f"{needs}, and {layer.name} has none: give the layers bias=True."
+        step = Step(layer, point.C_W, point.C_b, "chi_perp", universality_class=kind, rule="chi_perp = 1")
         if layer.call.source.pooled or layer.follows == "cat":
             # Averaging over places or parts spoils the slopes' independence; the kernel is still plain.
             step.holds, step.relative, step.rule = "kernel", "root", "kernel that before the pooling"
@@ -164,35 +132,32 @@ class _Planner:
     def _linear(self, layer: Layer) -> Step:
         point = None if layer.within is None else self._point(layer.within)
         if layer.readout:
-            return Step(layer, 1.0, 0.0, "kernel", 1.0, rule="read-out kernel 1")
+            return Step(layer, rule="read-out kernel 1")
         if point is None:
-            return Step(layer, 1.0, 0.0, "chi_perp", 1.0, rule="chi_perp = 1")
+            return Step(layer, holds="chi_perp", rule="chi_perp = 1")
         if point.C_W is None:
             self._notes.append(
                 f"{point.activation} has no critical point ({point.reason}) In dense connections C_W = "
                 f"{_DENSE} keeps the kernel bounded; an input of much larger norm can still explode."
             )
-            return Step(
-                layer, _DENSE, 0.0, "kernel", _DENSE, rule=f"kernel {_DENSE} of the input", relative="input"
-            )
-        return Step(layer, 1.0, 0.0, "kernel", 1.0, rule="kernel that of the input", relative="input")
+            rule = f"kernel {_DENSE} of the input"
+            return Step(layer, _DENSE, K=_DENSE, relative="input", rule=rule)
+        return Step(layer, relative="input", rule="kernel that of the input")
 
     def _entrance(self, layer: Layer) -> Step:
         # The first layer, and those behind a normalisation, meet a signal of known size: they set the kernel.
-        kernel, largest = self._kernel(layer)
-        C_W, C_b, kind = 1.0, 0.0, ""
+        K, largest = self._kernel(layer)
+        step = Step(layer, K=K, largest=largest, rule=f"{'largest kernel' if largest else 'kernel'} {K:.4g}")
         if layer.activation is not None:
             point = self._point(layer.activation)
-            kind = point.universality_class
-            C_W, C_b = point.C_W or 1.0, 0.0
+            step.C_W, step.universality_class = point.C_W or 1.0, point.universality_class
             root = layer.call.source.root
             if root is not None and root.name == "batch_norm":
                 self._notes.append(_BATCH_NORM)
-        what = "largest kernel" if largest else "kernel"
-        return Step(layer, C_W, C_b, "kernel", kernel, largest, kind, f"{what} {kernel:.4g}")
+        return step
 
     def _kernel(self, layer: Layer) -> tuple[float, bool]:
-        # What the layer's output is to be, for what it goes through next.
+        # What the layer's output is to be, for what it goes through next; and whether for the largest input.
         if layer.follows == "input" and self._first_kernel is not None:
             return self._first_kernel, False
         if layer.next is None or layer.target == "norm":
@@ -201,31 +166,36 @@ class _Planner:
         if point.universality_class == "half-stable" and point.K:
             return point.K, False
         if point.universality_class == "K*=0" and point.stable is False and point.a1:
-            return first_layer_kernel(layer.next, self.plan.depth), True
+            return first_layer_kernel(layer.next, self.depth), True
         return 1.0, False
 
     def _without_point(self, layer: Layer, point: CriticalPoint) -> Step:
         if layer.branch is None:
-            self._give_up(layer, f"{point.activation} has no critical point: {point.reason}")
+            self._hopeless[layer.name] = f"{point.activation} has no critical point: {point.reason}"
         else:
             self._notes.append(
                 f"{point.activation} has no critical point ({point.reason}) It is used inside residual "
                 "branches, whose scale was made small; an input of much larger norm than those of the batch "
                 "can still explode."
             )
-        return Step(layer, 1.0, 0.0, "kernel", 1.0, universality_class="none", rule="kernel 1")
-
-    def _give_up(self, layer: Layer, reason: str) -> None:
-        self._hopeless.append(layer.name)
-        self._reason = self._reason or reason
+        return Step(layer, universality_class="none", rule="kernel 1")
 
 
-def _parameters(layer: Layer) -> list[Tensor]:
-    return [p for p in (layer.call.weight, layer.call.bias) if p is not None]
-
-
-def _left_alone(name: str, kind: str, reason: str) -> LayerInitialisation:
-    return LayerInitialisation(layer=name, kind=kind, skipped=reason)
+def _why_not(layer: Layer, frozen: set[int]) -> str:
+    if id(layer.call.weight) in frozen:
+        return "its weights are frozen (requires_grad=False)"
+    if layer.tied:
+        return "its weights are also an embedding, whose rows are looked up and not summed"
+    if layer.problem:
+        return f"the activation before it is not recognised: {layer.problem}"
+    if layer.follows == "mixing":
+        root = layer.call.source.root
+        return f"its input comes from {root.name if root else 'nowhere'}, whose scale theory does not give"
+    if layer.follows == "constant":
+        return "its input does not depend on the batch"
+    if layer.target not in ("layer", "sum", "cat", "norm", "output"):
+        return f"its output goes into {layer.target}, which is no elementwise activation"
+    return ""
 
 
 def _why_kept(module: nn.Module) -> str:
@@ -245,7 +215,8 @@ def _why_kept(module: nn.Module) -> str:
     return "not reached as a linear or convolution layer in the forward pass"
 
 
-def _refusal(layers: list[str], reason: str) -> str:
+def _refusal(hopeless: dict[str, str]) -> str:
+    layers, reason = list(hopeless), next(iter(hopeless.values()))
     names = ", ".join(layers[:4]) + (f" and {len(layers) - 4} more" if len(layers) > 4 else "")
     return (
         f"No critical initialisation for {names}: {reason} Nothing was changed. What helps: a LayerNorm "

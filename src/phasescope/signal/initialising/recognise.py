@@ -22,58 +22,31 @@ _CANDIDATES = (
 
 @dataclass
 class Branch:
-    """A residual branch: the sum it ends in, its last weight layers, and the number of branches in all."""
+    """A residual branch: the sum it ends in, and its two terms."""
 
     total: Node
     side: Node
     stream: Node
-    layers: set[int]
-    last: set[int]
+    last: set[int]  # numbers of the weight layers that the end of the branch sees first
 
 
 @dataclass
 class Layer:
-    """One weight layer as the signal meets it.
+    """One weight layer as the signal meets it."""
 
-    Parameters
-    ----------
-    name, kind : str
-        Module path and class name.
-    call : WeightCall
-        Its first use.
-    activation : Activation or None
-        What is applied between the root of its input and the layer; None for nothing.
-    follows : str
-        Where its input comes from: "input", "weight", "sum", "cat", "norm" or "mixing".
-    next : Activation or None
-        What its output goes through before the next weight layer.
-    target : str
-        Where its output goes: "layer", "norm", "sum", "output", or the name of a mixing operation.
-    branch : Branch or None
-        The residual branch it belongs to.
-    within : Activation or None
-        What acts on parts of a concatenation that the layer takes.
-    readout : bool
-        Whether nothing but the output of the model takes its output.
-    tied : bool
-        Whether its weights also serve as an embedding.
-    problem : str
-        Why its activation could not be recognised; empty where it was.
-    """
-
-    name: str
-    kind: str
-    call: WeightCall
-    activation: Activation | None
-    follows: str
-    next: Activation | None = None
-    target: str = "output"
-    branch: Branch | None = None
-    within: Activation | None = None
-    tied: bool = False
-    readout: bool = False
-    problem: str = ""
-    number: int = 0
+    name: str  # module path
+    kind: str  # class name
+    call: WeightCall  # its first use
+    activation: Activation | None  # between the root of its input and the layer; None for nothing
+    follows: str  # where its input comes from: "input", "weight", "sum", "cat", "norm", "mixing", "constant"
+    next: Activation | None = None  # what its output goes through before the next weight layer
+    target: str = "output"  # where that goes: "layer", "norm", "sum", "cat", "output", or a mixing operation
+    branch: Branch | None = None  # the residual branch it belongs to
+    within: Activation | None = None  # what acts on parts of a concatenation that the layer takes
+    tied: bool = False  # whether its weights also serve as an embedding
+    readout: bool = False  # whether nothing but the output of the model takes its output
+    problem: str = ""  # why its activation could not be recognised; empty where it was
+    number: int = 0  # in the order of first use
 
 
 def recognise(
@@ -81,10 +54,9 @@ def recognise(
 ) -> list[Layer]:
     """Return the weight layers of `model` in the order of their first use, with what surrounds each.
 
-    Notes
-    -----
     The operations between two weight layers are replayed as a function of one number and compared with the
-    known activations to a part in 1e6; what agrees with none is used as it is.
+    known activations to a part in 1e6; what agrees with none is used as it is. A given `activation` is taken
+    for all of them.
     """
     owners = _owners(model)
     known = _Activations(None if activation is None else as_activation(activation))
@@ -239,7 +211,7 @@ def _find_branches(layers: list[Layer], flow: Flow) -> None:
             side, stream, only = second, first, two - one
         # Two sides of equal length are two signals that meet, not a branch and its shortcut.
         if len(only) > len((two if only <= one else one) - (one if only <= one else two)):
-            branch = Branch(root, side, stream, only, _last(side, numbers))
+            branch = Branch(root, side, stream, _last(side, numbers))
             for layer in layers:
                 if layer.number in only:
                     layer.branch = branch
