@@ -7,37 +7,22 @@ import pytest
 import torch
 
 from phasescope.signal import sample_cnn
-from phasescope.signal.sampling.cnn_ensemble import Ensemble
-from phasescope.signal.sampling.cnn_weights import Normals
+from phasescope.signal.sampling.cnn import Ensemble
+from phasescope.signal.sampling.cnn_layers import Normals
 from reference.explicit_cnn import distances, forward
 
-CPU = torch.device("cpu")
 C_W, C_B = 1.6**2, 0.3**2
 
 
 def ensemble(size, **changes):
-    arguments = {
-        "kernel_size": 3,
-        "seed": 3,
-        "start": "homogeneous",
-        "weights": "shared",
-        "replicas": 2,
-        "kernel": None,
-        "distance": 1.0,
-        "residual": 0.0,
-        "layer_norm": False,
-        "tangent": True,
-        "threshold": 0.01,
-        "device": CPU,
-    }
-    return Ensemble.checked("tanh", 4, size, C_W, C_B, **(arguments | changes))
+    return Ensemble("tanh", 4, size, C_W, C_B, seed=3, tangent=True, **changes)
 
 
 def drawn_weights(made, network, depth):
     """The weights and biases that the sampler draws for one network."""
-    axes = len(made.size)
+    axes = len(made.sites)
     count = made.channels**2 * made.kernel_size**axes
-    normals = Normals(made.seed, [network], 1, CPU)
+    normals = Normals(made.seed, [network], 1, "cpu")
     found = []
     for _ in range(depth - 1):
         numbers = normals.draw(count + made.channels)[0]

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from phasescope.activations import as_activation
-from phasescope.signal.differences import differences, two_slopes
+from phasescope.signal.sampling.differences import differences, two_slopes
 
 mpmath = pytest.importorskip("mpmath")
 

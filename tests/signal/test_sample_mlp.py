@@ -8,9 +8,9 @@ import torch
 from scipy.special import digamma
 from scipy.stats import ks_2samp
 
+from phasescope.activations import as_activation
 from phasescope.signal import sample_mlp
-from phasescope.signal.differences import differences
-from phasescope.signal.sampling.replicas import Block, Ensemble
+from phasescope.signal.sampling.mlp_layers import Block, Ensemble
 from phasescope.theory import MeanField, critical_line
 from reference.explicit_mlp import distances, explicit_mlp
 
@@ -248,17 +248,14 @@ def test_global_random_state_is_left_alone():
 
 @pytest.mark.parametrize("tile", [24])
 def test_layers_drawn_in_tiles_have_the_same_law(tile, monkeypatch):
-    monkeypatch.setattr("phasescope.signal.sampling.replicas._TILE", tile)
+    monkeypatch.setattr("phasescope.signal.sampling.mlp_layers._TILE", tile)
     sampled = sample_mlp("tanh", 50, 5, 1.9, 0.09, kernel=0.75, networks=300, layers=[5], seed=13)
     signals, _ = explicit_mlp(torch.tanh, 50, 5, 1000, C_W=1.9, C_b=0.09, K1=0.75, seed=14)
     close(sampled.log_distance.values, distances(signals)[:, 4].log().numpy(), "log distance")
 
 
 def test_memory_does_not_grow_with_the_width():
-    from phasescope.activations import as_activation
-
-    tanh = differences(as_activation("tanh"))
-    ensemble = Ensemble(tanh, 10**9, 1.9, 0.09, 2, False, 0.0, False, False)
+    ensemble = Ensemble(as_activation("tanh"), 10**9, 1.9, 0.09)
     block = Block(ensemble, 1, lambda tensor: None, kernel=0.75, distance=1.0)
     assert sum(buffer.numel() for buffer in block.buffers) < 10**6
 

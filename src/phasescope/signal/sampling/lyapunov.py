@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,9 +12,7 @@ from phasescope.activations import as_activation
 from phasescope.activations.resolve import Spec
 from phasescope.errors import InputError
 from phasescope.estimate import Estimate
-from phasescope.signal.sampling.mlp import normals
-from phasescope.signal.sampling.mlp_arguments import check_counts, check_seed, ensemble_of, first_kernel
-from phasescope.signal.sampling.replicas import Block, Ensemble, networks_at_once
+from phasescope.signal.sampling.mlp_layers import Block, Ensemble, blocks, check_counts, check_seed
 from phasescope.theory import MeanField
 
 # A kernel off its fixed point by order 1/n comes back as chi_q^l; it is followed down to this factor.
@@ -95,62 +92,49 @@ def lyapunov_exponent(
     function = as_activation(activation)
     check_counts(depth=depth, networks=networks)
     check_seed(seed)
-    ensemble = ensemble_of(
-        function, width, C_W, C_b, replicas=1, tangent=True, residual=residual, layer_norm=layer_norm
-    )
-    first = first_kernel(function, kernel, ensemble)
+    ensemble = Ensemble(function, width, C_W, C_b, 1, True, residual, layer_norm)
+    first = ensemble.first_kernel(kernel)
     if discard is None:
         discard = min(_transient(ensemble, first), depth // 2)
     if isinstance(discard, bool) or not 1 <= discard < depth:
         raise InputError(f"discard = {discard!r} of depth = {depth}.", f"Give 1..{depth - 1} layers.")
-    at_once = networks_at_once(ensemble, device)
-    parts = []
-    for index, start in enumerate(range(0, networks, at_once)):
-        block = Block(
-            ensemble,
-            min(at_once, networks - start),
-            normals(seed, index, device),
-            kernel=first,
-            distance=1.0,
-            watch=True,
-            device=device,
+    parts = [
+        _growth(block, discard, depth)
+        for _, block in blocks(
+            ensemble, networks, seed=seed, kernel=first, distance=1.0, watch=True, device=device
         )
-        parts.append(_growth(block, discard, depth))
+    ]
     growth, chance = (np.concatenate(columns) for columns in zip(*parts, strict=True))
     return _estimate(growth, chance, (float(discard), float(depth)))
 
 
 def _transient(ensemble: Ensemble, K: float) -> int:
     """Return the layers after which the kernel has forgotten where it started."""
-    if ensemble.layer_norm:
-        factor = ensemble.residual**2
-    else:
-        field = MeanField(ensemble.rule.activation, ensemble.C_W, ensemble.C_b)
-        kept = ensemble.residual**2
+    kept = ensemble.residual**2
+    factor = kept
+    if not ensemble.layer_norm:
+        field = MeanField(ensemble.function, ensemble.C_W, ensemble.C_b)
         factor = kept + (1 - kept) * abs(field.chi_parallel(K))
     if not 0 < factor < 1:
         return _LEAST_DISCARD if factor == 0 else _MOST_DISCARD
     return min(max(math.ceil(math.log(_SETTLED) / math.log(factor)), _LEAST_DISCARD), _MOST_DISCARD)
 
 
-class _Sample(NamedTuple):
-    """Of each network: mean growth of ln|u|^2 a layer, and mean excess of ln chi^2_n/n of the two rows."""
+def _growth(block: Block, discard: int, depth: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return of each network the mean growth of ln|u|^2 a layer, and of the rows that of ln chi^2_n/n.
 
-    growth: np.ndarray
-    chance: np.ndarray
-
-
-def _growth(block: Block, discard: int, depth: int) -> _Sample:
+    The latter as an excess over its expectation: it is what chance alone has added.
+    """
     logs, chances = [], []
     for number in range(1, depth + 1):
         layer = block.advance(record=number >= discard, last=number == depth)
         if layer is not None and layer.chance is not None:
-            logs.append(layer.gram[:, 1, 1].log() + 2 * layer.log_scale[:, 1])
+            logs.append(layer.log_tangent_square())
             chances.append(layer.chance.log())
     layers, n = depth - discard, block.ensemble.width
     growth = (logs[-1] - logs[0]) / layers
     chance = torch.stack(chances[1:]).mean(dim=0) - float(digamma(n / 2)) - math.log(2 / n)
-    return _Sample(growth.cpu().numpy(), chance.cpu().numpy())
+    return growth.cpu().numpy(), chance.cpu().numpy()
 
 
 def _estimate(growth: np.ndarray, chance: np.ndarray, window: tuple[float, float]) -> Estimate:

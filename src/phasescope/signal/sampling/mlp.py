@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from phasescope.activations import as_activation
 from phasescope.activations.resolve import Spec
 from phasescope.errors import InputError, MemoryLimitError
 from phasescope.recording.memory import in_bytes
-from phasescope.signal.sampling.mlp_arguments import (
+from phasescope.signal.sampling.mlp_layers import (
+    Ensemble,
+    Layer,
+    blocks,
     check_counts,
     check_seed,
-    ensemble_of,
-    first_kernel,
     is_number,
+    networks_at_once,
+    tile_of,
 )
-from phasescope.signal.sampling.order_parameter import kernels, log_distances, pairs_of
-from phasescope.signal.sampling.replicas import Block, Ensemble, Layer, networks_at_once, tile_of
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -111,37 +110,20 @@ def sample_mlp(
     Source: the order parameter is eq. 20 of arXiv:2307.02284; the sampler is derived here.
     """
     function = as_activation(activation)
-    ensemble = ensemble_of(
-        function,
-        width,
-        C_W,
-        C_b,
-        replicas=replicas,
-        tangent=tangent,
-        residual=residual,
-        layer_norm=layer_norm,
-    )
+    ensemble = Ensemble(function, width, C_W, C_b, replicas, tangent, residual, layer_norm)
     check_counts(depth=depth, networks=networks)
     check_seed(seed)
     _check_distance(distance, replicas)
     recorded = _recorded(layers, depth)
-    first = first_kernel(function, kernel, ensemble)
+    first = ensemble.first_kernel(kernel)
     _check_memory(max_memory, ensemble, networks, len(recorded), device)
     results = _Results(ensemble, networks, recorded)
-    at_once = networks_at_once(ensemble, device)
-    for index, start in enumerate(range(0, networks, at_once)):
-        count = min(at_once, networks - start)
-        normal = normals(seed, index, device)
-        block = Block(ensemble, count, normal, kernel=first, distance=distance, device=device)
-        for layer in range(1, depth + 1):
-            place = results.places.get(layer)
-            measured = block.advance(
-                record=place is not None or (tangent and layer == 1), last=layer == recorded[-1]
-            )
-            if measured is not None:
-                results.take(slice(start, start + count), place, measured)
-            if layer == recorded[-1]:
-                break
+    for part, block in blocks(ensemble, networks, seed=seed, kernel=first, distance=distance, device=device):
+        for number in range(1, recorded[-1] + 1):
+            wanted = number in results.places or (tangent and number == 1)
+            layer = block.advance(record=wanted, last=number == recorded[-1])
+            if layer is not None:
+                results.take(part, layer)
     return results.dataset(
         {
             "activation": function.name,
@@ -150,28 +132,11 @@ def sample_mlp(
             "C_b": C_b,
             "seed": seed,
             "residual": residual,
+            "layer_norm": int(layer_norm),
+            "first_kernel": first,
+            "first_distance": distance,
         }
-        | {"layer_norm": int(layer_norm), "first_kernel": first, "first_distance": distance}
     )
-
-
-def normals(seed: int, block: int, device: str) -> Callable[[Tensor], None]:
-    """A function that fills a tensor with standard normals, from a stream of its own for each block."""
-    sequence = np.random.SeedSequence(seed, spawn_key=(block,))
-    if torch.device(device).type != "cpu":
-        own = torch.Generator(device=device).manual_seed(int(sequence.generate_state(1, np.uint64)[0] >> 1))
-
-        def draw_there(tensor: Tensor) -> None:
-            tensor.normal_(generator=own)
-
-        return draw_there
-    # Twice as fast as torch's own.
-    generator = np.random.Generator(np.random.SFC64(sequence))
-
-    def draw(tensor: Tensor) -> None:
-        generator.standard_normal(out=tensor.numpy())
-
-    return draw
 
 
 def _check_distance(distance: float, replicas: int) -> None:
@@ -216,36 +181,27 @@ class _Results:
     def __init__(self, ensemble: Ensemble, networks: int, recorded: list[int]) -> None:
         self.recorded = recorded
         self.places = {layer: place for place, layer in enumerate(recorded)}
-        self.pairs = pairs_of(ensemble.replicas)
-        self.pair_ends = torch.tensor(self.pairs)
-        self.tangent, m = ensemble.tangent, ensemble.replicas
+        self.pairs = list(itertools.combinations(range(ensemble.replicas), 2))
+        self.tangent = ensemble.tangent
         self.log_distance = np.empty((networks, len(self.pairs), len(recorded)))
-        self.kernel = np.empty((networks, m, len(recorded)))
+        self.kernel = np.empty((networks, ensemble.replicas, len(recorded)))
         self.log_growth = np.empty((networks, len(recorded)))
         self.log_start = np.empty(networks)
-        self.lost: dict[int, int] = {}
 
-    def take(self, networks: slice, place: int | None, layer: Layer) -> None:
-        """Keep a layer; without a place, as layer 1 that tangents are compared with."""
+    def take(self, networks: slice, layer: Layer) -> None:
+        """Keep a layer if it is recorded; of layer 1 the tangent, which later ones are compared with."""
+        place = self.places.get(layer.depth)
         if self.tangent:
-            squares = layer.gram[:, -1, -1].log() + 2 * layer.log_scale[:, -1]
-            if layer.first:
-                self.log_start[networks] = squares.cpu().numpy()
+            squares = layer.log_tangent_square().cpu().numpy()
+            if layer.depth == 1:
+                self.log_start[networks] = squares
             if place is not None:
-                self.log_growth[networks, place] = squares.cpu().numpy() - self.log_start[networks]
+                self.log_growth[networks, place] = squares - self.log_start[networks]
         if place is None:
             return
-        scale = torch.exp(2 * layer.log_length)
-        self.kernel[networks, :, place] = (
-            (kernels(layer.gram, layer.log_scale, layer.paths) * scale).cpu().numpy()
-        )
+        self.kernel[networks, :, place] = layer.kernels().cpu().numpy()
         if self.pairs:
-            values, lost = log_distances(layer.gram, layer.log_scale, layer.paths)
-            values = values.masked_fill(lost, math.nan)
-            # Two vectors of length 0 coincide, one of length 0 has no direction.
-            dead = (layer.log_length == -math.inf)[:, self.pair_ends].sum(dim=2)
-            values = values.masked_fill(dead == 1, math.nan).masked_fill(dead == 2, -math.inf)
-            self.log_distance[networks, :, place] = values.cpu().numpy()
+            self.log_distance[networks, :, place] = layer.log_distances().cpu().numpy()
 
     def dataset(self, attributes: dict[str, object]) -> xr.Dataset:
         import xarray as xr

@@ -1,4 +1,7 @@
-"""One convolutional layer's random weights applied to the fields of many networks at once.
+"""Layers of random convolutional networks: the weights, and how two replicas and a tangent go through them.
+
+The difference of the replicas is carried instead of the second one, scaled by a power of two where it is
+small, so that nothing is lost to cancellation.
 
 Fields have the shape (networks, channels, kinds, *sites). The kinds are what goes through one network
 together: activations of the first replica, differences of activations, tangents. The bias enters the first
@@ -9,28 +12,144 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from phasescope.signal.sampling.differences import Differences
+
+# Differences below this power of two are carried as tangents: the curvature then left out is 1e-60 of them.
+LINEAR_BELOW = -200
 # Normals are drawn for several layers at once where a layer needs few: a call costs as much as 300 numbers.
 _BLOCK = 4096
 
+Layers = Callable[[Tensor], Tensor]
+"""Returns pre-activations from activations, same shape, by fresh weights at each call: the next layer's."""
 
-class Layers(Protocol):
-    """Layer after layer of fresh weights."""
 
-    def __call__(self, fields: Tensor) -> Tensor:
-        """Return pre-activations from activations, same shape, by the next layer's weights."""
+@dataclass(frozen=True)
+class Vectors:
+    """Small vectors, one a network, as ``values * 2**shift``."""
+
+    values: Tensor  # shape (networks, channels, *sites)
+    shift: Tensor  # shape (networks,), whole numbers as float64
+
+    def true(self) -> Tensor:
+        """Return the vectors themselves; what lies below the smallest number becomes zero."""
+        if not self.shift.any():
+            return self.values
+        return self.values * _over_sites(torch.exp2(self.shift), self.values)
+
+    def rescaled(self, above: int | None = None) -> Vectors:
+        """Return the same vectors with a largest entry between 1/2 and 1.
+
+        Those whose largest entry is above the power of two `above` are given a shift of 0 instead.
+        """
+        rows = self.values.flatten(2)
+        largest = torch.maximum(rows.amax(dim=(1, 2)), -rows.amin(dim=(1, 2)))
+        exponent = torch.frexp(largest).exponent.to(torch.float64)
+        if above is not None:
+            exponent = torch.where(exponent + self.shift > above, -self.shift, exponent)
+        # A larger power would overflow as a factor; the next layer takes the rest. Zero has no size.
+        exponent = torch.where(largest > 0, exponent.clamp(-1000, 1000), -self.shift)
+        if not exponent.any():
+            return self
+        return Vectors(self.values * _over_sites(torch.exp2(-exponent), self.values), self.shift + exponent)
+
+    def log_square(self) -> Tensor:
+        """Return ``ln sum |v|^2`` over channels and sites, of shape (networks,)."""
+        return self.values.flatten(1).square().sum(dim=1).log() + 2 * math.log(2) * self.shift
+
+
+@dataclass(frozen=True)
+class State:
+    """Pre-activations of one layer."""
+
+    h: Tensor  # first replica, shape (networks, channels, *sites)
+    difference: Vectors | None  # second replica minus the first
+    tangent: Vectors | None  # an infinitesimal difference
+
+
+@dataclass(frozen=True)
+class Block:
+    """What one layer does, weights apart."""
+
+    rule: Differences  # the nonlinearity s
+    residual: float  # share of the identity: ``h' = residual h + sqrt(1 - residual^2) (W * s(h) + b)``
+    layer_norm: bool  # whether the channels of each site are standardised before the activation
+
+    def advance(self, state: State, layers: Layers) -> State:
+        """Return the next layer's pre-activations."""
+        z, dz, dt = self._normalised(state)
+        fields = [self.rule.value(z)]
+        moved = [vectors for vectors in (state.difference, state.tangent) if vectors is not None]
+        slope = None
+        if dt is not None or (state.difference is not None and bool(state.difference.shift.any())):
+            slope = self.rule.slope(z)
+        if dz is not None and state.difference is not None:
+            fields.append(self._image(z, dz, state.difference.shift, slope))
+        if dt is not None and slope is not None:
+            fields.append(slope * dt)
+        after = layers(torch.stack(fields, dim=2)).unbind(dim=2)
+        mixed = self._mixed([state.h, *(vectors.values for vectors in moved)], list(after))
+        following = iter(mixed[1:])
+        result = State(mixed[0], None, None)
+        if state.difference is not None:
+            difference = replace(state.difference, values=next(following))
+            result = replace(result, difference=difference.rescaled(above=LINEAR_BELOW))
+        if state.tangent is not None:
+            result = replace(result, tangent=replace(state.tangent, values=next(following)).rescaled())
+        return result
+
+    def _mixed(self, before: list[Tensor], after: list[Tensor]) -> list[Tensor]:
+        if self.residual == 0:
+            return after
+        branch = math.sqrt(1 - self.residual**2)
+        return [self.residual * old + branch * new for old, new in zip(before, after, strict=True)]
+
+    def _image(self, z: Tensor, dz: Tensor, shift: Tensor, slope: Tensor | None) -> Tensor:
+        """Return the difference of activations, in units of ``2**shift`` as `dz`."""
+        if slope is None:
+            return self.rule.difference(z, dz)
+        linear = _over_sites(shift < 0, z)
+        if bool(linear.all()):
+            return slope * dz
+        finite = self.rule.difference(z, torch.where(linear, 0.0, dz))
+        return torch.where(linear, slope * dz, finite)
+
+    def _normalised(self, state: State) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Return what the activation is applied to, and how difference and tangent enter there."""
+        dz = None if state.difference is None else state.difference.values
+        dt = None if state.tangent is None else state.tangent.values
+        if not self.layer_norm:
+            return state.h, dz, dt
+        centred = state.h - state.h.mean(dim=1, keepdim=True)
+        scale = centred.square().mean(dim=1, keepdim=True).sqrt()
+        z = centred / scale
+        if dz is not None and state.difference is not None:
+            factor = _over_sites(torch.exp2(state.difference.shift), z)
+            step = (dz - dz.mean(dim=1, keepdim=True)) / scale
+            # Of the scale's change the square drops out where the difference is a tangent.
+            change = (step * (2 * z + factor * step)).mean(dim=1, keepdim=True)
+            root = (1 + factor * change).sqrt()
+            dz = (step - z * change / (1 + root)) / root
+        if dt is not None:
+            step = (dt - dt.mean(dim=1, keepdim=True)) / scale
+            dt = step - z * (z * step).mean(dim=1, keepdim=True)
+        return z, dz, dt
+
+
+def _over_sites(numbers: Tensor, values: Tensor) -> Tensor:
+    return numbers.reshape(-1, *[1] * (values.ndim - 1))
 
 
 class Normals:
     """Standard normals, a stream for each network, so that none depends on which others run beside it."""
 
-    def __init__(self, seed: int, networks: Sequence[int], stream: int, device: torch.device) -> None:
+    def __init__(self, seed: int, networks: Sequence[int], stream: int, device: str | torch.device) -> None:
         self.device = device
         self.generators = [
             torch.Generator(device).manual_seed(
@@ -56,8 +175,11 @@ class Normals:
         return self._block[:, self._used - 1]
 
 
-def widened(fields: Tensor, reach: int, axes: int) -> Tensor:
-    """Return `fields` with `reach` cyclic neighbours added on both sides of the last `axes` dimensions."""
+def _widened(fields: Tensor, reach: int, axes: int) -> Tensor:
+    """Return `fields` with `reach` cyclic neighbours added on both sides of the last `axes` dimensions.
+
+    By hand, because torch's circular padding refuses a reach beyond the lattice.
+    """
     if reach == 0:
         return fields
     for axis in range(-axes, 0):
@@ -86,7 +208,7 @@ class SharedWeights:
         numbers = self.normals.draw(channels * (fan_in + 1))
         scale = math.sqrt(self.C_W / fan_in)
         weights = numbers[:, : channels * fan_in].reshape(networks, channels, fan_in) * scale
-        wide = widened(fields, self.kernel_size // 2, axes)
+        wide = _widened(fields, self.kernel_size // 2, axes)
         # Kernel sites beside the channels: one matrix product a network, faster than a grouped convolution.
         columns = self._columns(wide).reshape(networks, fan_in, -1)
         product = torch.bmm(weights, columns)
@@ -124,7 +246,8 @@ class LocalWeights:
 
     Given the fields of one layer, those of the next are independent between sites and channels, and normal
     over the kinds with the covariance ``C_W`` times the mean product over channels and kernel sites (plus
-    ``C_b`` for the first kind), so that no weight has to be drawn.
+    ``C_b`` for the first kind), so that no weight has to be drawn. Tangents have normals of their own, which
+    leave those of replica and difference as they are.
     """
 
     def __init__(
@@ -160,7 +283,10 @@ class LocalWeights:
         return torch.stack(rows, dim=2)
 
     def _factor(self, fields: Tensor) -> list[list[Tensor]]:
-        """Return the lower Cholesky factor, each entry of shape (networks, *sites)."""
+        """Return the lower Cholesky factor, each entry of shape (networks, *sites).
+
+        By hand, because torch's Cholesky refuses the singular covariances of equal replicas.
+        """
         kinds, axes = fields.shape[2], fields.ndim - 3
         factor: list[list[Tensor]] = []
         for a in range(kinds):
@@ -178,7 +304,7 @@ class LocalWeights:
         return factor
 
     def _window_mean(self, products: Tensor, axes: int) -> Tensor:
-        wide = widened(products, self.kernel_size // 2, axes)
+        wide = _widened(products, self.kernel_size // 2, axes)
         for axis in range(-axes, 0):
             length = products.shape[axis]
             shifted = [wide.narrow(axis, start, length) for start in range(self.kernel_size)]
