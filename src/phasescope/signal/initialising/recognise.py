@@ -185,11 +185,8 @@ def _look_ahead(layers: list[Layer], flow: Flow, known: _Activations) -> None:
             layer.next = next((act for _, act in acted if act is not None), None)
             layer.target = next((what for what, act in acted if act is layer.next), "output")
             # A sum passes the signal on: what acts on the sum acts on the layer's output.
-            output = (
-                sums.get(id(output))
-                if found and layer.next is None and layer.target in ("sum", "cat")
-                else None
-            )
+            passed_on = found and layer.next is None and layer.target in ("sum", "cat")
+            output = sums.get(id(output)) if passed_on else None
 
 
 def _find_branches(layers: list[Layer], flow: Flow) -> None:
@@ -205,16 +202,13 @@ def _find_branches(layers: list[Layer], flow: Flow) -> None:
             continue
         first, second = root.terms
         one, two = above[id(first.root)], above[id(second.root)]
-        if len(one - two) >= len(two - one):
-            side, stream, only = first, second, one - two
-        else:
-            side, stream, only = second, first, two - one
-        # Two sides of equal length are two signals that meet, not a branch and its shortcut.
-        if len(only) > len((two if only <= one else one) - (one if only <= one else two)):
-            branch = Branch(root, side, stream, _last(side, numbers))
-            for layer in layers:
-                if layer.number in only:
-                    layer.branch = branch
+        if len(one - two) == len(two - one):
+            continue  # two signals that meet, not a branch and its shortcut
+        side, stream = (first, second) if len(one - two) > len(two - one) else (second, first)
+        branch = Branch(root, side, stream, _last(side, numbers))
+        for layer in layers:
+            if layer.number in above[id(side.root)] - above[id(stream.root)]:
+                layer.branch = branch
 
 
 def _last(side: Node, numbers: dict[int, int]) -> set[int]:

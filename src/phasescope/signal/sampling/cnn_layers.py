@@ -83,26 +83,23 @@ class Block:
 
     def advance(self, state: State, layers: Layers) -> State:
         """Return the next layer's pre-activations."""
+        difference, tangent = state.difference, state.tangent
         z, dz, dt = self._normalised(state)
         fields = [self.rule.value(z)]
-        moved = [vectors for vectors in (state.difference, state.tangent) if vectors is not None]
         slope = None
-        if dt is not None or (state.difference is not None and bool(state.difference.shift.any())):
+        if dt is not None or (difference is not None and bool(difference.shift.any())):
             slope = self.rule.slope(z)
-        if dz is not None and state.difference is not None:
-            fields.append(self._image(z, dz, state.difference.shift, slope))
+        if dz is not None and difference is not None:
+            fields.append(self._image(z, dz, difference.shift, slope))
         if dt is not None and slope is not None:
             fields.append(slope * dt)
-        after = layers(torch.stack(fields, dim=2)).unbind(dim=2)
-        mixed = self._mixed([state.h, *(vectors.values for vectors in moved)], list(after))
-        following = iter(mixed[1:])
-        result = State(mixed[0], None, None)
-        if state.difference is not None:
-            difference = replace(state.difference, values=next(following))
-            result = replace(result, difference=difference.rescaled(above=LINEAR_BELOW))
-        if state.tangent is not None:
-            result = replace(result, tangent=replace(state.tangent, values=next(following)).rescaled())
-        return result
+        moved = [vectors.values for vectors in (difference, tangent) if vectors is not None]
+        h, *rest = self._mixed([state.h, *moved], list(layers(torch.stack(fields, dim=2)).unbind(dim=2)))
+        if difference is not None:
+            difference = replace(difference, values=rest.pop(0)).rescaled(above=LINEAR_BELOW)
+        if tangent is not None:
+            tangent = replace(tangent, values=rest.pop(0)).rescaled()
+        return State(h, difference, tangent)
 
     def _mixed(self, before: list[Tensor], after: list[Tensor]) -> list[Tensor]:
         if self.residual == 0:

@@ -359,16 +359,16 @@ class Block:
         """Carry other differences where the images of two replicas are close, but not joined by an edge."""
         for _ in range(self.ensemble.replicas):
             square, edges, scale = _pair_squares(products, self.log_scale, self.tree)
-            needed = _detours(square, edges)
+            needed = (square * _DETOUR < edges).flatten(1).any(dim=1)
             if not bool(needed.any()):
                 break
-            tree, change = _regrafted(square, scale, self.tree)
+            tree, change = _spanning_trees(square, scale, self.tree)
             here = needed[:, None]
             paths = torch.where(here[..., None], tree.paths, self.tree.paths)
             self.tree = Tree(paths, torch.where(here, tree.parents, self.tree.parents), False)
             change = torch.where(here[..., None], change, torch.eye(change.shape[1], **self.new))
             change = self._rescaled(change)
-            squares = (change.square() * gram.diagonal(dim1=1, dim2=2)[:, None]).sum(dim=2)
+            squares = _sums_of_squares(change, gram)
             rows.copy_(change @ rows)
             if inner is not rows:
                 inner.copy_(change @ inner)
@@ -395,16 +395,15 @@ class Block:
         reference = gram.diagonal(dim1=1, dim2=2) * torch.exp(2 * self.log_scale)
         parts = (self.tree.paths * reference[:, None]).sum(dim=2)
         # A replica whose units are all off is 0 for ever; the sum of its rows is rounding.
-        dead = (_squares(gram, self.log_scale, self.tree.paths) < _DEAD * parts) | (
-            self.log_length == -math.inf
-        )
+        dead = _squares(gram, self.log_scale, self.tree.paths) < _DEAD * parts
+        dead |= self.log_length == -math.inf
         lengths, change = _unit_rows(gram, self.log_scale, self.tree, dead)
         m = self.ensemble.replicas
         if self.ensemble.tangent:
             change[:, m] = 0
             change[:, m, m] = 1
         self.log_length += lengths.log()
-        squares = (change.square() * gram.diagonal(dim1=1, dim2=2)[:, None]).sum(dim=2)
+        squares = _sums_of_squares(change, gram)
         rows.copy_(change @ rows)
         return self._without_rounding(rows, squares)
 
@@ -425,7 +424,7 @@ class Block:
         centred = gram - mean * mean.mT
         _, change = _unit_rows(centred, self.log_scale, self.tree)
         inner = change @ (rows - mean)
-        squares = (change.square() * centred.diagonal(dim1=1, dim2=2)[:, None]).sum(dim=2)
+        squares = _sums_of_squares(change, centred)
         return inner.masked_fill_((inner.square().mean(dim=2) < _ROUNDING * squares)[:, :, None], 0.0)
 
     def _factor(self, covariance: Tensor, kept: Tensor | None) -> None:
@@ -528,6 +527,11 @@ def _semidefinite_root(covariance: np.ndarray) -> np.ndarray:
     return root
 
 
+def _sums_of_squares(change: Tensor, gram: Tensor) -> Tensor:
+    # What the squares of the new rows would be if the parts they are made of did not cancel.
+    return (change.square() * gram.diagonal(dim1=1, dim2=2)[:, None]).sum(dim=2)
+
+
 def _squares(gram: Tensor, log_scale: Tensor, paths: Tensor) -> Tensor:
     replicas = paths * torch.exp(log_scale)[:, None]
     return ((replicas @ gram) * replicas).sum(dim=2)
@@ -579,17 +583,12 @@ def _pair_squares(gram: Tensor, log_scale: Tensor, tree: Tree) -> tuple[Tensor, 
     return square, edges, scale
 
 
-def _detours(square: Tensor, edges: Tensor) -> Tensor:
-    """Return which networks need another tree, shape (networks,)."""
-    return (square * _DETOUR < edges).flatten(1).any(dim=1)
+def _spanning_trees(square: Tensor, scale: Tensor, tree: Tree) -> tuple[Tree, Tensor]:
+    """Return the minimal spanning trees, and the matrix that takes the present unscaled rows to the new ones.
 
-
-def _regrafted(square: Tensor, scale: Tensor, tree: Tree) -> tuple[Tree, Tensor]:
-    """Return the minimal spanning trees, and the matrix that takes the present rows to the new ones.
-
-    The matrix is that of unscaled rows, of entries -1, 0 and 1.
+    By Prim's algorithm on all networks at once, from replica 0.
     """
-    count, r = square.shape[0], tree.paths.shape[2]
+    count, m, r = square.shape[0], square.shape[1], tree.paths.shape[2]
     # Below rounding the order of distances means nothing; it is found again from the new edges.
     length = 2 * scale + square.clamp_min(1e-300).log()
     every = torch.arange(count, device=square.device)
@@ -598,25 +597,17 @@ def _regrafted(square: Tensor, scale: Tensor, tree: Tree) -> tuple[Tree, Tensor]
     paths = torch.zeros_like(old)
     paths[:, 0, 0] = 1
     parents = torch.zeros(count, r, dtype=torch.long, device=square.device)
-    for child, parent in _prim(length, every):
-        change[every, child] = old[every, child] - old[every, parent]
-        paths[every, child] = paths[every, parent]
-        paths[every, child, child] = 1
-        parents[every, child] = parent
-    return Tree(paths, parents, False), change
-
-
-def _prim(length: Tensor, every: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Walk along the minimal spanning trees from replica 0, by Prim's algorithm on all networks at once."""
-    count, m, _ = length.shape
-    parents = torch.zeros(count, m, dtype=torch.long, device=length.device)
     nearest = length[:, 0].clone()
     outside = torch.ones_like(nearest, dtype=torch.bool)
     outside[:, 0] = False
     for _ in range(m - 1):
         child = nearest.masked_fill(~outside, math.inf).argmin(dim=1)
+        parent = parents[every, child]
         outside[every, child] = False
-        yield child, parents[every, child]
+        change[every, child] = old[every, child] - old[every, parent]
+        paths[every, child] = paths[every, parent]
+        paths[every, child, child] = 1
         closer = (length[every, child] < nearest) & outside
-        parents = torch.where(closer, child[:, None], parents)
+        parents[:, :m] = torch.where(closer, child[:, None], parents[:, :m])
         nearest = torch.where(closer, length[every, child], nearest)
+    return Tree(paths, parents, False), change
