@@ -72,8 +72,8 @@ class Node:
         # Not an attribute: a node that held itself would keep the whole pass alive until garbage collection.
         return self if self.is_root else self._root
 
-    def path(self) -> list[Node]:
-        """Return the nodes between the root and this one, this one included, the root left out."""
+    def elementwise(self) -> list[str]:
+        """Return the names of the operations since the root that change values, in no special order."""
         found: dict[int, Node] = {}
         waiting = [self]
         while waiting:
@@ -82,11 +82,7 @@ class Node:
                 continue
             found[id(node)] = node
             waiting += _leaves((node.args, node.kwargs), Node)
-        return list(found.values())
-
-    def elementwise(self) -> list[str]:
-        """Return the names of the operations since the root that change values, in no special order."""
-        return [n.name for n in self.path() if n.name not in _SHAPES and n.name not in _POOLS]
+        return [n.name for n in found.values() if n.name not in _SHAPES and n.name not in _POOLS]
 
     def replay(self, value: Tensor, *, pointwise: bool = False) -> Tensor:
         """Return this node's value if its root had `value`, in the root's shape.
