@@ -11,6 +11,8 @@ from phasescope.errors import InputError, MemoryLimitError
 from phasescope.signal import cnn_lyapunov_exponent, sample_cnn
 from phasescope.theory import MeanField
 from reference.explicit_cnn import distances, locally_connected
+from reference.explicit_mlp import distances as pair_distances
+from reference.explicit_mlp import explicit_mlp
 
 C_W, C_B = 1.6**2, 0.3**2
 
@@ -18,20 +20,6 @@ C_W, C_B = 1.6**2, 0.3**2
 def mean_and_error(values):
     values = np.asarray(values)
     return values.mean(axis=0), values.std(axis=0, ddof=1) / math.sqrt(len(values))
-
-
-def explicit_mlp(width, depth, networks, kernel, seed):
-    """Distances of two inputs in fully connected networks, explicit weights."""
-    generator = torch.Generator().manual_seed(seed)
-    h = torch.randn(networks, width, 2, generator=generator, dtype=torch.float64) * math.sqrt(kernel)
-    found = []
-    for _ in range(depth):
-        one, two = h.unbind(dim=2)
-        found.append(1 - torch.cosine_similarity(one, two, dim=1))
-        weight = torch.randn(networks, width, width, generator=generator, dtype=torch.float64)
-        bias = torch.randn(networks, width, 1, generator=generator, dtype=torch.float64)
-        h = math.sqrt(C_W / width) * weight @ torch.tanh(h) + math.sqrt(C_B) * bias
-    return torch.stack(found, dim=1).numpy()
 
 
 @pytest.mark.parametrize(
@@ -51,7 +39,8 @@ def test_without_neighbours_the_law_is_that_of_a_fully_connected_network(size, k
         "tanh", 6, size, 8, C_W, C_B, kernel_size=kernel_size, networks=800, weights=weights, seed=5
     )
     mean, error = mean_and_error(found.distance)
-    expected, expected_error = mean_and_error(explicit_mlp(6, 8, 4000, kernel, seed=6))
+    signals, _ = explicit_mlp(torch.tanh, 6, 8, 4000, C_W=C_W, C_b=C_B, K1=kernel, seed=6)
+    expected, expected_error = mean_and_error(pair_distances(signals)[:, :, 0])
     assert (np.abs(mean - expected) < 4 * np.hypot(error, expected_error)).all()
 
 

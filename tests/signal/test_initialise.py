@@ -299,7 +299,6 @@ def streams(model, x):
 
 @pytest.mark.parametrize("activation", [nn.ReLU(), nn.GELU(), nn.Tanh()])
 def test_residual_branches_add_one_part_of_the_stream_in_all(activation, digits):
-    torch.manual_seed(0)
     model = Residual(activation)
     done = critical_(model, digits)
     kernels = streams(model, digits)
@@ -313,7 +312,6 @@ def test_residual_branches_add_one_part_of_the_stream_in_all(activation, digits)
 
 
 def test_a_residual_weight_small_enough_is_left_to_do_its_work(digits):
-    torch.manual_seed(0)
     model = Residual(nn.ReLU(), weight=0.1)
     done = critical_(model, digits, verify=False)
     # 0.1^2 = 1/100 of the stream is less than 1/8, so the branches keep their critical scale.
@@ -322,7 +320,6 @@ def test_a_residual_weight_small_enough_is_left_to_do_its_work(digits):
 
 
 def test_squared_relu_is_taken_inside_residual_branches_with_a_warning(digits):
-    torch.manual_seed(0)
     model = Residual(RePU(2), weight=0.1)
     with pytest.raises(NoCriticalPointError, match="last: repu2"):
         critical_(model, digits)
@@ -355,7 +352,6 @@ class DenseNet(nn.Module):
 
 
 def test_dense_connections_hold_the_kernel_of_squared_relu(digits):
-    torch.manual_seed(0)
     model = DenseNet(RePU(2))
     done = critical_(model, digits, verify=False)
     assert [row.C_W for row in done.rows[1:-1]] == [0.3] * 5
@@ -389,7 +385,6 @@ def test_convolutional_stacks_become_critical_with_zero_padding_too(activation, 
 
 
 def test_transposed_and_one_dimensional_convolutions_are_set():
-    torch.manual_seed(0)
     model = nn.Sequential(
         nn.Conv1d(4, 8, 3, padding=1),
         nn.ReLU(),
@@ -414,7 +409,6 @@ def test_squared_relu_behind_layer_norm_is_set_with_its_susceptibility(digits):
 
 
 def test_transformer_block_sets_its_feed_forward_part_and_says_why_not_the_rest():
-    torch.manual_seed(0)
     model = nn.TransformerEncoderLayer(32, 4, 64, activation="gelu", batch_first=True, norm_first=True)
     attention = model.self_attn.in_proj_weight.detach().clone()
     done = critical_(model, torch.randn(8, 5, 32), verify=False)
@@ -462,7 +456,6 @@ def accuracy_after_training(model, steps=300, rate=3e-4):
 
 @pytest.mark.slow
 def test_what_the_refusal_recommends_does_help_squared_relu(digits):
-    torch.manual_seed(0)
     kind = lambda: RePU(2)  # noqa: E731
     # Guessing gives 10 %; 360 test images make one standard error at 95 % 1.1 %.
     assert accuracy_after_training(plain(kind, depth=10, width=64)) < 0.2

@@ -10,7 +10,6 @@ REPEATS, INPUTS = 200, 16
 
 
 def test_one_standard_error_covers_two_thirds_of_the_truth():
-    torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(20, 40), nn.Tanh(), nn.Linear(40, 40), nn.Tanh(), nn.Linear(40, 40))
     names = ("kernel", "distance", "chi_perpendicular", "gradient")
     truth = profile(model, torch.randn(20_000, 20), theory=False, probes=1, max_memory="1GB").dataset

@@ -30,7 +30,6 @@ def stack(activation, c_w, *, width=WIDTH, depth=DEPTH, c_b=0.0, seed=1, dtype=t
 
 
 def test_orthogonal_network_keeps_everything():
-    torch.manual_seed(0)
     layers = [nn.Linear(32, 32, bias=False).double() for _ in range(12)]
     for layer in layers:
         nn.init.orthogonal_(layer.weight)
@@ -49,7 +48,6 @@ def test_orthogonal_network_keeps_everything():
 
 @pytest.mark.parametrize(("factor", "phase"), [(0.5, "vanishing"), (2.0, "exploding")])
 def test_scaled_orthogonal_network_has_the_rate_of_its_scale(factor, phase):
-    torch.manual_seed(0)
     layers = [nn.Linear(32, 32, bias=False).double() for _ in range(12)]
     for layer in layers:
         nn.init.orthogonal_(layer.weight, gain=math.sqrt(factor))

@@ -49,7 +49,6 @@ def test_live_tensors_stay_within_the_limit():
 
 
 def test_coupled_inputs_are_cut_rather_than_split():
-    torch.manual_seed(0)
     layers = [m for _ in range(4) for m in (nn.Linear(256, 256), nn.BatchNorm1d(256), nn.Tanh())]
     model, x = nn.Sequential(*layers), torch.randn(800, 256)
     found = profile(model, x, theory=False, max_memory="4MB")

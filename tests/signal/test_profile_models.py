@@ -79,7 +79,6 @@ def test_shared_weights_give_a_row_for_each_call():
 
 
 def test_lstm_is_measured_at_its_first_output():
-    torch.manual_seed(0)
     model, x = Recurrent(), torch.randn(6, 5, 8)
     found = profile(model, x)
     data = found.dataset
@@ -94,7 +93,6 @@ def test_lstm_is_measured_at_its_first_output():
 
 @pytest.mark.parametrize("training", [True, False])
 def test_transformer_on_token_ids(training):
-    torch.manual_seed(0)
     model = Tokens().train(training)
     ids = torch.randint(0, 50, (6, 12))
     data = data_of(model, {"input_ids": ids, "attention_mask": torch.ones(6, 12, dtype=torch.long)})
@@ -134,7 +132,6 @@ def test_module_without_children_is_its_own_row():
 
 
 def test_in_place_activations_do_not_overwrite_what_was_measured():
-    torch.manual_seed(0)
     layers = [nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 4)]
     plain = nn.Sequential(*layers)
     inplace = nn.Sequential(*[nn.ReLU(inplace=True) if isinstance(m, nn.ReLU) else m for m in layers])
@@ -152,7 +149,6 @@ def test_in_place_first_layer_leaves_the_batch_alone():
 
 
 def test_dropout_is_off_and_noted():
-    torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(8, 16), nn.Dropout(0.5), nn.Linear(16, 4)).train()
     found = profile(model, x8())
     assert value(found.dataset, "kernel", "1") == value(found.dataset, "kernel", "0")
@@ -189,7 +185,6 @@ def test_no_drift_column_without_running_statistics():
 
 
 def test_frozen_parameters_have_gradients_all_the_same():
-    torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 4))
     free = data_of(model, x8())
     for parameter in model.parameters():
@@ -200,7 +195,6 @@ def test_frozen_parameters_have_gradients_all_the_same():
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_is_near_single_precision(dtype):
-    torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(8, 64), nn.Tanh(), nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 64))
     single = data_of(model, x8(), seed=1)
     half = data_of(model.to(dtype), x8().to(dtype), seed=1)
@@ -224,7 +218,6 @@ def test_dead_and_saturated_units():
 
 
 def test_dead_channels_of_a_convolution():
-    torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU())
     with torch.no_grad():
         model[0].bias[1] = -1e3
@@ -239,7 +232,6 @@ class Masked(nn.Module):
 
 
 def test_overflow_that_a_mask_turns_into_zeros_does_not_read_as_healthy():
-    torch.manual_seed(0)
     layers = [module for _ in range(14) for module in (nn.Linear(16, 16), Masked())]
     for layer in layers[::2]:
         nn.init.normal_(layer.weight, std=1.0)
@@ -289,7 +281,6 @@ class Custom(nn.Module):
     [(NoForwardMode, "double backward", 1e-5), (OnceOnly, "central differences", 2e-3)],
 )
 def test_models_without_forward_mode_derivatives(function, way, tolerance):
-    torch.manual_seed(0)
     linear = [nn.Linear(8, 8) for _ in range(3)]
     custom = nn.Sequential(linear[0], Custom(function), linear[1], Custom(function), linear[2])
     plain = nn.Sequential(linear[0], nn.Tanh(), linear[1], nn.Tanh(), linear[2])
@@ -327,7 +318,6 @@ class Quantised(nn.Module):
 
 
 def test_rows_that_the_input_does_not_reach_have_no_tangent():
-    torch.manual_seed(0)
     found = profile(Quantised(), x8())
     data = found.dataset
     assert any("no tangent reaches 1 row(s), first last" in note for note in found.notes)
@@ -380,7 +370,6 @@ class TimeFirst(nn.Module):
 
 
 def test_samples_are_found_along_another_axis():
-    torch.manual_seed(0)
     model, x = TimeFirst(), torch.randn(4, 7, 8)
     data = data_of(model, x)
     with torch.no_grad():
@@ -437,7 +426,6 @@ def test_calls_that_depend_on_the_data_are_skipped_with_the_reason():
 
 
 def test_weight_normalised_layer_is_one_row():
-    torch.manual_seed(0)
     model = nn.Sequential(torch.nn.utils.parametrizations.weight_norm(nn.Linear(8, 8)), nn.ReLU())
     data = data_of(model, x8())
     assert rows(data) == ["0", "1"]
@@ -454,14 +442,12 @@ class Checkpointed(nn.Module):
 
 
 def test_checkpointed_parts_are_seen_once():
-    torch.manual_seed(0)
     data = data_of(Checkpointed(), x8())
     assert rows(data) == ["a", "b"]
     assert np.isfinite(data["gradient"].values).all()
 
 
 def test_compiled_model_is_measured_as_what_it_wraps():
-    torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 4))
     expected = data_of(model, x8())
     assert data_of(torch.compile(model, backend="eager"), x8()).identical(expected)
@@ -505,7 +491,6 @@ def test_roles_and_attributes():
 
 
 def test_same_seed_same_numbers_other_seed_other_tangents():
-    torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 8))
     assert data_of(model, x8(), seed=1).identical(data_of(model, x8(), seed=1))
     assert not data_of(model, x8(), seed=1)["gradient"].equals(data_of(model, x8(), seed=2)["gradient"])

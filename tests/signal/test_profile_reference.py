@@ -125,7 +125,6 @@ def test_gradient(case):
 
 
 def test_distance_keeps_its_digits_where_the_correlation_has_none_left():
-    torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(50, 50, bias=False)).double()
     x = torch.randn(1, 50, dtype=torch.float64)
     y = torch.randn(1, 50, dtype=torch.float64)

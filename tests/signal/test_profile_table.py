@@ -6,42 +6,35 @@ from torch import nn
 from phasescope.signal import profile
 
 
-def table(depth, name=None):
-    torch.manual_seed(0)
-    layers = [m for _ in range(depth) for m in (nn.Linear(8, 8), nn.Tanh())]
-    model = nn.Sequential(*layers)
+def found(depth, name=None):
+    model = nn.Sequential(*[m for _ in range(depth) for m in (nn.Linear(8, 8), nn.Tanh())])
     if name is not None:
         model.register_module(name, nn.Linear(8, 8))
-    return str(profile(model, torch.randn(6, 8), theory=False))
+    return profile(model, torch.randn(6, 8), theory=False)
 
 
 def test_fits_80_columns_even_with_long_names():
     long = "a_module_with_a_name_that_is_rather_long_for_a_terminal"
-    assert max(map(len, table(3, long).splitlines())) <= 80
+    assert max(map(len, str(found(3, long)).splitlines())) <= 80
 
 
 def test_every_number_of_a_small_network_is_there():
-    lines = table(3).splitlines()
+    small = found(3)
+    lines = str(small).splitlines()
     assert lines[0] == "Sequential: 216 parameters, 6 input(s), float32, train mode"
     head = lines[2].split()
     assert head == ["layer", "kind", "K", "c", "chi_perp", "chi_par", "gradient"]
     rows = [line.split() for line in lines[4:10]]
     assert [row[0] for row in rows] == ["0", "1", "2", "3", "4", "5"]
     assert [row[1] for row in rows] == ["Linear", "Tanh"] * 3
-    data = profile_of(3)
+    data = small.dataset
     assert rows[2][2] == f"{float(data['kernel'][2]):.4g}"
     assert rows[2][4] == f"{float(data['chi_perpendicular'][2]):.4g}"
     assert rows[1][4] == "-"
 
 
-def profile_of(depth):
-    torch.manual_seed(0)
-    model = nn.Sequential(*[m for _ in range(depth) for m in (nn.Linear(8, 8), nn.Tanh())])
-    return profile(model, torch.randn(6, 8), theory=False).dataset
-
-
 def test_long_networks_are_cut_in_the_middle():
-    text = table(50)
+    text = str(found(50))
     lines = text.splitlines()
     assert "... 60 rows ..." in text
     assert any(line.startswith("99 ") for line in lines)
