@@ -367,8 +367,8 @@ class Ensemble:
         normals = Normals(self.seed, networks, 1, self.device)
         if self.weights == "shared":
             return SharedWeights(normals, self.kernel_size, self.C_W, self.C_b)
-        extra = Normals(self.seed, networks, 3, self.device)
-        return LocalWeights(normals, extra, self.kernel_size, self.C_W, self.C_b, tangent=self.tangent)
+        extra = Normals(self.seed, networks, 3, self.device) if self.tangent else None
+        return LocalWeights(normals, extra, self.kernel_size, self.C_W, self.C_b)
 
     def first(self, networks: range) -> State:
         """Return the pre-activations of the first layer."""

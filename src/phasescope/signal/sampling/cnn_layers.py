@@ -238,6 +238,7 @@ class SharedWeights:
         return self._space
 
 
+@dataclass(frozen=True)
 class LocalWeights:
     """Independent weights and biases at every site: the locally connected control.
 
@@ -247,27 +248,20 @@ class LocalWeights:
     leave those of replica and difference as they are.
     """
 
-    def __init__(
-        self,
-        normals: Normals,
-        tangent_normals: Normals,
-        kernel_size: int,
-        C_W: float,
-        C_b: float,
-        *,
-        tangent: bool,
-    ) -> None:
-        self.normals, self.tangent_normals, self.tangent = normals, tangent_normals, tangent
-        self.kernel_size, self.C_W, self.C_b = kernel_size, C_W, C_b
+    normals: Normals
+    tangent_normals: Normals | None  # None where no tangent is followed
+    kernel_size: int
+    C_W: float
+    C_b: float
 
     def __call__(self, fields: Tensor) -> Tensor:
         """Return pre-activations of exactly the law of a locally connected layer."""
         networks, channels, kinds, *sites = fields.shape
-        own = kinds - self.tangent
+        own = kinds if self.tangent_normals is None else kinds - 1
         numbers = self.normals.draw(channels * own * math.prod(sites)).reshape(
             networks, channels, own, *sites
         )
-        if self.tangent:
+        if self.tangent_normals is not None:
             more = self.tangent_normals.draw(channels * math.prod(sites))
             numbers = torch.cat([numbers, more.reshape(networks, channels, 1, *sites)], dim=2)
         factor = self._factor(fields)

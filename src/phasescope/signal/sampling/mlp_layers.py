@@ -257,24 +257,20 @@ class Block:
     ) -> None:
         self.ensemble, self.networks, self.normal, self.watch = ensemble, networks, normal, watch
         self.new: dict[str, Any] = {"dtype": torch.float64, "device": device}
-        r = ensemble.rows
+        m, r = ensemble.replicas, ensemble.rows
         self.tile = tile_of(ensemble, device)
         self.buffers = [torch.empty(networks * r * self.tile, **self.new) for _ in range(3)]
-        self.log_length = torch.zeros(networks, ensemble.replicas, **self.new)
-        self.tree = _star(ensemble.replicas, r, device)
+        self.log_length = torch.zeros(networks, m, **self.new)
+        self.tree = _star(m, r, device)
         self.depth = 0
-        self._begin(kernel, distance)
-
-    def _begin(self, kernel: float, distance: float) -> None:
-        m, r = self.ensemble.replicas, self.ensemble.rows
         covariance = torch.eye(r, **self.new)
         covariance[0, 0] = kernel
         # Differences of replicas with one mutual correlation, over their common scale.
         covariance[1:m, 1:m].mul_(0.5).add_(0.5)
         covariance[0, 1:m] = covariance[1:m, 0] = -math.sqrt(kernel) * math.sqrt(distance / 2)
-        self.log_scale = torch.zeros(self.networks, r, **self.new)
+        self.log_scale = torch.zeros(networks, r, **self.new)
         self.log_scale[:, 1:m] = 0.5 * (math.log(2) + math.log(kernel) + math.log(distance))
-        self._factor(covariance.expand(self.networks, r, r).clone(), None)
+        self._factor(covariance.expand(networks, r, r).clone(), None)
 
     def advance(self, *, record: bool, last: bool) -> Layer | None:
         """Draw the next layer, and return what is known of it where `record` is set."""
