@@ -17,7 +17,7 @@ import torch
 
 from benchmarks.harness import Comparison, interleaved
 from phasescope.noise import dfa
-from phasescope.noise.covariance import line, log_moments
+from phasescope.noise.dfa import line, log_moments
 
 Array = np.ndarray
 OURS = "phasescope, windows from the start"

@@ -13,7 +13,7 @@ from phasescope.errors import InputError
 from phasescope.instruments import ActivationNoise
 from phasescope.instruments.activation_noise_input import SHORTEST
 from phasescope.noise import fractional_gaussian_noise
-from phasescope.noise.windows import shortest_length
+from phasescope.noise.fluctuation import shortest_length
 from phasescope.testing import CHECKS, Case, check_instrument
 
 NOISE = ActivationNoise()

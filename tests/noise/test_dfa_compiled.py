@@ -2,16 +2,16 @@
 
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
-from phasescope.noise import compiled, dfa, usable
-from phasescope.noise.compiled import LANES, compiled_fluctuations, worthwhile
-from phasescope.noise.fluctuation import scaled_fluctuations
+from phasescope.noise import dfa, fluctuation
+from phasescope.noise.fluctuation import LANES, scaled_fluctuations, worthwhile
 from phasescope.noise.generators import coloured_noise
-from reference.dfa import fluctuation
+from reference.dfa import fluctuation as by_definition
 
 LENGTH = 600
 WINDOWS = np.unique(np.geomspace(5, 75, 12).round().astype(int))
@@ -19,9 +19,9 @@ WINDOWS = np.unique(np.geomspace(5, 75, 12).round().astype(int))
 
 @pytest.fixture(autouse=True)
 def _afresh():
-    compiled._compiled.cache_clear()
+    fluctuation._compiled.cache_clear()
     yield
-    compiled._compiled.cache_clear()
+    fluctuation._compiled.cache_clear()
 
 
 @pytest.fixture(params=["interpreted", "compiled"])
@@ -30,8 +30,8 @@ def kernel(request, monkeypatch):
     if request.param == "compiled":
         pytest.importorskip("numba")
     else:
-        monkeypatch.setattr(compiled, "_compiled", lambda: compiled._squared_residuals)
-    return compiled_fluctuations
+        monkeypatch.setattr(fluctuation, "_compiled", lambda: fluctuation._residuals_in_lanes)
+    return partial(scaled_fluctuations, compiled=True)
 
 
 def batch():
@@ -51,7 +51,7 @@ def batch():
 
 @pytest.fixture
 def small_is_large(monkeypatch):
-    monkeypatch.setattr(compiled, "_WORTHWHILE", 2**20)
+    monkeypatch.setattr(fluctuation, "_WORTHWHILE", 2**20)
 
 
 @pytest.mark.parametrize("order", [1, 2, 3])
@@ -65,7 +65,7 @@ def test_it_fits_a_polynomial_in_every_window(kernel, order, both_ends, overlap)
     centre, scale = x.mean(axis=1), np.ptp(x, axis=1)
     found, highest = kernel(x, centre, scale, windows, order, **options)
     for row in (0, 1, LANES):
-        expected = fluctuation(x[row], windows, order, **options) / scale[row]
+        expected = by_definition(x[row], windows, order, **options) / scale[row]
         np.testing.assert_allclose(found[row], expected, rtol=1e-12)
     same, as_high = scaled_fluctuations(x, centre, scale, windows, order, **options)
     np.testing.assert_allclose(found, same, rtol=1e-12)
@@ -78,15 +78,15 @@ def test_a_large_batch_is_measured_alike_with_and_without_it(monkeypatch, order)
     pytest.importorskip("numba")
     x, called = batch(), []
 
-    def counted(*args, **options):
-        called.append(len(args[0]))
-        return compiled_fluctuations(*args, **options)
+    def counted(*args, compiled, **options):
+        called.append(len(args[0]) if compiled else 0)
+        return scaled_fluctuations(*args, compiled=compiled, **options)
 
-    monkeypatch.setattr(usable, "compiled_fluctuations", counted)
+    monkeypatch.setattr(sys.modules["phasescope.noise.dfa"], "scaled_fluctuations", counted)
     fast = dfa(x, order=order, windows=WINDOWS)
     assert sum(called) == len(x)
     monkeypatch.setitem(sys.modules, "numba", None)
-    compiled._compiled.cache_clear()
+    fluctuation._compiled.cache_clear()
     slow = dfa(x, order=order, windows=WINDOWS)
     assert sum(called) == len(x)
     assert fast.reason.tolist() == slow.reason.tolist()
@@ -113,8 +113,8 @@ def test_long_series_keep_their_digits():
     x = np.random.default_rng(1).standard_normal((33, 65536))
     windows = np.array([64, 700, 8192])
     centre, options = x.mean(axis=1), {"both_ends": True, "overlap": False}
-    found, _ = compiled_fluctuations(x, centre, np.ones(33), windows, 1, **options)
-    np.testing.assert_allclose(found[32], fluctuation(x[32], windows, 1, **options), rtol=1e-12)
+    found, _ = scaled_fluctuations(x, centre, np.ones(33), windows, 1, compiled=True, **options)
+    np.testing.assert_allclose(found[32], by_definition(x[32], windows, 1, **options), rtol=1e-12)
 
 
 @pytest.mark.usefixtures("small_is_large")

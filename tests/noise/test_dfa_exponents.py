@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from phasescope.noise import dfa, expected_fluctuation
-from phasescope.noise.covariance import Grid, line, log_moments
+from phasescope.noise.dfa import Grid, line, log_moments
 from phasescope.noise.generators import arfima, autoregressive, coloured_noise, fractional_gaussian_noise
 
 LATE = np.unique(np.geomspace(16, 512, 16).round().astype(int))

@@ -7,7 +7,7 @@ from scipy.linalg import toeplitz
 from phasescope.errors import InputError
 from phasescope.noise import expected_fluctuation
 from phasescope.noise.autocovariance import fractional_autocovariance
-from phasescope.noise.expected import lag_weights
+from phasescope.noise.fluctuation import lag_weights
 from phasescope.noise.generators import autoregressive, fractional_gaussian_noise
 from reference.dfa import fluctuation
 

@@ -9,9 +9,8 @@ from phasescope.noise.autocovariance import (
     fractional_autocovariance,
 )
 from phasescope.noise.autoregression import AutoregressiveFit, fit_autoregressive
-from phasescope.noise.dfa import dfa
-from phasescope.noise.dfa_result import DFA
-from phasescope.noise.expected import expected_fluctuation
+from phasescope.noise.dfa import DFA, dfa
+from phasescope.noise.fluctuation import expected_fluctuation
 from phasescope.noise.generators import arfima, autoregressive, coloured_noise, fractional_gaussian_noise
 from phasescope.noise.nulls import MemoryTest, memory_test
 from phasescope.noise.population import population

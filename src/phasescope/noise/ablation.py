@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from phasescope.errors import InputError
 from phasescope.estimate import Estimate
 from phasescope.noise.clamped import Clamped
-from phasescope.noise.dfa_result import plain
+from phasescope.noise.dfa import plain
 from phasescope.noise.record import record, sequence_rows
 from phasescope.noise.streams import Streams, find_streams
 from phasescope.recording.layers import Layer, run, watched

@@ -17,8 +17,7 @@ from phasescope.noise.autoregression import (
     reflected_autocovariance,
 )
 from phasescope.noise.dfa import dfa
-from phasescope.noise.expected import expected_fluctuation
-from phasescope.noise.fluctuation import fluctuations
+from phasescope.noise.fluctuation import expected_fluctuation, fluctuations
 from phasescope.noise.generators import autoregressive, fractional_gaussian_noise
 
 Array = NDArray[np.float64]

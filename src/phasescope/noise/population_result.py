@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phasescope.estimate import Estimate
-from phasescope.noise.dfa_result import plain
+from phasescope.noise.dfa import plain
 from phasescope.noise.verdict import Kind
 
 Array = NDArray[np.float64]

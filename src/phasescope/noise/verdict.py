@@ -13,8 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from phasescope.errors import InputError
 from phasescope.estimate import Estimate
 from phasescope.noise.autoregression import Criterion
-from phasescope.noise.dfa import dfa
-from phasescope.noise.dfa_result import DFA
+from phasescope.noise.dfa import DFA, dfa
 from phasescope.noise.nulls import MemoryTest, memory_test
 from phasescope.noise.spectrum import SpectralExponent, multitaper
 from phasescope.noise.surrogates import phase_randomised, shuffled
