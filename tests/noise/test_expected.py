@@ -6,9 +6,8 @@ from scipy.linalg import toeplitz
 
 from phasescope.errors import InputError
 from phasescope.noise import expected_fluctuation
-from phasescope.noise.autocovariance import fractional_autocovariance
 from phasescope.noise.fluctuation import lag_weights
-from phasescope.noise.generators import autoregressive, fractional_gaussian_noise
+from phasescope.noise.generators import autoregressive, fractional_autocovariance, fractional_gaussian_noise
 from reference.dfa import fluctuation
 
 LAGS = np.arange(600)

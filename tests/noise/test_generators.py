@@ -4,12 +4,15 @@ import numpy as np
 import pytest
 
 from phasescope.errors import InputError
-from phasescope.noise.autocovariance import (
+from phasescope.noise.generators import (
+    arfima,
     arfima_autocovariance,
+    autoregressive,
     autoregressive_autocovariance,
+    coloured_noise,
     fractional_autocovariance,
+    fractional_gaussian_noise,
 )
-from phasescope.noise.generators import arfima, autoregressive, coloured_noise, fractional_gaussian_noise
 
 LENGTH, SERIES = 48, 5000
 

@@ -3,9 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from phasescope.noise.autocovariance import fractional_autocovariance
 from phasescope.noise.fluctuation import expected_fluctuation
-from phasescope.noise.generators import autoregressive, fractional_gaussian_noise
+from phasescope.noise.generators import autoregressive, fractional_autocovariance, fractional_gaussian_noise
 from phasescope.noise.nulls import memory_test, scaling_noise
 
 

@@ -11,7 +11,7 @@ import torch
 
 from phasescope.errors import InputError
 from phasescope.noise import autoregressive, dfa, fractional_gaussian_noise, population
-from phasescope.noise.population_statistics import (
+from phasescope.noise.population import (
     deviation_of,
     variance_between_sequences,
     variance_between_units,

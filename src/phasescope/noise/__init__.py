@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from phasescope.noise.ablation import Ablation, ablation
-from phasescope.noise.autocovariance import (
-    arfima_autocovariance,
-    autoregressive_autocovariance,
-    fractional_autocovariance,
-)
-from phasescope.noise.autoregression import AutoregressiveFit, fit_autoregressive
 from phasescope.noise.dfa import DFA, dfa
 from phasescope.noise.fluctuation import expected_fluctuation
-from phasescope.noise.generators import arfima, autoregressive, coloured_noise, fractional_gaussian_noise
-from phasescope.noise.nulls import MemoryTest, memory_test
-from phasescope.noise.population import population
-from phasescope.noise.population_result import Population
-from phasescope.noise.record import record
-from phasescope.noise.recording import Recording
+from phasescope.noise.generators import (
+    arfima,
+    arfima_autocovariance,
+    autoregressive,
+    autoregressive_autocovariance,
+    coloured_noise,
+    fractional_autocovariance,
+    fractional_gaussian_noise,
+    phase_randomised,
+    shuffled,
+)
+from phasescope.noise.nulls import AutoregressiveFit, MemoryTest, fit_autoregressive, memory_test
+from phasescope.noise.population import Population, population
+from phasescope.noise.record import Recording, record
 from phasescope.noise.reinitialised import reinitialised
 from phasescope.noise.spectrum import SpectralExponent, local_whittle, multitaper, welch
-from phasescope.noise.surrogates import phase_randomised, shuffled
 from phasescope.noise.utilisation import Utilisation, utilisation
 from phasescope.noise.verdict import Verdict, consistency, verdict
 

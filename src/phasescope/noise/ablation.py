@@ -12,14 +12,14 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
 from phasescope.errors import InputError
 from phasescope.estimate import Estimate
-from phasescope.noise.clamped import Clamped
 from phasescope.noise.dfa import plain
 from phasescope.noise.record import record, sequence_rows
-from phasescope.noise.streams import Streams, find_streams
-from phasescope.recording.layers import Layer, run, watched
+from phasescope.noise.streams import find_streams
+from phasescope.recording.layers import run, watched
 from phasescope.recording.modules import as_module
 from phasescope.recording.sequences import Sequences, as_sequences
 from phasescope.recording.untouched import quiet, untouched
@@ -160,7 +160,7 @@ def ablation(
     inputs = as_sequences(model, batch)
     with untouched(model, derivatives=False), torch.no_grad():
         quiet(model)
-        before = _losses(loss, run(model, inputs.take(0, inputs.size), inputs), inputs.size)
+        before = _losses(loss, _run(model, inputs), inputs.size)
         hold = _holder(model, inputs, layer)
         after = [
             _losses(loss, hold(int(unit), float(constant)), inputs.size)
@@ -225,12 +225,24 @@ def _standard_error(values: Array) -> float:
     return float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else math.nan
 
 
+def _run(model: nn.Module, inputs: Sequences) -> Any:
+    # On a copy of the batch, which a model may change.
+    return run(model, inputs.take(0, inputs.size), inputs)
+
+
 def _holder(model: nn.Module, inputs: Sequences, layer: str) -> Callable[[int, float], Any]:
     """Return a function from unit and value to the output of the model with the unit held."""
     named = _TRACK.match(layer)
     module = dict(model.named_modules()).get(named["path"] or "") if named else None
     if named and isinstance(module, nn.RNNBase):
-        return _recurrent(model, inputs, module, named["track"])
+        clamped = _Clamped(module, named["track"])
+
+        def hold_state(unit: int, value: float) -> Any:
+            # An attribute of the object goes before the method of its class; ``untouched`` takes it away.
+            vars(module)["forward"] = clamped.forward(unit, value)
+            return _run(model, inputs)
+
+        return hold_state
     streams = find_streams(model, sequence_rows(model, inputs), inputs.steps, False)
     rows = [row for row in streams.rows if row.name == layer or row.path == layer in streams.stepped]
     if not rows:
@@ -238,30 +250,76 @@ def _holder(model: nn.Module, inputs: Sequences, layer: str) -> Callable[[int, f
             f"layer = {layer!r} is one call of a recurrent module among several.",
             "Pass a model that calls it once.",
         )
-    return _output(model, inputs, streams, rows)
+
+    def hold_output(unit: int, value: float) -> Any:
+        with watched(rows, lambda row, args, output: streams.replaced(row, output, unit, value)):
+            return _run(model, inputs)
+
+    return hold_output
 
 
-def _recurrent(
-    model: nn.Module, inputs: Sequences, module: nn.RNNBase, track: str
-) -> Callable[[int, float], Any]:
-    clamped = Clamped(module, track)
+class _Clamped:
+    """A stand-in for a recurrent module, whose ``forward`` keeps one unit of one layer at a value.
 
-    def hold(unit: int, value: float) -> Any:
-        # An attribute of the object goes before the method of its class, until ``untouched`` takes it away.
-        vars(module)["forward"] = clamped.forward(unit, value)
-        return run(model, inputs.take(0, inputs.size), inputs)
+    Notes
+    -----
+    A state h_j that is constant enters the gates of its own layer as ``U[:, j] h_j`` and those of the next
+    layer as ``W[:, j] h_j``: both columns go into the biases, exactly. What leaves the module, outputs and
+    last states, holds the value as well. The cell state of the unit, which then acts on nothing, is left.
+    """
 
-    return hold
+    def __init__(self, module: nn.RNNBase, track: str) -> None:
+        kind: Any = {"LSTM": nn.LSTM, "GRU": nn.GRU}.get(module.mode, nn.RNN)
+        if type(module).forward is not kind.forward:
+            raise InputError(
+                f"{type(module).__name__} has a forward pass of its own.",
+                f"Use nn.{kind.__name__} itself, or a module around it.",
+            )
+        options: dict[str, Any] = {"proj_size": module.proj_size} if module.mode == "LSTM" else {}
+        if kind is nn.RNN:
+            options["nonlinearity"] = module.mode.removeprefix("RNN_").lower()
+        self.module = module
+        self.stand_in: nn.RNNBase = kind(
+            module.input_size,
+            module.hidden_size,
+            num_layers=module.num_layers,
+            batch_first=module.batch_first,
+            bidirectional=module.bidirectional,
+            device=module.weight_ih_l0.device,
+            dtype=module.weight_ih_l0.dtype,
+            **options,
+        ).eval()
+        self.layer = int(track.removesuffix("_reverse").removeprefix("l"))
+        self.reverse = track.endswith("_reverse")
+        self.track = track
+        self.width = module.proj_size or module.hidden_size
 
+    def forward(self, unit: int, value: float) -> Callable[..., Any]:
+        """Return the forward pass with a unit at a value, until the next call."""
+        for name, parameter in self.stand_in.named_parameters():
+            own = getattr(self.module, name, None)
+            parameter.data.copy_(own.data) if own is not None else parameter.data.zero_()
+        self._hold(self.track, "hh", unit, value)
+        place = unit + self.reverse * self.width
+        last = self.layer == self.module.num_layers - 1
+        if not last:
+            for direction in ("", "_reverse")[: 1 + self.module.bidirectional]:
+                self._hold(f"l{self.layer + 1}{direction}", "ih", place, value)
+        row = self.layer * (1 + self.module.bidirectional) + self.reverse
 
-def _output(
-    model: nn.Module, inputs: Sequences, streams: Streams, rows: list[Layer]
-) -> Callable[[int, float], Any]:
-    def hold(unit: int, value: float) -> Any:
-        def observe(row: Layer, args: tuple[Any, ...], output: Any) -> Any:
-            return streams.replaced(row, output, unit, value)
+        def run(*args: Any, **kwargs: Any) -> Any:
+            output, state = self.stand_in(*args, **kwargs)
+            states = tuple(part.clone() for part in (state if isinstance(state, tuple) else (state,)))
+            states[0][row, ..., unit] = value
+            if last:
+                values = output.data if isinstance(output, PackedSequence) else output
+                values[..., place] = value
+            return output, states if isinstance(state, tuple) else states[0]
 
-        with watched(rows, observe):
-            return run(model, inputs.take(0, inputs.size), inputs)
+        return run
 
-    return hold
+    def _hold(self, suffix: str, which: str, column: int, value: float) -> None:
+        weight: Tensor = getattr(self.stand_in, f"weight_{which}_{suffix}").data
+        bias: Tensor = getattr(self.stand_in, f"bias_{which}_{suffix}").data
+        torch.add(bias, weight[:, column], alpha=value, out=bias)
+        weight[:, column] = 0.0

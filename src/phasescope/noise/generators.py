@@ -1,31 +1,52 @@
-"""Gaussian noises with a known memory: fractional, autoregressive, ARFIMA and coloured."""
+"""Gaussian noises whose memory is known, their autocovariances, and surrogates of a measured series."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import cholesky, toeplitz
-from scipy.signal import lfilter
+from scipy.signal import lfilter, lfiltic
 
 from phasescope.errors import InputError
-from phasescope.noise.autocovariance import (
-    arfima_autocovariance,
-    autoregressive_autocovariance,
-    autoregressive_coefficients,
-    fractional_autocovariance,
-    innovation_variance,
-)
 
+Array = NDArray[np.float64]
 Seed = int | np.random.Generator
 Size = int | tuple[int, ...]
 _PERIODS = 4  # a slice of a longer period, so that its ends know nothing of each other
 
 
-def fractional_gaussian_noise(
-    hurst: float, length: int, *, size: Size = (), seed: Seed
-) -> NDArray[np.float64]:
+def fractional_autocovariance(hurst: float, lags: ArrayLike) -> Array:
+    """Return ``(|k+1|^2H - 2|k|^2H + |k-1|^2H)/2``, the autocovariance of fractional Gaussian noise.
+
+    Parameters
+    ----------
+    hurst : float
+        H between 0 and 1; 1/2 is white noise.
+    lags : array of int
+        Lags k.
+
+    Raises
+    ------
+    InputError
+        If H is not between 0 and 1.
+    """
+    if not 0 < hurst < 1:
+        raise InputError(
+            f"hurst = {hurst} is not between 0 and 1.",
+            "A walk with alpha above 1 is the running sum of a noise with alpha - 1.",
+        )
+    k = np.abs(np.asarray(lags, dtype=np.float64))
+    far = np.maximum(k, 2.0)
+    # The second difference of k^2H, written so that it keeps its digits at lags of millions.
+    ratio = np.expm1(2 * hurst * np.log1p(1 / far)) + np.expm1(2 * hurst * np.log1p(-1 / far))
+    near = np.where(k == 0, 1.0, 2 ** (2 * hurst - 1) - 1)
+    return np.asarray(np.where(k < 2, near, far ** (2 * hurst) * ratio / 2))
+
+
+def fractional_gaussian_noise(hurst: float, length: int, *, size: Size = (), seed: Seed) -> Array:
     """Return independent series of fractional Gaussian noise, zero mean and unit variance.
 
     Parameters
@@ -45,11 +66,32 @@ def fractional_gaussian_noise(
     positive, so the covariance of the values is exact. Cost: two FFTs of twice the length a series
     (Davies and Harte, Biometrika 74, 95 (1987)). An `InputError` tells an exponent or a length of no use.
     """
-    lags = np.arange(_checked_length(length) + 1)
-    return _embedded(fractional_autocovariance(hurst, lags), _shape(size), seed)
+    return _embedded(fractional_autocovariance, hurst, length, size, seed)
 
 
-def arfima(d: float, length: int, *, size: Size = (), seed: Seed) -> NDArray[np.float64]:
+def arfima_autocovariance(d: float, lags: ArrayLike) -> Array:
+    """Return ``prod_(j=1..k) (j-1+d)/(j-d)``, the autocovariance of ARFIMA(0, d, 0).
+
+    Parameters
+    ----------
+    d : float
+        Between -1/2 and 1/2.
+    lags : array of int
+        Lags k.
+
+    Raises
+    ------
+    InputError
+        If d is out of that range.
+    """
+    if not -0.5 < d < 0.5:
+        raise InputError(f"d = {d} is not between -0.5 and 0.5.", "Only there is ARFIMA(0, d, 0) stationary.")
+    k = np.abs(np.asarray(lags, dtype=np.int64))
+    j = np.arange(1, k.max(initial=0) + 1)
+    return np.asarray(np.concatenate([[1.0], np.cumprod((j - 1 + d) / (j - d))])[k])
+
+
+def arfima(d: float, length: int, *, size: Size = (), seed: Seed) -> Array:
     """Return independent series of ARFIMA(0, d, 0), fractionally integrated noise, of unit variance.
 
     Parameters
@@ -67,13 +109,37 @@ def arfima(d: float, length: int, *, size: Size = (), seed: Seed) -> NDArray[np.
     -----
     By circulant embedding, exact, as :func:`fractional_gaussian_noise`.
     """
-    lags = np.arange(_checked_length(length) + 1)
-    return _embedded(arfima_autocovariance(d, lags), _shape(size), seed)
+    return _embedded(arfima_autocovariance, d, length, size, seed)
 
 
-def autoregressive(
-    coefficients: ArrayLike, length: int, *, size: Size = (), seed: Seed
-) -> NDArray[np.float64]:
+def autoregressive_autocovariance(coefficients: ArrayLike, lags: ArrayLike) -> Array:
+    """Return the autocovariance of ``x_t = sum_j a_j x_(t-j) + e_t`` at unit variance of x.
+
+    Parameters
+    ----------
+    coefficients : array of shape (p,)
+        ``a_1 .. a_p`` of a stationary process.
+    lags : array of int
+        Lags k.
+
+    Notes
+    -----
+    Lags up to p solve the Yule-Walker equations; the others follow from ``r(k) = sum_j a_j r(k-j)``.
+    An `InputError` tells coefficients that have no stationary process.
+    """
+    a = _coefficients(coefficients)
+    k = np.abs(np.asarray(lags, dtype=np.int64))
+    start = _yule_walker(a)
+    start /= start[0]
+    further = int(k.max(initial=0)) - len(a)
+    if further <= 0:
+        return np.asarray(start[k])
+    poles = np.concatenate([[1.0], -a])
+    state = lfiltic([1.0], poles, start[::-1])
+    return np.asarray(np.concatenate([start, lfilter([1.0], poles, np.zeros(further), zi=state)[0]])[k])
+
+
+def autoregressive(coefficients: ArrayLike, length: int, *, size: Size = (), seed: Seed) -> Array:
     """Return independent series of ``x_t = sum_j a_j x_(t-j) + e_t`` of zero mean and unit variance.
 
     Parameters
@@ -92,25 +158,26 @@ def autoregressive(
     The first p values are drawn from their stationary joint distribution, so no start has to be dropped.
     An `InputError` tells coefficients that have no stationary process.
     """
-    a = autoregressive_coefficients(coefficients)
+    a = _coefficients(coefficients)
     shape = (*_shape(size), _checked_length(length))
     drawn = np.random.default_rng(seed).standard_normal(shape)
     p = len(a)
     if p == 0:
         return drawn
-    root = cholesky(toeplitz(autoregressive_autocovariance(a, np.arange(p))), lower=True)
+    start = _yule_walker(a)
+    root = cholesky(toeplitz(start[:p] / start[0]), lower=True)
     head = min(p, length)
     drawn[..., :head] = drawn[..., :head] @ root[:head, :head].T
     if length > p:
         # The memory of the filter (transposed direct form) that the first p values leave behind.
         past = drawn[..., p - 1 :: -1]
         state = np.stack([past[..., : p - m] @ a[m:] for m in range(p)], axis=-1)
-        push = math.sqrt(innovation_variance(a)) * drawn[..., p:]
+        push = math.sqrt(1 / start[0]) * drawn[..., p:]
         drawn[..., p:] = lfilter([1.0], np.concatenate([[1.0], -a]), push, zi=state)[0]
     return drawn
 
 
-def coloured_noise(beta: float, length: int, *, size: Size = (), seed: Seed) -> NDArray[np.float64]:
+def coloured_noise(beta: float, length: int, *, size: Size = (), seed: Seed) -> Array:
     """Return independent series with spectrum ``f^-beta``, cut from a four times longer period.
 
     Parameters
@@ -144,21 +211,96 @@ def coloured_noise(beta: float, length: int, *, size: Size = (), seed: Seed) -> 
     twice = np.full(len(frequency), 2.0)
     twice[-1] = 1.0
     root /= math.sqrt(float(twice @ root**2) / period)
-    return _filtered(root, period, _shape(size), seed)[..., :length]
+    return _filtered(root, period, size, seed)[..., :length]
 
 
-def _embedded(autocovariance: NDArray[np.float64], shape: tuple[int, ...], seed: Seed) -> NDArray[np.float64]:
+def shuffled(x: ArrayLike, *, copies: int = 1, seed: Seed) -> Array:
+    """Return copies with the values of each series in random order: white, of the same distribution.
+
+    Parameters
+    ----------
+    x : array of shape (..., time)
+        Series.
+    copies : int
+        How many of each.
+    seed : int or numpy.random.Generator
+        Decides the order.
+
+    Returns
+    -------
+    array of shape (copies, ..., time)
+    """
+    series = np.asarray(x, dtype=np.float64)
+    repeated = np.broadcast_to(series, (copies, *series.shape))
+    return np.random.default_rng(seed).permuted(repeated, axis=-1)
+
+
+def phase_randomised(x: ArrayLike, *, copies: int = 1, seed: Seed) -> Array:
+    """Return copies with the spectrum of each series and random phases: linear, Gaussian where long.
+
+    Parameters
+    ----------
+    x : array of shape (..., time)
+        Series.
+    copies : int
+        How many of each.
+    seed : int or numpy.random.Generator
+        Decides the phases.
+
+    Returns
+    -------
+    array of shape (copies, ..., time)
+        With the mean and the periodogram of the series. They tell whether an exponent needs more than the
+        spectrum; they say nothing on what the spectrum is.
+    """
+    series = np.asarray(x, dtype=np.float64)
+    length = series.shape[-1]
+    amplitude = np.fft.rfft(series)
+    phase = np.random.default_rng(seed).uniform(0, 2 * np.pi, (copies, *amplitude.shape))
+    phase[..., 0] = 0.0  # the mean, and the highest frequency of an even length, stay real
+    if length % 2 == 0:
+        phase[..., -1] = 0.0
+    return np.fft.irfft(amplitude * np.exp(1j * phase), n=length)
+
+
+def _coefficients(coefficients: ArrayLike) -> Array:
+    """Return ``a_1 .. a_p``, if all roots of ``z^p - sum_j a_j z^(p-j)`` lie inside the unit circle."""
+    a = np.atleast_1d(np.asarray(coefficients, dtype=np.float64))
+    if a.ndim != 1 or not np.isfinite(a).all():
+        raise InputError(
+            f"The coefficients {coefficients!r} are not a list of finite numbers.", "Give a_1 to a_p."
+        )
+    largest = np.abs(np.roots(np.concatenate([[1.0], -a]))).max(initial=0.0)
+    if largest >= 1:
+        raise InputError(
+            f"The coefficients {a.tolist()} have no stationary process (root of size {largest:.4g}).",
+            "All roots must lie inside the unit circle; one coefficient must lie between -1 and 1.",
+        )
+    return a
+
+
+def _yule_walker(a: Array) -> Array:
+    """Return the autocovariance at lags 0 to p for innovations of unit variance, from Yule and Walker."""
+    p = len(a)
+    equations = np.eye(p + 1)
+    for lag in range(p + 1):
+        for j in range(1, p + 1):
+            equations[lag, abs(lag - j)] -= a[j - 1]
+    return np.asarray(np.linalg.solve(equations, np.eye(p + 1)[0]))
+
+
+def _embedded(
+    autocovariance: Callable[[float, ArrayLike], Array], parameter: float, length: int, size: Size, seed: Seed
+) -> Array:
     """Return series with the autocovariance at lags 0 to their length."""
-    length = len(autocovariance) - 1
-    circle = np.concatenate([autocovariance, autocovariance[-2:0:-1]])
-    eigenvalues = np.fft.rfft(circle).real
-    return _filtered(np.sqrt(np.maximum(eigenvalues, 0.0)), 2 * length, shape, seed)[..., :length]
+    found = autocovariance(parameter, np.arange(_checked_length(length) + 1))
+    eigenvalues = np.fft.rfft(np.concatenate([found, found[-2:0:-1]])).real
+    return _filtered(np.sqrt(np.maximum(eigenvalues, 0.0)), 2 * length, size, seed)[..., :length]
 
 
-def _filtered(
-    root: NDArray[np.float64], period: int, shape: tuple[int, ...], seed: Seed
-) -> NDArray[np.float64]:
-    white = np.random.default_rng(seed).standard_normal((*shape, period))
+def _filtered(root: Array, period: int, size: Size, seed: Seed) -> Array:
+    """Return periods of white noise whose Fourier coefficients are multiplied by `root`."""
+    white = np.random.default_rng(seed).standard_normal((*_shape(size), period))
     return np.fft.irfft(root * np.fft.rfft(white), n=period)
 
 

@@ -1,31 +1,124 @@
-"""Whether a fluctuation function needs a memory without end, or a short one explains it as well."""
+"""Short memory or scaling: what explains the fluctuations of a series, and the kind of noise it then is.
+
+The short memory is the autoregressive process that imitates the series best, found by Burg's method.
+"""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import norm
 
-from phasescope.noise.autoregression import (
-    AutoregressiveFit,
-    Criterion,
-    burg_reflections,
-    fit_autoregressive,
-    reflected_autocovariance,
-)
+from phasescope.errors import InputError
+from phasescope.estimate import Estimate
 from phasescope.noise.dfa import dfa
 from phasescope.noise.fluctuation import expected_fluctuation, fluctuations
 from phasescope.noise.generators import autoregressive, fractional_gaussian_noise
+from phasescope.noise.spectrum import standardised
 
 Array = NDArray[np.float64]
+Criterion = Literal["aic", "bic"]
+Kind = Literal["white", "1/f", "brown", "power law", "short memory", "crossover", "not determined"]
 
+PINK = (0.5, 1.5)  # beta of 1/f noise
+EXCLUDED = 0.025  # an explanation is, where so few of its simulated series look like the measured one
 _BLOCK = 2**20  # values simulated at a time
 _VALUES, _COPIES = 2**21, (60, 200)
 _MARGIN = 0.02
 _RIDGE = 1e-3
+
+
+@dataclass(frozen=True)
+class AutoregressiveFit:
+    """The autoregressive process that imitates a series.
+
+    Parameters
+    ----------
+    coefficients : array of shape (order,)
+        ``a_1 .. a_p`` of ``x_t = sum_j a_j x_(t-j) + e_t``; always stationary.
+    reflections : array of shape (order,)
+        Partial autocorrelations at lags 1 to p.
+    innovation : float
+        Variance of e relative to that of x.
+    criterion : array of shape (orders,)
+        The criterion at order 0, 1, ..., smallest at the order that was chosen.
+    name : {"aic", "bic"}
+        Which criterion.
+    """
+
+    coefficients: Array
+    reflections: Array
+    innovation: float
+    criterion: Array
+    name: Criterion
+
+    @property
+    def order(self) -> int:
+        """Number of coefficients."""
+        return len(self.coefficients)
+
+    def autocovariance(self, length: int) -> Array:
+        """Return the autocovariance at lags 0 to ``length - 1``, at unit variance.
+
+        Parameters
+        ----------
+        length : int
+            How many lags.
+        """
+        return np.asarray(_autocovariance(self.reflections[None], length)[0])
+
+
+def fit_autoregressive(
+    x: ArrayLike, *, order: int | None = None, max_order: int | None = None, criterion: Criterion = "bic"
+) -> AutoregressiveFit:
+    """Return the autoregressive process that is most like a series.
+
+    Parameters
+    ----------
+    x : array of shape (time,)
+        The series; it is centred first.
+    order : int, optional
+        Number of coefficients; by default that of the smallest criterion.
+    max_order : int, optional
+        Largest order tried; ``10 log10 N`` by default.
+    criterion : {"aic", "bic"}
+        ``N ln(variance of e) + 2 p`` or ``+ p ln N``.
+
+    Notes
+    -----
+    Burg's method: each partial autocorrelation minimises the errors of forward and backward prediction, so
+    that the process is stationary whatever the series is (Burg, Thesis, Stanford, 1975).
+    Cost: the length times the largest order.
+
+    Raises
+    ------
+    InputError
+        If x is not one usable series, or is too short for the order.
+    """
+    series, reason = standardised(x)
+    if series.ndim != 1:
+        raise InputError(f"x has shape {series.shape}.", "Fit one series at a time, of shape (time,).")
+    if reason[()]:
+        raise InputError(f"There is nothing to fit: {reason[()]}.", "Leave this series out.")
+    length = len(series)
+    if criterion not in ("aic", "bic"):
+        raise InputError(f"criterion = {criterion!r} is unknown.", "Use 'aic' or 'bic'.")
+    most = order if order is not None else max_order
+    if most is None:
+        most = min(int(10 * np.log10(length)), length // 4)
+    if not 0 <= most < length / 2:
+        raise InputError(f"An order of {most} is too large for {length} values.", "Keep it below half.")
+    reflections = burg_reflections(series[None], most)[0]
+    left = np.concatenate([[1.0], np.cumprod(1 - reflections**2)])
+    price = 2.0 if criterion == "aic" else np.log(length)
+    score = length * np.log(np.maximum(left, 1e-300)) + price * np.arange(most + 1)
+    chosen = int(score.argmin()) if order is None else order
+    kept = reflections[:chosen]
+    return AutoregressiveFit(levinson(kept[None])[0][0], kept, float(left[chosen]), score, criterion)
 
 
 @dataclass(frozen=True)
@@ -122,7 +215,8 @@ def memory_test(
     series /= deviation
     fit = fit_autoregressive(series, criterion=criterion)
     length, lengths = len(series), found.windows
-    copies = default_copies(length) if copies is None else copies
+    # Fewer where each is long and tells more.
+    copies = int(np.clip(_VALUES // length, *_COPIES)) if copies is None else copies
     alpha = float(found.alpha)
 
     random = np.random.default_rng(seed)
@@ -163,13 +257,86 @@ def memory_test(
     )
 
 
-def default_copies(length: int) -> int:
-    """Return how many series to simulate behind a share: fewer where each is long and tells more."""
-    return int(np.clip(_VALUES // max(length, 1), *_COPIES))
+def kind_of(
+    beta: Estimate,
+    sure: float,
+    memory: float,
+    longest: int,
+    *,
+    bent: bool,
+    beats_short: bool,
+    beats_scaling: bool,
+    beats_fit: bool,
+) -> Kind:
+    """Return the kind of noise, from exponent, bend and the explanations that are excluded.
+
+    What is further than `sure` errors from a value differs from it. `memory` is that of the autoregressive
+    process in steps, 0 for white noise, and `longest` the longest window.
+    """
+    reach = sure * beta.error
+    straight = not (bent or beats_scaling)
+    flat = abs(beta.value) <= reach and beta.value + reach < PINK[0]
+    if flat and (straight or not (bent or beats_short or memory)):
+        return "white"
+    if not straight:
+        return "crossover" if beats_short or beats_fit else "short memory"
+    if abs(beta.value - 2) <= reach and (beats_short or memory > longest):
+        return "brown"
+    if not beats_short:
+        return "not determined"
+    return "1/f" if PINK[0] <= beta.value <= PINK[1] else "power law"
+
+
+def burg_reflections(series: Array, order: int) -> Array:
+    """Return partial autocorrelations at lags 1 to `order`, below half the length, of centred series.
+
+    Shapes: `series` (batch, time), the result (batch, order).
+    """
+    forward, backward = series[:, 1:], series[:, :-1]
+    found = np.zeros((len(series), order))
+    for lag in range(order):
+        energy = (forward**2).sum(axis=-1) + (backward**2).sum(axis=-1)
+        product = 2 * (forward * backward).sum(axis=-1)
+        k = np.where(energy > 0, product / np.where(energy > 0, energy, 1.0), 0.0)
+        found[:, lag] = np.clip(k, -1 + 1e-12, 1 - 1e-12)
+        step = found[:, lag, None]
+        forward, backward = (forward - step * backward)[:, 1:], (backward - step * forward)[:, :-1]
+    return found
+
+
+def levinson(reflections: Array) -> tuple[Array, Array]:
+    """Return ``a_1 .. a_p`` and the autocovariance at lags 0 to p of each row, at unit variance.
+
+    Levinson's recursion on (batch, order) partial autocorrelations, each between -1 and 1. By hand, as
+    scipy.linalg.solve_toeplitz goes the other way, and loses digits near a unit root.
+    """
+    batch = len(reflections)
+    a, r, left = np.zeros((batch, 0)), np.ones((batch, 1)), np.ones(batch)
+    for k in reflections.T:
+        ahead = k * left + (a * r[:, :0:-1]).sum(axis=1)
+        r = np.concatenate([r, ahead[:, None]], axis=1)
+        a = np.concatenate([a - k[:, None] * a[:, ::-1], k[:, None]], axis=1)
+        left = left * (1 - k**2)
+    return a, r
+
+
+def _autocovariance(reflections: Array, length: int) -> Array:
+    """Return the autocovariance at lags 0 to ``length - 1`` of each row, at unit variance."""
+    a, start = levinson(reflections)
+    batch, order = a.shape
+    r = np.zeros((batch, max(length, order + 1)))
+    r[:, : order + 1] = start
+    backwards = a[:, ::-1]
+    for lag in range(order + 1, length):
+        r[:, lag] = (backwards * r[:, lag - order : lag]).sum(axis=1)
+    return r[:, :length]
 
 
 def scaling_noise(alpha: float, length: int, random: np.random.Generator) -> Array:
-    """A series with DFA exponent `alpha`: fractional Gaussian noise below 1, its running sums above."""
+    """Return a series with DFA exponent `alpha`: fractional Gaussian noise below 1, its running sums above.
+
+    The exponent is kept 0.02 away from whole numbers, where the noise degenerates.
+    """
     sums = max(math.ceil(alpha) - 1, 0)
     noise = fractional_gaussian_noise(min(max(alpha - sums, _MARGIN), 1 - _MARGIN), length, seed=random)
     for _ in range(sums):
@@ -183,7 +350,7 @@ def _excess(series: Array, windows: NDArray[np.int64], order: int, memory: int) 
     profile = centred.cumsum(axis=-1)
     height = np.log(fluctuations(profile, windows, order, both_ends=True, overlap=False))
     reflections = burg_reflections(centred, memory)
-    expected = expected_fluctuation(reflected_autocovariance(reflections, int(windows[-1])), windows, order)
+    expected = expected_fluctuation(_autocovariance(reflections, int(windows[-1])), windows, order)
     own = 0.5 * np.log((centred**2).mean(axis=-1))[:, None]
     return height - own - np.log(expected), height
 

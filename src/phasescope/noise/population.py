@@ -5,34 +5,145 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.stats import binom
+from scipy.stats import t as student
 from torch import Tensor
 
 from phasescope.errors import InputError
 from phasescope.estimate import Estimate
-from phasescope.noise.dfa import dfa
-from phasescope.noise.nulls import MemoryTest, memory_test
-from phasescope.noise.population_kind import Counts, judged
-from phasescope.noise.population_result import Population
-from phasescope.noise.population_statistics import (
-    deviation_of,
-    jackknife,
-    mean_of_units,
-    spread_of_pairs,
-    variance_between_sequences,
-    variance_between_units,
-)
-from phasescope.noise.verdict import EXCLUDED
+from phasescope.noise.dfa import dfa, plain
+from phasescope.noise.nulls import EXCLUDED, PINK, Kind, MemoryTest, kind_of, memory_test
 
 Array = NDArray[np.float64]
 _BLOCK = 2**22  # values at a time
 _FEWEST_COPIES = 40
+_GROUPS = 50  # sequences are left out in at most so many groups
 # What is left of dfa's corrections for short windows at N = 500, seen with 8000 series for each exponent.
 _MEAN_KNOWN, _CURVATURE_KNOWN, _NOISE_KNOWN = 0.005, 0.003, 0.05
+_INTERVAL = 1.96  # errors to either side of a value
+_BY_CHANCE = 0.01
+_SURE = 3.0
+
+
+@dataclass(frozen=True)
+class Population:
+    """Exponents of all units in all sequences, and a verdict; :func:`population` makes it.
+
+    Parameters
+    ----------
+    windows : array of int of shape (windows,)
+        Lengths n.
+    length : int
+        Values of a series.
+    order : int
+        Degree of the polynomials taken out.
+    beta : array of shape (sequence, unit)
+        ``2 alpha - 1`` of each series; NaN where there is none.
+    reasons : dict of str to int
+        Why series have no exponent, and how many.
+    unit_beta, unit_beta_error : array of shape (unit,)
+        Mean over sequences and its standard error; NaN with no exponent, or with fewer than two.
+    deviation : array of shape (unit,)
+        Temporal standard deviation within sequences, in the unit of x; over the sequences that are finite.
+    mean : Estimate
+        Mean over units of `unit_beta`.
+    spread : Estimate
+        Standard deviation of `beta` over all pairs of sequence and unit.
+    estimator : float
+        What estimator noise alone scatters: root mean square of the error of one exponent.
+    between_units : Estimate
+        Standard deviation of the units' own exponents, free of the scatter over sequences.
+    between_sequences : Estimate
+        Standard deviation over the sequences of a unit beyond estimator noise.
+    curvature : Estimate
+        Mean coefficient of ``(ln n)^2`` in ``ln F(n)`` beyond that of fractional Gaussian noise.
+    crossover_share : float
+        Share of the exponents flagged as a crossover; of straight curves 1 % are.
+    fluctuation, fluctuation_error : array of shape (windows,)
+        Geometric mean of F(n) over F of the first window, and the error of its logarithm.
+    local_slopes, local_slopes_error : array of shape (windows - 1,)
+        Slopes of `fluctuation` between neighbouring windows, and their errors.
+    tested, beat_short, beat_scaling, beat_fit : int
+        Number of series that :func:`memory_test` saw, and of those that excluded short memory, scaling noise,
+        and the curve of their own autoregressive process; 2.5 % do by chance.
+    memory : float
+        Median of the memory of the autoregressive processes, in steps; NaN without tests.
+    tested_fluctuation, short_fluctuation : array of shape (windows,)
+        Geometric means of F(n) of the tested series and of their autoregressive processes, each over its
+        first value.
+    kind : str
+        "white", "1/f" (mean beta from 0.5 to 1.5), "brown", "power law" (any other), "short memory",
+        "crossover" or "not determined".
+    reason : str
+        Why, in a sentence.
+    """
+
+    windows: NDArray[np.int64]
+    length: int
+    order: int
+    beta: Array = field(repr=False)
+    reasons: dict[str, int]
+    unit_beta: Array = field(repr=False)
+    unit_beta_error: Array = field(repr=False)
+    deviation: Array = field(repr=False)
+    mean: Estimate
+    spread: Estimate
+    estimator: float
+    between_units: Estimate
+    between_sequences: Estimate
+    curvature: Estimate
+    crossover_share: float
+    fluctuation: Array = field(repr=False)
+    fluctuation_error: Array = field(repr=False)
+    local_slopes: Array = field(repr=False)
+    local_slopes_error: Array = field(repr=False)
+    tested: int
+    beat_short: int
+    beat_scaling: int
+    beat_fit: int
+    memory: float
+    tested_fluctuation: Array = field(repr=False)
+    short_fluctuation: Array = field(repr=False)
+    kind: Kind
+    reason: str
+
+    @property
+    def citations(self) -> str:
+        """Keys of the papers behind the method."""
+        return "peng1994 kantelhardt2001"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as JSON-ready values; None in place of NaN."""
+        return {entry.name: _ready(getattr(self, entry.name)) for entry in fields(self)}
+
+    def __str__(self) -> str:
+        sequences, units = self.beta.shape
+        lines = [
+            f"{self.kind}: {units} units in {sequences} sequences of {self.length} values",
+            f"  {self.reason}",
+            f"  beta, mean over units        {self.mean}",
+            f"  sd over units and sequences  {self.spread}",
+            f"    of estimator noise alone   {self.estimator:.3f}",
+            f"    between units              {self.between_units}",
+            f"    between sequences          {self.between_sequences}",
+            f"  curvature of ln F            {self.curvature} "
+            f"({100 * self.crossover_share:.0f} % of the curves flagged, 1 % by chance)",
+        ]
+        if self.tested:
+            lines.append(
+                f"  of {self.tested} series tested {self.beat_short} exclude short memory, "
+                f"{self.beat_scaling} exclude scaling noise, {self.beat_fit} their own autoregressive curve"
+            )
+        if self.reasons:
+            without = ", ".join(f"{count} {why}" for why, count in self.reasons.items())
+            lines.append(f"  no exponent: {without}")
+        return "\n".join(lines)
 
 
 def population(
@@ -216,14 +327,14 @@ def _summary(measured: _Measured, tests: list[MemoryTest]) -> Population:
     used = np.asarray(known.any(axis=1))
     mean, spread, units, sequences, curvature = _estimates(measured, used)
     curve, curve_error, slopes, slopes_error = _curve(measured, used)
-    counted = Counts(
-        len(tests),
-        sum(test.p_short <= EXCLUDED for test in tests),
-        sum(test.p_scaling <= EXCLUDED for test in tests),
-        sum(test.p_fit <= EXCLUDED for test in tests),
-        float(np.median([test.memory for test in tests])) if tests else math.nan,
-    )
-    kind, reason = judged(mean, curvature, counted, measured.windows)
+    beat = {
+        "short": sum(test.p_short <= EXCLUDED for test in tests),
+        "scaling": sum(test.p_scaling <= EXCLUDED for test in tests),
+        "fit": sum(test.p_fit <= EXCLUDED for test in tests),
+    }
+    memory = float(np.median([test.memory for test in tests])) if tests else math.nan
+    longest = int(measured.windows[-1]) if len(measured.windows) else 0
+    kind, reason = _judged(mean, curvature, len(tests), beat, memory, longest)
     with np.errstate(invalid="ignore", divide="ignore"):
         unit_beta = np.nansum(measured.beta, axis=0) / counts
         scatter = np.nansum((measured.beta - unit_beta) ** 2, axis=0)
@@ -250,11 +361,11 @@ def _summary(measured: _Measured, tests: list[MemoryTest]) -> Population:
         fluctuation_error=curve_error,
         local_slopes=slopes,
         local_slopes_error=slopes_error,
-        tested=counted.tested,
-        beat_short=counted.beat_short,
-        beat_scaling=counted.beat_scaling,
-        beat_fit=counted.beat_fit,
-        memory=counted.memory,
+        tested=len(tests),
+        beat_short=beat["short"],
+        beat_scaling=beat["scaling"],
+        beat_fit=beat["fit"],
+        memory=memory,
         tested_fluctuation=_typical([test.measured for test in tests], len(measured.windows)),
         short_fluctuation=_typical([test.short_memory for test in tests], len(measured.windows)),
         kind=kind,
@@ -311,6 +422,91 @@ def _estimates(measured: _Measured, used: NDArray[np.bool_]) -> list[Estimate]:
     ]
 
 
+def mean_of_units(beta: Array) -> float:
+    """Return the mean over units of the mean over their sequences."""
+    counts = np.isfinite(beta).sum(axis=0)
+    some = counts > 0
+    return float((np.nansum(beta, axis=0)[some] / counts[some]).mean()) if some.any() else math.nan
+
+
+def spread_of_pairs(beta: Array) -> float:
+    """Return the standard deviation over all pairs of sequence and unit."""
+    values = beta[np.isfinite(beta)]
+    return float(values.std(ddof=1)) if values.size > 1 else math.nan
+
+
+def variance_between_units(beta: Array) -> float:
+    r"""Return the variance of the units' exponents less what the scatter over sequences leaves in them.
+
+    Notes
+    -----
+    With :math:`\bar\beta_u` the mean over the :math:`n_u \ge 2` sequences of unit u, and :math:`V` the
+    variance over units,
+
+    .. math:: V_u[\bar\beta_u] - \sum_s V_u\Big[\frac{\beta_{su} - \bar\beta_u}{\sqrt{n_u (n_u - 1)}}\Big]
+
+    (zero in the last bracket where a pair is missing). Sequences are independent, units need not be: without
+    missing pairs this is the mean over pairs of different sequences of the covariance over units between
+    their exponents, which is unbiased whatever the correlation of units in a sequence. Derived here.
+
+    Shapes: `beta` (sequence, unit).
+    """
+    counts = np.isfinite(beta).sum(axis=0)
+    enough = counts >= 2
+    if enough.sum() < 2:
+        return math.nan
+    values, counts = beta[:, enough], counts[enough]
+    means = np.nansum(values, axis=0) / counts
+    apart = np.nan_to_num(values - means) / np.sqrt(counts * (counts - 1))
+    return float(means.var(ddof=1) - apart.var(axis=1, ddof=1).sum())
+
+
+def variance_between_sequences(beta: Array, error: Array) -> float:
+    """Return the pooled variance over the sequences of a unit less the mean of the squared errors."""
+    finite = np.isfinite(beta)
+    counts = finite.sum(axis=0)
+    freedom = int(np.maximum(counts - 1, 0).sum())
+    if not freedom:
+        return math.nan
+    apart = beta - np.nansum(beta, axis=0) / np.maximum(counts, 1)
+    return float(np.nansum(apart**2) / freedom - (error[finite] ** 2).mean())
+
+
+def jackknife(statistic: Callable[[NDArray[np.bool_]], Array], sequences: int) -> tuple[Array, Array]:
+    """Return a statistic of all sequences and its error, NaN with fewer than two.
+
+    Notes
+    -----
+    The error is that of the jackknife times ``t/1.96``, with t the 97.5 % point of Student's law with one
+    degree of freedom less than there are groups, so that value +- 1.96 errors is the 95 % interval with few
+    sequences too.
+    """
+    everything = np.ones(sequences, dtype=bool)
+    value = np.asarray(statistic(everything), dtype=np.float64)
+    groups = min(sequences, _GROUPS)
+    if groups < 2:
+        return value, np.full_like(value, np.nan)
+    label = np.arange(sequences) * groups // sequences
+    without = np.array([statistic(label != group) for group in range(groups)])
+    apart = ((without - without.mean(axis=0)) ** 2).sum(axis=0)
+    widened = float(student.ppf(0.975, groups - 1)) / _INTERVAL
+    return value, np.asarray(widened * np.sqrt((groups - 1) / groups * apart))
+
+
+def deviation_of(variance: float, error: float) -> tuple[float, float]:
+    """Return the square root of a variance that may come out negative, and an error.
+
+    Notes
+    -----
+    The interval of 1.96 errors contains the square root of that of the variance, cut at zero.
+    """
+    above = max(variance, 0.0)
+    value, reach = math.sqrt(above), _INTERVAL * error
+    upwards = math.sqrt(above + reach) - value
+    downwards = value - math.sqrt(max(above - reach, 0.0))
+    return value, max(upwards, downwards) / _INTERVAL
+
+
 def _curve(measured: _Measured, used: NDArray[np.bool_]) -> tuple[Array, Array, Array, Array]:
     """Return the geometric mean of normalised curves and its local slopes, with errors."""
     points = len(measured.windows)
@@ -333,3 +529,68 @@ def _typical(curves: list[Array], points: int) -> Array:
     if not curves:
         return np.full(points, np.nan)
     return np.asarray(np.exp(np.mean([np.log(curve / curve[0]) for curve in curves], axis=0)))
+
+
+def _judged(
+    beta: Estimate, curvature: Estimate, tested: int, beat: dict[str, int], memory: float, longest: int
+) -> tuple[Kind, str]:
+    """Return the kind of noise, and why.
+
+    From mean exponent and curvature, and from how many of the tested series exclude an explanation: `beat`
+    has "short" memory, "scaling" noise, and "fit", the curve of their own autoregressive process. `memory` is
+    the median in steps, NaN without tests; `longest` is the longest window.
+    """
+    if not beta.determined:
+        return "not determined", f"{beta.reason[:1].upper()}{beta.reason[1:]}."
+    bent = abs(curvature.value) > _SURE * curvature.error
+    beats = {name: _more_than_chance(count, tested) for name, count in beat.items()}
+    kind = kind_of(
+        beta,
+        _SURE,
+        memory,
+        longest,
+        bent=bent,
+        beats_short=beats["short"],
+        beats_scaling=beats["scaling"],
+        beats_fit=beats["fit"],
+    )
+    if not tested and kind != "white":
+        how = "the curves are bent" if bent else "the curves are straight"
+        return "not determined", f"beta = {beta}, and {how}, but no series was tested against short memory."
+    short = "white noise"
+    if memory:
+        steps = f"{memory:.3g} steps" if math.isfinite(memory) else "more steps than the series has"
+        short = f"an autoregressive process with a memory of {steps}"
+    share = f"{beat['short']} of {tested} series tested"
+    how = f"The curves are bent (curvature {curvature})" if bent else "Scaling noise does not look like it"
+    end = ", or units differ in kind" if beats["short"] and beats["scaling"] else ""
+    reasons: dict[Kind, str] = {
+        "white": f"The mean beta = {beta} is zero within its error.",
+        "crossover": (
+            f"{how}, and short memory does not explain it: {share} exclude it, {beat['fit']} exclude the "
+            f"curve of their own process. There is no one exponent{end}."
+        ),
+        "short memory": f"{how}, and {short} explains it: beta = {beta} describes these windows only.",
+        "brown": f"The mean beta = {beta} is that of a random walk within its error.",
+        "not determined": (
+            f"beta = {beta}, but {short} explains the curves as well: only {share} exclude it. Longer series "
+            "would tell, or more tests."
+        ),
+        "1/f": f"The curves are straight with beta = {beta}, and {share} exclude short memory.",
+        "power law": (
+            f"The curves are straight, and {share} exclude short memory, but beta = {beta} is not that of "
+            f"1/f noise ({PINK[0]} to {PINK[1]})."
+        ),
+    }
+    return kind, reasons[kind]
+
+
+def _more_than_chance(count: int, tested: int) -> bool:
+    """Return whether so many of the tested exclude a true explanation less than once in a hundred."""
+    return bool(tested and binom.sf(count - 1, tested, EXCLUDED) < _BY_CHANCE)
+
+
+def _ready(value: Any) -> Any:
+    if isinstance(value, Estimate):
+        return value.to_dict()
+    return plain(value.tolist() if isinstance(value, np.ndarray) else value)

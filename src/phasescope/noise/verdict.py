@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from phasescope.errors import InputError
 from phasescope.estimate import Estimate
-from phasescope.noise.autoregression import Criterion
-from phasescope.noise.dfa import DFA, dfa
-from phasescope.noise.nulls import MemoryTest, memory_test
+from phasescope.noise.dfa import DFA, dfa, plain
+from phasescope.noise.generators import phase_randomised, shuffled
+from phasescope.noise.nulls import EXCLUDED, PINK, Criterion, Kind, MemoryTest, kind_of, memory_test
 from phasescope.noise.spectrum import SpectralExponent, multitaper
-from phasescope.noise.surrogates import phase_randomised, shuffled
 
 Array = NDArray[np.float64]
-Kind = Literal["white", "1/f", "brown", "power law", "short memory", "crossover", "not determined"]
-
-PINK = (0.5, 1.5)
-EXCLUDED = 0.025
 _FEWEST_COPIES = 40
 _SURE = 1.96
 _COPIES_OF_DATA = 50
@@ -76,9 +71,7 @@ class Verdict:
     def beta(self) -> Estimate:
         """The exponent of the spectrum, ``2 alpha - 1``."""
         alpha = self.alpha
-        if not alpha.determined:
-            return alpha
-        return Estimate(2 * alpha.value - 1, 2 * alpha.error, alpha.method, alpha.n, alpha.window)
+        return replace(alpha, value=2 * alpha.value - 1, error=2 * alpha.error)
 
     @property
     def explanations(self) -> list[tuple[str, float, int]]:
@@ -98,17 +91,17 @@ class Verdict:
         found = self.fluctuations
         beta = self.beta
         return {
-            "alpha": _plain(self.alpha.value),
-            "alpha_error": _plain(self.alpha.error),
-            "beta": _plain(beta.value),
-            "beta_error": _plain(beta.error),
+            "alpha": plain(self.alpha.value),
+            "alpha_error": plain(self.alpha.error),
+            "beta": plain(beta.value),
+            "beta_error": plain(beta.error),
             "crossover": bool(found.crossover),
             "verdict": self.kind,
             "reason": self.reason,
             "order": found.order,
             "length": found.length,
-            "windows": [int(n) for n in found.windows],
-            "fluctuation": [_plain(value) for value in found.fluctuation],
+            "windows": found.windows.tolist(),
+            "fluctuation": plain(found.fluctuation.tolist()),
             "nulls": {
                 "shuffled_alpha": self.shuffled.to_dict(),
                 "phase_randomised_alpha": self.phase_randomised.to_dict(),
@@ -195,7 +188,8 @@ def verdict(
     reason = str(found.reason)
     if reason:
         nothing = Estimate.not_determined(reason)
-        return Verdict("not determined", _sentence(reason), found, None, nothing, nothing, nothing, nothing)
+        why = f"{reason[:1].upper()}{reason[1:]}."
+        return Verdict("not determined", why, found, None, nothing, nothing, nothing, nothing)
     test = memory_test(
         series, order=order, windows=found.windows, criterion=criterion, copies=copies, seed=seed
     )
@@ -203,7 +197,8 @@ def verdict(
     scaled = series / np.abs(series).max()
     random = np.random.default_rng(seed + 1)
     # Frequencies above 1/n of the shortest window, or 0.25, are not seen by the fluctuation function.
-    spectrum = multitaper(scaled, frequencies=_frequencies(found))
+    shortest, longest = int(found.windows[0]), int(found.windows[-1])
+    spectrum = multitaper(scaled, frequencies=(1 / longest, min(1 / shortest, 0.25)))
     kind, why = _judged(found, test)
     return Verdict(
         kind,
@@ -255,40 +250,41 @@ def short_memory_name(test: MemoryTest) -> str:
 
 
 def share(p: float, copies: int) -> str:
-    """Return a share of simulated series as a percentage, or that there was none."""
+    """Return a share of simulated series, ``(1 + count)/(copies + 1)``, in percent, or that none was."""
     return f"none of {copies}" if p * (copies + 1) < 1.5 else f"{100 * p:.0f} %"
 
 
 def _judged(found: DFA, test: MemoryTest) -> tuple[Kind, str]:
-    alpha = found.estimate()
-    beta = Estimate(2 * alpha.value - 1, 2 * alpha.error, "", 1)
-    reach = _SURE * beta.error
-    short, bent = short_memory_name(test), bool(found.crossover)
-    straight = not bent and test.p_scaling > EXCLUDED
-    beats_short = test.p_short <= EXCLUDED
-    longest = int(found.windows[-1])
-    flat = abs(beta.value) <= reach and beta.value + reach < PINK[0]
-    if flat and (straight or not (bent or beats_short or test.fit.order)):
-        return "white", f"beta = {beta} is zero within its error."
-    if not straight:
-        how = "The curve is bent" if bent else "Scaling noise does not look like it"
-        if beats_short or test.p_fit <= EXCLUDED:
-            return "crossover", f"{how}, and {short} does not explain it either: there is no one exponent."
-        return "short memory", (
-            f"{how}, and {short} explains it: beta = {beta} describes these windows only."
-        )
-    if abs(beta.value - 2) <= reach and (beats_short or test.memory > longest):
-        return "brown", f"beta = {beta} is that of a random walk within its error."
-    if not beats_short:
-        return "not determined", (
-            f"beta = {beta}, but {short} explains the curve as well: a longer series would tell."
-        )
-    if PINK[0] <= beta.value <= PINK[1]:
-        return "1/f", f"The curve is straight with beta = {beta}, and {short} does not explain it."
-    return "power law", (
-        f"The curve is straight, and {short} does not explain it, but beta = {beta} is not that of 1/f noise "
-        f"({PINK[0]} to {PINK[1]})."
+    """Return the kind of noise, and why."""
+    beta = Estimate(float(found.beta), float(found.beta_error), "", 1)
+    bent = bool(found.crossover)
+    kind = kind_of(
+        beta,
+        _SURE,
+        test.memory,
+        int(found.windows[-1]),
+        bent=bent,
+        beats_short=test.p_short <= EXCLUDED,
+        beats_scaling=test.p_scaling <= EXCLUDED,
+        beats_fit=test.p_fit <= EXCLUDED,
     )
+    short = short_memory_name(test)
+    how = "The curve is bent" if bent else "Scaling noise does not look like it"
+    reasons: dict[Kind, str] = {
+        "white": f"beta = {beta} is zero within its error.",
+        "crossover": f"{how}, and {short} does not explain it either: there is no one exponent.",
+        "short memory": f"{how}, and {short} explains it: beta = {beta} describes these windows only.",
+        "brown": f"beta = {beta} is that of a random walk within its error.",
+        "not determined": (
+            f"beta = {beta}, but {short} explains the curve as well: a longer series would tell."
+        ),
+        "1/f": f"The curve is straight with beta = {beta}, and {short} does not explain it.",
+        "power law": (
+            f"The curve is straight, and {short} does not explain it, but beta = {beta} is not that of 1/f "
+            f"noise ({PINK[0]} to {PINK[1]})."
+        ),
+    }
+    return kind, reasons[kind]
 
 
 def _alpha_of(
@@ -309,26 +305,14 @@ def _alpha_of(
     return Estimate(float(alpha.mean()), float(alpha.std(ddof=1)), f"{method}, their scatter", alpha.size)
 
 
-def _frequencies(found: DFA) -> tuple[float, float]:
-    return 1 / int(found.windows[-1]), min(1 / int(found.windows[0]), 0.25)
-
-
-def _sentence(reason: str) -> str:
-    return reason[:1].upper() + reason[1:] + "."
-
-
-def _plain(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
-
-
 def _test_dict(test: MemoryTest) -> dict[str, Any]:
     return {
         "order": test.fit.order,
-        "coefficients": [float(a) for a in test.fit.coefficients],
-        "memory": _plain(test.memory),
+        "coefficients": test.fit.coefficients.tolist(),
+        "memory": plain(test.memory),
         "p_short_memory": test.p_short,
         "p_fit": test.p_fit,
         "p_scaling": test.p_scaling,
         "copies": test.copies,
-        "expected_fluctuation": [_plain(value) for value in test.short_memory],
+        "expected_fluctuation": plain(test.short_memory.tolist()),
     }

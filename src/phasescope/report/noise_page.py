@@ -8,7 +8,8 @@ from pathlib import Path
 from phasescope import __version__
 from phasescope.citations import citation
 from phasescope.noise import Verdict
-from phasescope.noise.verdict import EXCLUDED, share
+from phasescope.noise.nulls import EXCLUDED
+from phasescope.noise.verdict import share
 from phasescope.report.noise_figure import noise_figure
 from phasescope.report.numbers import measured
 from phasescope.report.svg import inline

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, get_args
 import numpy as np
 
 from phasescope.noise import fractional_autocovariance, fractional_gaussian_noise, population
-from phasescope.noise.verdict import Kind
+from phasescope.noise.nulls import Kind
 from phasescope.papers.noise import controls_figure
 from phasescope.papers.noise.config import STUDY
 from phasescope.papers.noise.controls_checks import checks, tables

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.stats import f as law_of_f
 
 from phasescope.estimate import Estimate
-from phasescope.noise.verdict import Kind
+from phasescope.noise.nulls import Kind
 from phasescope.papers.noise.averages import over_networks
 from phasescope.papers.noise.judging import more_than_chance, positive
 from phasescope.papers.noise.known_texts import STATES
