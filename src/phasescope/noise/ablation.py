@@ -61,14 +61,8 @@ class Ablation:
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON-ready values; None in place of NaN."""
-        arrays = {name: getattr(self, name) for name in ("units", "value", "change", "change_error")}
-        return {
-            "layer": self.layer,
-            "quantity": self.quantity,
-            "replace": self.replace,
-            "baseline": self.baseline.to_dict(),
-            **{name: plain(array.tolist()) for name, array in arrays.items()},
-        }
+        names = ["layer", "quantity", "replace", "baseline", "units", "value", "change", "change_error"]
+        return {name: plain(getattr(self, name)) for name in names}
 
     def __str__(self) -> str:
         place = int(np.argmax(self.change))
@@ -261,6 +255,8 @@ def _holder(model: nn.Module, inputs: Sequences, layer: str) -> Callable[[int, f
 class _Clamped:
     """A stand-in for a recurrent module, whose ``forward`` keeps one unit of one layer at a value.
 
+    The module itself never changes. `track` is layer and direction as torch names weights: ``l1_reverse``.
+
     Notes
     -----
     A state h_j that is constant enters the gates of its own layer as ``U[:, j] h_j`` and those of the next
@@ -295,7 +291,10 @@ class _Clamped:
         self.width = module.proj_size or module.hidden_size
 
     def forward(self, unit: int, value: float) -> Callable[..., Any]:
-        """Return the forward pass with a unit at a value, until the next call."""
+        """Return the forward pass with a unit of the track at a value, initial state included.
+
+        It holds until the next call.
+        """
         for name, parameter in self.stand_in.named_parameters():
             own = getattr(self.module, name, None)
             parameter.data.copy_(own.data) if own is not None else parameter.data.zero_()

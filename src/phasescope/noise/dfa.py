@@ -124,8 +124,7 @@ class DFA:
         """Return everything as JSON-ready values; ``None`` in place of ``nan``."""
         names = ["windows", "fluctuation", "alpha", "alpha_error", "beta", "beta_error", "local_slopes"]
         names += ["curvature", "curvature_error", "crossover", "reason"]
-        values = {name: plain(getattr(self, name).tolist()) for name in names}
-        return {"order": self.order, "length": self.length, **values}
+        return {name: plain(getattr(self, name)) for name in ["order", "length", *names]}
 
     def __str__(self) -> str:
         head = f"DFA{self.order} of {self.length} values"
@@ -547,7 +546,11 @@ def _noise(alpha: float, length: int, size: int, random: np.random.Generator) ->
 
 
 def plain(value: Any) -> Any:
-    """Return a number or nested lists of them with None in place of NaN and infinity."""
+    """Return an array, an estimate, a number or nested lists as JSON has them: None for NaN and infinity."""
+    if isinstance(value, Estimate):
+        return value.to_dict()
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
     if isinstance(value, list):
         return [plain(entry) for entry in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

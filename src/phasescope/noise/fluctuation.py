@@ -128,7 +128,7 @@ def fluctuations(
     ``RSS = |W|^2 - |W Q|^2``: one thin matrix product instead of a fit. Where that difference keeps less than
     a thousandth of ``|W|^2``, the residual ``W - W Q Q^T`` itself is squared instead.
 
-    Shapes: `profile` (series, time), `windows` (windows,).
+    Shapes: `profile` (series, time) in double precision, `windows` (windows,).
     """
     series, length = profile.shape
     found = np.empty((series, len(windows)))

@@ -28,6 +28,7 @@ PINK = (0.5, 1.5)  # beta of 1/f noise
 EXCLUDED = 0.025  # an explanation is, where so few of its simulated series look like the measured one
 _BLOCK = 2**20  # values simulated at a time
 _VALUES, _COPIES = 2**21, (60, 200)
+_FEWEST_COPIES = 40
 _MARGIN = 0.02
 _RIDGE = 1e-3
 
@@ -257,16 +258,20 @@ def memory_test(
     )
 
 
+def check_copies(copies: int | None) -> None:
+    """Refuse so few copies that none of them, one in ``copies + 1``, could exclude an explanation."""
+    if copies is not None and copies < _FEWEST_COPIES:
+        raise InputError(f"{copies} copies cannot exclude anything.", f"Use at least {_FEWEST_COPIES}.")
+
+
+def excluded_by(test: MemoryTest) -> set[str]:
+    """Return the explanations that a test excludes: "short" memory, "scaling", the curve of the "fit"."""
+    shares = {"short": test.p_short, "scaling": test.p_scaling, "fit": test.p_fit}
+    return {name for name, p in shares.items() if p <= EXCLUDED}
+
+
 def kind_of(
-    beta: Estimate,
-    sure: float,
-    memory: float,
-    longest: int,
-    *,
-    bent: bool,
-    beats_short: bool,
-    beats_scaling: bool,
-    beats_fit: bool,
+    beta: Estimate, sure: float, memory: float, longest: int, *, bent: bool, excluded: set[str]
 ) -> Kind:
     """Return the kind of noise, from exponent, bend and the explanations that are excluded.
 
@@ -274,12 +279,13 @@ def kind_of(
     process in steps, 0 for white noise, and `longest` the longest window.
     """
     reach = sure * beta.error
-    straight = not (bent or beats_scaling)
+    beats_short = "short" in excluded
+    straight = not bent and "scaling" not in excluded
     flat = abs(beta.value) <= reach and beta.value + reach < PINK[0]
     if flat and (straight or not (bent or beats_short or memory)):
         return "white"
     if not straight:
-        return "crossover" if beats_short or beats_fit else "short memory"
+        return "crossover" if excluded & {"short", "fit"} else "short memory"
     if abs(beta.value - 2) <= reach and (beats_short or memory > longest):
         return "brown"
     if not beats_short:

@@ -18,11 +18,19 @@ from torch import Tensor
 from phasescope.errors import InputError
 from phasescope.estimate import Estimate
 from phasescope.noise.dfa import dfa, plain
-from phasescope.noise.nulls import EXCLUDED, PINK, Kind, MemoryTest, kind_of, memory_test
+from phasescope.noise.nulls import (
+    EXCLUDED,
+    PINK,
+    Kind,
+    MemoryTest,
+    check_copies,
+    excluded_by,
+    kind_of,
+    memory_test,
+)
 
 Array = NDArray[np.float64]
 _BLOCK = 2**22  # values at a time
-_FEWEST_COPIES = 40
 _GROUPS = 50  # sequences are left out in at most so many groups
 # What is left of dfa's corrections for short windows at N = 500, seen with 8000 series for each exponent.
 _MEAN_KNOWN, _CURVATURE_KNOWN, _NOISE_KNOWN = 0.005, 0.003, 0.05
@@ -120,7 +128,7 @@ class Population:
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON-ready values; None in place of NaN."""
-        return {entry.name: _ready(getattr(self, entry.name)) for entry in fields(self)}
+        return {entry.name: plain(getattr(self, entry.name)) for entry in fields(self)}
 
     def __str__(self) -> str:
         sequences, units = self.beta.shape
@@ -258,8 +266,7 @@ def _checked(x: ArrayLike | Tensor, tests: int, copies: int | None) -> Any:
         )
     if tests < 0:
         raise InputError(f"tests = {tests}.", "Give the number of series to test, 0 for none.")
-    if copies is not None and copies < _FEWEST_COPIES:
-        raise InputError(f"{copies} copies cannot exclude anything.", f"Use at least {_FEWEST_COPIES}.")
+    check_copies(copies)
     return values
 
 
@@ -267,9 +274,8 @@ def _series(part: Any) -> Any:
     return part.double().cpu().numpy() if isinstance(part, Tensor) else part
 
 
-def _blocks(shape: tuple[int, int, int]) -> list[tuple[slice, slice]]:
+def _blocks(sequences: int, units: int, length: int) -> list[tuple[slice, slice]]:
     """Return ranges of sequences and units with a bounded number of values each."""
-    sequences, units, length = shape
     most = max(1, _BLOCK // length)
     rows, columns = max(1, most // units), min(most, units)
     return [
@@ -280,16 +286,16 @@ def _blocks(shape: tuple[int, int, int]) -> list[tuple[slice, slice]]:
 
 
 def _measured(values: Any, order: int, windows: ArrayLike | None) -> _Measured:
-    shape = tuple(int(n) for n in values.shape)
-    beta, error, curvature, variance = np.full((4, *shape[:2]), np.nan)
-    crossover = np.zeros(shape[:2], dtype=bool)
+    sequences, units, length = values.shape
+    beta, error, curvature, variance = np.full((4, sequences, units), np.nan)
+    crossover = np.zeros((sequences, units), dtype=bool)
     reasons: Counter[str] = Counter()
-    curves = np.zeros((shape[0], 0))
+    curves = np.zeros((sequences, 0))
     lengths = np.empty(0, dtype=np.int64)
-    for place in _blocks((shape[0], shape[1], shape[2])):
+    for place in _blocks(sequences, units, length):
         found = dfa(values[place], order=order, windows=windows)
-        lengths = found.windows
-        curves = curves if curves.size else np.zeros((shape[0], len(lengths)))
+        if not curves.size:
+            lengths, curves = found.windows, np.zeros((sequences, len(found.windows)))
         beta[place], error[place] = found.beta, found.beta_error
         curvature[place], crossover[place] = found.curvature, found.crossover
         with np.errstate(invalid="ignore", over="ignore"):
@@ -298,16 +304,13 @@ def _measured(values: Any, order: int, windows: ArrayLike | None) -> _Measured:
             logarithms = np.log(found.fluctuation / found.fluctuation[..., :1])
         known = np.isfinite(found.beta)
         curves[place[0]] += np.where(known[..., None], logarithms, 0.0).sum(axis=1)
-        reasons.update(_without_numbers(str(why)) for why in found.reason[~known])
+        # Without the numbers in which the reasons of single series differ.
+        why = found.reason[~known].tolist()
+        reasons.update(re.sub(r"^\d+ of \d+ | in windows of \d+", "", text) for text in why)
     curvature[~np.isfinite(beta)] = np.nan
     return _Measured(
-        lengths, shape[2], order, beta, error, curvature, crossover, variance, curves, dict(reasons)
+        lengths, length, order, beta, error, curvature, crossover, variance, curves, dict(reasons)
     )
-
-
-def _without_numbers(reason: str) -> str:
-    """Return the reason of one series as that of many, which differ in numbers."""
-    return re.sub(r"^\d+ of \d+ | in windows of \d+", "", reason)
 
 
 def _drawn(known: NDArray[np.bool_], tests: int, random: np.random.Generator) -> list[tuple[int, int]]:
@@ -327,11 +330,7 @@ def _summary(measured: _Measured, tests: list[MemoryTest]) -> Population:
     used = np.asarray(known.any(axis=1))
     mean, spread, units, sequences, curvature = _estimates(measured, used)
     curve, curve_error, slopes, slopes_error = _curve(measured, used)
-    beat = {
-        "short": sum(test.p_short <= EXCLUDED for test in tests),
-        "scaling": sum(test.p_scaling <= EXCLUDED for test in tests),
-        "fit": sum(test.p_fit <= EXCLUDED for test in tests),
-    }
+    beat = Counter(name for test in tests for name in excluded_by(test))
     memory = float(np.median([test.memory for test in tests])) if tests else math.nan
     longest = int(measured.windows[-1]) if len(measured.windows) else 0
     kind, reason = _judged(mean, curvature, len(tests), beat, memory, longest)
@@ -399,15 +398,15 @@ def _estimates(measured: _Measured, used: NDArray[np.bool_]) -> list[Estimate]:
         some = beta[keep]
         return np.array(
             [
-                mean_of_units(some),
-                spread_of_pairs(some),
+                _mean_of_units(some),
+                _spread_of_pairs(some),
                 variance_between_units(some),
                 variance_between_sequences(some, error[keep]),
                 np.nanmean(curvature[keep]),
             ]
         )
 
-    values, errors = jackknife(statistics, n)
+    values, errors = _jackknife(statistics, n)
     known = [_MEAN_KNOWN, 0.0, 0.0, _NOISE_KNOWN * _noise(error[np.isfinite(error)]) ** 2, _CURVATURE_KNOWN]
     errors = np.hypot(errors, known)
     for place in (2, 3):
@@ -422,14 +421,14 @@ def _estimates(measured: _Measured, used: NDArray[np.bool_]) -> list[Estimate]:
     ]
 
 
-def mean_of_units(beta: Array) -> float:
+def _mean_of_units(beta: Array) -> float:
     """Return the mean over units of the mean over their sequences."""
     counts = np.isfinite(beta).sum(axis=0)
     some = counts > 0
     return float((np.nansum(beta, axis=0)[some] / counts[some]).mean()) if some.any() else math.nan
 
 
-def spread_of_pairs(beta: Array) -> float:
+def _spread_of_pairs(beta: Array) -> float:
     """Return the standard deviation over all pairs of sequence and unit."""
     values = beta[np.isfinite(beta)]
     return float(values.std(ddof=1)) if values.size > 1 else math.nan
@@ -472,13 +471,14 @@ def variance_between_sequences(beta: Array, error: Array) -> float:
     return float(np.nansum(apart**2) / freedom - (error[finite] ** 2).mean())
 
 
-def jackknife(statistic: Callable[[NDArray[np.bool_]], Array], sequences: int) -> tuple[Array, Array]:
+def _jackknife(statistic: Callable[[NDArray[np.bool_]], Array], sequences: int) -> tuple[Array, Array]:
     """Return a statistic of all sequences and its error, NaN with fewer than two.
 
     Notes
     -----
-    The error is that of the jackknife times ``t/1.96``, with t the 97.5 % point of Student's law with one
-    degree of freedom less than there are groups, so that value +- 1.96 errors is the 95 % interval with few
+    The statistic takes a mask of the sequences that are kept; at most 50 groups are left out in turn. The
+    error is that of the jackknife times ``t/1.96``, with t the 97.5 % point of Student's law with one degree
+    of freedom less than there are groups, so that value +- 1.96 errors is the 95 % interval with few
     sequences too.
     """
     everything = np.ones(sequences, dtype=bool)
@@ -520,7 +520,7 @@ def _curve(measured: _Measured, used: NDArray[np.bool_]) -> tuple[Array, Array, 
         logarithm = sums[keep].sum(axis=0) / counts[keep].sum()
         return np.concatenate([logarithm, np.diff(logarithm) / steps])
 
-    value, error = jackknife(statistics, len(sums))
+    value, error = _jackknife(statistics, len(sums))
     return np.exp(value[:points]), error[:points], value[points:], error[points:]
 
 
@@ -532,28 +532,19 @@ def _typical(curves: list[Array], points: int) -> Array:
 
 
 def _judged(
-    beta: Estimate, curvature: Estimate, tested: int, beat: dict[str, int], memory: float, longest: int
+    beta: Estimate, curvature: Estimate, tested: int, beat: Counter[str], memory: float, longest: int
 ) -> tuple[Kind, str]:
     """Return the kind of noise, and why.
 
-    From mean exponent and curvature, and from how many of the tested series exclude an explanation: `beat`
-    has "short" memory, "scaling" noise, and "fit", the curve of their own autoregressive process. `memory` is
-    the median in steps, NaN without tests; `longest` is the longest window.
+    `beat` counts how many of the tested series exclude an explanation, as :func:`excluded_by` names them;
+    `memory` is the median of their memories in steps, NaN without tests, and `longest` the longest window.
     """
     if not beta.determined:
         return "not determined", f"{beta.reason[:1].upper()}{beta.reason[1:]}."
     bent = abs(curvature.value) > _SURE * curvature.error
-    beats = {name: _more_than_chance(count, tested) for name, count in beat.items()}
-    kind = kind_of(
-        beta,
-        _SURE,
-        memory,
-        longest,
-        bent=bent,
-        beats_short=beats["short"],
-        beats_scaling=beats["scaling"],
-        beats_fit=beats["fit"],
-    )
+    # So many of the tested series exclude a true explanation less than once in a hundred.
+    excluded = {name for name, count in beat.items() if binom.sf(count - 1, tested, EXCLUDED) < _BY_CHANCE}
+    kind = kind_of(beta, _SURE, memory, longest, bent=bent, excluded=excluded)
     if not tested and kind != "white":
         how = "the curves are bent" if bent else "the curves are straight"
         return "not determined", f"beta = {beta}, and {how}, but no series was tested against short memory."
@@ -563,7 +554,7 @@ def _judged(
         short = f"an autoregressive process with a memory of {steps}"
     share = f"{beat['short']} of {tested} series tested"
     how = f"The curves are bent (curvature {curvature})" if bent else "Scaling noise does not look like it"
-    end = ", or units differ in kind" if beats["short"] and beats["scaling"] else ""
+    end = ", or units differ in kind" if {"short", "scaling"} <= excluded else ""
     reasons: dict[Kind, str] = {
         "white": f"The mean beta = {beta} is zero within its error.",
         "crossover": (
@@ -583,14 +574,3 @@ def _judged(
         ),
     }
     return kind, reasons[kind]
-
-
-def _more_than_chance(count: int, tested: int) -> bool:
-    """Return whether so many of the tested exclude a true explanation less than once in a hundred."""
-    return bool(tested and binom.sf(count - 1, tested, EXCLUDED) < _BY_CHANCE)
-
-
-def _ready(value: Any) -> Any:
-    if isinstance(value, Estimate):
-        return value.to_dict()
-    return plain(value.tolist() if isinstance(value, np.ndarray) else value)

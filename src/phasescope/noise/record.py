@@ -213,7 +213,7 @@ def record(
 
 
 def sequence_rows(model: nn.Module, inputs: Sequences) -> list[Layer]:
-    """Return the rows of ``discover`` for a batch of sequences."""
+    """Return the rows of ``discover`` for a batch of sequences; the model is inside ``untouched``."""
     try:
         rows, _ = discover(model, inputs.alike(3))
     except InputError as refused:
@@ -246,6 +246,8 @@ def _lengths(lengths: Sequence[int] | np.ndarray | Tensor, inputs: Sequences) ->
 
 @dataclass
 class _Task:
+    """A model and its sequences, and what is recorded of them so far."""
+
     model: nn.Module
     inputs: Sequences
     streams: Streams

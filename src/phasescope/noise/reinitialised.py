@@ -60,11 +60,17 @@ def reinitialised(model: nn.Module, *, seed: int = 0) -> nn.Module:
     if not isinstance(model, nn.Module):
         raise InputError(f"The model is a {type(model).__name__}.", "Give a torch.nn.Module.")
     fresh = _copied(model)
-    with torch.no_grad(), torch.random.fork_rng(devices=_cuda_devices()):
+    started = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    devices = range(torch.cuda.device_count()) if started else ()
+    with torch.no_grad(), torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
-        _forget(fresh)
+        # NaN shows in the end what nothing has reset.
+        for parameter in fresh.parameters():
+            if parameter.is_floating_point() or parameter.is_complex():
+                parameter.fill_(math.nan)
         for name, module in sorted(fresh.named_modules(), key=_depth, reverse=True):
-            reset = _reset_method(module)
+            methods = [getattr(module, own, None) for own in ("reset_parameters", "_reset_parameters")]
+            reset = next(filter(callable, methods), None)
             if reset is None:
                 continue
             try:
@@ -85,6 +91,7 @@ def reinitialised(model: nn.Module, *, seed: int = 0) -> nn.Module:
 
 
 def _copied(model: nn.Module) -> nn.Module:
+    """Return a copy without gradients of a model that can be drawn again."""
     for name, module in model.named_modules():
         if any(is_lazy(p) for p in module.parameters(recurse=False)):
             raise InputError(
@@ -109,14 +116,8 @@ def _copied(model: nn.Module) -> nn.Module:
     return fresh
 
 
-def _forget(fresh: nn.Module) -> None:
-    """Put NaN into all parameters, which shows in the end what nothing has reset."""
-    for parameter in fresh.parameters():
-        if parameter.is_floating_point() or parameter.is_complex():
-            parameter.fill_(math.nan)
-
-
 def _reset(module: nn.Module, reset: Callable[[], Any]) -> None:
+    """Draw the parameters of a module again, through its parametrisations where it has some."""
     if not parametrize.is_parametrized(module):
         reset()
         return
@@ -129,25 +130,14 @@ def _reset(module: nn.Module, reset: Callable[[], Any]) -> None:
 
 
 def _parametrised(module: nn.Module) -> dict[str, Any]:
+    """Return the parametrisations of a module by the names of its parameters."""
     lists: Any = module.parametrizations if parametrize.is_parametrized(module) else {}
     return dict(lists.items())
 
 
 def _depth(entry: tuple[str, nn.Module]) -> int:
+    """Return how many modules hold a named module."""
     return entry[0].count(".") + bool(entry[0])
-
-
-def _reset_method(module: nn.Module) -> Callable[[], Any] | None:
-    for name in ("reset_parameters", "_reset_parameters"):
-        method: Callable[[], Any] | None = getattr(module, name, None)
-        if callable(method):
-            return method
-    return None
-
-
-def _cuda_devices() -> list[int]:
-    started = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
-    return list(range(torch.cuda.device_count())) if started else []
 
 
 def _named(name: str, module: nn.Module) -> str:

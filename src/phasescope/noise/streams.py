@@ -24,13 +24,12 @@ _BLOCKS = (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
 class Seen:
     """One quantity at one call."""
 
-    # layer, quantity: their names
     layer: str
     quantity: str
-    values: Tensor  # (sequence, unit, time): the numbers
-    steps: int  # number of time steps of the whole series, of which this call may show a part
-    start: int = 0  # time step of the first of them
-    lengths: Tensor | None = None  # lengths of the sequences, where the module got them packed
+    values: Tensor  # (sequence, unit, time)
+    steps: int  # of the whole series, of which this call may show a part
+    start: int = 0  # time step of the first value
+    lengths: Tensor | None = None  # of the sequences, where the module got them packed
     mismatch: float | None = None  # see ``phasescope.recording.recurrent.Track``
 
 
@@ -43,7 +42,7 @@ class Streams:
     mlp: dict[str, str]  # from the path of the layer that reads the MLP units to the path of its block
     stepped: set[str]  # paths of modules that are called once for each time step
     steps: int  # number of time steps of the input
-    own: set[int]  # number of time steps of recurrent modules, where they see others than the input has
+    own: set[int]  # numbers of time steps of recurrent modules that see others than the input has
     preactivations: bool = False  # whether to add what enters the gates
     skipped: dict[str, str] = field(default_factory=dict)  # why a row cannot be recorded
     _packed: int = 0
@@ -62,7 +61,10 @@ class Streams:
         yield from self._along_time(layer, layer.name, quantity, first_float(output))
 
     def replaced(self, layer: Layer, output: Any, unit: int, value: float) -> Any:
-        """Return the output of a call with one unit of its "output" or "residual" replaced at all times."""
+        """Return the output of a call with one unit of its "output" or "residual" replaced at all times.
+
+        Not of a recurrent module. Units are counted as in :class:`Seen`.
+        """
         tensor = first_float(output)
         if tensor is None:
             return output

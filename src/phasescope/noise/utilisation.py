@@ -152,13 +152,24 @@ def utilisation(
     spacing = float(np.finfo(values.dtype).eps) if values.dtype.kind == "f" else 0.0
     resolution = (8 * spacing if floor is None else floor) * sums.largest
     good = sums.finite
-    deviation, error = _jackknife(lambda keep: np.sqrt(sums.variance(keep)), sums.groups)
+    variances = [sums.variance(keep) for keep in sums.kept]
+    deviation, error = _jackknife(np.sqrt(variances))
     deviation[~good] = error[~good] = np.nan
     most = np.nanmax(deviation, initial=0.0)
     with np.errstate(invalid="ignore"):
         quantised = deviation <= resolution
         idle_relative, idle_absolute = deviation < relative * most, deviation < absolute
     active = good & ~quantised
+    steps, units = int(sums.steps.sum()), int(active.sum())
+    why = "" if steps - sums.sequences >= units else f"{steps} time steps are too few for {units} units"
+    why = why if covariance else "covariance=False"
+    spectra = [] if why else [sums.eigenvalues(keep, active) for keep in sums.kept]
+    dimension, rank = (
+        Estimate.not_determined(why, method=what, n=sums.sequences)
+        if why
+        else _estimate(spectra, number, what, sums.sequences)
+        for what, number in (("dimension", _participation), ("effective rank", _effective_rank))
+    )
     return Utilisation(
         deviation,
         error,
@@ -167,11 +178,9 @@ def utilisation(
         idle_absolute,
         quantised,
         ~good,
-        _estimate(
-            sums, active, lambda keep: _participation(sums.variance(keep)[active]), "participation ratio"
-        ),
-        _spectral(sums, active, _participation, "dimension"),
-        _spectral(sums, active, _effective_rank, "effective rank"),
+        _estimate([one[active] for one in variances], _participation, "participation ratio", sums.sequences),
+        dimension,
+        rank,
     )
 
 
@@ -191,15 +200,19 @@ class _Sums:
 
     def __init__(self, values: np.ndarray, covariance: bool) -> None:
         sequences, units, _ = values.shape
-        self.groups = min(sequences, _GROUPS)
+        groups = min(sequences, _GROUPS)
         self.sequences = sequences
-        self.steps = np.zeros(self.groups)
-        self.squares = np.zeros((self.groups, units))
-        self.products = np.zeros((self.groups, units, units)) if covariance else None
+        # Which groups are kept: all of them, then all but one.
+        self.kept = np.ones((1, groups), dtype=bool)
+        if groups > 1:
+            self.kept = np.concatenate([self.kept, ~np.eye(groups, dtype=bool)])
+        self.steps = np.zeros(groups)
+        self.squares = np.zeros((groups, units))
+        self.products = np.zeros((groups, units, units) if covariance else 0)
         self.largest = np.zeros(units)
         self.finite = np.ones(units, dtype=bool)
         for row in range(sequences):
-            self._add(row * self.groups // sequences, np.asarray(values[row], dtype=np.float64))
+            self._add(row * groups // sequences, np.asarray(values[row], dtype=np.float64))
 
     def _add(self, group: int, part: np.ndarray) -> None:
         part = part[:, ~np.isnan(part).all(axis=0)]
@@ -212,7 +225,7 @@ class _Sums:
         part -= part.mean(axis=1, keepdims=True)
         self.steps[group] += part.shape[1]
         self.squares[group] += np.einsum("jt,jt->j", part, part)
-        if self.products is not None:
+        if self.products.size:
             self.products[group] += part @ part.T
 
     def variance(self, keep: np.ndarray) -> np.ndarray:
@@ -220,44 +233,33 @@ class _Sums:
         variance: np.ndarray = self.squares[keep].sum(axis=0) / max(self.steps[keep].sum(), 1.0)
         return variance
 
+    def eigenvalues(self, keep: np.ndarray, active: np.ndarray) -> np.ndarray:
+        """Return the eigenvalues of the summed products of active units over the groups that are kept."""
+        products = self.products[keep].sum(axis=0)[np.ix_(active, active)]
+        return np.linalg.eigvalsh(products).clip(min=0.0)
 
-def _jackknife(statistic: Callable[[np.ndarray], np.ndarray], groups: int) -> tuple[np.ndarray, np.ndarray]:
-    everything = np.ones(groups, dtype=bool)
-    value = statistic(everything)
+
+def _jackknife(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return a statistic of all groups and its error, NaN for one group, from those of `_Sums.kept`."""
+    value, without = values[0], values[1:]
+    groups = len(without)
     if groups < 2:
         return value, np.full_like(value, np.nan)
-    without = np.array([statistic(everything & (np.arange(groups) != g)) for g in range(groups)])
     spread = ((without - without.mean(axis=0)) ** 2).sum(axis=0)
     return value, np.sqrt((groups - 1) / groups * spread)
 
 
 def _estimate(
-    sums: _Sums, active: np.ndarray, statistic: Callable[[np.ndarray], float], what: str
+    shares: list[np.ndarray], number: Callable[[np.ndarray], float], what: str, sequences: int
 ) -> Estimate:
-    method, n = f"{what}, jackknife over sequences", sums.sequences
-    if not active.any():
-        return Estimate.not_determined("no unit moves beyond the rounding", method=method, n=n)
-    if sums.groups < 2:
-        return Estimate.not_determined("one sequence gives no error: cut it into pieces", method=method, n=n)
-    value, error = _jackknife(lambda keep: np.array(statistic(keep)), sums.groups)
-    return Estimate(float(value), float(error), method, n)
-
-
-def _spectral(sums: _Sums, active: np.ndarray, share: Callable[[np.ndarray], float], what: str) -> Estimate:
-    products, steps, units = sums.products, int(sums.steps.sum()), int(active.sum())
-    if products is None:
-        return Estimate.not_determined("covariance=False", method=what, n=sums.sequences)
-    if steps - sums.sequences < units:
-        return Estimate.not_determined(
-            f"{steps} time steps are too few for {units} units", method=what, n=sums.sequences
-        )
-    index = np.ix_(active, active)
-    return _estimate(
-        sums,
-        active,
-        lambda keep: share(np.linalg.eigvalsh(products[keep].sum(axis=0)[index]).clip(min=0.0)),
-        what,
-    )
+    """Return how many share the variance, from their shares of it over `_Sums.kept`."""
+    method = f"{what}, jackknife over sequences"
+    why = "" if len(shares) > 1 else "one sequence gives no error: cut it into pieces"
+    why = why if shares[0].size else "no unit moves beyond the rounding"
+    if why:
+        return Estimate.not_determined(why, method=method, n=sequences)
+    value, error = _jackknife(np.array([number(one) for one in shares]))
+    return Estimate(float(value), float(error), method, sequences)
 
 
 def _participation(shares: np.ndarray) -> float:

@@ -14,11 +14,20 @@ from phasescope.errors import InputError
 from phasescope.estimate import Estimate
 from phasescope.noise.dfa import DFA, dfa, plain
 from phasescope.noise.generators import phase_randomised, shuffled
-from phasescope.noise.nulls import EXCLUDED, PINK, Criterion, Kind, MemoryTest, kind_of, memory_test
+from phasescope.noise.nulls import (
+    EXCLUDED,
+    PINK,
+    Criterion,
+    Kind,
+    MemoryTest,
+    check_copies,
+    excluded_by,
+    kind_of,
+    memory_test,
+)
 from phasescope.noise.spectrum import SpectralExponent, multitaper
 
 Array = NDArray[np.float64]
-_FEWEST_COPIES = 40
 _SURE = 1.96
 _COPIES_OF_DATA = 50
 _BLOCK = 2**20  # values of copies at a time
@@ -100,15 +109,15 @@ class Verdict:
             "reason": self.reason,
             "order": found.order,
             "length": found.length,
-            "windows": found.windows.tolist(),
-            "fluctuation": plain(found.fluctuation.tolist()),
+            "windows": plain(found.windows),
+            "fluctuation": plain(found.fluctuation),
             "nulls": {
-                "shuffled_alpha": self.shuffled.to_dict(),
-                "phase_randomised_alpha": self.phase_randomised.to_dict(),
+                "shuffled_alpha": plain(self.shuffled),
+                "phase_randomised_alpha": plain(self.phase_randomised),
                 "autoregressive": None if self.test is None else _test_dict(self.test),
             },
-            "spectral_beta": self.spectral.to_dict(),
-            "spectral_difference": self.difference.to_dict(),
+            "spectral_beta": plain(self.spectral),
+            "spectral_difference": plain(self.difference),
         }
 
     def __str__(self) -> str:
@@ -182,8 +191,7 @@ def verdict(
     series = np.asarray(x)
     if series.ndim != 1:
         raise InputError(f"x has shape {series.shape}.", "Give one series, of shape (time,).")
-    if copies is not None and copies < _FEWEST_COPIES:
-        raise InputError(f"{copies} copies cannot exclude anything.", f"Use at least {_FEWEST_COPIES}.")
+    check_copies(copies)
     found = dfa(series, order=order, windows=windows)
     reason = str(found.reason)
     if reason:
@@ -258,16 +266,8 @@ def _judged(found: DFA, test: MemoryTest) -> tuple[Kind, str]:
     """Return the kind of noise, and why."""
     beta = Estimate(float(found.beta), float(found.beta_error), "", 1)
     bent = bool(found.crossover)
-    kind = kind_of(
-        beta,
-        _SURE,
-        test.memory,
-        int(found.windows[-1]),
-        bent=bent,
-        beats_short=test.p_short <= EXCLUDED,
-        beats_scaling=test.p_scaling <= EXCLUDED,
-        beats_fit=test.p_fit <= EXCLUDED,
-    )
+    longest = int(found.windows[-1])
+    kind = kind_of(beta, _SURE, test.memory, longest, bent=bent, excluded=excluded_by(test))
     short = short_memory_name(test)
     how = "The curve is bent" if bent else "Scaling noise does not look like it"
     reasons: dict[Kind, str] = {
@@ -308,11 +308,11 @@ def _alpha_of(
 def _test_dict(test: MemoryTest) -> dict[str, Any]:
     return {
         "order": test.fit.order,
-        "coefficients": test.fit.coefficients.tolist(),
+        "coefficients": plain(test.fit.coefficients),
         "memory": plain(test.memory),
         "p_short_memory": test.p_short,
         "p_fit": test.p_fit,
         "p_scaling": test.p_scaling,
         "copies": test.copies,
-        "expected_fluctuation": plain(test.short_memory.tolist()),
+        "expected_fluctuation": plain(test.short_memory),
     }
