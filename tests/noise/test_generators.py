@@ -12,6 +12,8 @@ from phasescope.noise.generators import (
     coloured_noise,
     fractional_autocovariance,
     fractional_gaussian_noise,
+    phase_randomised,
+    shuffled,
 )
 
 LENGTH, SERIES = 48, 5000
@@ -136,3 +138,26 @@ def test_seed_size_and_shape():
 def test_input_that_has_no_process(call, message):
     with pytest.raises(InputError, match=message):
         call()
+
+
+def test_shuffled_copies_hold_the_same_values():
+    x = fractional_gaussian_noise(0.9, 2000, size=2, seed=8)
+    copies = shuffled(x, copies=5, seed=9)
+    assert copies.shape == (5, 2, 2000)
+    assert np.array_equal(np.sort(copies[3], axis=-1), np.sort(x, axis=-1))
+    assert not np.array_equal(copies[0, 0], copies[1, 0])
+    centred = copies - x.mean(axis=-1, keepdims=True)
+    neighbours = (centred[..., 1:] * centred[..., :-1]).mean(axis=-1) / x.var(axis=-1)
+    assert np.abs(neighbours).max() < 4 / math.sqrt(2000)
+
+
+@pytest.mark.parametrize("length", [999, 1000])
+def test_phase_randomised_copies_keep_periodogram_and_mean(length):
+    x = fractional_gaussian_noise(0.9, length, seed=10) ** 3 + 2
+    copies = phase_randomised(x, copies=4, seed=11)
+    assert copies.shape == (4, length)
+    np.testing.assert_allclose(np.abs(np.fft.rfft(copies)), [np.abs(np.fft.rfft(x))] * 4, rtol=1e-8)
+    assert np.corrcoef(copies[0], x)[0, 1] < 0.5
+    # What the cube had made skew is so no more.
+    skewness = np.abs(((copies - 2) ** 3).mean(axis=-1)).max() / np.abs((x - 2) ** 3).mean()
+    assert skewness < 0.5

@@ -135,8 +135,7 @@ class DFA:
             if not estimate.determined:
                 return f"{head}: {estimate}"
             bent = "; crossover: no one exponent" if self.crossover else ""
-            beta = Estimate(float(self.beta), float(self.beta_error), estimate.method, 1)
-            return f"{head}: alpha = {estimate}, beta = {beta}{bent}"
+            return f"{head}: alpha = {estimate}, beta = {2 * estimate - 1}{bent}"
         here = self.alpha[self.reason == ""]
         head += f": {here.size} of {self.alpha.size} series determined"
         if here.size:

@@ -79,8 +79,7 @@ class Verdict:
     @property
     def beta(self) -> Estimate:
         """The exponent of the spectrum, ``2 alpha - 1``."""
-        alpha = self.alpha
-        return replace(alpha, value=2 * alpha.value - 1, error=2 * alpha.error)
+        return 2 * self.alpha - 1
 
     @property
     def explanations(self) -> list[tuple[str, float, int]]:
@@ -237,17 +236,11 @@ def consistency(fluctuations: DFA, spectrum: SpectralExponent, index: int | tupl
     The errors are added as if independent. They are not, so the error of the difference is too large rather
     than too small. The relation holds for ``0 < alpha < order + 1``.
     """
-    alpha, beta = fluctuations.estimate(index), spectrum.estimate(index)
-    for estimate in (alpha, beta):
-        if not estimate.determined:
-            return Estimate.not_determined(estimate.reason)
-    return Estimate(
-        beta.value - (2 * alpha.value - 1),
-        math.hypot(beta.error, 2 * alpha.error),
-        f"{spectrum.method} less DFA",
-        1,
-        beta.window,
-    )
+    beta = spectrum.estimate(index)
+    difference = 1 - 2 * fluctuations.estimate(index) + beta
+    if not difference.determined:
+        return Estimate.not_determined(difference.reason)
+    return replace(difference, method=f"{spectrum.method} less DFA", window=beta.window)
 
 
 def short_memory_name(test: MemoryTest) -> str:
@@ -264,7 +257,7 @@ def share(p: float, copies: int) -> str:
 
 def _judged(found: DFA, test: MemoryTest) -> tuple[Kind, str]:
     """Return the kind of noise, and why."""
-    beta = Estimate(float(found.beta), float(found.beta_error), "", 1)
+    beta = 2 * found.estimate() - 1
     bent = bool(found.crossover)
     longest = int(found.windows[-1])
     kind = kind_of(beta, _SURE, test.memory, longest, bent=bent, excluded=excluded_by(test))
