@@ -3,7 +3,7 @@
 import pytest
 
 from phasescope.sweep import Task
-from phasescope.sweep.backlog import Backlog
+from phasescope.sweep.run import Backlog
 from sweep_tasks import tasks
 
 

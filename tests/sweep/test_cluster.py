@@ -29,7 +29,8 @@ class Cluster:
     def start(self, module, *options):
         with (self.folder / f"log{len(self.processes)}").open("w") as log:
             command = [sys.executable, "-m", f"distributed.cli.{module}", "--host", "127.0.0.1"]
-            environment = {**os.environ, "PYTHONPATH": str(TESTS)}
+            paths = [str(TESTS), os.environ.get("PYTHONPATH", "")]
+            environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
             self.processes.append(
                 subprocess.Popen(
                     [*command, "--no-dashboard", "--scheduler-file", str(self.file), *options],

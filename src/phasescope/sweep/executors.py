@@ -10,6 +10,7 @@ import os
 import signal
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
 from contextlib import contextmanager, suppress
@@ -18,17 +19,32 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import phasescope
 from phasescope.errors import InputError
+from phasescope.sweep.store import Store, encode
 from phasescope.sweep.task import Task
 from phasescope.sweep.threads import settle_on_one_thread
-from phasescope.sweep.work import Measure, Measured, measure_far, measure_group
+
+Measure = Callable[[Task], dict[str, np.ndarray]]
 
 _START = (
     "Define the measurement in a module that can be imported, run scripts under "
     "`if __name__ == '__main__':`, or use one worker."
 )
 _PATIENCE = 5.0  # seconds for a scheduler to answer, and between two looks at its workers
+_WORTH_WAITING = 0.5  # seconds; a disk takes up to ten milliseconds, and the checksum shows what it lost
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What became of one task."""
+
+    task: Task
+    seconds: float  # how long it took, with writing its file if that was done there
+    failure: str = ""  # the error that the measurement raised; empty if it did not
+    content: bytes = b""  # of the task's file, where writing is left to the receiver
 
 
 @dataclass(frozen=True)
@@ -36,11 +52,15 @@ class Crew:
     """Those who compute."""
 
     name: str  # for messages
-    # takes a group of tasks, returns the future of what became of each; never raises
+    # Takes a group of tasks and never raises: an error waits in the future of what became of each.
     submit: Callable[[Sequence[Task]], Future[list[Measured]]]
-    slots: Callable[[], int]  # returns how many groups to keep under way; 0 while nobody is there to compute
-    # what the future of a group raises whose worker has died
-    deadly: tuple[type[Exception], ...] = (BrokenExecutor,)
+    slots: Callable[[], int]  # how many groups to keep under way; 0 while nobody is there to compute
+    deadly: tuple[type[Exception], ...] = (BrokenExecutor,)  # raised by a group's future when its worker died
+
+
+def keep(store: Store, task: Task, content: bytes, seconds: float) -> None:
+    """Write a task's file, and wait for the disk where computing it again would cost more than that."""
+    store.keep(task, content, durable=seconds > _WORTH_WAITING)
 
 
 @contextmanager
@@ -49,18 +69,22 @@ def in_process(measure: Measure, directory: Path) -> Iterator[Crew]:
 
     def submit(tasks: Sequence[Task]) -> Future[list[Measured]]:
         try:
-            future: Future[list[Measured]] = Future()
-            future.set_result(measure_group(measure, tasks, directory))
-            return future
+            found = _measure_group(measure, tasks, directory)
         except InputError as error:
             return _failed(error)
+        future: Future[list[Measured]] = Future()
+        future.set_result(found)
+        return future
 
     yield Crew("this process", submit, lambda: 1)
 
 
 @contextmanager
 def processes(measure: Measure, directory: Path, workers: int, *, spare: int = 1) -> Iterator[Crew]:
-    """Compute in spawned processes, which write their own files and end at once when this one is gone."""
+    """Compute in spawned processes, which write their own files and end at once when this one is gone.
+
+    `measure` must be importable from a module; `spare` groups wait, so that no worker waits for this process.
+    """
     context = multiprocessing.get_context("spawn")
     # Nobody else holds the writing end: closing it, or dying, is what the workers see.
     watched, held = context.Pipe(duplex=False)
@@ -101,7 +125,10 @@ def _start(pool: ProcessPoolExecutor, workers: int) -> list[Future[int]]:
 
 @contextmanager
 def cluster(measure: Measure, address: str) -> Iterator[Crew]:
-    """Compute on the workers of a Dask scheduler; their results come back to be written here."""
+    """Compute on the workers of a Dask scheduler; their results come back to be written here.
+
+    `measure` must be importable on every worker; the address is such as ``tcp://127.0.0.1:8786``.
+    """
     try:
         distributed: Any = importlib.import_module("distributed")
     except ImportError as error:
@@ -122,7 +149,7 @@ def cluster(measure: Measure, address: str) -> Iterator[Crew]:
 
         def submit(tasks: Sequence[Task]) -> Future[list[Measured]]:
             future: Future[list[Measured]] = executor.submit(
-                measure_far, measure, tasks, phasescope.__version__
+                _measure_far, measure, tasks, phasescope.__version__
             )
             return future
 
@@ -172,4 +199,44 @@ def _end_with(watched: Connection) -> None:
 def _measure_here(tasks: Sequence[Task]) -> list[Measured]:
     settle_on_one_thread()
     measure, directory = _here[0]
-    return measure_group(measure, tasks, directory)
+    return _measure_group(measure, tasks, directory)
+
+
+def _measure_far(measure: Measure, tasks: Sequence[Task], version: str) -> list[Measured]:
+    """Compute on a machine that may have another installation, and send the files' contents back."""
+    if version != phasescope.__version__:
+        raise InputError(
+            f"A worker has phasescope {phasescope.__version__}, and this is {version}.",
+            "Install the same release for all.",
+        )
+    settle_on_one_thread()
+    return _measure_group(measure, tasks, None)
+
+
+def _measure_group(measure: Measure, tasks: Sequence[Task], directory: Path | None) -> list[Measured]:
+    """Write each file as soon as its task is done, or return the contents where there is no directory.
+
+    An error of one task does not keep the others from being computed.
+    """
+    return [_measure_one(measure, task, directory) for task in tasks]
+
+
+def _measure_one(measure: Measure, task: Task, directory: Path | None) -> Measured:
+    start = time.perf_counter()
+    try:
+        content = encode(task, measure(task))
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        return Measured(task, time.perf_counter() - start, _told(error))
+    seconds = time.perf_counter() - start
+    if directory is None:
+        return Measured(task, seconds, content=content)
+    keep(Store(directory), task, content, seconds)
+    return Measured(task, time.perf_counter() - start)
+
+
+def _told(error: BaseException) -> str:
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    said = f"{type(error).__name__}: {error}".removesuffix(": ")
+    return f"{said} ({Path(last.filename).name}, line {last.lineno})"

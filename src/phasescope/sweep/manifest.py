@@ -1,10 +1,13 @@
-"""What a folder of tasks belongs to, and which tasks are expected in it."""
+"""One sweep a folder, which its manifest tells, and one run at a time, which a lock sees to."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+import os
+import socket
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +16,44 @@ from phasescope.errors import InputError
 from phasescope.sweep.files import write_whole
 
 NAME = "manifest.json"
+_LOCK = ".lock"
 _SHOWN = 4
 _FIX = "Name another folder with --out DIR."
+
+
+@contextmanager
+def only_run(directory: Path) -> Iterator[None]:
+    """Hold the folder's lock, which ends with the process; on file systems without locks, go on without."""
+    import fcntl  # not on every system, and only runs need it
+
+    try:
+        descriptor = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise InputError(f"{directory} cannot be written: {error.strerror}.", _FIX) from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(descriptor, 200).decode(errors="replace") or "another process"
+            raise InputError(
+                f"Another run is at work in {directory}: {holder}.",
+                "Wait until it has ended, or name another folder with --out DIR.",
+            ) from None
+        except OSError:
+            pass
+        with suppress(OSError):
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode())
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def agree(directory: Path, identity: Mapping[str, Any], ids: Iterable[str]) -> tuple[set[str], str]:
     """Hold the folder's manifest against this run and renew it; return the ids of all tasks of the sweep.
 
-    The second value is empty, or says how the earlier manifest was damaged; every task file carries its own
-    description and version, so nothing is lost with it.
+    Tasks of earlier runs of the same sweep stay expected. The second value is empty, or says how the earlier
+    manifest was damaged; every task file carries its own description and version, so nothing is lost with it.
     """
     mine = {"phasescope": phasescope.__version__, **identity}
     theirs, expected, damage = _read(directory / NAME)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from contextlib import AbstractContextManager
@@ -11,18 +12,19 @@ from typing import Any, Literal
 
 from phasescope.errors import InputError
 from phasescope.sweep import executors, manifest
-from phasescope.sweep.backlog import Backlog
+from phasescope.sweep.executors import Measure, Measured
 from phasescope.sweep.files import check_writable, clear_leftovers, make_directory
-from phasescope.sweep.lock import only_run
 from phasescope.sweep.store import Store
 from phasescope.sweep.task import Task
 from phasescope.sweep.threads import one_thread
-from phasescope.sweep.work import Measure, Measured, keep
 
 Kind = Literal["survey", "damaged", "foreign", "done", "failed", "died", "waiting"]
 _LOST = "See that they run and have the same packages as here; what is finished is kept."
 _LOOK = 5.0  # seconds between two looks at how many workers there are
 _LOOK_AGAIN = 0.2  # where there was none
+_SHORTEST = 0.1  # seconds that a group of tasks should last
+_UNMEASURED = 8  # most tasks in a group of a part whose estimates nothing has confirmed
+_LEAST = 1e-6  # seconds of a task, so that estimates have a ratio
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,7 @@ def run(
     store = Store(directory)
     check_writable(store.directory)
     make_directory(store.directory)
-    with only_run(store.directory), one_thread():
+    with manifest.only_run(store.directory), one_thread():
         clear_leftovers(store.directory)
         known, damage = manifest.agree(store.directory, identity or {}, wanted)
         survey = store.survey(wanted.values(), known)
@@ -223,7 +225,7 @@ class _Run:
                 self._fail(measured.task, measured.failure, measured.seconds)
                 continue
             if measured.content:
-                keep(self.store, measured.task, measured.content, measured.seconds)
+                executors.keep(self.store, measured.task, measured.content, measured.seconds)
             self.backlog.learn(measured.task, measured.seconds)
             self._done(measured.task, measured.seconds)
 
@@ -267,3 +269,73 @@ def _result(future: Future[list[Measured]], crew: executors.Crew) -> list[Measur
         if isinstance(error, (InputError, *crew.deadly)):
             raise
         raise InputError(f"Nothing can be computed by {crew.name}: {error!r}.", _LOST) from error
+
+
+@dataclass
+class _Part:
+    waiting: deque[Task] = field(default_factory=deque)
+    open: float = 0.0
+    estimated: float = 0.0
+    measured: float = 0.0
+
+    @property
+    def correction(self) -> float:
+        return self.measured / self.estimated if self.estimated else 1.0
+
+    def expected(self) -> float:
+        return _seconds(self.waiting[0]) * self.correction
+
+
+class Backlog:
+    """The tasks still to do, longest first, in groups that last at least `shortest` seconds.
+
+    Each part's estimated seconds are corrected by the ratio that its finished tasks have shown.
+    """
+
+    def __init__(self, tasks: Iterable[Task], shortest: float = _SHORTEST) -> None:
+        self._shortest = shortest
+        self._parts: dict[str, _Part] = {}
+        for task in sorted(tasks, key=lambda task: (-task.seconds, task.id)):
+            part = self._parts.setdefault(task.part, _Part())
+            part.waiting.append(task)
+            part.open += _seconds(task)
+
+    def __bool__(self) -> bool:
+        return any(part.waiting for part in self._parts.values())
+
+    @property
+    def remaining(self) -> float:
+        """Expected seconds, on one core, of everything that is not learnt to be done."""
+        return sum(part.open * part.correction for part in self._parts.values())
+
+    def take(self) -> list[Task]:
+        """Return the next group, which leaves the backlog; it must not be empty."""
+        group: list[Task] = []
+        expected = 0.0
+        while self and (not group or expected < self._shortest):
+            part = max((part for part in self._parts.values() if part.waiting), key=_Part.expected)
+            if not part.estimated and len(group) >= _UNMEASURED:
+                break
+            expected += part.expected()
+            group.append(part.waiting.popleft())
+        return group
+
+    def learn(self, task: Task, seconds: float) -> None:
+        """Take note of how long `task` took."""
+        self.forget(task)
+        part = self._parts[task.part]
+        part.estimated += _seconds(task)
+        part.measured += seconds
+
+    def forget(self, task: Task) -> None:
+        """Take note that nothing of `task` is left to do, without learning from it."""
+        part = self._parts[task.part]
+        part.open = max(0.0, part.open - _seconds(task))
+
+    def rest(self) -> list[Task]:
+        """Return the tasks that wait."""
+        return [task for part in self._parts.values() for task in part.waiting]
+
+
+def _seconds(task: Task) -> float:
+    return max(task.seconds, _LEAST)

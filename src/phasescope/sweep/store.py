@@ -21,6 +21,7 @@ import numpy as np
 import phasescope
 from phasescope.errors import PhasescopeError
 from phasescope.sweep.files import write_whole
+from phasescope.sweep.manifest import NAME as MANIFEST
 from phasescope.sweep.task import Task
 
 FORMAT = 1
@@ -226,4 +227,4 @@ def _mark(body: bytes) -> bytes:
 
 
 def _own(name: str) -> bool:
-    return name.startswith(".") or name == "manifest.json"
+    return name.startswith(".") or name == MANIFEST
