@@ -11,8 +11,8 @@ from torch.nn.utils.rnn import pack_padded_sequence, pack_sequence, pad_packed_s
 from phasescope.errors import InputError, MemoryLimitError
 from phasescope.noise.record import record
 from phasescope.recording import recurrent
+from phasescope.recording.memory import allocate
 from phasescope.recording.sequences import as_sequences
-from phasescope.recording.storage import allocate
 
 TOLERANCE = {torch.float32: 1e-6, torch.float64: 1e-12}
 

@@ -5,8 +5,13 @@ import pytest
 import torch
 from torch import nn
 
-from phasescope.recording.sequences import as_sequences
-from phasescope.recording.series import as_given, changes_in_time, real_lengths, shuffled_in_time
+from phasescope.recording.sequences import (
+    as_given,
+    as_sequences,
+    changes_in_time,
+    real_lengths,
+    shuffled_in_time,
+)
 
 GRU = nn.GRU(2, 3, batch_first=True)
 

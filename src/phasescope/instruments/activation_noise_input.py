@@ -12,8 +12,7 @@ from torch import nn
 
 from phasescope.errors import InputError
 from phasescope.recording.modules import as_module
-from phasescope.recording.sequences import Sequences, as_sequences
-from phasescope.recording.series import changes_in_time, real_lengths
+from phasescope.recording.sequences import Sequences, as_sequences, changes_in_time, real_lengths
 
 SHORTEST = 160  # noise.windows.shortest_length(1), whose import a model without sequences need not wait for
 MOST_SEQUENCES = 64

@@ -20,7 +20,7 @@ from phasescope.instruments.activation_noise_rows import (
     cut_of,
     measured_rows,
 )
-from phasescope.recording.series import as_given, shuffled_in_time
+from phasescope.recording.sequences import as_given, shuffled_in_time
 
 if TYPE_CHECKING:
     import xarray as xr

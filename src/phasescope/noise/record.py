@@ -13,12 +13,10 @@ from torch import Tensor, nn
 
 from phasescope.errors import InputError, MemoryLimitError
 from phasescope.noise.streams import Seen, Streams, find_streams
-from phasescope.recording.discover import discover
-from phasescope.recording.layers import Layer, run, watched
-from phasescope.recording.memory import default_limit, in_bytes, peak_bytes
+from phasescope.recording.layers import Layer, discover, run, watched
+from phasescope.recording.memory import allocate, default_limit, in_bytes, peak_bytes
 from phasescope.recording.modules import as_module
 from phasescope.recording.sequences import Sequences, as_sequences
-from phasescope.recording.storage import allocate
 from phasescope.recording.untouched import quiet, untouched
 
 _TIME_FIRST = "Say batch_axis=1 where time comes first, time_axis=2 where channels come before time."

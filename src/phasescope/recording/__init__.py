@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from phasescope.recording.batch import Batch, as_batch, first_float
-from phasescope.recording.cotangents import pull_back
-from phasescope.recording.discover import discover
-from phasescope.recording.layers import Layer, run, watched
-from phasescope.recording.tangents import push_difference, push_double_backward, push_forward
+from phasescope.recording.layers import Layer, discover, run, watched
+from phasescope.recording.tangents import pull_back, push_difference, push_double_backward, push_forward
 from phasescope.recording.untouched import untouched
 
 __all__ = [

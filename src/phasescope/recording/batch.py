@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 from torch import Tensor, nn
 
@@ -35,37 +35,45 @@ class Batch:
     size: int
     notes: tuple[str, ...] = ()
 
-    def take(self, start: int, stop: int) -> Batch:
+    def take(self, start: int, stop: int) -> Self:
         """Return samples `start` to `stop` as copies: a model may work on them in place."""
 
         def cut(tensor: Tensor) -> Tensor:
             part = tensor[start:stop] if self._has_samples(tensor) else tensor
             return part.detach().clone()
 
-        return replace(
-            self,
-            args=_map(cut, self.args),
-            kwargs=_map(cut, self.kwargs),
-            size=min(stop, self.size) - start,
-        )
+        return self.mapped(cut, size=min(stop, self.size) - start)
+
+    def mapped(self, function: Callable[[Tensor], Any], **changes: Any) -> Self:
+        """Return the batch with `function` of every tensor in its place, and other fields changed."""
+        args, kwargs = map_leaves(function, (self.args, self.kwargs))
+        return replace(self, args=args, kwargs=kwargs, **changes)
+
+    def tensors(self) -> list[tuple[str, Tensor]]:
+        """Return every tensor in the order of :meth:`mapped`, with its key or the number of its argument."""
+        return list(_leaves((self.args, self.kwargs)))
 
     def floats(self) -> list[Tensor]:
         """Return the floating-point tensors that hold one row per sample, masks left out."""
-        return [tensor for path, tensor in self._entries() if "mask" not in path.lower()]
+        return [
+            tensor
+            for path, tensor in self.tensors()
+            if tensor.is_floating_point() and self._has_samples(tensor) and "mask" not in path.lower()
+        ]
 
-    def with_floats(self, tensors: list[Tensor]) -> Batch:
+    def with_floats(self, tensors: list[Tensor]) -> Self:
         """Return the batch with the tensors of `floats()` replaced, in the same order."""
         changed = {id(old): new for old, new in zip(self.floats(), tensors, strict=True)}
 
         def swap(tensor: Tensor) -> Tensor:
             return changed.get(id(tensor), tensor)
 
-        return replace(self, args=_map(swap, self.args), kwargs=_map(swap, self.kwargs))
+        return self.mapped(swap)
 
     def identical_pairs(self) -> list[bool]:
         """Return, for the pairs (0, 1), (2, 3), ..., whether the two are the same in every tensor."""
         same = [True] * (self.size // 2)
-        for _, tensor in _leaves((self.args, self.kwargs)):
+        for _, tensor in self.tensors():
             if same and self._has_samples(tensor):
                 pairs = tensor[: 2 * len(same)].reshape(len(same), 2, -1)
                 alike = (pairs[:, 0] == pairs[:, 1]).all(dim=1).tolist()
@@ -74,20 +82,15 @@ class Batch:
 
     def nbytes(self) -> int:
         """Return the memory that the tensors take, in bytes."""
-        return sum(tensor.numel() * tensor.element_size() for _, tensor in _leaves((self.args, self.kwargs)))
+        return sum(tensor.numel() * tensor.element_size() for _, tensor in self.tensors())
 
     def shapes(self) -> str:
         """Return the shapes of the tensors, in the order of the arguments."""
-        shapes = [f"{name}: {tuple(t.shape)} {t.dtype}" for name, t in _leaves((self.args, self.kwargs))]
+        shapes = [f"{name}: {tuple(t.shape)} {t.dtype}" for name, t in self.tensors()]
         return ", ".join(shape.replace("torch.", "").removeprefix("0: ") for shape in shapes)
 
     def _has_samples(self, tensor: Tensor) -> bool:
         return tensor.ndim >= 1 and tensor.shape[0] == self.size
-
-    def _entries(self) -> Iterator[tuple[str, Tensor]]:
-        for path, tensor in _leaves((self.args, self.kwargs)):
-            if tensor.is_floating_point() and self._has_samples(tensor):
-                yield path, tensor
 
 
 def as_batch(model: nn.Module, batch: Any) -> Batch:
@@ -111,13 +114,13 @@ def as_batch(model: nn.Module, batch: Any) -> Batch:
         If there is no tensor, no sample, or a value that is not finite.
     """
     args, kwargs, notes = _arguments(model, batch)
-    leaves = list(_leaves((args, kwargs)))
-    if not leaves:
+    tensors = list(_leaves((args, kwargs)))
+    if not tensors:
         raise InputError(
             f"The batch is {_describe(batch)}, which holds no tensor.",
             "Pass a tensor, a tuple or list of tensors, or a dict of them.",
         )
-    sized = [tensor for _, tensor in leaves if tensor.ndim]
+    sized = [tensor for _, tensor in tensors if tensor.ndim]
     if not sized:
         raise InputError(
             "The batch holds only tensors without dimensions.", "Give it a first dimension of samples."
@@ -126,7 +129,7 @@ def as_batch(model: nn.Module, batch: Any) -> Batch:
         raise InputError(
             f"The batch is empty: its shape is {tuple(sized[0].shape)}.", "Pass at least one sample."
         )
-    for path, tensor in leaves:
+    for path, tensor in tensors:
         if tensor.is_floating_point() and "mask" not in path.lower() and not _all_finite(tensor):
             bad = int((~tensor.isfinite()).sum())
             raise InputError(
@@ -193,7 +196,7 @@ def _to_model(model: nn.Module, batch: Batch) -> Batch:
     dtypes = {p.dtype for p in weights}
     devices = {p.device for p in model.parameters()}
     notes = list(batch.notes)
-    tensors = [tensor for _, tensor in _leaves((batch.args, batch.kwargs))]
+    tensors = [tensor for _, tensor in batch.tensors()]
     device = next(iter(devices)) if len(devices) == 1 else None
     dtype = next(iter(dtypes)) if len(dtypes) == 1 else None
     if device is not None and any(t.device != device for t in tensors):
@@ -207,22 +210,27 @@ def _to_model(model: nn.Module, batch: Batch) -> Batch:
         moved = tensor.detach() if device is None else tensor.detach().to(device)
         return moved.to(dtype) if dtype is not None and tensor.is_floating_point() else moved
 
-    return replace(batch, args=_map(fit, batch.args), kwargs=_map(fit, batch.kwargs), notes=tuple(notes))
+    return batch.mapped(fit, notes=tuple(notes))
 
 
-def _map(function: Callable[[Tensor], Tensor], tree: Any) -> Any:
-    if isinstance(tree, Tensor):
+def map_leaves(function: Callable[[Any], Any], tree: Any, kind: Any = Tensor) -> Any:
+    """Return `tree` with each tensor (or leaf of another `kind`) replaced by what `function` makes of it.
+
+    By hand, since torch's own trees know no ``Mapping``, such as the batches of a tokeniser.
+    """
+    if isinstance(tree, kind):
         return function(tree)
     if isinstance(tree, tuple) and hasattr(tree, "_fields"):
-        return type(tree)(*(_map(function, item) for item in tree))
+        return type(tree)(*(map_leaves(function, item, kind) for item in tree))
     if isinstance(tree, (tuple, list)):
-        return type(tree)(_map(function, item) for item in tree)
+        return type(tree)(map_leaves(function, item, kind) for item in tree)
     if isinstance(tree, Mapping):
-        return {key: _map(function, item) for key, item in tree.items()}
+        return {key: map_leaves(function, item, kind) for key, item in tree.items()}
     return tree
 
 
 def _leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Tensor]]:
+    """Yield every tensor in the order of :func:`map_leaves`, with the key or the argument it stands under."""
     if isinstance(tree, Tensor):
         yield path, tree
     elif isinstance(tree, (tuple, list)):
@@ -240,10 +248,7 @@ def _describe(thing: Any) -> str:
 
 def first_float(output: Any) -> Tensor | None:
     """Return the first floating-point tensor in an output of any structure, or None."""
-    for _, tensor in _leaves(dict(output) if isinstance(output, Mapping) else output):
-        if tensor.is_floating_point():
-            return tensor
-    return None
+    return next((tensor for _, tensor in _leaves(output) if tensor.is_floating_point()), None)
 
 
 def all_floats(output: Any) -> list[Tensor]:
@@ -254,4 +259,4 @@ def all_floats(output: Any) -> list[Tensor]:
 def replace_first_float(output: Any, new: Tensor) -> Any:
     """Return `output` with its first floating-point tensor replaced by `new`."""
     old = first_float(output)
-    return _map(lambda tensor: new if tensor is old else tensor, output)
+    return map_leaves(lambda tensor: new if tensor is old else tensor, output)

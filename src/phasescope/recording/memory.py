@@ -1,13 +1,20 @@
-"""How much memory a piece of work takes at its peak, counted tensor by tensor."""
+"""Memory: sizes as people write them, the peak of a piece of work, and arrays that may lie on disk."""
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
 from functools import partial
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import DTypeLike
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -37,8 +44,6 @@ def default_limit(model: nn.Module) -> float:
 def peak_bytes(model: nn.Module, work: Callable[[], Any]) -> int:
     """Return the largest number of bytes in live tensors while `work` runs, those of the model not counted.
 
-    Notes
-    -----
     Scratch space inside an operator is not seen.
     """
     counter = _Counter(model)
@@ -93,6 +98,8 @@ def samples_that_fit(
     """Return the largest even number of samples, at most `samples`, that `work` can take at once.
 
     The peak is measured for two samples, four, eight and so on, and continued linearly by a factor of 16.
+    `margin` is the share of `limit` that is planned for; the rest is for scratch space inside operators and
+    for freed blocks that the allocator keeps.
     """
     one = min(2, samples)
     first = peak_bytes(model, partial(work, one))
@@ -111,3 +118,36 @@ def samples_that_fit(
             return min(samples, fit // 2 * 2)
         tried, peak = more, higher
     return tried
+
+
+def allocate(
+    shapes: Sequence[tuple[int, ...]],
+    dtype: DTypeLike,
+    limit: float,
+    folder: str | PathLike[str] | None = None,
+) -> tuple[list[np.ndarray], bool]:
+    """Return arrays of the given shapes, not filled, and whether they lie on disk.
+
+    They do where together they take more than `limit` bytes: in files of `folder`, by default that of the
+    system's temporary files. Such a file has no name and vanishes with its array.
+    """
+    itemsize = np.dtype(dtype).itemsize
+    total = itemsize * sum(math.prod(shape) for shape in shapes)
+    if total <= limit:
+        return [np.empty(shape, dtype) for shape in shapes], False
+    place = Path(tempfile.gettempdir() if folder is None else folder)
+    if not place.is_dir():
+        raise InputError(f"No folder {place}.", "Name an existing folder for the files.")
+    free = shutil.disk_usage(place).free
+    # A mapped file that cannot grow ends the process, so the room is asked for beforehand.
+    if total > free:
+        raise InputError(
+            f"{total / 1e9:.2f} GB are to be stored and {place} has {free / 1e9:.2f} GB left.",
+            "Name another folder, record fewer layers or fewer sequences, or raise max_memory.",
+        )
+    return [_mapped(shape, dtype, place) for shape in shapes], True
+
+
+def _mapped(shape: tuple[int, ...], dtype: DTypeLike, folder: Path) -> np.ndarray:
+    with tempfile.TemporaryFile(dir=folder) as file:
+        return np.memmap(file, dtype=dtype, mode="w+", shape=shape)

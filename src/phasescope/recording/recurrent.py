@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from phasescope.errors import InputError
-from phasescope.recording.sequences import beyond, padded_sequences
 
 _CACHED = 2**18  # hidden values of a stretch of time, so that what is made of them stays in the cache
 
@@ -21,20 +21,20 @@ class Track:
     """What one layer and direction of a recurrent module did in a stretch of time."""
 
     name: str  # ``l0``, ``l0_reverse``, ``l1``, ... as torch names the weights
-    # each of shape (time, sequence, unit), in the order of the words even where the direction is reversed
+    # Each of shape (time, sequence, unit), in the order of the words even where the direction is reversed.
     quantities: dict[str, Tensor]
-    lengths: Tensor | None  # number of time steps of each sequence, where they came packed
-    # largest difference between the hidden state that follows from the quantities and the module's own
-    mismatch: float
-    # start, steps: first time step of the stretch, and number of time steps of the whole call
-    start: int
-    steps: int
+    lengths: Tensor | None  # time steps of each sequence, where they came packed
+    mismatch: float  # largest difference of the hidden state made from the quantities to the module's own
+    start: int  # first time step of the stretch
+    steps: int  # time steps of the whole call
 
 
 def tracks(
     module: nn.RNNBase, args: tuple[Any, ...], output: Any, preactivations: bool = False
 ) -> Iterator[Track]:
-    r"""Yield gates, candidate, cell and hidden state of each layer and direction of one call.
+    r"""Yield gates, candidate, cell and hidden state of each layer and direction of one call of a module.
+
+    The module is in evaluation mode, so that there is no dropout between its layers.
 
     Given :math:`h_{t-1}`, the gates of all time steps are one matrix product. The cell state of an LSTM,
     :math:`c_t = f_t c_{t-1} + i_t g_t`, is then a linear recursion without products of matrices, which is
@@ -48,13 +48,13 @@ def tracks(
     and direction comes in stretches of time small enough for the cache; a reversed direction of packed
     sequences, each turned within its own length, as a whole.
     """
-    x, lengths = padded_sequences(args[0], module.batch_first)
+    x, lengths = _padded(args[0], module.batch_first)
     if x.ndim != 3:
         raise InputError(
             f"{type(module).__name__} was called with one sequence of shape {tuple(args[0].shape)}.",
             "Add an axis of sequences: x[None] with batch_first=True, x[:, None] without.",
         )
-    own, _ = padded_sequences(output[0], module.batch_first)
+    own, _ = _padded(output[0], module.batch_first)
     states = _initial(module, args, x)
     directions = 2 if module.bidirectional else 1
     for layer in range(module.num_layers):
@@ -74,7 +74,7 @@ def tracks(
             for first, stop in _stretches(hidden, whole=bool(direction) and lengths is not None):
                 quantities, error = cell.run(inputs[first:stop], hidden[first:stop], preactivations)
                 if lengths is not None:
-                    error.masked_fill_(beyond(lengths, stop)[:, first:].T.to(error.device), 0.0)
+                    error.masked_fill_(_beyond(lengths, stop)[:, first:].T.to(error.device), 0.0)
                 if direction:
                     quantities = {name: _turned(q, lengths) for name, q in quantities.items()}
                     first = len(x) - stop
@@ -82,6 +82,18 @@ def tracks(
                     quantities = {"input": x[first:stop], **quantities}
                 yield Track(suffix, quantities, lengths, float(error.amax()), first, len(x))
         x = torch.cat(outputs, dim=-1)
+
+
+def _padded(value: Tensor | PackedSequence, batch_first: bool) -> tuple[Tensor, Tensor | None]:
+    """Return sequences as (time, sequence, unit), and their lengths where they were packed."""
+    if isinstance(value, PackedSequence):
+        return pad_packed_sequence(value)
+    return (value.transpose(0, 1) if batch_first else value), None
+
+
+def _beyond(lengths: Tensor, steps: int) -> Tensor:
+    """Return a mask of shape (sequence, time) that is true after the end of each sequence."""
+    return torch.arange(steps, device=lengths.device) >= lengths[:, None]
 
 
 def _stretches(hidden: Tensor, *, whole: bool) -> Iterator[tuple[int, int]]:
@@ -117,22 +129,10 @@ def _turned(x: Tensor, lengths: Tensor | None) -> Tensor:
 
 def _hidden(module: nn.RNNBase, x: Tensor, start: list[Tensor], weights: list[Tensor]) -> Tensor:
     first = [state[None].contiguous() for state in start]
-    tail = (
-        module.bias,
-        1,
-        0.0,
-        False,
-        False,
-        False,
-    )  # layers, dropout, training, both directions, batch first
-    functions: dict[str, Any] = {
-        "LSTM": torch.lstm,
-        "GRU": torch.gru,
-        "RNN_TANH": torch.rnn_tanh,
-        "RNN_RELU": torch.rnn_relu,
-    }
     state = tuple(first) if module.mode == "LSTM" else first[0]
-    output: Tensor = functions[module.mode](x, state, weights, *tail)[0]
+    one_layer = (1, 0.0, False, False, False)  # layers, dropout, training, both directions, batch first
+    function = getattr(torch, module.mode.lower())  # lstm, gru, rnn_tanh or rnn_relu
+    output: Tensor = function(x, state, weights, module.bias, *one_layer)[0]
     return output
 
 

@@ -1,30 +1,36 @@
-"""A batch of sequences in any layout: padded or packed, sequences along the first axis or the second."""
+"""A batch of sequences in any layout, how long each is without its padding, and its time shuffled.
+
+Padded or packed, sequences along the first axis or the second.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from phasescope.errors import InputError
-from phasescope.recording.batch import Batch, _leaves, _map, as_batch
+from phasescope.recording.batch import Batch, as_batch, map_leaves
+
+_PADDING = 8  # equal steps at the end of a sequence that are taken as padding
 
 
 @dataclass(frozen=True)
 class Sequences(Batch):
     """A batch whose sequences lie along an axis of their own in each tensor."""
 
-    # for each tensor, in the order of the arguments, the axis along which the sequences lie; None where the
-    # tensor is the same for all
+    # The axis of the sequences in each tensor, by its number; None where the tensor is the same for all.
     axes: tuple[int | None, ...] = ()
-    # lengths of the sequences, for the tensors that were packed sequences
+    # The lengths of the sequences, by the number of each tensor that was a packed sequence.
     packed: Mapping[int, Tensor] = field(default_factory=dict)
-    steps: int = 0  # number of time steps of the longest sequence, as the first tensor tells it
+    steps: int = 0  # time steps of the longest sequence, as the first tensor tells it
 
     def take(self, start: int, stop: int) -> Sequences:
         """Return sequences `start` to `stop` as copies, packed again where they were packed."""
@@ -52,39 +58,31 @@ class Sequences(Batch):
             lengths = self.packed[number][index]
             return pack_padded_sequence(part, lengths, batch_first=True, enforce_sorted=False)
 
-        return replace(
-            self,
-            args=_map(cut, self.args),
-            kwargs=_map(cut, self.kwargs),
-            size=len(index),
-            packed={number: lengths[index] for number, lengths in self.packed.items()},
-        )
+        packed = {number: lengths[index] for number, lengths in self.packed.items()}
+        return self.mapped(cut, size=len(index), packed=packed)
 
 
 def as_sequences(
     model: nn.Module, batch: Any, batch_axis: int | None = None, time_axis: int | None = None
 ) -> Sequences:
-    """Return `batch` as the arguments of ``model(...)``, with the axis of the sequences in each tensor."""
+    """Return `batch` as the arguments of ``model(...)``, with the axis of the sequences in each tensor.
+
+    `batch_axis` and `time_axis` are those of the first tensor. By default sequences lie along axis 1 for
+    torch's own recurrent and transformer modules with ``batch_first=False``, otherwise along axis 0, and time
+    along the other one of the first two.
+    """
     found: dict[int, Tensor] = {}
     number = count()
 
-    def padded(tree: Any) -> Any:
-        if isinstance(tree, PackedSequence):
-            data, lengths = pad_packed_sequence(tree, batch_first=True)
-            found[next(number)] = lengths
-            return data
-        if isinstance(tree, Tensor):
-            next(number)
-            return tree
-        if isinstance(tree, tuple) and hasattr(tree, "_fields"):
-            return type(tree)(*(padded(item) for item in tree))
-        if isinstance(tree, (tuple, list)):
-            return type(tree)(padded(item) for item in tree)
-        return {key: padded(item) for key, item in tree.items()} if isinstance(tree, Mapping) else tree
+    def padded(leaf: Tensor | PackedSequence) -> Tensor:
+        place = next(number)
+        if isinstance(leaf, PackedSequence):
+            leaf, found[place] = pad_packed_sequence(leaf, batch_first=True)
+        return leaf
 
-    fitted = as_batch(model, padded(batch))
-    leaves = list(_leaves((fitted.args, fitted.kwargs)))
-    first = leaves[0][1]
+    fitted = as_batch(model, map_leaves(padded, batch, (Tensor, PackedSequence)))
+    tensors = fitted.tensors()
+    first = tensors[0][1]
     axis = _default_axis(model) if batch_axis is None else batch_axis
     axis = 0 if 0 in found else axis
     time = time_axis if time_axis is not None and 0 not in found else int(axis == 0)
@@ -102,7 +100,7 @@ def as_sequences(
             f"The batch holds no time step: its shape is {tuple(first.shape)}.", "Pass a longer one."
         )
     axes = tuple(
-        0 if i in found else _axis_of(model, path, t, axis, size, i) for i, (path, t) in enumerate(leaves)
+        0 if i in found else _axis_of(model, path, t, axis, size, i) for i, (path, t) in enumerate(tensors)
     )
     return Sequences(
         fitted.args,
@@ -132,13 +130,95 @@ def _axis_of(model: nn.Module, path: str, tensor: Tensor, axis: int, size: int, 
     return next((i for i in likely if i < len(shape) and shape[i] == size), None)
 
 
-def padded_sequences(value: Tensor | PackedSequence, batch_first: bool) -> tuple[Tensor, Tensor | None]:
-    """Return sequences as (time, sequence, unit), and their lengths where they were packed."""
-    if isinstance(value, PackedSequence):
-        return pad_packed_sequence(value)
-    return (value.transpose(0, 1) if batch_first else value), None
+def real_lengths(inputs: Sequences, time_axis: int | None = None) -> tuple[NDArray[np.int64], str]:
+    """Return the time steps of each sequence before its padding, and a note where they were guessed.
+
+    They follow from packed sequences; else from a tensor named ``attention_mask`` or ``..padding_mask``; else
+    at least 8 steps with the same word, or with zeros, at the end of a sequence are taken as padding.
+    """
+    for lengths in inputs.packed.values():
+        return lengths.numpy().astype(np.int64), ""
+    for path, tensor in inputs.tensors():
+        masked = path.endswith("padding_mask")
+        if tuple(tensor.shape) == (inputs.size, inputs.steps) and (masked or path.endswith("attention_mask")):
+            kept = (tensor == 0) if masked else (tensor != 0)
+            return kept.sum(dim=1).cpu().numpy().astype(np.int64), ""
+    ends = _ends(_first_in_time(inputs, time_axis))
+    padded = int((ends < inputs.steps).sum())
+    note = f"{padded} of {inputs.size} sequences end in equal steps, which were taken as padding"
+    return ends, note if padded else ""
 
 
-def beyond(lengths: Tensor, steps: int) -> Tensor:
-    """Return a mask of shape (sequence, time) that is true after the end of each sequence."""
-    return torch.arange(steps, device=lengths.device) >= lengths[:, None]
+def changes_in_time(inputs: Sequences, time_axis: int | None = None) -> bool:
+    """Return whether the first tensor differs between time steps in any of the sequences."""
+    return any(bool((one != one[:1]).any()) for one in _first_in_time(inputs, time_axis))
+
+
+def shuffled_in_time(
+    inputs: Sequences, lengths: NDArray[np.int64], *, seed: int, time_axis: int | None = None
+) -> Sequences:
+    """Return the batch with the first `lengths` time steps of each sequence in another order.
+
+    Every tensor with an axis of time is put in the same order, masks and positions excepted. Sequences that
+    were packed are padded here, and packed again by ``take``.
+    """
+    random = np.random.default_rng(seed)
+    order = np.tile(np.arange(inputs.steps), (inputs.size, 1))
+    for row, length in enumerate(lengths):
+        order[row, :length] = random.permutation(int(length))
+    index = torch.from_numpy(order)
+    kept = [any(word in path.lower() for word in ("mask", "position")) for path, _ in inputs.tensors()]
+    numbers = count()
+
+    def shuffle(tensor: Tensor) -> Tensor:
+        number = next(numbers)
+        axes = None if kept[number] else _axes(inputs, tensor, number, time_axis)
+        if axes is None:
+            return tensor
+        moved = tensor.detach().movedim(axes, (0, 1))
+        rows = torch.arange(inputs.size, device=tensor.device)[:, None]
+        return moved[rows, index.to(tensor.device)].movedim((0, 1), axes)
+
+    return inputs.mapped(shuffle)
+
+
+def as_given(inputs: Sequences) -> Any:
+    """Return the batch as a user would pass it, packed where it was packed."""
+    whole = inputs.take(0, inputs.size)
+    return whole.kwargs or whole.args
+
+
+def _axes(
+    inputs: Sequences, tensor: Tensor, number: int, time_axis: int | None = None
+) -> tuple[int, int] | None:
+    """Return the axes of sequences and of time in a tensor, or None where it has not both."""
+    axis = inputs.axes[number]
+    if axis is None:
+        return None
+    if number == 0:
+        return axis, int(axis == 0) if time_axis is None or inputs.packed else time_axis
+    times = [i for i, n in enumerate(tensor.shape) if i != axis and n == inputs.steps]
+    return (axis, times[0]) if times else None
+
+
+def _first_in_time(inputs: Sequences, time_axis: int | None) -> Tensor:
+    """Return the first tensor as (sequence, time, anything)."""
+    _, tensor = inputs.tensors()[0]
+    axes = _axes(inputs, tensor, 0, time_axis)
+    assert axes is not None
+    moved = tensor.detach().movedim(axes, (0, 1))
+    return moved.reshape(*moved.shape[:2], -1)
+
+
+def _ends(values: Tensor) -> NDArray[np.int64]:
+    """Return where each sequence ends before its last steps, if these are all the same."""
+    size, steps = values.shape[:2]
+    last = values[:, -1].reshape(size, -1)
+    padding = torch.zeros_like(last[:1]) if values.is_floating_point() else last.mode(dim=0).values
+    likely = (last == padding).all(dim=1)
+    ends = np.full(size, steps, dtype=np.int64)
+    for row in likely.nonzero()[:, 0].tolist():
+        other = (values[row] != values[row, -1]).any(dim=-1).nonzero()
+        end = int(other[-1]) + 1 if len(other) else steps
+        ends[row] = end if steps - end >= _PADDING else steps
+    return ends

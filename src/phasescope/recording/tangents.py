@@ -1,4 +1,4 @@
-"""Tangents pushed forward through any module, seen at every row."""
+"""Tangents pushed forward and cotangents pulled back through any module, seen at every row."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 import torch.autograd.forward_ad as forward_ad
 from torch import Tensor, nn
 
-from phasescope.recording.batch import Batch, first_float, replace_first_float
+from phasescope.recording.batch import Batch, all_floats, first_float, replace_first_float
 from phasescope.recording.layers import Layer, run, watched
 
 Tangent = Callable[[Tensor, int], Tensor]
@@ -28,9 +28,14 @@ Push = Callable[[nn.Module, list[Layer], Batch, Tangent, See], None]
 """A way to push a tangent of the input through a model."""
 
 
-class Gate:
+Cotangent = Callable[[Tensor, int, int], Tensor]
+"""Gives the cotangent of an output tensor, from the tensor, its number and the number of the probe."""
+
+
+class _Gate:
     """Where tangents enter: at the floating-point tensors of the batch, or else at the first rows.
 
+    `admit` turns a tensor, given its number among those that enter, into what enters in its place.
     Without a floating-point input (token ids) they enter at the output of every row that turns integers into
     floating-point numbers, as an embedding does, or else at the output of the first row.
     """
@@ -76,7 +81,7 @@ def push_forward(model: nn.Module, layers: list[Layer], batch: Batch, tangent: T
     -----
     Cost: two to three forward passes; no graph is kept.
     """
-    gate = Gate(lambda tensor, number: _dual(tensor, tangent(tensor, number)))
+    gate = _Gate(lambda tensor, number: _dual(tensor, tangent(tensor, number)))
 
     def observe(layer: Layer, args: tuple[Any, ...], output: Any) -> Any:
         tensor = first_float(output)
@@ -143,7 +148,7 @@ def push_double_backward(
         tangents.append(tangent(tensor.detach(), number))
         return entering[-1].clone()
 
-    gate = Gate(admit)
+    gate = _Gate(admit)
 
     def observe(layer: Layer, args: tuple[Any, ...], output: Any) -> Any:
         tensor = first_float(output)
@@ -215,7 +220,7 @@ def push_difference(model: nn.Module, layers: list[Layer], batch: Batch, tangent
         return None if entered is None else replace_first_float(output, entered)
 
     for direction in (1.0, -1.0, 0.0):
-        sign, gate = direction, Gate(admit)
+        sign, gate = direction, _Gate(admit)
         with torch.no_grad(), watched(layers, observe):
             run(model, gate.batch(batch.take(0, batch.size)))
 
@@ -232,8 +237,86 @@ def push_nothing(model: nn.Module, layers: list[Layer], batch: Batch, tangent: T
         run(model, batch)
 
 
+def pull_back(
+    model: nn.Module,
+    layers: list[Layer],
+    batch: Batch,
+    cotangent: Cotangent,
+    probes: int,
+    see: Callable[[Layer, int, Tensor], None],
+) -> list[tuple[Tensor, list[Tensor]]]:
+    """Pull random cotangents of the output back to every row by reverse-mode differentiation.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The model, inside ``untouched``.
+    layers : list of Layer
+        The rows of ``discover``.
+    batch : Batch
+        The inputs; may be written to.
+    cotangent : callable
+        See ``Cotangent``.
+    probes : int
+        How many cotangents.
+    see : callable
+        Called with the layer, the probe and the gradient with respect to the row's output.
+
+    Returns
+    -------
+    list of (Tensor, list of Tensor)
+        The floating-point outputs of the model that depend on the input, each with its cotangents.
+
+    Notes
+    -----
+    Gradients are with respect to activations: parameters may be frozen and gather no gradient. Cost: one
+    forward pass and `probes` backward passes.
+    """
+    entering: list[Tensor] = []
+    current = [0]
+
+    def admit(tensor: Tensor, number: int) -> Tensor:
+        entering.append(tensor.detach().requires_grad_(True))
+        # A first layer that works in place may not write to a leaf.
+        return entering[-1].clone()
+
+    gate = _Gate(admit)
+
+    def observe(layer: Layer, args: tuple[Any, ...], output: Any) -> Any:
+        tensor = first_float(output)
+        if tensor is None:
+            return None
+        entered = None if tensor.requires_grad else gate.row(layer, tensor)
+        tensor = tensor if entered is None else entered
+        if tensor.requires_grad:
+            tensor.register_hook(  # type: ignore[no-untyped-call]
+                lambda gradient: None if gradient is None else see(layer, current[0], gradient)
+            )
+        return None if entered is None else replace_first_float(output, entered)
+
+    with torch.enable_grad():
+        inside = gate.batch(batch)
+        with watched(layers, observe):
+            output = run(model, inside)
+        targets = [tensor for tensor in all_floats(output) if tensor.requires_grad]
+        pulled = [(t, [cotangent(t, i, p) for p in range(probes)]) for i, t in enumerate(targets)]
+        for probe in range(probes if targets else 0):
+            current[0] = probe
+            torch.autograd.grad(
+                targets,
+                entering,
+                [cotangents[probe] for _, cotangents in pulled],
+                retain_graph=probe + 1 < probes,
+                allow_unused=True,
+            )
+    return [(tensor.detach(), cotangents) for tensor, cotangents in pulled]
+
+
 def gaussian(shape: torch.Size, like: Tensor, *, seed: tuple[int, ...], first: int) -> Tensor:
-    """Return standard normal numbers, those of a sample fixed by the seed and the sample's number alone."""
+    """Return standard normal numbers, those of a sample fixed by the seed and the sample's number alone.
+
+    `first` is the number of the first sample, so that chunks of any size draw the same numbers.
+    """
     rows = [
         np.random.default_rng((*seed, first + i)).standard_normal(shape[1:].numel(), dtype=np.float32)
         for i in range(shape[0])

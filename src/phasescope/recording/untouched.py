@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -18,8 +18,8 @@ def untouched(model: nn.Module, *, derivatives: bool = True) -> Iterator[None]:
 
     Restored: parameters' ``requires_grad`` and ``grad``, buffers (values and identity), training flags, hooks
     and plain attributes of every module; the random generators of torch (CPU and CUDA), numpy and Python; the
-    number of threads, the deterministic flags, the default dtype and the
-    switches of attention. Parameters are never copied: a forward pass does not change them.
+    number of threads, the deterministic flags, the default dtype and the switches of attention. Parameters
+    are never copied: a forward pass does not change them.
 
     Parameters
     ----------
@@ -49,7 +49,8 @@ def untouched(model: nn.Module, *, derivatives: bool = True) -> Iterator[None]:
                 parameter.requires_grad_(False)
         torch.backends.mha.set_fastpath_enabled(False)
         if derivatives:
-            _use_math_attention()
+            # Fused attention has no forward-mode derivative.
+            _set_attention({name: name == "math" for name in _ATTENTION})
         if derivatives and any(isinstance(module, nn.RNNBase) for module in model.modules()):
             # The fused cells of oneDNN and cuDNN lack derivatives in evaluation mode.
             torch._C._set_mkldnn_enabled(False)
@@ -75,7 +76,7 @@ def has_running_statistics(module: nn.Module) -> bool:
 _ATTENTION = ("flash", "mem_efficient", "math", "cudnn")
 
 
-def _attention_switches() -> dict[str, bool]:
+def _attention() -> dict[str, bool]:
     return {name: bool(getattr(torch.backends.cuda, f"{name}_sdp_enabled")()) for name in _ATTENTION}
 
 
@@ -84,29 +85,18 @@ def _set_attention(switches: dict[str, bool]) -> None:
         getattr(torch.backends.cuda, f"enable_{name}_sdp")(value)
 
 
-def _use_math_attention() -> None:
-    # Fused attention has no forward-mode derivative.
-    _set_attention({name: name == "math" for name in _ATTENTION})
+def _cuda_generators() -> list[Tensor]:
+    started = bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
+    return torch.cuda.get_rng_state_all() if started else []
 
 
-def _uses_cuda() -> bool:
-    return bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
+def _deterministic() -> tuple[bool, bool]:
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    return torch.are_deterministic_algorithms_enabled(), warn_only
 
 
-def _process_state() -> dict[str, Any]:
-    return {
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if _uses_cuda() else None,
-        "numpy": np.random.get_state(),  # noqa: NPY002  (the state that the user's own code draws from)
-        "python": random.getstate(),
-        "threads": torch.get_num_threads(),
-        "deterministic": _deterministic(),
-        "cudnn": _cudnn(),
-        "dtype": torch.get_default_dtype(),
-        "fastpath": torch.backends.mha.get_fastpath_enabled(),
-        "attention": _attention_switches(),
-        "mkldnn": torch._C._get_mkldnn_enabled(),
-    }
+def _set_deterministic(flags: tuple[bool, bool]) -> None:
+    torch.use_deterministic_algorithms(flags[0], warn_only=flags[1])
 
 
 def _cudnn() -> tuple[bool, bool, bool]:
@@ -114,32 +104,41 @@ def _cudnn() -> tuple[bool, bool, bool]:
     return cudnn.enabled, cudnn.deterministic, cudnn.benchmark
 
 
-def _deterministic() -> tuple[bool, bool]:
-    return (
-        torch.are_deterministic_algorithms_enabled(),
-        torch.is_deterministic_algorithms_warn_only_enabled(),
-    )
+def _set_cudnn(flags: tuple[bool, bool, bool]) -> None:
+    cudnn = torch.backends.cudnn
+    cudnn.enabled, cudnn.deterministic, cudnn.benchmark = flags
 
 
-def _restore_process(state: dict[str, Any]) -> None:
-    torch.set_rng_state(state["torch"])
-    if state["cuda"] is not None:
-        torch.cuda.set_rng_state_all(state["cuda"])
-    np.random.set_state(state["numpy"])  # noqa: NPY002
-    random.setstate(state["python"])
-    if torch.get_num_threads() != state["threads"]:
-        torch.set_num_threads(state["threads"])
-    enabled, warn_only = state["deterministic"]
-    if state["deterministic"] != _deterministic():
-        torch.use_deterministic_algorithms(enabled, warn_only=warn_only)
-    if state["cudnn"] != _cudnn():
-        torch.backends.cudnn.enabled, torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = (
-            state["cudnn"]
-        )
-    torch.set_default_dtype(state["dtype"])
-    torch.backends.mha.set_fastpath_enabled(state["fastpath"])
-    _set_attention(state["attention"])
-    torch._C._set_mkldnn_enabled(state["mkldnn"])
+# How the random generators are read and written, and then the settings of the process.
+_Access = tuple[Callable[[], Any], Callable[[Any], object]]
+_GENERATORS: tuple[_Access, ...] = (
+    (torch.get_rng_state, torch.set_rng_state),
+    (_cuda_generators, torch.cuda.set_rng_state_all),
+    (np.random.get_state, np.random.set_state),
+    (random.getstate, random.setstate),
+)
+_SETTINGS: tuple[_Access, ...] = (
+    (torch.get_num_threads, torch.set_num_threads),
+    (_deterministic, _set_deterministic),
+    (_cudnn, _set_cudnn),
+    (torch.get_default_dtype, torch.set_default_dtype),
+    (torch.backends.mha.get_fastpath_enabled, torch.backends.mha.set_fastpath_enabled),
+    (_attention, _set_attention),
+    (torch._C._get_mkldnn_enabled, torch._C._set_mkldnn_enabled),
+)
+
+
+def _process_state() -> tuple[list[Any], list[Any]]:
+    return [read() for read, _ in _GENERATORS], [read() for read, _ in _SETTINGS]
+
+
+def _restore_process(state: tuple[list[Any], list[Any]]) -> None:
+    generators, settings = state
+    for (_, write), saved in zip(_GENERATORS, generators, strict=True):
+        write(saved)
+    for (read, write), saved in zip(_SETTINGS, settings, strict=True):
+        if read() != saved:
+            write(saved)
 
 
 def _module_state(model: nn.Module) -> list[tuple[nn.Module, dict[str, Any], dict[str, dict[Any, Any]]]]:

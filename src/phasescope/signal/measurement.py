@@ -12,15 +12,14 @@ from torch import Tensor, nn
 
 from phasescope.errors import InputError
 from phasescope.recording.batch import Batch, first_float
-from phasescope.recording.cotangents import pull_back
-from phasescope.recording.discover import discover
-from phasescope.recording.layers import Layer, drew_noise, run, watched
+from phasescope.recording.layers import Layer, discover, drew_noise, run, watched
 from phasescope.recording.memory import samples_that_fit
 from phasescope.recording.tangents import (
     Push,
     See,
     Tangent,
     gaussian,
+    pull_back,
     push_difference,
     push_double_backward,
     push_forward,
