@@ -16,8 +16,7 @@ from torch import nn
 
 from phasescope import report
 from phasescope.cli.progress import progress
-from phasescope.data import digits
-from phasescope.data.images import Images
+from phasescope.data import Images, digits
 from phasescope.estimate import Estimate
 from phasescope.instruments import Inspection, inspect
 from phasescope.signal import critical_, verdict

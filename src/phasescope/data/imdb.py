@@ -6,7 +6,8 @@ import gzip
 import json
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 
@@ -14,7 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from phasescope.data.reviews import UNKNOWN, Reviews
 from phasescope.errors import InputError
 
 # Letters and digits of any alphabet; an apostrophe inside belongs to the word.
@@ -23,20 +23,84 @@ _BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
 _FILE = re.compile(r"(\d+)_(\d+)\.txt")
 _LABELS = {"neg": 0, "pos": 1}
 _EACH = 12_500  # reviews of each label in each part
+_UNKNOWN = 0  # number of every word outside the vocabulary
 
 Review = tuple[str, int, int]
 """Text, label and rating."""
 
 
-def words_of(text: str) -> list[str]:
-    """Return the words of a text in lower case; line breaks of HTML and punctuation are left out.
+@dataclass(frozen=True, repr=False)
+class Reviews:
+    """Labelled texts of unequal length.
 
-    Examples
-    --------
-    >>> words_of("It's GREAT!<br /><br />10 of 10, isn't it?")
-    ["it's", 'great', '10', 'of', '10', "isn't", 'it']
+    Parameters
+    ----------
+    x_train, x_test : tuple of Tensor
+        For each text the numbers of its words, int64, nothing else: no padding and no marks of start or end.
+    y_train, y_test : Tensor of shape (texts,)
+        Label of each text, int64.
+    words : tuple of str
+        The word of each number; number 0 stands for all that the vocabulary leaves out.
+    rating_train, rating_test : Tensor of shape (texts,)
+        Stars from 1 to 10; 0 where unknown.
     """
-    return _WORD.findall(_BREAK.sub(" ", text).replace("\u2019", "'").lower())
+
+    x_train: tuple[Tensor, ...]
+    y_train: Tensor
+    x_test: tuple[Tensor, ...]
+    y_test: Tensor
+    words: tuple[str, ...]
+    rating_train: Tensor
+    rating_test: Tensor
+
+    def series(self, length: int = 500, *, part: str = "test") -> tuple[Tensor, Tensor]:
+        """Return the first `length` words of every text that has so many, and the labels.
+
+        Parameters
+        ----------
+        length : int
+            Number of words; shorter texts are left out, so that no series holds padding.
+        part : str
+            "train" or "test".
+
+        Returns
+        -------
+        tuple of (Tensor of shape (texts, length), Tensor of shape (texts,))
+            Numbers of words, and labels.
+
+        Raises
+        ------
+        InputError
+            If no text is that long, or the part is unknown.
+        """
+        if part not in ("train", "test"):
+            raise InputError(f"part={part!r}.", 'Say "train" or "test".')
+        texts, labels = (self.x_train, self.y_train) if part == "train" else (self.x_test, self.y_test)
+        rows = [row for row, text in enumerate(texts) if len(text) >= length > 0]
+        if not rows:
+            longest = max(len(text) for text in texts)
+            raise InputError(
+                f"length={length}, and the longest {part} text has {longest} words.", "Ask for fewer words."
+            )
+        return torch.stack([texts[row][:length] for row in rows]), labels[rows]
+
+    def text(self, numbers: Tensor | Sequence[int]) -> str:
+        """Return the words of a series of numbers, with blanks between them.
+
+        Parameters
+        ----------
+        numbers : Tensor or sequence of int
+            Numbers of words.
+        """
+        return " ".join(self.words[int(number)] for number in numbers)
+
+    def __repr__(self) -> str:
+        lengths = sorted(len(text) for text in self.x_test)
+        return (
+            f"Reviews({len(self.x_train)} train + {len(self.x_test)} test, {len(self.words) - 1} words and "
+            f"{self.words[_UNKNOWN]}, test texts of {lengths[0]} to {lengths[-1]} words, "
+            f"median {lengths[len(lengths) // 2]})"
+        )
 
 
 def imdb(folder: str | PathLike[str], *, vocabulary: int = 10_000, verify: bool = True) -> Reviews:
@@ -84,16 +148,27 @@ def imdb(folder: str | PathLike[str], *, vocabulary: int = 10_000, verify: bool 
     counts = np.bincount(np.concatenate(numbered), minlength=len(words))
     kept = sorted(words, key=lambda word: (-counts[words[word]], word))[:vocabulary]
     new = {word: number for number, word in enumerate(kept, start=1)}
-    renumbered = np.array([new.get(word, UNKNOWN) for word in words], dtype=np.int64)
+    renumbered = np.array([new.get(word, _UNKNOWN) for word in words], dtype=np.int64)
     return Reviews(
         tuple(torch.from_numpy(renumbered[review]) for review in numbered),
         _column(parts[0], 1),
-        tuple(torch.tensor([new.get(w, UNKNOWN) for w in _words(review)]) for review in parts[1]),
+        tuple(torch.tensor([new.get(w, _UNKNOWN) for w in _words(review)]) for review in parts[1]),
         _column(parts[1], 1),
         ("<unk>", *kept),
         _column(parts[0], 2),
         _column(parts[1], 2),
     )
+
+
+def words_of(text: str) -> list[str]:
+    """Return the words of a text in lower case; line breaks of HTML and punctuation are left out.
+
+    Examples
+    --------
+    >>> words_of("It's GREAT!<br /><br />10 of 10, isn't it?")
+    ["it's", 'great', '10', 'of', '10', "isn't", 'it']
+    """
+    return _WORD.findall(_BREAK.sub(" ", text).replace("\u2019", "'").lower())
 
 
 def _words(review: Review) -> list[str]:
