@@ -2,7 +2,7 @@
 
 import pytest
 
-from phasescope.userfiles.specs import functions_in, labels_of, split
+from phasescope.userfiles import functions_in, labels_of, split
 
 
 @pytest.fixture

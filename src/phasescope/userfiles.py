@@ -1,14 +1,19 @@
-"""The object that ``FILE.py:name`` names, and what it returns when it is called."""
+"""Objects from a user's own Python files, named as ``FILE.py:name`` or ``FILE.py:name@CHECKPOINT``.
+
+Naming a file runs its code.
+"""
 
 from __future__ import annotations
 
+import ast
 import difflib
 import hashlib
 import importlib.util
 import inspect
+import re
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -17,36 +22,78 @@ from typing import Any
 from torch import nn
 
 from phasescope.errors import InputError
-from phasescope.userfiles.specs import functions_in, split
+
+_SPEC = re.compile(r"(?P<file>.+\.py):(?P<name>\w+)(?:@(?P<checkpoint>.+))?")
+
+
+def is_file_spec(spec: str) -> bool:
+    """Return whether `spec` means a Python file rather than a name that phasescope knows."""
+    return ".py" in spec
+
+
+def split(spec: str) -> tuple[Path, str, str]:
+    """Return file, name and checkpoint ("" for none) of a spec whose file exists; or say what is nearest."""
+    match = _SPEC.fullmatch(spec)
+    if match:
+        path = Path(match["file"])
+        if path.is_file():
+            return path, match["name"], match["checkpoint"] or ""
+        raise InputError(f"There is no file {path}.", _nearest_files(path))
+    path = Path(spec.rstrip(":"))
+    if path.suffix == ".py" and path.is_file():
+        names = functions_in(path)
+        raise InputError(
+            f"{spec} does not say which function.",
+            f"Write {path}:NAME" + (f", where NAME is one of {', '.join(names[:12])}." if names else "."),
+        )
+    raise InputError(f"{spec!r} is not of the form FILE.py:function.", "Example: model.py:make_model.")
+
+
+def labels_of(specs: Sequence[str]) -> list[str]:
+    """Return the shortest names that tell several targets apart."""
+    parts = [split(spec) for spec in specs]
+    candidates: list[list[str]] = [
+        [name for _, name, _ in parts],
+        [Path(checkpoint).stem if checkpoint else name for _, name, checkpoint in parts],
+        [f"{path.stem}:{name}" for path, name, _ in parts],
+        list(specs),
+    ]
+    for labels in candidates:
+        if len(set(labels)) == len(labels):
+            return labels
+    return [f"{spec} ({number})" for number, spec in enumerate(specs, start=1)]
+
+
+def functions_in(path: Path) -> list[str]:
+    """Return the names of a file's public functions and classes without running it; none if it is broken."""
+    try:
+        body = ast.parse(path.read_text(encoding="utf-8")).body
+    except (SyntaxError, ValueError, OSError):
+        return []
+    kinds = (ast.FunctionDef, ast.ClassDef)
+    return [node.name for node in body if isinstance(node, kinds) and not node.name.startswith("_")]
+
+
+def _nearest_files(path: Path) -> str:
+    try:
+        names = [entry.name for entry in path.parent.iterdir() if entry.suffix == path.suffix]
+    except OSError:
+        return "Check the path."
+    close = difflib.get_close_matches(path.name, names, n=2, cutoff=0.6)
+    if not close:
+        return "Check the path."
+    return f"Did you mean {' or '.join(str(path.parent / name) for name in close)}?"
 
 
 def load_object(spec: str) -> Any:
-    """Return the object that ``FILE.py:name`` names; importing the file runs its code.
-
-    Parameters
-    ----------
-    spec : str
-        File, colon, name. An ``InputError`` says so if there is no such file or name, or if the file cannot
-        be imported.
-    """
+    """Return the object that ``FILE.py:name`` names; importing the file runs its code."""
     path, name, _ = split(spec)
     with _importable(path):
         return _lookup(_import(path), name, path)
 
 
 def call_factory(spec: str) -> Any:
-    """Return what the factory ``FILE.py:name`` returns; a name that is no function is returned as it is.
-
-    Parameters
-    ----------
-    spec : str
-        File, colon, name of a function or class that can be called without arguments.
-
-    Raises
-    ------
-    InputError
-        If it cannot be loaded, needs arguments or raises.
-    """
+    """Return what the factory ``FILE.py:name`` returns; a name that is no function is returned as it is."""
     path, name, _ = split(spec)
     with _importable(path):
         found = _lookup(_import(path), name, path)
@@ -68,24 +115,13 @@ def contents_hash(spec: str) -> str:
     """Return sixteen hexadecimal digits of the sha256 of the file that ``FILE.py:name`` names.
 
     Files that it imports are not part of it.
-
-    Parameters
-    ----------
-    spec : str
-        File, colon, name. An ``InputError`` says so if there is no such file.
     """
     path, _, _ = split(spec)
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
 def describe(value: Any) -> str:
-    """Return what `value` is, with its article: ``an int``, ``a tuple of 3 (int, int, int)``.
-
-    Parameters
-    ----------
-    value : object
-        Something that is not what it should be.
-    """
+    """Return what `value` is, with its article: ``an int``, ``a tuple of 3 (int, int, int)``."""
     if isinstance(value, tuple):
         return f"a tuple of {len(value)} ({', '.join(type(item).__name__ for item in value[:4])})"
     return f"{'an' if type(value).__name__[0] in 'aeiou' else 'a'} {type(value).__name__}"
@@ -144,12 +180,10 @@ def _lookup(module: ModuleType, name: str, path: Path) -> Any:
 
 def _what_happened(error: BaseException, path: Path) -> str:
     if isinstance(error, SyntaxError):
-        line = error.lineno
-        message = error.msg
+        line, message = error.lineno, error.msg
     else:
         frames = traceback.extract_tb(error.__traceback__)
         own = [frame.lineno for frame in frames if frame.filename == str(path.resolve())]
-        line = own[-1] if own else None
-        message = str(error)
+        line, message = own[-1] if own else None, str(error)
     place = f"{path}, line {line}" if line else str(path)
     return f"{type(error).__name__} in {place}: {message}."
