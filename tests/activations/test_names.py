@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from phasescope.activations import RePU, as_activation
-from phasescope.activations.kinks import find_kinks
 from phasescope.activations.names import _KNOWN
+from phasescope.activations.resolve import find_kinks
 from phasescope.errors import InputError
 
 Z = torch.tensor([-40.0, -3.7, -1.2, -0.4, -1e-3, 1e-9, 0.2, 0.9, 2.3, 7.1, 25.0], dtype=torch.float64)

@@ -113,26 +113,26 @@ _INSTEAD = {
     "rrelu": "Pass torch.nn.RReLU().eval(), which is a leaky ReLU.",
 }
 
-_FUNCTIONS: dict[Callable[[Tensor], Tensor], str] = {known.function: name for name, known in _KNOWN.items()}
-_FUNCTIONS |= {
+_FUNCTIONS: dict[Callable[[Tensor], Tensor], str] = {
+    **{known.function: name for name, known in _KNOWN.items()},
     F.relu: "relu",
     F.tanh: "tanh",
     torch.arctan: "arctan",
     F.sigmoid: "sigmoid",
     F.softplus: "softplus",
-}
-_FUNCTIONS |= {
     F.tanhshrink: "tanhshrink",
     F.softsign: "softsign",
     F.hardsigmoid: "hardsigmoid",
     torch.selu: "selu",
     torch.celu: "celu",
+    F.mish: "mish",
+    torch.special.erf: "erf",
+    torch.special.expit: "sigmoid",
 }
-_FUNCTIONS |= {F.mish: "mish", torch.special.erf: "erf", torch.special.expit: "sigmoid"}
 
 
 def by_name(name: str) -> Activation:
-    """Return the activation that `name` stands for."""
+    """Return the activation that `name` stands for, in any capitals, underscores and prefix or none."""
     squashed = re.sub(
         r"[\s_\-()]", "", re.sub(r"^(torch\.)?(nn\.functional\.|nn\.|F\.)", "", name.strip())
     ).lower()
@@ -179,7 +179,7 @@ def rectified_power(module: RePU | MRePU) -> Activation:
 
 
 def by_module(module: nn.Module) -> Activation | None:
-    """Return what is known of a torch activation module with its own settings, or None."""
+    """Return what is known of an activation module with its own settings; None where kinks must be found."""
     if isinstance(module, (RePU, MRePU)):
         return rectified_power(module)
     return _torch_module(module)
