@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from phasescope.cli.batches import fit_to, load_batch
+from phasescope.cli.targets import fit_to, load_batch
 from phasescope.errors import InputError
 
 VALUES = np.random.default_rng(0).standard_normal((4, 3))

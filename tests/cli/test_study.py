@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 import toy_study
-from phasescope.cli.study_progress import display
-from phasescope.cli.study_table import duration, size
+from phasescope.cli.study import size
+from phasescope.cli.study_progress import display, duration
 from phasescope.studies import PartPlan
 from phasescope.sweep import Event
 

@@ -11,8 +11,7 @@ from typing import Any, Protocol, TextIO
 import tyro
 from tyro.extras import subcommand_cli_from_dict
 
-from phasescope.cli import study
-from phasescope.cli.commands import Critical, Demo, Dfa, Inspect
+from phasescope.cli import commands
 from phasescope.errors import PhasescopeError
 
 _DESCRIPTION = """See which phase your network is in.
@@ -20,15 +19,15 @@ _DESCRIPTION = """See which phase your network is in.
 Exit codes: 0 done, 1 measured but failed its checks, 2 unusable input, 130 stopped with Ctrl-C."""
 
 _COMMANDS: dict[str, Callable[..., Any]] = {
-    "critical": Critical,
-    "inspect": Inspect,
-    "dfa": Dfa,
-    "study": study.StudyCommands,
-    "demo": Demo,
+    "critical": commands.Critical,
+    "inspect": commands.Inspect,
+    "dfa": commands.Dfa,
+    "study": commands.StudyCommands,
+    "demo": commands.Demo,
 }
-_GROUPS = {
+_GROUPS: dict[str, tuple[dict[str, Callable[..., Any]], str]] = {
     "study": (
-        study.COMMANDS,
+        {"list": commands.StudyList, "run": commands.StudyRun, "report": commands.StudyReport},
         "Reproduce a paper's study: a measurement, a figure and a check for each claim.",
     )
 }
@@ -46,13 +45,13 @@ class Command(Protocol):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    commands, description, name = _COMMANDS, _DESCRIPTION, "phasescope"
+    offered, description, name = _COMMANDS, _DESCRIPTION, "phasescope"
     if words and words[0] in _GROUPS:
-        commands, description = _GROUPS[words[0]]
+        offered, description = _GROUPS[words[0]]
         name = f"{name} {words.pop(0)}"
     try:
         command: Command = subcommand_cli_from_dict(
-            commands,
+            offered,
             args=words or ["--help"],
             prog=name,
             description=description,

@@ -1,8 +1,10 @@
-"""What each command takes, as its help says it, and the steps that it runs."""
+"""What each command takes, as its help says it; the steps of a command are imported when it runs.
+
+``run`` returns what to print and the exit code.
+"""
 
 from __future__ import annotations
 
-import json as json_format
 import shlex
 import sys
 from dataclasses import dataclass, field
@@ -29,6 +31,14 @@ _SERIES = (
     "A time series, one row a step: .csv, .txt (with or without a row of names) or .npy of shape (time,) or "
     "(time, columns)."
 )
+_CHECK = "Exit with code 1 where a claim disagrees, for use in scripts."
+_NAME = (
+    "A study that `phasescope study list` shows, or FILE.py:NAME with one of your own, whose code then runs."
+)
+_SET = "Change settings: seed=1, finite_width.networks=100, compared=tanh,sin. May be repeated."
+_PARTS = "Measure only these; what other calls have completed in the same folder is shown with them."
+_WORKERS = "Processes. Without it, as many as cores and memory allow and the time that is left is worth."
+_SCHEDULER = "A Dask scheduler, whose workers then compute."
 
 
 @dataclass(frozen=True)
@@ -44,14 +54,9 @@ class Critical:
     debug: Annotated[bool, tyro.conf.arg(help=_DEBUG)] = False
 
     def run(self) -> tuple[str, int]:
-        """Return what to print and the exit code."""
-        from phasescope.cli import activation, randomness
+        from phasescope.cli import critical
 
-        randomness.seed_everything(self.seed)
-        point = activation.critical_point_of(self.activation)
-        if self.json:
-            return json_format.dumps(activation.as_dict(point), indent=2, allow_nan=False), 0
-        return activation.as_text(point), 0
+        return critical.run(self.activation, as_json=self.json, seed=self.seed)
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,6 @@ class Inspect:
     debug: Annotated[bool, tyro.conf.arg(help=_DEBUG)] = False
 
     def run(self) -> tuple[str, int]:
-        """Return what to print and the exit code."""
         from phasescope.cli import inspection
 
         return inspection.run(
@@ -107,7 +111,6 @@ class Dfa:
     debug: Annotated[bool, tyro.conf.arg(help=_DEBUG)] = False
 
     def run(self) -> tuple[str, int]:
-        """Return what to print and the exit code."""
         from phasescope.cli import dfa
 
         return dfa.run(
@@ -135,12 +138,79 @@ class Demo:
     debug: Annotated[bool, tyro.conf.arg(help=_DEBUG)] = False
 
     def run(self) -> tuple[str, int]:
-        """Return what to print and the exit code."""
         from phasescope.cli import demo
 
         return demo.run(
             self.out, quick=self.quick, as_json=self.json, seed=self.seed, command=_command_line()
         )
+
+
+@dataclass(frozen=True)
+class StudyList:
+    """Show which studies there are."""
+
+    json: Annotated[bool, tyro.conf.arg(help=_JSON)] = False
+    debug: Annotated[bool, tyro.conf.arg(help=_DEBUG)] = False
+
+    def run(self) -> tuple[str, int]:
+        from phasescope.cli import study
+
+        return study.listing(as_json=self.json), 0
+
+
+@dataclass(frozen=True)
+class StudyRun:
+    """Measure a study, or go on where the same command was stopped, and check its claims."""
+
+    name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NAME|FILE.py:NAME", help=_NAME)]
+    preset: Annotated[str, tyro.conf.arg(metavar="quick|paper")] = "quick"
+    """Sizes to start from: quick for minutes, paper to resolve every claim."""
+    out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """Folder of results and report; phasescope-NAME-PRESET without it."""
+    changes: Annotated[
+        tyro.conf.UseAppendAction[tuple[tuple[str, ...], ...]],
+        tyro.conf.arg(name="set", metavar="KEY=VALUE [KEY=VALUE ...]", help=_SET),
+    ] = ()
+    parts: Annotated[tuple[str, ...], tyro.conf.arg(metavar="PART [PART ...]", help=_PARTS)] = ()
+    workers: Annotated[int | None, tyro.conf.arg(metavar="N", help=_WORKERS)] = None
+    scheduler: Annotated[str | None, tyro.conf.arg(metavar="ADDRESS", help=_SCHEDULER)] = None
+    device: Annotated[str, tyro.conf.arg(metavar="DEVICE")] = "cpu"
+    """Where torch computes: cpu, cuda, cuda:1."""
+    seed: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    """The same as --set seed=INT."""
+    plan: bool = False
+    """Print what would be done, and stop."""
+    check: Annotated[bool, tyro.conf.arg(help=_CHECK)] = False
+    json: Annotated[bool, tyro.conf.arg(help=_JSON)] = False
+    debug: Annotated[bool, tyro.conf.arg(help=_DEBUG)] = False
+
+    def run(self) -> tuple[str, int]:
+        from phasescope.cli import study
+
+        return study.run(self, command=_command_line())
+
+
+@dataclass(frozen=True)
+class StudyReport:
+    """Write report.html and checks.json again, from results.nc alone."""
+
+    directory: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DIR")]
+    """The folder that `phasescope study run` wrote into."""
+    study: Annotated[str | None, tyro.conf.arg(metavar="NAME|FILE.py:NAME")] = None
+    """The study, where it is no longer found under the name that the results have for it."""
+    check: Annotated[bool, tyro.conf.arg(help=_CHECK)] = False
+    json: Annotated[bool, tyro.conf.arg(help=_JSON)] = False
+    debug: Annotated[bool, tyro.conf.arg(help=_DEBUG)] = False
+
+    def run(self) -> tuple[str, int]:
+        from phasescope.cli import study
+
+        return study.report(self)
+
+
+@dataclass(frozen=True)
+class StudyCommands:
+    """Reproduce a paper's study: list, run, report."""
 
 
 def _command_line() -> str:

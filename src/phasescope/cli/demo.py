@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -20,6 +19,7 @@ from phasescope.data import Images, digits
 from phasescope.estimate import Estimate
 from phasescope.instruments import Inspection, inspect
 from phasescope.signal import critical_, verdict
+from phasescope.sweep.threads import one_thread
 
 _RATE, _MOMENTUM, _BATCH = 0.003, 0.9, 64
 _INSPECTED = 64  # inputs
@@ -40,21 +40,7 @@ _QUICK = _Size(depth=20, width=64, steps=150, seeds=3, every=25)
 
 
 def run(out: Path, *, quick: bool, as_json: bool, seed: int, command: str) -> tuple[str, int]:
-    """Inspect and train the three networks, write the page, and return what to print and the exit code.
-
-    Parameters
-    ----------
-    out : Path
-        Folder of the report.
-    quick : bool
-        Whether to use a smaller network, fewer steps and fewer seeds.
-    as_json : bool
-        Whether to return JSON rather than a table.
-    seed : int
-        Seed of weights, batches and probes.
-    command : str
-        The command line, printed on the page.
-    """
+    """Inspect and train the three networks, write the page, and return what to print and the exit code."""
     report.check_writable(out)
     size = _QUICK if quick else _FULL
     images = digits().standardised().flattened()
@@ -65,7 +51,8 @@ def run(out: Path, *, quick: bool, as_json: bool, seed: int, command: str) -> tu
         "after critical_": ("critical", lambda random: _critical(images, size, random)),
     }
     inspections, fates = [], []
-    with _one_thread(), progress(len(makers) * (1 + size.seeds)) as step:
+    # Small matrices gain nothing from threads, and lose much where other programs use the cores.
+    with one_thread(), progress(len(makers) * (1 + size.seeds)) as step:
         for label, (_, make) in makers.items():
             step(f"inspecting {label}")
             inspections.append(inspect(make(_random(seed)), batch, seed=seed, label=label))
@@ -82,17 +69,6 @@ def run(out: Path, *, quick: bool, as_json: bool, seed: int, command: str) -> tu
     return _answer(inspections, training, page, as_json=as_json), int(
         not _as_promised(inspections, fates, expected)
     )
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Small matrices gain nothing from threads, and lose much where other programs use the cores."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _network(

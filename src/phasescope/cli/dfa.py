@@ -17,30 +17,7 @@ _WIDTH = 80
 def run(
     path: Path, *, column: str | None, order: int, out: Path, as_json: bool, seed: int, command: str
 ) -> tuple[str, int]:
-    """Measure a series, write its page, and return what to print and the exit code.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    column : str or None
-        Name or number of the column.
-    order : int
-        Of detrending.
-    out : Path
-        Folder of the page.
-    as_json : bool
-        Whether to return JSON rather than a table.
-    seed : int
-        Of the simulated nulls.
-    command : str
-        The command line, printed on the page.
-
-    Raises
-    ------
-    InputError
-        If the file, the column, the order, the seed or the folder cannot be used.
-    """
+    """Measure a series, write its page, and return what to print and the exit code."""
     if order not in (1, 2, 3):
         raise InputError(f"--order {order} is not offered.", "Use 1, 2 or 3.")
     if not 0 <= seed < 2**32:
@@ -54,10 +31,10 @@ def run(
     page = report.save_noise(found, out, name=name, command=command)
     if as_json:
         return json.dumps({**found.to_dict(), "page": str(page)}, indent=1, allow_nan=False), 0
-    return f"{name}: {len(series)} values\n{as_text(found)}\n\npage: {page}", 0
+    return f"{name}: {len(series)} values\n{_as_text(found)}\n\npage: {page}", 0
 
 
-def as_text(found: noise.Verdict) -> str:
+def _as_text(found: noise.Verdict) -> str:
     """Return the verdict with its nulls, then F(n) as a table, within 80 columns."""
     lines = [
         wrapped

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from phasescope import report
-from phasescope.cli.batches import fit_to, load_batch
 from phasescope.cli.progress import progress
-from phasescope.cli.randomness import seed_everything
-from phasescope.cli.targets import Target, load_targets
+from phasescope.cli.targets import Target, fit_to, load_batch, load_targets, seed_everything
 from phasescope.errors import InputError
 from phasescope.instruments import Inspection, inspect
-
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(|[kmgt]i?)b?", re.IGNORECASE)
+from phasescope.recording.memory import in_bytes
 
 
 def run(
@@ -31,32 +27,7 @@ def run(
     seed: int,
     command: str,
 ) -> tuple[str, int]:
-    """Inspect every target, write the report, and return what to print and the exit code.
-
-    Parameters
-    ----------
-    specs : sequence of str
-        ``FILE.py:factory[@CHECKPOINT]``, as typed.
-    data : str or None
-        Where the batch comes from if no factory returns one.
-    out : Path
-        Folder of the report.
-    max_memory : str or None
-        Such as ``2GB``.
-    check : bool
-        Whether a finding that is a problem means exit code 1.
-    as_json : bool
-        Whether to return JSON rather than a table.
-    seed : int
-        Seed of weights and probes.
-    command : str
-        The command line, printed on the page.
-
-    Raises
-    ------
-    InputError
-        If a target, its batch or the folder cannot be used.
-    """
+    """Inspect every target, write the report, and return what to print and the exit code."""
     if not specs:
         raise InputError("No target was given.", "Name one: phasescope inspect model.py:make_model.")
     report.check_writable(out)
@@ -76,14 +47,10 @@ def run(
 
 def memory_bytes(text: str | None) -> int | None:
     """Return a size such as ``500MB`` or ``2GiB`` in bytes."""
-    if text is None:
-        return None
-    match = _SIZE.fullmatch(text.strip())
-    if match is None or float(match[1]) == 0:
-        raise InputError(f"--max-memory {text} is not a size.", "Write it like 500MB or 2GB.")
-    unit = match[2].lower()
-    power = "kmgt".find(unit[0]) + 1 if unit else 0
-    return int(float(match[1]) * (1024 if unit.endswith("i") else 1000) ** power)
+    try:
+        return None if text is None else in_bytes(text)
+    except InputError:
+        raise InputError(f"--max-memory {text} is not a size.", "Write it like 500MB or 2GB.") from None
 
 
 def _batch_for(target: Target, batch: object) -> object:

@@ -6,9 +6,12 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, TextIO
 
-from phasescope.cli.study_table import duration
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.text import Text
 
 if TYPE_CHECKING:
     from phasescope.studies import PartPlan
@@ -16,6 +19,8 @@ if TYPE_CHECKING:
 
 _EVERY = 30.0  # seconds between two lines where nobody watches
 _TELLING = 5.0  # seconds after which the pace so far says something
+_NARROW = 60  # columns below which there is no room for bars
+_LOW = 4  # rows that a terminal needs beyond the bars
 
 
 class Display(Protocol):
@@ -35,9 +40,7 @@ def display(plans: Sequence[PartPlan], workers: float, stream: TextIO | None = N
     if not target.isatty():
         yield _Lines(target, _Clock(plans, workers))
         return
-    from phasescope.cli.study_bars import Bars
-
-    with Bars(target, plans, _Clock(plans, workers)) as bars:
+    with _Bars(target, plans, _Clock(plans, workers)) as bars:
         yield bars
 
 
@@ -80,7 +83,7 @@ class _Lines:
 
     def tell(self, event: Event) -> None:
         self._clock.learn(event)
-        if problem := trouble(event):
+        if problem := _trouble(event):
             print(problem, file=self._stream, flush=True)
         if time.monotonic() - self._said > _EVERY:
             self._said = time.monotonic()
@@ -92,9 +95,70 @@ class _Lines:
             print(f"analysing {part}", file=self._stream, flush=True)
 
 
-def trouble(event: Event) -> str:
+class _Count(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.completed:.0f}/{task.total:.0f}")
+
+
+class _Bars:
+    """One bar a part that has something to do, and how long it takes; only the total in a low terminal."""
+
+    def __init__(self, stream: TextIO, plans: Sequence[PartPlan], clock: _Clock) -> None:
+        console = Console(file=stream)
+        columns: list[ProgressColumn] = [TextColumn("{task.description}", markup=False)]
+        if console.width >= _NARROW:
+            columns.append(BarColumn(bar_width=None))
+        columns.append(_Count())
+        self._clock = clock
+        self._progress = Progress(
+            *columns, console=console, transient=True, expand=True, redirect_stdout=False
+        )
+        self._bars = {}
+        if console.height >= len(plans) + _LOW:
+            for plan in plans:
+                done = len(plan.tasks) - len(plan.todo)
+                self._bars[plan.part.name] = self._progress.add_task(
+                    plan.part.name, total=len(plan.tasks), completed=done
+                )
+        self._all = self._progress.add_task("", total=clock.total, completed=clock.done)
+        self._show()
+
+    def __enter__(self) -> _Bars:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def tell(self, event: Event) -> None:
+        self._clock.learn(event)
+        if event.kind == "done" and event.task is not None and event.task.part in self._bars:
+            self._progress.advance(self._bars[event.task.part])
+        if problem := _trouble(event):
+            self._progress.console.print(problem, markup=False, highlight=False)
+        self._show()
+
+    def analyse(self, part: str) -> None:
+        self._progress.update(self._all, description=f"analysing {part}")
+
+    def _show(self) -> None:
+        self._progress.update(self._all, completed=self._clock.done, description=str(self._clock))
+
+
+def _trouble(event: Event) -> str:
     """Return the line that names what is wrong, or nothing."""
     if event.kind in ("survey", "done"):
         return ""
     of = f"{event.task.part} task {event.task.id}: " if event.task is not None else ""
     return " ".join(f"{event.kind}: {of}{event.message}".split())
+
+
+def duration(seconds: float) -> str:
+    """Return a time such as ``40 s``, ``12 min`` or ``3.5 h``."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    if seconds < 5400:
+        return f"{round(seconds / 60)} min"
+    return f"{seconds / 3600:.1f} h"

@@ -1,18 +1,39 @@
-"""``FILE.py:factory`` and ``FILE.py:factory@CHECKPOINT``: models from a user's own files."""
+"""What a user names for a command: models with their checkpoints, batches of data, and the seed.
+
+Models come from ``FILE.py:factory`` and ``FILE.py:factory@CHECKPOINT``; files of tensors are read without
+running any code in them.
+"""
 
 from __future__ import annotations
 
+import importlib
 import inspect
+import pickle
+import random
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from torch import nn
 
-from phasescope.cli.checkpoints import load_checkpoint
 from phasescope.errors import InputError
-from phasescope.userfiles import call_factory, describe, labels_of, split
+from phasescope.userfiles import call_factory, describe, is_file_spec, labels_of, split
+
+_WRAPPERS = ("state_dict", "model_state_dict", "model")  # keys of a training checkpoint that hold the weights
+_KINDS = ".pt, .pth, .safetensors, .npy, .npz or .csv"
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python, numpy and torch, so that a user's factory gives the same network again."""
+    if not 0 <= seed < 2**32:
+        raise InputError(f"--seed {seed} is out of range.", "Use a whole number from 0 to 4294967295.")
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - a user's file may well use the global generator
+    torch.manual_seed(seed)
 
 
 @dataclass(frozen=True)
@@ -36,5 +57,136 @@ def load_targets(specs: Sequence[str]) -> Iterator[Target]:
                 "Return a module, or a pair (module, batch).",
             )
         if checkpoint:
-            load_checkpoint(model, Path(checkpoint), spec)
+            _load_checkpoint(model, Path(checkpoint), spec)
         yield Target(label, model, batch)
+
+
+def _load_checkpoint(model: Any, path: Path, spec: str) -> None:
+    """Load the state dict at `path` into `model`, every key matched."""
+    if not isinstance(model, nn.Module):
+        raise InputError(f"{spec} gives a function, which no checkpoint fits.", "Return a torch.nn.Module.")
+    state = _read_tensors(path)
+    for key in _WRAPPERS:
+        if isinstance(state, dict) and isinstance(state.get(key), dict):
+            state = state[key]
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise InputError(
+            f"{path} holds no state dict.", "Save one with torch.save(model.state_dict(), FILE)."
+        )
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        details = "; ".join(line.strip() for line in str(error).splitlines()[1:3])
+        raise InputError(f"{path} does not fit {type(model).__name__}: {details}") from error
+
+
+def load_batch(spec: str) -> Any:
+    """Return the batch in a file of tensors (``FILE.npz:NAME`` picks one), or from ``FILE.py:factory``."""
+    if is_file_spec(spec):
+        return call_factory(spec)
+    name, _, member = spec.partition(".npz:")
+    path = Path(f"{name}.npz" if member else spec)
+    if not path.is_file():
+        raise InputError(
+            f"--data {spec}: there is no file {path}.", f"Name a {_KINDS} file, or FILE.py:factory."
+        )
+    if path.suffix in (".pt", ".pth", ".safetensors"):
+        return _read_tensors(path)
+    if path.suffix in (".npy", ".npz"):
+        return _read_numpy(path, member)
+    if path.suffix == ".csv":
+        return _read_csv(path)
+    raise InputError(f"--data {spec}: files ending in {path.suffix!r} are not read.", f"Use {_KINDS}.")
+
+
+def fit_to(batch: Any, model: Any) -> Any:
+    """Return the batch on the model's device, its floating-point tensors in the model's dtype.
+
+    Integers keep theirs, since they may be tokens.
+    """
+    parameters = model.parameters() if isinstance(model, nn.Module) else ()
+    first = next((p for p in parameters if p.is_floating_point()), None)
+    if first is None:
+        return batch
+    if isinstance(batch, torch.Tensor):
+        return batch.to(first.device, first.dtype if batch.is_floating_point() else None)
+    if isinstance(batch, dict):
+        return {key: fit_to(value, model) for key, value in batch.items()}
+    if isinstance(batch, (list, tuple)):
+        return type(batch)(fit_to(value, model) for value in batch)
+    return batch
+
+
+def _read_numpy(path: Path, member: str) -> torch.Tensor:
+    try:
+        stored = np.load(path, allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise InputError(f"{path} cannot be read as {path.suffix[1:]}: {error}.") from error
+    if isinstance(stored, np.ndarray):
+        return _as_tensor(stored, path)
+    with stored:
+        names = list(stored.files)
+        choice = member or (names[0] if len(names) == 1 else "")
+        if choice not in names:
+            raise InputError(
+                f"{path} holds {len(names)} arrays: {', '.join(names)}.", f"Choose one: --data {path}:NAME."
+            )
+        try:
+            return _as_tensor(stored[choice], path)
+        except ValueError as error:
+            raise InputError(f"{path}:{choice} cannot be read: {error}.") from error
+
+
+def _read_csv(path: Path) -> torch.Tensor:
+    def read(skip: int) -> np.ndarray:
+        return np.loadtxt(path, delimiter=",", skiprows=skip, ndmin=2, dtype=np.float64)
+
+    if not path.read_text(encoding="utf-8", errors="replace").strip():
+        raise InputError(
+            f"{path} is empty.", "A .csv file holds one input a row, numbers separated by commas."
+        )
+    try:
+        try:
+            values = read(0)
+        except ValueError:
+            values = read(1)  # the first row may name the columns
+    except ValueError as error:
+        raise InputError(f"{path} is not all numbers: {error}.", "Leave only numeric columns.") from error
+    return _as_tensor(values, path)
+
+
+def _as_tensor(values: np.ndarray, path: Path) -> torch.Tensor:
+    if values.dtype.kind not in "biuf":
+        raise InputError(f"{path} holds values of type {values.dtype}.", "Store numbers.")
+    return torch.from_numpy(np.ascontiguousarray(values))
+
+
+def _read_tensors(path: Path) -> Any:
+    """Return what a .pt, .pth or .safetensors file holds, on the CPU."""
+    if not path.is_file():
+        raise InputError(f"There is no file {path}.", "Check the path.")
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # about the pickle protocol, before it is refused
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise InputError(
+            f"{path} holds more than tensors, and reading it could run code.",
+            "Save tensors only: torch.save(model.state_dict(), FILE).",
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{path} cannot be read as a torch file: {reason}.") from error
+
+
+def _read_safetensors(path: Path) -> Any:
+    try:
+        load_file = importlib.import_module("safetensors.torch").load_file
+    except ImportError as error:
+        raise InputError(f"{path} needs the package safetensors.", "pip install safetensors") from error
+    try:
+        return load_file(path)
+    except Exception as error:  # the package's own SafetensorError is not importable without it
+        raise InputError(f"{path} cannot be read as safetensors: {error}.") from error

@@ -21,16 +21,17 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from phasescope.errors import InputError, MemoryLimitError
 
-_UNITS = {"": 1, "b": 1, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+_SIZE = re.compile(r"\s*(\d+\.?\d*|\.\d+)\s*(|[kmgt]i?)b?\s*", re.IGNORECASE)
 
 
 def in_bytes(size: float | str) -> int:
-    """Return a memory size in bytes: a number, or text such as "512MB" or "2 GiB"."""
+    """Return a memory size in bytes: a number, or text such as "512MB", "2 GiB" or "2G"."""
     if isinstance(size, str):
-        match = re.fullmatch(r"\s*([0-9.]+)\s*([a-zA-Z]*)\s*", size)
-        factor = _UNITS.get(match.group(2).lower()) if match else None
-        if match and factor and match.group(1).count(".") <= 1 and match.group(1) != ".":
-            return in_bytes(float(match.group(1)) * factor)
+        match = _SIZE.fullmatch(size)
+        if match:
+            unit = match[2].lower()
+            base = 1024 if unit.endswith("i") else 1000
+            return in_bytes(float(match[1]) * base ** ("kmgt".find(unit[0]) + 1 if unit else 0))
     elif size > 0:
         return int(size)
     raise InputError(f"max_memory is {size!r}.", 'Give bytes, or text such as "512MB" or "2GiB".')

@@ -1,17 +1,27 @@
-"""The answer of ``phasescope critical``, as text and as JSON-ready values."""
+"""The steps of ``phasescope critical``."""
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
 from phasescope.activations import load_activation
+from phasescope.cli.targets import seed_everything
 from phasescope.errors import InputError
 from phasescope.theory import CriticalPoint, critical_point
 from phasescope.userfiles import is_file_spec
 
 
-def critical_point_of(spec: str) -> CriticalPoint:
+def run(spec: str, *, as_json: bool, seed: int) -> tuple[str, int]:
+    """Return the critical point of an activation as text or as JSON, and the exit code."""
+    seed_everything(seed)
+    point = _critical_point_of(spec)
+    answer = json.dumps(_as_dict(point), indent=2, allow_nan=False) if as_json else _as_text(point)
+    return answer, 0
+
+
+def _critical_point_of(spec: str) -> CriticalPoint:
     """Return the critical point of the activation that the user named."""
     activation = load_activation(spec)
     try:
@@ -20,7 +30,7 @@ def critical_point_of(spec: str) -> CriticalPoint:
         raise InputError(f"{spec}: {error.what}" if is_file_spec(spec) else error.what, error.fix) from error
 
 
-def as_dict(point: CriticalPoint) -> dict[str, Any]:
+def _as_dict(point: CriticalPoint) -> dict[str, Any]:
     """Return the answer under its documented keys; ``None`` where a number does not exist."""
     numbers = {key: _finite(getattr(point, key)) for key in ("C_W", "C_b", "K", "a1", "b1")}
     return {
@@ -32,9 +42,9 @@ def as_dict(point: CriticalPoint) -> dict[str, Any]:
     }
 
 
-def as_text(point: CriticalPoint) -> str:
+def _as_text(point: CriticalPoint) -> str:
     """Return a few lines: class, initialisation with numbers to copy, kernel, coefficients, reason."""
-    answer = as_dict(point)
+    answer = _as_dict(point)
     stability = {True: ", stable", False: ", not stable", None: ""}[answer["stable"]]
     if answer["universality_class"] == "none":
         return f"{answer['activation']}: no critical initialisation\n  why          {answer['reason']}"
