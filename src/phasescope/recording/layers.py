@@ -128,56 +128,55 @@ def discover(model: nn.Module, batch: Batch) -> tuple[list[Layer], bool]:
     return layers + _uncalled(model, small, called), coupled
 
 
+_Contents = tuple[int, int, int]  # see _contents
+
+
 @dataclass
 class _Call:
+    """A call of a module: what it takes, then what it gave."""
+
     path: str
     module: nn.Module
-    shape: tuple[int, ...] | None
-    reason: str
-    entry: bool
-    called_children: int
     argument_shape: tuple[int, ...]
-    takes: tuple[int, int, int] | None
-    gives: tuple[int, int, int] | None
+    takes: _Contents | None
+    entry: bool  # whether it takes tensors, none of them floating-point
+    called_children: int = 0
+    shape: tuple[int, ...] | None = None
+    reason: str = ""  # why there is no shape
+    gives: _Contents | None = None
 
 
 def _trace(model: nn.Module, batch: Batch, whole: Batch) -> tuple[list[_Call], Tensor | None]:
+    """Return the calls in the order in which they end, and the output."""
     calls: list[_Call] = []
-    stack: list[int] = [0]
-    taken: list[tuple[tuple[int, ...], tuple[int, int, int] | None]] = []
+    begun: list[_Call] = []
     kept: list[Tensor | None] = []  # so that no address is used twice
     modules = {path: m for path, m in model.named_modules() if not _inside_parametrization(path)}
 
     def before(path: str, args: tuple[Any, ...]) -> None:
-        stack.append(0)
         argument = first_float(args)
-        taken.append((() if argument is None else tuple(argument.shape), _contents(argument)))
+        shape = () if argument is None else tuple(argument.shape)
+        integers = argument is None and any(isinstance(a, Tensor) for a in args)
+        begun.append(_Call(path, modules[path], shape, _contents(argument), integers))
 
     def after(path: str, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        children = stack.pop()
-        stack[-1] += 1
+        call = begun.pop()
+        if begun:
+            begun[-1].called_children += 1
         tensor = first_float(output)
         kept.append(tensor)
-        takes_integers = first_float(args) is None and any(isinstance(a, Tensor) for a in args)
-        calls.append(
-            _Call(
-                path,
-                module,
-                None if tensor is None else tuple(tensor.shape),
-                "" if tensor is not None else _no_float(output),
-                takes_integers and tensor is not None,
-                children,
-                *taken.pop(),
-                _contents(tensor),
-            )
-        )
+        if tensor is None:
+            call.reason = _no_float(output)
+        else:
+            call.shape, call.gives = tuple(tensor.shape), _contents(tensor)
+        calls.append(call)
 
     with torch.no_grad(), observed(modules, after, before):
         returned = first_float(run(model, batch, whole))
     return calls, returned
 
 
-def _contents(tensor: Tensor | None) -> tuple[int, int, int] | None:
+def _contents(tensor: Tensor | None) -> _Contents | None:
     # Equal for two tensors that hold the same numbers: same memory, same length, not written to in between.
     return None if tensor is None else (tensor.data_ptr(), tensor.numel(), tensor._version)
 
@@ -286,9 +285,7 @@ def _channels_first(layer: Layer) -> bool:
     return not matrix and any(word in layer.kind for word in _CHANNELS_FIRST)
 
 
-def _with_chain(
-    layers: list[Layer], calls: list[_Call], returned: tuple[int, int, int] | None
-) -> list[Layer]:
+def _with_chain(layers: list[Layer], calls: list[_Call], returned: _Contents | None) -> list[Layer]:
     linked = []
     for index, (layer, call) in enumerate(zip(layers, calls, strict=True)):
         before = calls[index - 1].gives if index else call.takes
