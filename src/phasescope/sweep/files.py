@@ -6,7 +6,8 @@ import errno
 import os
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from phasescope.errors import InputError
@@ -79,34 +80,40 @@ def write_together(directory: Path, contents: Mapping[str, str | bytes], *, dura
     """
     waiting: dict[Path, Path] = {}
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        for name, content in contents.items():
-            if (directory / name).is_dir():
-                raise InputError(f"{directory / name} is a folder.", _FIX)
-            temporary = directory / f".{name}.{secrets.token_hex(6)}.part"
-            waiting[temporary] = directory / name
-            with temporary.open("xb") as file:
-                file.write(_bytes(content))
-                if durable:
-                    file.flush()
-                    os.fsync(file.fileno())
-        for temporary, final in waiting.items():
-            temporary.replace(final)
-        if durable:
-            _sync_names(directory)
-    except OSError as error:
-        raise InputError(*_told(directory, error)) from error
+        with os_errors_told(directory):
+            directory.mkdir(parents=True, exist_ok=True)
+            for name, content in contents.items():
+                if (directory / name).is_dir():
+                    raise InputError(f"{directory / name} is a folder.", _FIX)
+                temporary = directory / f".{name}.{secrets.token_hex(6)}.part"
+                waiting[temporary] = directory / name
+                with temporary.open("xb") as file:
+                    file.write(_bytes(content))
+                    if durable:
+                        file.flush()
+                        os.fsync(file.fileno())
+            for temporary, final in waiting.items():
+                temporary.replace(final)
+            if durable:
+                _sync_names(directory)
     finally:
         for temporary in waiting:
             temporary.unlink(missing_ok=True)
 
 
-def make_directory(directory: Path) -> None:
-    """Make a folder, and those above it, where they do not exist."""
+@contextmanager
+def os_errors_told(directory: Path) -> Iterator[None]:
+    """Turn what the system says while `directory` is written into an ``InputError``."""
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        yield
     except OSError as error:
-        raise InputError(*_told(directory, error)) from error
+        reason = error.strerror or str(error)
+        if error.errno in _FULL:
+            raise InputError(
+                f"The disk of {directory} is full: {reason}.",
+                "Free some space, or name another folder with --out DIR.",
+            ) from error
+        raise InputError(f"{directory} cannot be written: {reason}.", _FIX) from error
 
 
 def clear_leftovers(directory: Path) -> int:
@@ -125,16 +132,6 @@ def clear_leftovers(directory: Path) -> int:
 
 def _bytes(content: str | bytes) -> bytes:
     return content if isinstance(content, bytes) else content.encode(errors="backslashreplace")
-
-
-def _told(directory: Path, error: OSError) -> tuple[str, str]:
-    reason = error.strerror or str(error)
-    if error.errno in _FULL:
-        return (
-            f"The disk of {directory} is full: {reason}.",
-            "Free some space, or name another folder with --out DIR.",
-        )
-    return f"{directory} cannot be written: {reason}.", _FIX
 
 
 def _sync_names(directory: Path) -> None:

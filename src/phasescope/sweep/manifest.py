@@ -13,7 +13,7 @@ from typing import Any
 
 import phasescope
 from phasescope.errors import InputError
-from phasescope.sweep.files import write_whole
+from phasescope.sweep.files import os_errors_told, write_whole
 
 NAME = "manifest.json"
 _LOCK = ".lock"
@@ -23,13 +23,11 @@ _FIX = "Name another folder with --out DIR."
 
 @contextmanager
 def only_run(directory: Path) -> Iterator[None]:
-    """Hold the folder's lock, which ends with the process; on file systems without locks, go on without."""
+    """Hold the folder's lock, which ends with its process; on file systems without locks, go on without."""
     import fcntl  # not on every system, and only runs need it
 
-    try:
+    with os_errors_told(directory):
         descriptor = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
-    except OSError as error:
-        raise InputError(f"{directory} cannot be written: {error.strerror}.", _FIX) from error
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

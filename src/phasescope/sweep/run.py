@@ -13,7 +13,7 @@ from typing import Any, Literal
 from phasescope.errors import InputError
 from phasescope.sweep import executors, manifest
 from phasescope.sweep.executors import Measure, Measured
-from phasescope.sweep.files import check_writable, clear_leftovers, make_directory
+from phasescope.sweep.files import check_writable, clear_leftovers, os_errors_told
 from phasescope.sweep.store import Store
 from phasescope.sweep.task import Task
 from phasescope.sweep.threads import one_thread
@@ -131,7 +131,8 @@ def run(
     wanted = {task.id: task for task in tasks}
     store = Store(directory)
     check_writable(store.directory)
-    make_directory(store.directory)
+    with os_errors_told(store.directory):
+        store.directory.mkdir(parents=True, exist_ok=True)
     with manifest.only_run(store.directory), one_thread():
         clear_leftovers(store.directory)
         known, damage = manifest.agree(store.directory, identity or {}, wanted)
