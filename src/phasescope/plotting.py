@@ -68,7 +68,7 @@ def style() -> Iterator[None]:
 
 
 def figure(panels: int, *, panel_size: tuple[float, float] = (3.6, 3.1)) -> tuple[Figure, list[Axes]]:
-    """Return a transparent figure with `panels` axes in one row."""
+    """Return a transparent figure with `panels` axes in one row, each of a width and height in inches."""
     width, height = panel_size
     made = Figure(figsize=(panels * width, height), layout="constrained")
     made.patch.set_alpha(0.0)

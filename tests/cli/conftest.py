@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from types import SimpleNamespace
 
@@ -92,6 +93,18 @@ def models(tmp_path, monkeypatch):
     path = tmp_path / "models.py"
     path.write_text(MODELS)
     return path
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.fixture
+def screen(monkeypatch):
+    """A stream that says it is a terminal, and keeps what is written to it."""
+    monkeypatch.setenv("TERM", "xterm")
+    return Terminal()
 
 
 @pytest.fixture

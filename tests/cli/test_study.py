@@ -218,20 +218,15 @@ def events(plans):
 
 
 @pytest.mark.parametrize(("columns", "rows"), [(80, 24), (20, 5), (1, 1)])
-def test_the_bars_live_in_any_terminal(columns, rows, monkeypatch):
-    class Terminal(io.StringIO):
-        def isatty(self):
-            return True
-
+def test_the_bars_live_in_any_terminal(columns, rows, screen, monkeypatch):
     monkeypatch.setenv("COLUMNS", str(columns))
     monkeypatch.setenv("LINES", str(rows))
-    monkeypatch.setenv("TERM", "xterm")
-    plans, stream = make_plans(), Terminal()
-    with display(plans, 2, stream) as shown:
+    plans = make_plans()
+    with display(plans, 2, screen) as shown:
         for event in events(plans):
             shown.tell(event)
         shown.analyse("mean")
-    text = stream.getvalue()
+    text = screen.getvalue()
     if columns == 80:
         assert "no square of [4] today" in text
         assert "mean" in text

@@ -67,53 +67,6 @@ def as_activation(spec: Spec, *, kinks: Iterable[float] | None = None) -> Activa
     return activation if places is None else dataclasses.replace(activation, kinks=places)
 
 
-def load_activation(spec: str) -> Activation:
-    """Return the activation that a user typed, checked and with its kinks known or found.
-
-    Parameters
-    ----------
-    spec : str
-        A name as in :func:`as_activation`, or ``FILE.py:function`` with the user's own function, module,
-        module class or factory without arguments; a relative path starts at the working folder. Naming a
-        file runs its code.
-
-    Raises
-    ------
-    InputError
-        If it is unknown, cannot be loaded, or is not an elementwise function without NaN.
-    """
-    if not is_file_spec(spec):
-        return as_activation(spec)
-    loaded = _load(spec)
-    try:
-        return as_activation(loaded)
-    except InputError as error:
-        raise InputError(f"{spec}: {error.what}", error.fix) from error
-
-
-def _load(spec: str) -> Any:
-    """Return the activation in a user's file: a function, a module, or what a class or factory makes."""
-    found = load_object(spec)
-    if isinstance(found, nn.Module) or not (callable(found) and _is_factory(found)):
-        return found
-    made = call_factory(spec)
-    if not callable(made):
-        raise InputError(
-            f"{spec} gives {describe(made)}, not an activation.",
-            "Name a function of one tensor, or a module.",
-        )
-    return made
-
-
-def _is_factory(function: Callable[..., Any]) -> bool:
-    """Return whether it can be called without arguments; a builtin without a signature takes a tensor."""
-    try:
-        inspect.signature(function).bind()
-    except (TypeError, ValueError):
-        return False
-    return True
-
-
 def _declared(kinks: Iterable[float]) -> tuple[float, ...]:
     positions = tuple(sorted({float(k) for k in kinks}))
     if not all(abs(k) < float("inf") for k in positions):
@@ -333,3 +286,50 @@ def _rounded(z: float) -> float:
         if abs(z - near) <= 4e-15 * max(abs(z), 1e-3):
             return near + 0.0
     return z
+
+
+def load_activation(spec: str) -> Activation:
+    """Return the activation that a user typed, checked and with its kinks known or found.
+
+    Parameters
+    ----------
+    spec : str
+        A name as in :func:`as_activation`, or ``FILE.py:function`` with the user's own function, module,
+        module class or factory without arguments; a relative path starts at the working folder. Naming a
+        file runs its code.
+
+    Raises
+    ------
+    InputError
+        If it is unknown, cannot be loaded, or is not an elementwise function without NaN.
+    """
+    if not is_file_spec(spec):
+        return as_activation(spec)
+    loaded = _load(spec)
+    try:
+        return as_activation(loaded)
+    except InputError as error:
+        raise InputError(f"{spec}: {error.what}", error.fix) from error
+
+
+def _load(spec: str) -> Any:
+    """Return the activation in a user's file: a function, a module, or what a class or factory makes."""
+    found = load_object(spec)
+    if isinstance(found, nn.Module) or not (callable(found) and _is_factory(found)):
+        return found
+    made = call_factory(spec)
+    if not callable(made):
+        raise InputError(
+            f"{spec} gives {describe(made)}, not an activation.",
+            "Name a function of one tensor, or a module.",
+        )
+    return made
+
+
+def _is_factory(function: Callable[..., Any]) -> bool:
+    """Return whether it can be called without arguments; a builtin without a signature takes a tensor."""
+    try:
+        inspect.signature(function).bind()
+    except (TypeError, ValueError):
+        return False
+    return True
