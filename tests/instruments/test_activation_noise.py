@@ -11,7 +11,7 @@ from torch import nn
 from phasescope import inspect
 from phasescope.errors import InputError
 from phasescope.instruments import ActivationNoise
-from phasescope.instruments.activation_noise_input import SHORTEST
+from phasescope.instruments.activation_noise.sequences import SHORTEST
 from phasescope.noise import fractional_gaussian_noise
 from phasescope.noise.fluctuation import shortest_length
 from phasescope.testing import CHECKS, Case, check_instrument

@@ -1,6 +1,6 @@
 """What tells several networks apart."""
 
-from phasescope.report.comparison import opening, rows, subjects
+from phasescope.report.comparison import lines, opening, subjects
 
 
 def test_one_network_opens_with_its_own_sentence(inspection):
@@ -33,8 +33,8 @@ def test_equal_networks_agree_and_unequal_ones_of_one_phase_are_ranked(inspectio
     assert ranked.index("“b”") < ranked.index("“a”")
 
 
-def test_rows_say_whether_they_differ(three):
-    found = {row.name: row for row in rows(subjects(three))}
+def test_lines_say_whether_they_differ(three):
+    found = {line.name: line for line in lines(subjects(three))}
     assert found["Phase"].cells == ("ordered", "chaotic", "critical")
     assert found["Phase"].differs
     assert not found["Parameters"].differs

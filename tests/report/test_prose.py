@@ -2,7 +2,7 @@
 
 import pytest
 
-from phasescope.report.prose import prose, soft_error
+from phasescope.report.templating import prose, soft_error
 
 
 def test_calls_become_code_and_text_is_escaped():

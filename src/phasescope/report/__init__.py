@@ -1,8 +1,8 @@
 """Pages from what instruments return: `save` writes one HTML file and the same content as JSON."""
 
-from phasescope.report.fate import Fate
+from phasescope.report.fate import Fate, Training
 from phasescope.report.noise_page import render_noise, save_noise
-from phasescope.report.page import Training, document, render, save
+from phasescope.report.page import document, render, save
 from phasescope.report.study_page import render_study, save_study
 from phasescope.sweep.files import check_writable
 

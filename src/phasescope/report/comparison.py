@@ -1,4 +1,4 @@
-"""What tells several networks apart: the sentence and the table that a page opens with."""
+"""What tells several networks apart: sentence, table and pictures that a page opens with."""
 
 from __future__ import annotations
 
@@ -7,11 +7,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+from phasescope import plotting
+from phasescope.instruments.propagation.figure import theory_of
+from phasescope.instruments.rows import Row
 from phasescope.report.numbers import measured
 from phasescope.signal import Verdict, verdict
 
 if TYPE_CHECKING:
     import xarray as xr
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
     from phasescope.estimate import Estimate
     from phasescope.instruments import Inspection
@@ -28,6 +36,13 @@ FACTS = {
 }
 """What a page calls the attributes of a dataset that say how it was measured."""
 _SIGNIFICANT = 3.0  # standard errors between two margins that count as different
+_PALETTE = ("#2f80c9", "#d9622b", "#2f9464", "#8b6fc9", "#b5821b", "#c2528b")
+_SMALLEST = 1e-300
+_PANELS = (
+    ("kernel", "Signal size", "kernel K", "Mean square of the units of each weight layer"),
+    ("distance", "Difference between inputs", "1 − c", "One minus the correlation of two inputs"),
+    ("gradient", "Gradient", "relative to the output", "Mean square gradient at each weight layer"),
+)
 
 
 @dataclass(frozen=True)
@@ -40,16 +55,24 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Row:
-    """One line of the comparison."""
+class Line:
+    """One line of the table: what is compared, and a cell for each network."""
 
-    name: str  # what is compared
-    cells: tuple[str, ...]  # one a network
+    name: str
+    cells: tuple[str, ...]
 
     @property
     def differs(self) -> bool:
         """Whether the networks are told apart by it."""
         return len(set(self.cells)) > 1
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One picture: one pair of axes with all networks in it."""
+
+    figure: Figure
+    caption: str  # what it shows, for those who cannot see it
 
 
 def subjects(inspections: Sequence[Inspection]) -> list[Subject]:
@@ -66,33 +89,12 @@ def opening(inspections: Sequence[Inspection]) -> str:
     phases = list(dict.fromkeys(subject.verdict.phase for subject in compared))
     if len(phases) == 1:
         return _within_one_phase(compared)
-    groups = [[s.label for s in compared if s.verdict.phase == phase] for phase in phases]
-    parts = [f"{_names(group)} {_is(group)} {phase}" for group, phase in zip(groups, phases, strict=True)]
-    return f"{_join(parts)}{_advice(compared)}."
-
-
-def rows(compared: Sequence[Subject]) -> list[Row]:
-    """Return what is known of every network, the physics first."""
-    verdicts = [subject.verdict for subject in compared]
-    lines = [
-        Row("Phase", tuple(each.phase for each in verdicts)),
-        Row("Margin, mean ln χ⊥ per weight layer", tuple(_estimate(each.margin) for each in verdicts)),
-        Row(
-            "Layers in which a difference between inputs falls by e",
-            tuple(_estimate(v.signal_depth) for v in verdicts),
-        ),
-        Row(
-            "Layers in which the squared gradient changes by e",
-            tuple(_estimate(v.gradient_depth) for v in verdicts),
-        ),
-        Row("Kernel K at the last weight layer", tuple(_edge(s.dataset, "kernel", -1) for s in compared)),
-        Row("1 − c at the last weight layer", tuple(_edge(s.dataset, "distance", -1) for s in compared)),
-        Row("Gradient at the first weight layer", tuple(_edge(s.dataset, "gradient", 0) for s in compared)),
+    groups = [[_quote(s.label) for s in compared if s.verdict.phase == phase] for phase in phases]
+    parts = [
+        f"{listed(group)} {'is' if len(group) == 1 else 'are'} {phase}"
+        for group, phase in zip(groups, phases, strict=True)
     ]
-    lines += [
-        Row(name, tuple(_fact(s.dataset.attrs.get(key)) for s in compared)) for name, key in FACTS.items()
-    ]
-    return [line for line in lines if any(cell != "–" for cell in line.cells)]
+    return f"{listed(parts)}{_advice(compared)}."
 
 
 def _within_one_phase(compared: Sequence[Subject]) -> str:
@@ -119,10 +121,37 @@ def _advice(compared: Sequence[Subject]) -> str:
     return f": start from {_quote(best.label)}"
 
 
-def _edge(dataset: xr.Dataset, name: str, position: int) -> str:
-    weight = (dataset["role"].values == "weight") & (dataset["skipped"].values == "")
-    values, errors = dataset[name].values[weight], dataset[f"{name}_error"].values[weight]
-    return measured(float(values[position]), float(errors[position])) if values.size else "–"
+def listed(parts: Sequence[str]) -> str:
+    """Return "a", "a and b" or "a, b and c"."""
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
+
+
+def _quote(label: str) -> str:
+    return f"“{label}”"
+
+
+def lines(compared: Sequence[Subject]) -> list[Line]:
+    """Return what is known of every network, the physics first."""
+    verdicts = [subject.verdict for subject in compared]
+    found = [
+        Line("Phase", tuple(each.phase for each in verdicts)),
+        Line("Margin, mean ln χ⊥ per weight layer", tuple(_estimate(each.margin) for each in verdicts)),
+        Line(
+            "Layers in which a difference between inputs falls by e",
+            tuple(_estimate(each.signal_depth) for each in verdicts),
+        ),
+        Line(
+            "Layers in which the squared gradient changes by e",
+            tuple(_estimate(each.gradient_depth) for each in verdicts),
+        ),
+        Line("Kernel K at the last weight layer", tuple(_edge(s.dataset, "kernel", -1) for s in compared)),
+        Line("1 − c at the last weight layer", tuple(_edge(s.dataset, "distance", -1) for s in compared)),
+        Line("Gradient at the first weight layer", tuple(_edge(s.dataset, "gradient", 0) for s in compared)),
+    ]
+    found += [
+        Line(name, tuple(_fact(s.dataset.attrs.get(key)) for s in compared)) for name, key in FACTS.items()
+    ]
+    return [line for line in found if any(cell != "–" for cell in line.cells)]
 
 
 def _estimate(estimate: Estimate) -> str:
@@ -131,25 +160,68 @@ def _estimate(estimate: Estimate) -> str:
     return measured(estimate.value, estimate.error)
 
 
+def _edge(dataset: xr.Dataset, name: str, position: int) -> str:
+    """Return a variable at the first (0) or last (-1) weight layer."""
+    weights = [row for row in Row.measured(dataset) if row.text("role") == "weight"]
+    return measured(weights[position][name], weights[position][f"{name}_error"]) if weights else "–"
+
+
 def _fact(value: object) -> str:
-    return (
-        f"{value:,}".replace(",", "\u2009")
-        if isinstance(value, int)
-        else str(value if value is not None else "–")
-    )
+    if isinstance(value, int):
+        return f"{value:,}".replace(",", "\u2009")
+    return "–" if value is None else str(value)
 
 
-def _quote(label: str) -> str:
-    return f"“{label}”"
+def colours(compared: Sequence[Subject]) -> list[str]:
+    """Return one colour a network: that of its phase where every phase occurs once."""
+    phases = [subject.verdict.phase for subject in compared]
+    if len(set(phases)) == len(phases):
+        return [plotting.PHASE_COLOURS.get(phase, plotting.INK) for phase in phases]
+    return [_PALETTE[position % len(_PALETTE)] for position in range(len(phases))]
 
 
-def _names(labels: Sequence[str]) -> str:
-    return _join([_quote(label) for label in labels])
+def panels(compared: Sequence[Subject]) -> list[Panel]:
+    """Return three figures against depth: K, 1 - c and the gradient, measured as dots and theory as lines."""
+    names = ", ".join(subject.label for subject in compared)
+    found = []
+    for variable, title, label, meaning in _PANELS:
+        with plotting.style():
+            drawn, (axes,) = plotting.figure(1, panel_size=(3.5, 2.9))
+            for subject, colour in zip(compared, colours(compared), strict=True):
+                _draw(axes, subject.dataset, variable, colour)
+            axes.set_title(title)
+            axes.set_xlabel("weight layer")
+            axes.set_ylabel(label)
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7))
+            _logarithmic(axes)
+        found.append(Panel(drawn, f"{meaning} against depth, for {names}."))
+    return found
 
 
-def _is(group: Sequence[str]) -> str:
-    return "is" if len(group) == 1 else "are"
+def _draw(axes: Axes, dataset: xr.Dataset, variable: str, colour: str) -> None:
+    weight = (dataset["role"].values == "weight") & (dataset["skipped"].values == "")
+    depth = dataset["depth"].values[weight]
+    values, errors = dataset[variable].values[weight], dataset[f"{variable}_error"].values[weight]
+    known = np.isfinite(values) & (values > _SMALLEST)
+    error = np.nan_to_num(errors[known], nan=0.0, posinf=0.0)
+    below = np.minimum(error, 0.999 * values[known])
+    axes.errorbar(depth[known], values[known], yerr=[below, error], fmt="o", ms=3.2, lw=0.9, color=colour)
+    expected = theory_of(dataset, variable)[weight]
+    drawable = np.isfinite(expected) & (expected > _SMALLEST)
+    axes.plot(depth[drawable], expected[drawable], "-", lw=1.2, color=colour)
 
 
-def _join(parts: Sequence[str]) -> str:
-    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
+def _logarithmic(axes: Axes) -> None:
+    """Use a logarithmic axis at least a decade high, so that noise does not fill it."""
+    if not any(len(np.asarray(line.get_ydata())) for line in axes.lines):
+        axes.text(0.5, 0.5, "not measured", ha="center", transform=axes.transAxes)
+        return
+    axes.set_yscale("log")
+    low, high = axes.get_ylim()
+    if high / low < 10:
+        middle = (low * high) ** 0.5
+        low, high = axes.set_ylim(middle / 3.2, middle * 3.2)
+    if high / low < 100:
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())

@@ -8,20 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from phasescope.instruments.activation_noise import findings as activation_noise
+from phasescope.instruments.propagation import findings as propagation
+from phasescope.instruments.rows import Column
 from phasescope.report.numbers import measured, percent
 
 if TYPE_CHECKING:
     import xarray as xr
-
-
-@dataclass(frozen=True)
-class Column:
-    """One measured quantity."""
-
-    variable: str  # its name in the dataset
-    heading: str  # its symbol or name on the page
-    meaning: str = ""  # its definition; empty where the dataset's own description is all there is
-    fraction: bool = False  # whether it is a fraction of units, printed in percent
 
 
 @dataclass(frozen=True)
@@ -50,49 +43,7 @@ class LayerTable:
         return self.measured - len(self.rows)
 
 
-KNOWN = (
-    Column("kernel", "K", "mean square of the units, (1/n) Σᵢ zᵢ², averaged over inputs"),
-    Column(
-        "distance", "1 − c", "one minus the correlation c = z·z′ / (|z| |z′|), averaged over pairs of inputs"
-    ),
-    Column(
-        "chi_parallel",
-        "χ∥",
-        "growth from one weight layer to the next of the response of K to scaling the input",
-    ),
-    Column(
-        "chi_perpendicular",
-        "χ⊥",
-        "the same for the part across z of a small difference between inputs, |u|²/n",
-    ),
-    Column(
-        "gradient",
-        "gradient",
-        "squared norm of the gradient at the row, relative to that at the output, for random cotangents",
-    ),
-    Column("dead", "dead", "units that respond to no input", fraction=True),
-    Column("saturated", "saturated", "units within 1 % of a limit of the activation", fraction=True),
-    Column("nonfinite", "non-finite", "units that are NaN or infinite, or computed from such", fraction=True),
-)
-
-
-NOISE = (
-    Column("units", "units", "number of units"),
-    Column("idle", "idle", "units that move less than 5 % of the most active one", fraction=True),
-    Column("beta", "β", "exponent of the spectrum f to the power −β in time, mean over units"),
-    Column("spread", "spread", "standard deviation of β over all units and sequences"),
-    Column("estimator", "noise", "the part of it that estimator noise alone makes"),
-    Column("between_units", "of units", "standard deviation of the units’ own β"),
-    Column("memory", "memory", "steps over which the short memories that imitate the tested series forget"),
-    Column("tested", "tested", "series tested for short memory"),
-    Column("beat_short", "beat it", "tested series that exclude short memory; 1 in 40 does by chance"),
-    Column("beta_untrained", "untrained", "β of the same network untrained"),
-    Column("beta_shuffled", "shuffled", "β for the same sequences with their time steps shuffled"),
-    Column("participation", "sharing", "units that share the movement: participation ratio"),
-    Column("dimension", "directions", "principal components that share the movement"),
-    Column("curvature", "bend", "mean coefficient of (ln n)² in ln F(n); 0 for a power law"),
-)
-_OF_INSTRUMENT = {"noise": NOISE}
+_OF_INSTRUMENT = {"noise": activation_noise.COLUMNS}
 
 
 def layer_table(dataset: xr.Dataset, *, most_rows: int) -> LayerTable:
@@ -127,7 +78,7 @@ def layer_table(dataset: xr.Dataset, *, most_rows: int) -> LayerTable:
 
 
 def _columns(dataset: xr.Dataset) -> Sequence[Column]:
-    columns = _OF_INSTRUMENT.get(str(dataset.attrs.get("instrument")), KNOWN)
+    columns = _OF_INSTRUMENT.get(str(dataset.attrs.get("instrument")), propagation.COLUMNS)
     known = [column for column in columns if column.variable in dataset]
     if known:
         return known

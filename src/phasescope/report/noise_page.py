@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from phasescope import __version__
+import numpy as np
+from matplotlib.ticker import NullFormatter
+
+from phasescope import __version__, plotting
 from phasescope.citations import citation
-from phasescope.noise import Verdict
+from phasescope.noise import MemoryTest, Verdict
 from phasescope.noise.nulls import EXCLUDED
 from phasescope.noise.verdict import share
-from phasescope.report.noise_figure import noise_figure
 from phasescope.report.numbers import measured
 from phasescope.report.svg import inline
 from phasescope.report.templating import render_template
 from phasescope.sweep.files import write_together
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_SHORT = plotting.PHASE_COLOURS["critical"]
 
 
 def save_noise(found: Verdict, directory: Path | str, *, name: str, command: str = "") -> Path:
@@ -51,7 +59,7 @@ def render_noise(found: Verdict, *, name: str, command: str = "") -> str:
         The command line, printed on the page.
     """
     test = found.test
-    pictures = [] if test is None else inline(noise_figure(found, test), "dfa", f"Fluctuations of {name}")
+    pictures = [] if test is None else inline(_figure(found, test), "dfa", f"Fluctuations of {name}")
     return render_template(
         "noise.html.j2",
         title=f"{name}: phasescope",
@@ -98,3 +106,45 @@ def _numbers(found: Verdict) -> list[tuple[str, str, str]]:
             "the same spectrum and nothing else; ± is the scatter over copies",
         ),
     ]
+
+
+def _figure(found: Verdict, test: MemoryTest) -> Figure:
+    """Return F(n) with both explanations, and the local slopes, which a crossover bends."""
+    with plotting.style():
+        figure, (curve, slopes) = plotting.figure(2, panel_size=(4.2, 3.4))
+        windows = test.windows
+        lines = [
+            (test.scaling, plotting.THEORY, "--", "scaling noise"),
+            (test.short_memory, _SHORT, "-", "short memory"),
+        ]
+        middles = np.sqrt(windows[1:] * windows[:-1])
+        for values, colour, dashes, label in lines:
+            curve.plot(windows, values, color=colour, linestyle=dashes, label=label)
+            slopes.plot(middles, _slopes(windows, values), color=colour, linestyle=dashes, label=label)
+        points: dict[str, Any] = {
+            "color": plotting.MEASURED,
+            "marker": "o",
+            "linestyle": "none",
+            "markersize": 4.5,
+        }
+        curve.plot(windows, test.measured, label="measured", **points)
+        slopes.plot(middles, found.fluctuations.local_slopes, label="measured", **points)
+        curve.set(title="Fluctuation function", xlabel="window n", ylabel="F(n)", xscale="log", yscale="log")
+        slopes.set(title="Local slopes", xlabel="window n", ylabel="d ln F / d ln n", xscale="log")
+        ticks = _ticks(float(windows[0]), float(windows[-1]))
+        for axes in (curve, slopes):
+            axes.set_xticks(ticks, [str(tick) for tick in ticks])
+            axes.xaxis.set_minor_formatter(NullFormatter())
+        curve.legend(loc="upper left")
+    return figure
+
+
+def _slopes(windows: np.ndarray, values: np.ndarray) -> np.ndarray:
+    return np.asarray(np.diff(np.log(values)) / np.diff(np.log(windows)))
+
+
+def _ticks(first: float, last: float) -> list[int]:
+    """Return 1, 2, 5, 10, ... within the windows, at most five of them."""
+    found = [step * 10**decade for decade in range(8) for step in (1, 2, 5)]
+    inside = [tick for tick in found if first <= tick <= last]
+    return inside[:: -(-len(inside) // 5)] if inside else [round(first)]

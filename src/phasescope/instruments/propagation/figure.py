@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from phasescope import plotting
-from phasescope.instruments.propagation_findings import TRAINABLE_LENGTHS
+from phasescope.instruments.propagation.findings import TRAINABLE_LENGTHS
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -18,24 +18,33 @@ if TYPE_CHECKING:
     from phasescope.estimate import Estimate
     from phasescope.signal import Verdict
 
+CAPTIONS = {
+    "propagation": (
+        "Mean square K of the units, difference 1 − c between two inputs, and squared gradient relative to "
+        "the output, against depth. Dots: weight layers, measured, with one standard error; small dots: "
+        "other layers; lines: theory of infinitely wide layers with the same weight variances, where it is "
+        "known; shaded: layers that a difference, or a gradient on its way back, does not reach unchanged."
+    ),
+    "units": "Fraction of units that are dead, saturated or not finite, against depth.",
+}
 # Above this many points error bars touch each other, and a band reads better.
 _MOST_ERROR_BARS = 40
 _FLOOR = 1e-300
 
 _PANELS = (
-    ("kernel", "kernel_theory", "Signal size", "kernel $K$ (mean square)"),
-    ("distance", "distance_theory", "Difference between inputs", "$1 - c$"),
-    ("gradient", "gradient_theory", "Gradient", "squared norm (1 at the output)"),
+    ("kernel", "Signal size", "kernel $K$ (mean square)"),
+    ("distance", "Difference between inputs", "$1 - c$"),
+    ("gradient", "Gradient", "squared norm (1 at the output)"),
 )
 
 
-def propagation_figure(dataset: xr.Dataset, verdict: Verdict) -> Figure:
+def propagation(dataset: xr.Dataset, verdict: Verdict) -> Figure:
     """Return three panels against depth: K, 1 - c and the gradient, with error bars and theory."""
     places = _places(dataset)
     with plotting.style():
         drawn, panels = plotting.figure(len(_PANELS))
-        for axes, (name, theory, title, label) in zip(panels, _PANELS, strict=True):
-            _panel(axes, dataset, places, name, theory)
+        for axes, (name, title, label) in zip(panels, _PANELS, strict=True):
+            _panel(axes, dataset, places, name)
             axes.set_title(title)
             axes.set_xlabel("weight layer")
             axes.set_ylabel(label)
@@ -54,7 +63,7 @@ def propagation_figure(dataset: xr.Dataset, verdict: Verdict) -> Figure:
     return drawn
 
 
-def units_figure(dataset: xr.Dataset) -> Figure:
+def units(dataset: xr.Dataset) -> Figure:
     """Return the fractions of dead, saturated and non-finite units against depth."""
     places = _places(dataset)
     with plotting.style():
@@ -83,7 +92,7 @@ def _places(dataset: xr.Dataset) -> np.ndarray:
     return places
 
 
-def _panel(axes: Axes, dataset: xr.Dataset, places: np.ndarray, name: str, theory: str) -> None:
+def _panel(axes: Axes, dataset: xr.Dataset, places: np.ndarray, name: str) -> None:
     values, errors = dataset[name].values, dataset[f"{name}_error"].values
     drawable = np.isfinite(values) & (values > _FLOOR)
     weight = dataset["role"].values == "weight"
@@ -92,7 +101,7 @@ def _panel(axes: Axes, dataset: xr.Dataset, places: np.ndarray, name: str, theor
     others = drawable & ~weight
     axes.plot(places[others], values[others], ".", color=plotting.MEASURED, ms=3, alpha=0.45)
     _measured(axes, places[drawable & weight], values[drawable & weight], errors[drawable & weight])
-    predicted = _theory_values(dataset, theory)
+    predicted = theory_of(dataset, name)
     known = np.isfinite(predicted) & (predicted > _FLOOR) & weight
     if known.sum() > 1:
         axes.plot(places[known], predicted[known], "-", color=plotting.THEORY, label="theory")
@@ -124,12 +133,11 @@ def _measured(axes: Axes, x: np.ndarray, y: np.ndarray, error: np.ndarray) -> No
     axes.plot(x, y, "-", color=plotting.MEASURED, lw=1.2, label="measured")
 
 
-def _theory_values(dataset: xr.Dataset, name: str) -> np.ndarray:
-    if name == "distance_theory" and name not in dataset:
-        correlation: np.ndarray = dataset["correlation_theory"].values
-        return 1.0 - correlation
-    values: np.ndarray = dataset[name].values
-    return values
+def theory_of(dataset: xr.Dataset, name: str) -> np.ndarray:
+    """Return what theory expects of "kernel", "distance" or "gradient", row by row."""
+    if name == "distance" and "distance_theory" not in dataset:
+        return np.asarray(1.0 - dataset["correlation_theory"].values)
+    return np.asarray(dataset[f"{name}_theory"].values)
 
 
 def _keep_readable(axes: Axes, values: np.ndarray) -> None:

@@ -1,4 +1,7 @@
-"""Noise of activations: white, 1/f, or a short memory that looks like it; and how many units make it."""
+"""Noise of activations: white, 1/f, or a short memory that looks like it; and how many units make it.
+
+``sequences`` chooses the series, ``measure`` computes, ``findings`` says what it means, ``figure`` draws.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,8 @@ import torch
 from torch import nn
 
 from phasescope.errors import InputError
-from phasescope.instruments.activation_noise_findings import activation_noise_findings
-from phasescope.instruments.activation_noise_input import chosen_sequences, no_series
-from phasescope.instruments.activation_noise_table import activation_noise_table
+from phasescope.instruments.activation_noise import findings as said
+from phasescope.instruments.activation_noise.sequences import chosen_sequences, no_series
 from phasescope.instruments.contract import Finding, Instrument
 from phasescope.recording.modules import as_module
 
@@ -82,10 +84,11 @@ class ActivationNoise(Instrument):
         if reason:
             raise InputError(reason)
         # What it stands on takes half a second to import, which a model without sequences need not wait for.
-        from phasescope.instruments.activation_noise_measure import measured
+        from phasescope.instruments.activation_noise.measure import measured
 
+        module = as_module(model)
         with torch.inference_mode(False), torch.no_grad():
-            return measured(as_module(model), chosen_sequences(as_module(model), batch), seed, max_memory)
+            return measured(module, chosen_sequences(module, batch), seed, max_memory)
 
     def findings(self, dataset: xr.Dataset) -> list[Finding]:
         """Return what kind of noise the states show and whether the units are used, each with what to do.
@@ -95,7 +98,7 @@ class ActivationNoise(Instrument):
         dataset : xr.Dataset
             What `measure` returned.
         """
-        return activation_noise_findings(dataset)
+        return said.findings(dataset)
 
     def figures(self, dataset: xr.Dataset) -> dict[str, Figure]:
         """Return "noise": fluctuation functions, beta of each unit, and beta of each quantity.
@@ -106,9 +109,9 @@ class ActivationNoise(Instrument):
             What `measure` returned.
         """
         # matplotlib takes half a second, which a table on the terminal need not wait for.
-        from phasescope.instruments.activation_noise_figure import activation_noise_figure
+        from phasescope.instruments.activation_noise.figure import figure
 
-        return {"noise": activation_noise_figure(dataset)}
+        return {"noise": figure(dataset)}
 
     def table(self, dataset: xr.Dataset) -> str:
         """Return the dataset as a plain text table.
@@ -118,4 +121,4 @@ class ActivationNoise(Instrument):
         dataset : xr.Dataset
             What `measure` returned.
         """
-        return activation_noise_table(dataset)
+        return said.table(dataset)

@@ -1,4 +1,8 @@
-"""Signal propagation: which phase a network is in, and how deep a signal and a gradient reach."""
+"""Signal propagation: which phase a network is in, and how deep a signal and a gradient reach.
+
+``signal.profile`` measures; ``weight_scale`` adds what would be critical, ``findings`` says what it means,
+``figure`` draws.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from phasescope import signal
 from phasescope.errors import InputError
 from phasescope.instruments.contract import Finding, Instrument
-from phasescope.instruments.propagation_findings import propagation_findings
-from phasescope.instruments.weight_scale import weight_scale
+from phasescope.instruments.propagation import findings as said
+from phasescope.instruments.propagation.weight_scale import weight_scale
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -82,7 +86,7 @@ class SignalPropagation(Instrument):
         dataset : xr.Dataset
             What `measure` returned.
         """
-        return propagation_findings(dataset, signal.verdict(dataset))
+        return said.findings(dataset, signal.verdict(dataset))
 
     def figures(self, dataset: xr.Dataset) -> dict[str, Figure]:
         """Return "propagation", the three panels against depth, and "units" where some carry nothing.
@@ -93,11 +97,11 @@ class SignalPropagation(Instrument):
             What `measure` returned.
         """
         # matplotlib takes half a second, which a table on the terminal need not wait for.
-        from phasescope.instruments import propagation_figure
+        from phasescope.instruments.propagation import figure
 
-        figures = {"propagation": propagation_figure.propagation_figure(dataset, signal.verdict(dataset))}
+        figures = {"propagation": figure.propagation(dataset, signal.verdict(dataset))}
         if any((dataset[name].values > 0).any() for name in ("dead", "saturated", "nonfinite")):
-            figures["units"] = propagation_figure.units_figure(dataset)
+            figures["units"] = figure.units(dataset)
         return figures
 
     def table(self, dataset: xr.Dataset) -> str:

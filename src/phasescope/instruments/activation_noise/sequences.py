@@ -25,8 +25,8 @@ _NO_SERIES = "no recurrent, attention or 1-d convolution layer, so no series in 
 class Chosen:
     """The sequences that are recorded."""
 
-    inputs: Sequences  # they, padded
-    lengths: NDArray[np.int64]  # (sequence,): number of time steps of each before its padding
+    inputs: Sequences  # padded to one length
+    lengths: NDArray[np.int64]  # (sequence,): time steps of each before its padding
     time_axis: int | None  # axis of time in the first tensor, where it is not the usual one
     notes: tuple[str, ...]  # what was left out or guessed
 
@@ -75,11 +75,9 @@ def chosen_sequences(module: nn.Module, batch: Any) -> Chosen:
 
 
 def common_length(lengths: NDArray[np.int64]) -> int:
-    """Return the length at which sequences are cut so that most values remain; 0 where none is long enough.
+    """Return the length to cut sequences at so that most values remain; 0 where none is long enough.
 
-    It leaves room for the first steps to be discarded, if any sequence does.
-
-    Shapes: `lengths` (sequence,).
+    It leaves room for the first steps to be discarded, if any sequence does. From lengths (sequence,).
     """
     roomy = SHORTEST + DISCARD if lengths.max() >= SHORTEST + DISCARD else SHORTEST
     candidates = np.unique(lengths[lengths >= roomy])

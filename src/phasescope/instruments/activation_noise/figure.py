@@ -8,18 +8,21 @@ import numpy as np
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullFormatter, NullLocator
 
 from phasescope import plotting
-from phasescope.instruments.activation_noise_names import (
-    forward_states,
-    main_row,
-    short_name,
-    state_rows,
-)
+from phasescope.instruments.activation_noise.findings import Quantity, forward_states, main_row, state_rows
 
 if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+CAPTIONS = {
+    "noise": (
+        "Left: fluctuation function of the states, mean over the tested series (dots), and what short "
+        "memories that imitate each of them give (lines); dotted, the slopes of white and of 1/f noise. "
+        "Middle: β of each unit with its standard error against how much it moves. Right: mean β of each "
+        "quantity; thin line, spread over units and sequences; band, what estimator noise alone makes of it."
+    ),
+}
 _COLOURS = (plotting.MEASURED, plotting.PHASE_COLOURS["critical"], plotting.PHASE_COLOURS["vanishing"])
 _IDLE = 0.05
 _MOST_ROWS, _MOST_STATES = 16, 10
@@ -31,8 +34,8 @@ _NULLS = (
 )
 
 
-def activation_noise_figure(dataset: xr.Dataset) -> Figure:
-    """Three panels: F(n) of states with their short memories, beta of units, and beta of quantities."""
+def figure(dataset: xr.Dataset) -> Figure:
+    """Return three panels: F(n) of states and of short memories, beta of units, and beta of quantities."""
     with plotting.style():
         drawn, (curves, units, rows) = plotting.figure(3, panel_size=(4.1, 3.8))
         _curves(curves, dataset)
@@ -46,13 +49,12 @@ def _curves(axes: Axes, dataset: xr.Dataset) -> None:
     chosen = _chosen_states(dataset)
     lowest = np.inf
     for place, row in enumerate(chosen):
-        windows = dataset["window"].values[row]
-        tested = dataset["tested_fluctuation"].values[row]
-        curve = tested if np.isfinite(tested).any() else dataset["fluctuation"].values[row]
-        short = dataset["short_fluctuation"].values[row]
+        windows, tested = row.array("window"), row.array("tested_fluctuation")
+        curve = tested if np.isfinite(tested).any() else row.array("fluctuation")
+        short = row.array("short_fluctuation")
         lift = 2.0**place
         colour = _COLOURS[place]
-        label = short_name(str(dataset["layer"].values[row]), _LABEL)
+        label = row.short_name(_LABEL)
         axes.plot(windows, lift * curve, "o", color=colour, ms=4, label=label)
         name = "short memory" if place == len(chosen) - 1 else None
         axes.plot(windows, lift * short, "-", color=colour, lw=1.2, label=name)
@@ -92,9 +94,8 @@ def _units(axes: Axes, dataset: xr.Dataset) -> None:
     axes.set(title="Units", xlabel="temporal deviation of the unit", ylabel=r"$\beta$ of the unit")
     if row is None:
         return
-    axes.set_title(f"Units: {short_name(str(dataset['layer'].values[row]), _LABEL)}")
-    deviation, beta = dataset["deviation"].values[row], dataset["unit_beta"].values[row]
-    error = dataset["unit_beta_error"].values[row]
+    axes.set_title(f"Units: {row.short_name(_LABEL)}")
+    deviation, beta, error = (row.array(name) for name in ("deviation", "unit_beta", "unit_beta_error"))
     known = np.isfinite(beta) & (deviation > 0)
     if not known.any():
         return
@@ -122,7 +123,7 @@ def _rows(axes: Axes, dataset: xr.Dataset) -> None:
     rows = _chosen_rows(dataset)
     places = -np.arange(len(rows), dtype=np.float64)
     value = {
-        name: dataset[name].values[rows]
+        name: np.array([row[name] for row in rows])
         for name in ("beta", "beta_error", "spread", "estimator", "beta_untrained", "beta_shuffled")
     }
     axes.hlines(places, value["beta"] - value["spread"], value["beta"] + value["spread"],
@@ -134,9 +135,7 @@ def _rows(axes: Axes, dataset: xr.Dataset) -> None:
     for name, marker, colour, aside, label in _NULLS:
         if np.isfinite(value[name]).any():
             axes.plot(value[name], places + aside, marker, color=colour, ms=4, mfc="none", label=label)
-    axes.set_yticks(
-        places, [short_name(str(dataset["layer"].values[row]), _LABEL) for row in rows], fontsize=8
-    )
+    axes.set_yticks(places, [row.short_name(_LABEL) for row in rows], fontsize=8)
     axes.yaxis.set_minor_locator(NullLocator())
     axes.set(title="Quantities", xlabel=r"$\beta$", ylabel="layer and quantity")
     axes.set_ylim(-len(rows) + 0.4 - 0.28 * max(len(rows), 4), 0.6)
@@ -150,23 +149,24 @@ def _levels(axes: Axes, *, vertical: bool) -> None:
         draw(level, color=plotting.INK, lw=0.8, ls=":", alpha=0.7)
 
 
-def _chosen_states(dataset: xr.Dataset) -> list[int]:
+def _chosen_states(dataset: xr.Dataset) -> list[Quantity]:
     """Return at most three states with a curve, the last one among them."""
-    known = [row for row in forward_states(dataset) if np.isfinite(dataset["fluctuation"].values[row]).any()]
+    known = [row for row in forward_states(dataset) if np.isfinite(row.array("fluctuation")).any()]
     return _some(known, len(_COLOURS))
 
 
-def _chosen_rows(dataset: xr.Dataset) -> list[int]:
+def _chosen_rows(dataset: xr.Dataset) -> list[Quantity]:
     """Return the rows with a beta; where they are many, states first, then evenly chosen others."""
-    known = [int(row) for row in np.flatnonzero(np.isfinite(dataset["beta"].values))]
+    known = [row for row in Quantity.measured(dataset) if np.isfinite(row["beta"])]
     if len(known) <= _MOST_ROWS:
         return known
-    states = _some([row for row in state_rows(dataset) if row in known], _MOST_STATES)
-    others = [row for row in known if row not in states]
-    return sorted([*states, *_some(others, _MOST_ROWS - len(states))])
+    states = {row.index for row in state_rows(dataset)}
+    chosen = _some([row for row in known if row.index in states], _MOST_STATES)
+    others = [row for row in known if row not in chosen]
+    return sorted([*chosen, *_some(others, _MOST_ROWS - len(chosen))], key=lambda row: row.index)
 
 
-def _some(rows: list[int], most: int) -> list[int]:
+def _some(rows: list[Quantity], most: int) -> list[Quantity]:
     """Return at most so many of the rows, evenly chosen, first and last among them."""
     places = np.linspace(0, len(rows) - 1, min(len(rows), most)).round().astype(int)
     return [rows[place] for place in places]
