@@ -1,13 +1,21 @@
-"""The models that checks run on, and helpers for batches of any structure."""
+"""What every check works with: a case, an instrument on it, and how a promise is demanded."""
 
 from __future__ import annotations
 
+import math
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+import xarray as xr
 from torch import Tensor, nn
+
+from phasescope.instruments.contract import Instrument
 
 
 @dataclass(frozen=True)
@@ -26,22 +34,71 @@ class Case:
     factory: Callable[[], tuple[Any, Any]]
 
 
-def linear_network() -> tuple[nn.Module, Tensor]:
-    """Return a deep linear network at its critical point, and 16 inputs: the simplest known answer."""
-    return _stack([nn.Linear(24, 24, bias=False) for _ in range(6)], 1.0), _normal(16, 24)
+class Trial:
+    """One instrument on one case; the case's model is built anew for every use."""
+
+    def __init__(self, instrument: Instrument, case: Case) -> None:
+        self.instrument = instrument
+        self.case = case
+
+    def build(self) -> tuple[Any, Any]:
+        """Return a fresh model and batch."""
+        return self.case.factory()
+
+    def measure(self, **options: Any) -> xr.Dataset:
+        """Return a measurement of a fresh model and batch."""
+        model, batch = self.build()
+        return self.instrument.measure(model, batch, **options)
+
+    @cached_property
+    def refusal(self) -> str:
+        """Why the instrument does not measure this case; "" where it does."""
+        model, batch = self.build()
+        return self.instrument.applies(model, batch)
+
+    @cached_property
+    def dataset(self) -> xr.Dataset:
+        """The measurement with default options, made once."""
+        return self.measure()
+
+    @cached_property
+    def stored(self) -> xr.Dataset:
+        """That measurement after a round trip through a NetCDF-4 file."""
+        objects = [name for name, variable in self.dataset.variables.items() if variable.dtype.kind == "O"]
+        require(not objects, f"variables of object dtype: {objects}")
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "measurement.nc"
+            self.dataset.to_netcdf(path, engine="h5netcdf")
+            return xr.load_dataset(path, engine="h5netcdf")
 
 
-def default_cases() -> list[Case]:
-    """Return small models of several kinds, enough to hold an instrument against every check."""
-    return [
-        Case("linear", linear_network),
-        Case("tanh", _tanh_network),
-        Case("convolutional", _convolutional),
-        Case("batch normalisation, dictionary input", _dictionary_input),
-        Case("recurrent", _recurrent),
-        Case("recurrent, long sequences", _long_sequences),
-        Case("plain callable", _plain_callable),
-    ]
+def require(holds: bool, message: str) -> None:
+    """Raise ``AssertionError`` with the message unless the promise holds; works under ``python -O`` too."""
+    if not holds:
+        raise AssertionError(message)
+
+
+def require_same(left: xr.Dataset, right: xr.Dataset, what: str) -> None:
+    """Raise ``AssertionError`` unless both datasets hold the same bits; wall times may differ."""
+    require(set(left.variables) == set(right.variables), f"{what} has other variables")
+    for name in left.variables:
+        one, other = left[name].values, right[name].values
+        kind = one.dtype.kind
+        same = one.shape == other.shape and np.array_equal(one, other, equal_nan=kind == "f")
+        if not same and kind == "f" and one.shape == other.shape:
+            with np.errstate(invalid="ignore"):
+                gap = float(np.nanmax(np.abs(one - other)))
+            require(False, f"{what} differs in {name!r} by up to {gap:.3g}")
+        require(same, f"{what} differs in {name!r}")
+    for key, value in left.attrs.items():
+        if not key.endswith("seconds"):
+            require(_equal(right.attrs.get(key), value), f"{what} differs in attribute {key!r}")
+
+
+def _equal(left: Any, right: Any) -> bool:
+    if isinstance(left, float) and isinstance(right, float) and math.isnan(left) and math.isnan(right):
+        return True
+    return bool(np.all(left == right))
 
 
 def map_tensors(function: Callable[[Tensor], Tensor], batch: Any) -> Any:
@@ -67,6 +124,24 @@ def tensors_of(batch: Any) -> Iterator[Tensor]:
     elif isinstance(batch, list | tuple):
         for value in batch:
             yield from tensors_of(value)
+
+
+def linear_network() -> tuple[nn.Module, Tensor]:
+    """Return a deep linear network at its critical point, and 16 inputs: the simplest known answer."""
+    return _stack([nn.Linear(24, 24, bias=False) for _ in range(6)], 1.0), _normal(16, 24)
+
+
+def default_cases() -> list[Case]:
+    """Return small models of several kinds, enough to hold an instrument against every check."""
+    return [
+        Case("linear", linear_network),
+        Case("tanh", _tanh_network),
+        Case("convolutional", _convolutional),
+        Case("batch normalisation, dictionary input", _dictionary_input),
+        Case("recurrent", _recurrent),
+        Case("recurrent, long sequences", _long_sequences),
+        Case("plain callable", _plain_callable),
+    ]
 
 
 def _normal(*shape: int, seed: int = 7) -> Tensor:

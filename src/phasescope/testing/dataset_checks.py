@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from torch import nn
 
-from phasescope.testing.trial import Trial, require
+from phasescope.testing.cases import Trial, require, require_same
 
 _ATTRIBUTES = (
     "instrument",
@@ -157,44 +156,6 @@ def follows_the_seed(trial: Trial) -> None:
     require(rows == [str(name) for name in trial.dataset["layer"].values], "another seed gives other rows")
 
 
-def require_same(left: xr.Dataset, right: xr.Dataset, what: str) -> None:
-    """Raise ``AssertionError`` unless both datasets hold the same bits; wall times may differ."""
-    require(set(left.variables) == set(right.variables), f"{what} has other variables")
-    for name in left.variables:
-        one, other = left[name].values, right[name].values
-        kind = one.dtype.kind
-        same = one.shape == other.shape and np.array_equal(one, other, equal_nan=kind == "f")
-        if not same and kind == "f" and one.shape == other.shape:
-            with np.errstate(invalid="ignore"):
-                gap = float(np.nanmax(np.abs(one - other)))
-            require(False, f"{what} differs in {name!r} by up to {gap:.3g}")
-        require(same, f"{what} differs in {name!r}")
-    for key, value in left.attrs.items():
-        if not key.endswith("seconds"):
-            require(_equal(right.attrs.get(key), value), f"{what} differs in attribute {key!r}")
-
-
-def _equal(left: Any, right: Any) -> bool:
-    if isinstance(left, float) and isinstance(right, float) and math.isnan(left) and math.isnan(right):
-        return True
-    return bool(np.all(left == right))
-
-
 def _all_attributes(dataset: xr.Dataset) -> list[tuple[str, dict[Any, Any]]]:
     own = [("the dataset", dict(dataset.attrs))]
     return own + [(repr(str(name)), dict(variable.attrs)) for name, variable in dataset.variables.items()]
-
-
-CHECKS = (
-    returns_a_dataset_over_layers,
-    accounts_for_every_layer,
-    skips_with_a_reason,
-    says_units_and_names,
-    errors_belong_to_values,
-    has_at_least_one_error,
-    says_how_it_was_measured,
-    attributes_are_json,
-    survives_netcdf,
-    measures_the_same_again,
-    follows_the_seed,
-)

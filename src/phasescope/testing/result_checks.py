@@ -10,8 +10,7 @@ from matplotlib.figure import Figure
 from phasescope.citations import citation, citation_keys
 from phasescope.instruments.contract import SEVERITIES, Finding
 from phasescope.instruments.inspection import inspect
-from phasescope.testing.dataset_checks import require_same
-from phasescope.testing.trial import Trial, require
+from phasescope.testing.cases import Trial, require, require_same
 
 _WIDTH = 100
 
@@ -106,15 +105,3 @@ def joins_an_inspection(trial: Trial) -> None:
     require_same(trial.dataset, inspection.datasets[trial.instrument.name], "the dataset of an inspection")
     require(inspection.sentence in str(inspection), "the printed inspection lacks its sentence")
     require(isinstance(inspection.to_dict()["version"], int), "the dictionary has no version")
-
-
-CHECKS = (
-    has_name_and_title,
-    prints_itself,
-    cites_its_sources,
-    finds_something_to_say,
-    finds_the_same_in_a_stored_dataset,
-    reads_without_writing,
-    draws_figures,
-    joins_an_inspection,
-)

@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import random
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from phasescope.testing.cases import tensors_of
-from phasescope.testing.snapshot import Snapshot
-from phasescope.testing.trial import Trial, require
+from phasescope.testing.cases import Trial, require, tensors_of
 
 # The failure comes at the first call of a layer, then later, when the measurement itself is under way.
 _FAILING_CALLS = (1, 2, 4)
-
-
-class _ModelFailure(RuntimeError):
-    pass
+_GLOBAL_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+_HOOKS = (*_GLOBAL_HOOKS, "_state_dict_hooks", "_load_state_dict_pre_hooks")
 
 
 def leaves_no_trace(trial: Trial) -> None:
     """Check that model, batch and process are bit-identical after `applies` and `measure`."""
     model, batch = trial.build()
     _give_gradients(model)
-    before = Snapshot(model, batch)
-    trial.instrument.applies(model, batch)
-    trial.instrument.measure(model, batch)
-    _require_untouched(before)
+    with _untouched(model, batch):
+        trial.instrument.applies(model, batch)
+        trial.instrument.measure(model, batch)
 
 
 def leaves_no_trace_after_an_error(trial: Trial) -> None:
@@ -49,9 +48,8 @@ def keeps_train_and_eval(trial: Trial) -> None:
         model.train(training)
         leaves = [module for module in model.modules() if not list(module.children())]
         leaves[0].train(not training)
-        before = Snapshot(model, batch)
-        trial.instrument.measure(model, batch)
-        _require_untouched(before)
+        with _untouched(model, batch):
+            trial.instrument.measure(model, batch)
 
 
 def measures_frozen_parameters(trial: Trial) -> None:
@@ -60,12 +58,21 @@ def measures_frozen_parameters(trial: Trial) -> None:
     if not isinstance(model, nn.Module) or not list(model.parameters()):
         return
     model.requires_grad_(False)
-    before = Snapshot(model, batch)
-    dataset = trial.instrument.measure(model, batch)
-    _require_untouched(before)
+    with _untouched(model, batch):
+        dataset = trial.instrument.measure(model, batch)
     for name in trial.dataset.data_vars:
         same = dataset[name].equals(trial.dataset[name])
         require(same, f"{name!r} differs when the parameters are frozen")
+
+
+def leaves_the_batch_alone(trial: Trial) -> None:
+    """Check that a batch that asks for gradients is accepted, is not written to and gets no gradient."""
+    model, batch = trial.build()
+    for tensor in tensors_of(batch):
+        if tensor.is_floating_point():
+            tensor.requires_grad_(True)
+    with _untouched(model, batch):
+        trial.instrument.measure(model, batch)
 
 
 def keeps_no_state(trial: Trial) -> None:
@@ -75,12 +82,8 @@ def keeps_no_state(trial: Trial) -> None:
     require(vars(trial.instrument) == before, "measuring changed the instrument's own attributes")
 
 
-def _give_gradients(model: nn.Module | Callable[..., Any]) -> None:
-    """Put a gradient on every second parameter, as after a step of training."""
-    if isinstance(model, nn.Module):
-        for position, parameter in enumerate(model.parameters()):
-            if position % 2 == 0 and parameter.requires_grad:
-                parameter.grad = torch.full_like(parameter, 0.5)
+class _ModelFailure(RuntimeError):
+    pass
 
 
 def _fail_at_each_call(trial: Trial, failure: type[BaseException], *, must_propagate: bool) -> None:
@@ -88,17 +91,24 @@ def _fail_at_each_call(trial: Trial, failure: type[BaseException], *, must_propa
         model, batch = trial.build()
         _give_gradients(model)
         failing, raised = _fail_at(model, call, failure)
-        before = Snapshot(failing, batch)
-        try:
-            trial.instrument.measure(failing, batch)
-        except failure:
-            pass
-        except Exception:
-            require(not must_propagate, f"{failure.__name__} reached the caller as another error")
-        else:
-            swallowed = must_propagate and bool(raised)
-            require(not swallowed, f"{failure.__name__} was swallowed")
-        _require_untouched(before, f" after {failure.__name__} at call {call}")
+        with _untouched(failing, batch, f" after {failure.__name__} at call {call}"):
+            try:
+                trial.instrument.measure(failing, batch)
+            except failure:
+                pass
+            except Exception:
+                require(not must_propagate, f"{failure.__name__} reached the caller as another error")
+            else:
+                swallowed = must_propagate and bool(raised)
+                require(not swallowed, f"{failure.__name__} was swallowed")
+
+
+def _give_gradients(model: nn.Module | Callable[..., Any]) -> None:
+    """Put a gradient on every second parameter, as after a step of training."""
+    if isinstance(model, nn.Module):
+        for position, parameter in enumerate(model.parameters()):
+            if position % 2 == 0 and parameter.requires_grad:
+                parameter.grad = torch.full_like(parameter, 0.5)
 
 
 def _fail_at(
@@ -126,28 +136,76 @@ def _fail_at(
     return failing, raised
 
 
-def _require_untouched(before: Snapshot, when: str = "") -> None:
-    changes = before.changes()
+@contextmanager
+def _untouched(model: nn.Module | Callable[..., Any], batch: Any, when: str = "") -> Iterator[None]:
+    """Demand that model, batch and process are bit-identical before and after the ``with`` block."""
+    before = _state(model, batch)
+    yield
+    now = _state(model, batch)
+    changes = [key for key in dict.fromkeys([*before, *now]) if not _same(before.get(key), now.get(key))]
     require(not changes, f"changed{when}: {', '.join(changes[:6])}")
 
 
-def leaves_the_batch_alone(trial: Trial) -> None:
-    """Check that a batch that asks for gradients is accepted, is not written to and gets no gradient."""
-    model, batch = trial.build()
-    for tensor in tensors_of(batch):
-        if tensor.is_floating_point():
-            tensor.requires_grad_(True)
-    before = Snapshot(model, batch)
-    trial.instrument.measure(model, batch)
-    _require_untouched(before)
+def _state(model: nn.Module | Callable[..., Any], batch: Any) -> dict[str, Any]:
+    """Return everything that an instrument could disturb, by what it is called."""
+    state = _process_state()
+    for position, tensor in enumerate(tensors_of(batch)):
+        state[f"batch tensor {position}"] = _tensor_state(tensor)
+    return state | _module_state(model) if isinstance(model, nn.Module) else state
 
 
-CHECKS = (
-    leaves_no_trace,
-    leaves_no_trace_after_an_error,
-    leaves_no_trace_after_an_interrupt,
-    keeps_train_and_eval,
-    measures_frozen_parameters,
-    leaves_the_batch_alone,
-    keeps_no_state,
-)
+def _process_state() -> dict[str, Any]:
+    kind, key, *rest = np.random.get_state()  # noqa: NPY002 - the global state is what is watched
+    return {
+        "torch's random state": torch.get_rng_state(),
+        "numpy's random state": (kind, np.asarray(key).tobytes(), tuple(rest)),
+        "Python's random state": random.getstate(),
+        "torch's number of threads": torch.get_num_threads(),
+        "torch's deterministic flags": (
+            torch.are_deterministic_algorithms_enabled(),
+            torch.backends.cudnn.benchmark,
+            torch.backends.cudnn.deterministic,
+        ),
+        "torch's default dtype": torch.get_default_dtype(),
+        "torch's gradient mode": (torch.is_grad_enabled(), torch.is_inference_mode_enabled()),
+        "torch's anomaly mode": torch.is_anomaly_enabled(),
+        "running threads": {thread.ident for thread in threading.enumerate()},
+        "torch's global module hooks": [
+            len(getattr(torch.nn.modules.module, f"_global{name}")) for name in _GLOBAL_HOOKS
+        ],
+    }
+
+
+def _module_state(model: nn.Module) -> dict[str, Any]:
+    state: dict[str, Any] = {}
+    for name, module in model.named_modules():
+        where = name or type(module).__name__
+        state[f"train/eval flag of {where}"] = module.training
+        state[f"hooks of {where}"] = [list(getattr(module, hooks)) for hooks in _HOOKS]
+        state[f"attributes of {where}"] = sorted(vars(module))
+        state[f"forward of {where}"] = vars(module).get("forward"), type(module)
+    for name, parameter in model.named_parameters():
+        state[f"parameter {name}"] = _tensor_state(parameter)
+    for name, buffer in model.named_buffers():
+        state[f"buffer {name}"] = _tensor_state(buffer)
+    return state
+
+
+def _tensor_state(tensor: Tensor) -> tuple[Any, ...]:
+    values = tensor.detach().clone()
+    grad = None if not tensor.is_leaf or tensor.grad is None else tensor.grad.detach().clone()
+    hooks = len(tensor._backward_hooks or ())
+    return values, grad, tensor.requires_grad, id(tensor), tensor.data_ptr(), hooks
+
+
+def _same(left: Any, right: Any) -> bool:
+    if isinstance(left, Tensor) and isinstance(right, Tensor):
+        alike = left.dtype == right.dtype and left.shape == right.shape
+        return alike and _bits(left).equal(_bits(right))
+    if isinstance(left, tuple) and isinstance(right, tuple):
+        return len(left) == len(right) and all(map(_same, left, right))
+    return bool(left == right)
+
+
+def _bits(tensor: Tensor) -> Tensor:
+    return tensor.contiguous().view(-1).view(torch.uint8)
