@@ -189,9 +189,7 @@ def panels(compared: Sequence[Subject]) -> list[Panel]:
             drawn, (axes,) = plotting.figure(1, panel_size=(3.5, 2.9))
             for subject, colour in zip(compared, colours(compared), strict=True):
                 _draw(axes, subject.dataset, variable, colour)
-            axes.set_title(title)
-            axes.set_xlabel("weight layer")
-            axes.set_ylabel(label)
+            axes.set(title=title, xlabel="weight layer", ylabel=label)
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7))
             _logarithmic(axes)
         found.append(Panel(drawn, f"{meaning} against depth, for {names}."))

@@ -114,9 +114,7 @@ def _panel(fates: Sequence[Fate], inks: Sequence[str], what: str, title: str, la
         drawn, (axes,) = plotting.figure(1, panel_size=(4.6, 2.9))
         for fate, ink in zip(fates, inks, strict=True):
             _curves(axes, fate.steps, getattr(fate, what), ink)
-        axes.set_title(title)
-        axes.set_xlabel("training step")
-        axes.set_ylabel(label)
+        axes.set(title=title, xlabel="training step", ylabel=label)
     return drawn
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from phasescope.instruments.activation_noise import findings as activation_noise
 from phasescope.instruments.propagation import findings as propagation
-from phasescope.instruments.rows import Column
+from phasescope.instruments.rows import Column, Row
 from phasescope.report.numbers import measured, percent
 
 if TYPE_CHECKING:
@@ -31,9 +31,8 @@ class LayerTable:
 
     columns: tuple[Column, ...]  # those with at least one number
     rows: list[tuple[int, str, str, list[Cell]]]  # number in call order, layer, kind, cells
-    # measured, total: rows measured and all rows of the dataset
     measured: int
-    total: int
+    total: int  # with those that were skipped
     absent: tuple[str, ...]  # fractions left out because they are 0 in every row
     skipped: dict[str, list[str]]  # layers that were not measured, by reason
 
@@ -43,42 +42,38 @@ class LayerTable:
         return self.measured - len(self.rows)
 
 
-_OF_INSTRUMENT = {"noise": activation_noise.COLUMNS}
-
-
 def layer_table(dataset: xr.Dataset, *, most_rows: int) -> LayerTable:
     """Return the layers of a dataset, row by row in call order."""
-    reasons = [str(reason) for reason in dataset["skipped"].values]
-    present = np.array([not reason for reason in reasons], dtype=bool)
+    present = Row.measured(dataset)
     shown: list[Column] = []
     absent: list[str] = []
     for column in _columns(dataset):
-        values = dataset[column.variable].values[present]
+        values = np.array([row[column.variable] for row in present])
         if column.fraction and values.size and not np.nan_to_num(values).any():
             absent.append(column.heading)
         elif np.isfinite(values).any():
             shown.append(column)
     names = [str(name) for name in dataset["layer"].values]
-    kinds = [str(kind) for kind in dataset["kind"].values] if "kind" in dataset.coords else [""] * len(names)
-    numbers = np.flatnonzero(present)[:most_rows]
     rows = [
         (
-            int(i) + 1,
-            names[i] or "(the model)",
-            kinds[i],
-            [_cell(dataset, column, int(i)) for column in shown],
+            row.index + 1,
+            names[row.index] or "(the model)",
+            row.text("kind") if "kind" in dataset.coords else "",
+            [_cell(row, column) for column in shown],
         )
-        for i in numbers
+        for row in present[:most_rows]
     ]
     skipped: dict[str, list[str]] = {}
-    for name, reason in zip(names, reasons, strict=True):
+    for name, reason in zip(names, dataset["skipped"].values, strict=True):
         if reason:
-            skipped.setdefault(reason, []).append(name)
-    return LayerTable(tuple(shown), rows, int(present.sum()), len(names), tuple(absent), skipped)
+            skipped.setdefault(str(reason), []).append(name)
+    return LayerTable(tuple(shown), rows, len(present), len(names), tuple(absent), skipped)
 
 
 def _columns(dataset: xr.Dataset) -> Sequence[Column]:
-    columns = _OF_INSTRUMENT.get(str(dataset.attrs.get("instrument")), propagation.COLUMNS)
+    """Return the columns that the instrument names; of another instrument, every number of a row."""
+    noise = dataset.attrs.get("instrument") == "noise"
+    columns = activation_noise.COLUMNS if noise else propagation.COLUMNS
     known = [column for column in columns if column.variable in dataset]
     if known:
         return known
@@ -90,11 +85,9 @@ def _columns(dataset: xr.Dataset) -> Sequence[Column]:
     ]
 
 
-def _cell(dataset: xr.Dataset, column: Column, row: int) -> Cell:
-    value = float(dataset[column.variable].values[row])
+def _cell(row: Row, column: Column) -> Cell:
+    value, error = row[column.variable], f"{column.variable}_error"
     raw = repr(value) if np.isfinite(value) else ""
     if column.fraction:
         return Cell(percent(value), raw)
-    name = f"{column.variable}_error"
-    error = float(dataset[name].values[row]) if name in dataset else float("nan")
-    return Cell(measured(value, error), raw)
+    return Cell(measured(value, row[error] if error in row.dataset else np.nan), raw)

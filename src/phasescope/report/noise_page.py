@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.ticker import NullFormatter
@@ -21,8 +21,6 @@ from phasescope.sweep.files import write_together
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-_SHORT = plotting.PHASE_COLOURS["critical"]
 
 
 def save_noise(found: Verdict, directory: Path | str, *, name: str, command: str = "") -> Path:
@@ -58,8 +56,10 @@ def render_noise(found: Verdict, *, name: str, command: str = "") -> str:
     command : str
         The command line, printed on the page.
     """
-    test = found.test
-    pictures = [] if test is None else inline(_figure(found, test), "dfa", f"Fluctuations of {name}")
+    pictures, rows = [], []
+    if found.test is not None:
+        pictures = inline(_figure(found, found.test), "dfa", f"Fluctuations of {name}")
+        rows = _rows(found.test)
     return render_template(
         "noise.html.j2",
         title=f"{name}: phasescope",
@@ -71,15 +71,19 @@ def render_noise(found: Verdict, *, name: str, command: str = "") -> str:
             (label, share(p, copies), "excluded" if p <= EXCLUDED else "possible")
             for label, p, copies in found.explanations
         ],
-        rows=[]
-        if test is None
-        else [
-            [str(n), *(measured(float(value)) for value in values)]
-            for n, *values in zip(test.windows, test.measured, test.short_memory, test.scaling, strict=True)
-        ],
+        rows=rows,
         command=command,
         bibtex=citation(found),
     )
+
+
+def _rows(test: MemoryTest) -> list[list[str]]:
+    """Return window, measured curve and both explanations of it."""
+    curves = (test.measured, test.short_memory, test.scaling)
+    return [
+        [str(n), *(measured(float(value)) for value in values)]
+        for n, *values in zip(test.windows, *curves, strict=True)
+    ]
 
 
 def _numbers(found: Verdict) -> list[tuple[str, str, str]]:
@@ -115,20 +119,17 @@ def _figure(found: Verdict, test: MemoryTest) -> Figure:
         windows = test.windows
         lines = [
             (test.scaling, plotting.THEORY, "--", "scaling noise"),
-            (test.short_memory, _SHORT, "-", "short memory"),
+            (test.short_memory, plotting.PHASE_COLOURS["critical"], "-", "short memory"),
         ]
         middles = np.sqrt(windows[1:] * windows[:-1])
         for values, colour, dashes, label in lines:
             curve.plot(windows, values, color=colour, linestyle=dashes, label=label)
             slopes.plot(middles, _slopes(windows, values), color=colour, linestyle=dashes, label=label)
-        points: dict[str, Any] = {
-            "color": plotting.MEASURED,
-            "marker": "o",
-            "linestyle": "none",
-            "markersize": 4.5,
-        }
-        curve.plot(windows, test.measured, label="measured", **points)
-        slopes.plot(middles, found.fluctuations.local_slopes, label="measured", **points)
+        for axes, x, y in (
+            (curve, windows, test.measured),
+            (slopes, middles, found.fluctuations.local_slopes),
+        ):
+            axes.plot(x, y, "o", color=plotting.MEASURED, markersize=4.5, label="measured")
         curve.set(title="Fluctuation function", xlabel="window n", ylabel="F(n)", xscale="log", yscale="log")
         slopes.set(title="Local slopes", xlabel="window n", ylabel="d ln F / d ln n", xscale="log")
         ticks = _ticks(float(windows[0]), float(windows[-1]))

@@ -31,6 +31,10 @@ class ActivationNoise(Instrument):
     directions that carry the movement. The same for the untrained network and for sequences with their time
     shuffled. The work is done by ``noise.record``, ``noise.population`` and ``noise.utilisation``.
 
+    It applies to models with a recurrent, attention or 1-d convolution layer, and sequences of at least 160
+    time steps. The findings say what kind of noise the states show and whether the units are used, each with
+    what to do; the figure "noise" has fluctuation functions, beta of each unit, and beta of each quantity.
+
     Cost: three recordings and some 50 tests for short memory; on one core 6 s for an LSTM of 64 units on 64
     sequences of 300 steps, 20 s for 256 units and 1000 steps, 10 s for a transformer of 4 blocks of width 64
     and 40 s for one of 6 blocks of width 256 and 500 steps.
@@ -43,15 +47,6 @@ class ActivationNoise(Instrument):
     title = "Noise of activations"
 
     def applies(self, model: nn.Module | Callable[..., Any], batch: Any) -> str:
-        """Return "" for a sequence model with sequences of at least 160 time steps, else the reason.
-
-        Parameters
-        ----------
-        model : nn.Module or callable
-            The user's model, with a recurrent, attention or 1-d convolution layer.
-        batch : Any
-            What it is called with.
-        """
         return no_series(model, batch)
 
     def measure(
@@ -91,34 +86,13 @@ class ActivationNoise(Instrument):
             return measured(module, chosen_sequences(module, batch), seed, max_memory)
 
     def findings(self, dataset: xr.Dataset) -> list[Finding]:
-        """Return what kind of noise the states show and whether the units are used, each with what to do.
-
-        Parameters
-        ----------
-        dataset : xr.Dataset
-            What `measure` returned.
-        """
         return said.findings(dataset)
 
     def figures(self, dataset: xr.Dataset) -> dict[str, Figure]:
-        """Return "noise": fluctuation functions, beta of each unit, and beta of each quantity.
-
-        Parameters
-        ----------
-        dataset : xr.Dataset
-            What `measure` returned.
-        """
         # matplotlib takes half a second, which a table on the terminal need not wait for.
         from phasescope.instruments.activation_noise.figure import figure
 
         return {"noise": figure(dataset)}
 
     def table(self, dataset: xr.Dataset) -> str:
-        """Return the dataset as a plain text table.
-
-        Parameters
-        ----------
-        dataset : xr.Dataset
-            What `measure` returned.
-        """
         return said.table(dataset)

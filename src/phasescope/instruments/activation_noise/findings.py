@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -339,8 +340,7 @@ def _with_claim(row: Quantity, finding: Finding) -> Finding:
     here = f"here beta = {used} for the more used half of the units, {beta} for all"
     if rank.determined:
         here += f", and the rank correlation of beta with use is {rank}"
-    evidence = f"{finding.evidence}. {_CLAIM}; {here}"
-    return Finding(finding.sentence, evidence, finding.action, finding.severity)
+    return replace(finding, evidence=f"{finding.evidence}. {_CLAIM}; {here}")
 
 
 def _smaller(used: float, units: int) -> str:

@@ -14,7 +14,8 @@ from phasescope.errors import InputError
 from phasescope.recording.modules import as_module
 from phasescope.recording.sequences import Sequences, as_sequences, changes_in_time, real_lengths
 
-SHORTEST = 160  # noise.windows.shortest_length(1), whose import a model without sequences need not wait for
+# That is noise.fluctuation.shortest_length(1), whose import a model without sequences need not wait for.
+SHORTEST = 160
 MOST_SEQUENCES = 64
 DISCARD = 20  # first steps, where a state still remembers its start
 _RECURRENT = (nn.RNNBase, nn.RNNCellBase)

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 class SignalPropagation(Instrument):
     """Measures kernel, correlation, susceptibilities and gradients layer by layer.
 
+    It applies to every module or other callable. The findings are the verdict on the phase and what else
+    stands out, each with what to do; the figure "propagation" has three panels against depth, and "units"
+    shows those that carry nothing, where there are some.
+
     Poole et al. 2016 (arXiv:1606.05340), Schoenholz et al. 2017 (arXiv:1611.01232), Roberts, Yaida and Hanin
     2022 (arXiv:2106.10165); the work is done by ``phasescope.signal.profile``.
     """
@@ -33,15 +37,6 @@ class SignalPropagation(Instrument):
     title = "Signal propagation"
 
     def applies(self, model: nn.Module | Callable[..., Any], batch: Any) -> str:
-        """Return "" for a module or another callable, else the reason why not.
-
-        Parameters
-        ----------
-        model : nn.Module or callable
-            The user's model.
-        batch : Any
-            What it is called with.
-        """
         return "" if callable(model) else f"a {type(model).__name__} cannot be called, so it is no model"
 
     def measure(
@@ -79,23 +74,9 @@ class SignalPropagation(Instrument):
         return profile.dataset.assign_attrs(weight_scale=json.dumps(weight_scale(model, batch)))
 
     def findings(self, dataset: xr.Dataset) -> list[Finding]:
-        """Return the verdict and what else stands out, each with what to do.
-
-        Parameters
-        ----------
-        dataset : xr.Dataset
-            What `measure` returned.
-        """
         return said.findings(dataset, signal.verdict(dataset))
 
     def figures(self, dataset: xr.Dataset) -> dict[str, Figure]:
-        """Return "propagation", the three panels against depth, and "units" where some carry nothing.
-
-        Parameters
-        ----------
-        dataset : xr.Dataset
-            What `measure` returned.
-        """
         # matplotlib takes half a second, which a table on the terminal need not wait for.
         from phasescope.instruments.propagation import figure
 
@@ -105,11 +86,4 @@ class SignalPropagation(Instrument):
         return figures
 
     def table(self, dataset: xr.Dataset) -> str:
-        """Return the profile as a plain text table.
-
-        Parameters
-        ----------
-        dataset : xr.Dataset
-            What `measure` returned.
-        """
         return str(signal.Profile(dataset, signal.verdict(dataset)))

@@ -45,9 +45,7 @@ def propagation(dataset: xr.Dataset, verdict: Verdict) -> Figure:
         drawn, panels = plotting.figure(len(_PANELS))
         for axes, (name, title, label) in zip(panels, _PANELS, strict=True):
             _panel(axes, dataset, places, name)
-            axes.set_title(title)
-            axes.set_xlabel("weight layer")
-            axes.set_ylabel(label)
+            axes.set(title=title, xlabel="weight layer", ylabel=label)
             axes.set_xlim(min(0.5, places.min() - 0.5), max(places.max(), 1.0) + 0.5)
             _whole_layers(axes)
         colour = plotting.PHASE_COLOURS.get(verdict.phase, plotting.PHASE_COLOURS["not determined"])
@@ -73,10 +71,8 @@ def units(dataset: xr.Dataset) -> Figure:
             values = dataset[name].values
             known = np.isfinite(values)
             axes.plot(places[known], values[known], marker, color=colour, ms=4, label=name)
+        axes.set(title="Units that carry nothing", xlabel="weight layer", ylabel="fraction of units")
         axes.set_ylim(-0.03, 1.03)
-        axes.set_title("Units that carry nothing")
-        axes.set_xlabel("weight layer")
-        axes.set_ylabel("fraction of units")
         _whole_layers(axes)
         axes.legend(loc="best")
     return drawn
