@@ -11,9 +11,9 @@ import torch
 from phasescope.citations import BIBTEX
 from phasescope.papers.noise.architectures import PAPER, QUICK, Architectures, ArchitecturesSettings
 from phasescope.papers.noise.architectures_checks import ARCHITECTURES, BESIDE
-from phasescope.papers.noise.classifier import Transformer, positions
-from phasescope.papers.noise.config import Common
 from phasescope.papers.noise.observation import CONDITIONS, QUANTITIES, state_of
+from phasescope.papers.noise.shared import Common
+from phasescope.papers.noise.training import Transformer, positions
 from reference.part_run import measured
 
 UNITS = 8

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_sequence, pad_sequence
 
-from phasescope.papers.noise.classifier import Transformer, built, positions
-from phasescope.papers.noise.sequence_set import Labelled, SequenceSet
+from phasescope.papers.noise.sequences import Labelled, SequenceSet
+from phasescope.papers.noise.training import Transformer, built, positions
 
 ARCHITECTURES = ("lstm", "gru", "rnn", "transformer")
 LENGTHS = (3, 17, 9, 1)

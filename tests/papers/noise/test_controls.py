@@ -5,35 +5,39 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from pydantic import create_model
 from scipy.special import digamma
 from scipy.stats import f as law_of_f
 
+from one_part import analysed, checks, config, draw, run
 from phasescope.noise import autoregressive, fractional_autocovariance, record
-from phasescope.papers.noise.config import Common
-from phasescope.papers.noise.controls import PAPER, QUICK, Controls, ControlsSettings
-from phasescope.papers.noise.controls_checks import PLAIN_BETA, checks
-from phasescope.papers.noise.ensemble import WINDOWS, against_exact
-from phasescope.papers.noise.known_texts import cue_autocovariance
-from phasescope.papers.noise.leaky_integrator import integrated_noise, leaky_integrator
-from phasescope.papers.noise.pointwise import FUNCTIONS, autocovariance_after
-from phasescope.papers.noise.texts import cues, synthetic_set
-from reference.dfa import fluctuation
-from reference.part_run import measured
-
-SMALL = ControlsSettings(
-    short_series=30, long_series=15, tests=2, networks=2, units=3, train=60, texts=12, epochs=1
+from phasescope.papers import noise
+from phasescope.papers.noise.controls import CONTROLS, PLAIN_BETA, WINDOWS, cue_autocovariance
+from phasescope.papers.noise.known_processes import (
+    FUNCTIONS,
+    against_exact,
+    autocovariance_after,
+    integrated_noise,
+    leaky_integrator,
 )
+from phasescope.papers.noise.sequences import cues, synthetic_set
+from reference.dfa import fluctuation
 
-
-def configuration(settings: ControlsSettings) -> Common:
-    return create_model("Alone", __base__=Common, controls=(ControlsSettings, settings))()
+SMALL = (
+    "controls.short_series=30",
+    "controls.long_series=15",
+    "controls.tests=2",
+    "controls.networks=2",
+    "controls.units=3",
+    "controls.train=60",
+    "controls.texts=12",
+    "controls.epochs=1",
+)
 
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
-    config = configuration(SMALL)
-    return config, measured(Controls(), config, tmp_path_factory.mktemp("controls"))
+    settings = config(*SMALL, study=noise.STUDY)
+    return settings, *run(CONTROLS, settings, tmp_path_factory.mktemp("controls"))
 
 
 @pytest.mark.parametrize("forget", [0.5, 0.95])
@@ -164,25 +168,22 @@ def test_cues_of_persistent_texts_have_the_exponent_of_their_noise_at_long_lags(
 
 
 def test_a_part_at_small_sizes_answers_all_claims(small):
-    config, data = small
-    found = Controls().analyse(data, config)
-    ids = [check.id for check in found.checks]
-    assert len(set(ids)) == len(ids) == 37
-    assert all(one.startswith("controls/") for one in ids)
+    settings, data, analysis, found = small
+    assert len(found) == len(analysis.checks) == 37
+    assert all(check.id.startswith("controls/") for check in analysis.checks)
     # One epoch with 60 texts teaches nothing, and that is said.
-    wrong = {check.id for check in found.checks if check.verdict == "disagrees"}
-    assert wrong <= {"controls/independent-learned", "controls/persistent-learned"}
-    assert [len(table.rows) for table in found.tables] == [10, 2]
-    pictures = Controls().figures(data, config)
-    assert [picture.name for picture in pictures] == ["known-curves", "known-texts"]
-    for picture in pictures:
-        picture.figure.canvas.draw()
+    wrong = {id for id, check in found.items() if check.verdict == "disagrees"}
+    assert wrong <= {"independent-learned", "persistent-learned"}
+    assert [len(table.rows) for table in analysis.tables] == [10, 2]
+    names = [figure.name for figure in CONTROLS.figures(CONTROLS.numbers(data, settings))]
+    assert names == ["known-curves", "known-texts"]
+    assert all(size > 10_000 for size in draw(CONTROLS, data, settings))
 
 
 def test_a_task_depends_on_nothing_but_itself(small):
-    config, data = small
-    tasks = Controls().tasks(config)
-    again = Controls().measure(tasks[0], "cpu")
+    settings, data, _, _ = small
+    tasks = CONTROLS.tasks(settings)
+    again = CONTROLS.measure(tasks[0], "cpu")
     assert again["state_beta"] == pytest.approx(data["state_beta"].values[0], rel=0, abs=0)
     assert len({task.seed for task in tasks}) == len(tasks)
 
@@ -203,7 +204,7 @@ def test_a_task_depends_on_nothing_but_itself(small):
     ],
 )
 def test_what_is_wrong_is_said_to_disagree(small, kind, name, shift, id):
-    data = small[1].copy(deep=True)
+    settings, data = small[0], small[1].copy(deep=True)
     rows = data["kind"].values.astype(str) == kind
     values = data[name].values
     # Networks that agree with each other, so that nothing is left undetermined.
@@ -214,18 +215,16 @@ def test_what_is_wrong_is_said_to_disagree(small, kind, name, shift, id):
     values[rows] += np.asarray(shift)
     if name == "verdict":
         values[rows] = 1.0
-    found = {check.id.removeprefix("controls/"): check for check in checks(data)}
+    found = checks(analysed(CONTROLS, data, settings).checks)
     assert found[id].verdict == "disagrees"
 
 
 def test_the_presets_keep_to_their_budgets():
-    for settings, most in ((QUICK, 60), (PAPER, 300)):
-        assert sum(task.seconds for task in Controls().tasks(configuration(settings))) < most
+    for preset, most in (("quick", 60), ("paper", 300)):
+        assert sum(task.seconds for task in CONTROLS.tasks(noise.STUDY.presets[preset])) < most
 
 
 @pytest.mark.slow
 def test_all_known_answers_are_found(tmp_path):
-    config = configuration(QUICK)
-    data = measured(Controls(), config, tmp_path)
-    found = {check.id: check for check in Controls().analyse(data, config).checks}
-    assert {name for name, check in found.items() if check.verdict != "agrees"} == set()
+    _, _, found = run(CONTROLS, config(study=noise.STUDY), tmp_path)
+    assert {id for id, check in found.items() if check.verdict != "agrees"} == set()

@@ -9,12 +9,11 @@ import torch
 from phasescope.citations import BIBTEX
 from phasescope.data import digits
 from phasescope.noise import population
-from phasescope.papers.noise.config import Common, window_lengths
-from phasescope.papers.noise.image_sequences import image_set
 from phasescope.papers.noise.images import PAPER, QUICK, ImagesPart, ImagesSettings
 from phasescope.papers.noise.images_geometry import READINGS, geometry
 from phasescope.papers.noise.observation import CONDITIONS, QUANTITIES
-from phasescope.papers.noise.sequence_set import shuffled_in_time
+from phasescope.papers.noise.sequences import image_set, shuffled_in_time
+from phasescope.papers.noise.shared import Common, window_lengths
 from reference.part_run import measured
 
 PERIOD = 8

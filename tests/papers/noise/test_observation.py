@@ -7,8 +7,6 @@ import pytest
 import torch
 
 from phasescope.noise import fractional_gaussian_noise
-from phasescope.papers.noise.averages import over_networks
-from phasescope.papers.noise.classifier import built
 from phasescope.papers.noise.observation import (
     QUANTITIES,
     mean_beta,
@@ -17,7 +15,9 @@ from phasescope.papers.noise.observation import (
     state_of,
     used_mean,
 )
-from phasescope.papers.noise.sequence_set import Labelled, SequenceSet
+from phasescope.papers.noise.sequences import Labelled, SequenceSet
+from phasescope.papers.noise.shared import over_networks
+from phasescope.papers.noise.training import built
 from reference.dfa import fluctuation
 
 WINDOWS = np.array([10, 16, 25, 40, 63])

@@ -11,10 +11,8 @@ import torch
 
 from phasescope.data import digits, imdb
 from phasescope.errors import InputError
-from phasescope.papers.noise import texts
-from phasescope.papers.noise.image_sequences import image_set
-from phasescope.papers.noise.sequence_set import shuffled_in_time
-from phasescope.papers.noise.texts import cues, review_set, synthetic_set
+from phasescope.papers.noise import sequences
+from phasescope.papers.noise.sequences import cues, image_set, review_set, shuffled_in_time, synthetic_set
 
 REVIEWS, WORDS = 100, 20
 SIZES = {"vocabulary": 200, "train": 60, "test": 40, "words": WORDS, "series": 8, "seed": 3}
@@ -32,11 +30,11 @@ def folder(tmp_path, monkeypatch):
             for k in range(REVIEWS):
                 said = [f"w{k}"] * length_of(k) + ["unheard"] * (part == "test")
                 file.write(json.dumps({"text": " ".join(said), "label": k % 2}) + "\n")
-    monkeypatch.setattr(texts, "imdb", partial(imdb, verify=False))
-    for cached in (texts.reviews, review_set):
+    monkeypatch.setattr(sequences, "imdb", partial(imdb, verify=False))
+    for cached in (sequences.reviews, review_set):
         cached.cache_clear()
     yield str(tmp_path)
-    for cached in (texts.reviews, review_set):
+    for cached in (sequences.reviews, review_set):
         cached.cache_clear()
 
 

@@ -9,9 +9,9 @@ import pytest
 import xarray as xr
 
 from phasescope.estimate import Estimate
-from phasescope.papers.noise.config import Common
 from phasescope.papers.noise.judging import more_than_chance, no_more_than_chance, positive
 from phasescope.papers.noise.observation import CONDITIONS, QUANTITIES, used_mean
+from phasescope.papers.noise.shared import Common
 from phasescope.papers.noise.sizes import Sizes, SizesSettings
 from phasescope.papers.noise.sizes_numbers import share, widths
 

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from phasescope.papers.noise.classifier import built
-from phasescope.papers.noise.sequence_set import Labelled, SequenceSet
-from phasescope.papers.noise.training import batches, evaluated, fit
+from phasescope.papers.noise.sequences import Labelled, SequenceSet
+from phasescope.papers.noise.training import batches, built, evaluated, fit
 
 
 def labelled(count: int, seed: int, *, shuffled: bool = False) -> Labelled:

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from phasescope.papers.noise import architectures_figure
 from phasescope.papers.noise.architectures_checks import ARCHITECTURES, checks, notes, tables
-from phasescope.papers.noise.config import text_source
-from phasescope.papers.noise.network_part import NetworkPart
+from phasescope.papers.noise.network_part import NetworkPart, text_source
 from phasescope.studies.contract import Analysis, Picture, Settings
 from phasescope.sweep.task import Task
 

@@ -15,8 +15,8 @@ from phasescope.papers.noise.architectures_checks import (
     state_beta,
 )
 from phasescope.papers.noise.averages import of
-from phasescope.papers.noise.config import window_lengths
 from phasescope.papers.noise.observation import CONDITIONS, QUANTITIES, state_of
+from phasescope.papers.noise.shared import window_lengths
 from phasescope.studies.contract import Picture
 from phasescope.studies.drawing import colours, legend, plain_ticks
 

@@ -5,29 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.stats import t as student
 
 from phasescope.estimate import Estimate
 from phasescope.papers.noise.observation import CONDITIONS, QUANTITIES
+from phasescope.papers.noise.shared import over_networks
+
+__all__ = ["over_networks"]
 
 if TYPE_CHECKING:
     import xarray as xr
-
-_SURE = 1.96
-
-
-def over_networks(samples: np.ndarray, method: str = "mean over networks") -> Estimate:
-    """Return the mean of independent networks; value +- 1.96 errors is the 95 % interval also for few.
-
-    Shapes: `samples` (networks,).
-    """
-    values = np.asarray(samples, dtype=np.float64)
-    values = values[np.isfinite(values)]
-    found = Estimate.from_samples(values, method=method)
-    if not found.determined:
-        return found
-    wider = float(student.ppf(0.975, found.n - 1)) / _SURE
-    return Estimate(found.value, wider * found.error, method, found.n)
 
 
 def of(data: xr.Dataset, name: str, condition: str, quantity: str) -> np.ndarray:

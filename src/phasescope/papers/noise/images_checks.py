@@ -8,10 +8,10 @@ import numpy as np
 
 from phasescope.estimate import Estimate
 from phasescope.papers.noise.averages import less, negated, of, over_networks
-from phasescope.papers.noise.config import window_lengths
 from phasescope.papers.noise.images_geometry import READINGS, Geometry, geometry
 from phasescope.papers.noise.judging import more_than_chance, no_more_than_chance, positive
 from phasescope.papers.noise.observation import CONDITIONS, QUANTITIES
+from phasescope.papers.noise.shared import window_lengths
 from phasescope.papers.noise.sizes_numbers import (
     Widths,
     best_accuracy,

@@ -11,9 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from phasescope.noise import ablation, memory_test, population
-from phasescope.papers.noise.classifier import Classifier, built
-from phasescope.papers.noise.config import STUDY, shared, window_lengths
-from phasescope.papers.noise.image_sequences import image_set
 from phasescope.papers.noise.observation import (
     CONDITIONS,
     QUANTITIES,
@@ -24,9 +21,17 @@ from phasescope.papers.noise.observation import (
     state_of,
     used_mean,
 )
-from phasescope.papers.noise.sequence_set import Labelled, SequenceSet, generator, shuffled_in_time
-from phasescope.papers.noise.texts import review_set, synthetic_set
-from phasescope.papers.noise.training import History, batches, fit
+from phasescope.papers.noise.sequences import (
+    Labelled,
+    SequenceSet,
+    generator,
+    image_set,
+    review_set,
+    shuffled_in_time,
+    synthetic_set,
+)
+from phasescope.papers.noise.shared import STUDY, window_lengths
+from phasescope.papers.noise.training import Classifier, History, batches, built, fit
 from phasescope.studies.arrays import filled
 from phasescope.studies.contract import Part, Variable
 from phasescope.sweep.task import Task
@@ -34,6 +39,7 @@ from phasescope.sweep.task import Task
 _SETTLING = 100  # silent steps left out
 _ABLATED_WITH = 100  # test sequences
 _LONG_WINDOWS = 20
+_MOST_ARTIFICIAL = 4000  # their cues are learned from fewer texts than reviews are
 
 _NUMBER = ("condition", "quantity")
 _CURVE = ("condition", "quantity", "window")
@@ -86,7 +92,7 @@ class NetworkPart(Part):
         self, config: Any, replica: int, *, architecture: str, units: int, seconds: float, **known: Any
     ) -> Task:
         """Return the task of one network."""
-        parameters = {**shared(config), "blocks": 1, "ablate": False, **known}
+        parameters = {**_shared(config), "blocks": 1, "ablate": False, **known}
         parameters |= {"architecture": architecture, "units": units}
         memory = 1_500_000_000 if known["source"] == "imdb" else 800_000_000
         return Task(STUDY, self.name, parameters, replica, seconds=seconds, memory=memory)
@@ -128,6 +134,22 @@ class NetworkPart(Part):
         if known["ablate"]:
             measured |= _ablated(network, data)
         return filled(self.variables, lengths, **measured)
+
+
+def _shared(config: Any) -> dict[str, Any]:
+    """Return what the measurement of any network needs, as parameters of a task."""
+    names = {"words", "series", "pieces", "piece", "windows", "tests", "long_tests"}
+    names |= {"epochs", "batch", "rate", "embedding"}
+    return {**config.model_dump(mode="json", include=names), "seed": config.seed}
+
+
+def text_source(config: Any) -> dict[str, Any]:
+    """Return which texts, and how many, as parameters of a task."""
+    sizes = config.model_dump(mode="json", include={"train", "test"})
+    if config.imdb:
+        return {"source": "imdb", "folder": config.imdb, "vocabulary": config.vocabulary, **sizes}
+    sizes["train"] = min(sizes["train"], _MOST_ARTIFICIAL)
+    return {"source": "synthetic", "folder": "", "vocabulary": 0, **sizes}
 
 
 def sequence_set(known: dict[str, Any], replica: int) -> SequenceSet:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from phasescope.noise import Population, Recording, dfa, population, record, utilisation
-from phasescope.papers.noise.classifier import Classifier
+from phasescope.papers.noise.training import Classifier
 
 QUANTITIES = (
     "input",

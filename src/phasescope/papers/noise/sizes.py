@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from phasescope.papers.noise import sizes_figure
 from phasescope.papers.noise.claims import claims_table
-from phasescope.papers.noise.config import text_source
-from phasescope.papers.noise.network_part import NetworkPart
+from phasescope.papers.noise.network_part import NetworkPart, text_source
 from phasescope.papers.noise.sizes_checks import checks, tables
 from phasescope.studies.contract import Analysis, Picture, Settings
 from phasescope.sweep.task import Task

@@ -8,9 +8,9 @@ import numpy as np
 
 from phasescope import plotting
 from phasescope.papers.noise.averages import of
-from phasescope.papers.noise.config import window_lengths
 from phasescope.papers.noise.network_part import long_windows
 from phasescope.papers.noise.observation import CONDITIONS, QUANTITIES
+from phasescope.papers.noise.shared import window_lengths
 from phasescope.papers.noise.sizes_numbers import Widths, of_units, used, widths
 from phasescope.studies.contract import Picture
 from phasescope.studies.drawing import colours, legend, shades

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from phasescope.papers.noise import architectures, controls, images, sizes
-from phasescope.papers.noise.config import STUDY as NAME
-from phasescope.papers.noise.config import Common
+from phasescope.papers.noise.shared import STUDY as NAME
+from phasescope.papers.noise.shared import Common
 from phasescope.studies.contract import from_class
 from phasescope.studies.part import Study
 
@@ -18,7 +18,7 @@ STUDY = Study(
         "paper": Common(train=25_000, test=5_000, series=200, pieces=6, piece=8192, rate=3e-3, tests=24),
     },
     parts=(
-        from_class(controls.Controls(), controls.QUICK, controls.PAPER),
+        controls.CONTROLS,
         from_class(sizes.Sizes(), sizes.QUICK, sizes.PAPER),
         from_class(architectures.Architectures(), architectures.QUICK, architectures.PAPER),
         from_class(images.ImagesPart(), images.QUICK, images.PAPER),

@@ -1,34 +1,116 @@
-"""Training of a classifier of sequences, and its loss and accuracy."""
+"""The networks of the study, an embedding, a sequence model and a linear read-out, and their training."""
 
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from phasescope.papers.noise.classifier import Classifier
-from phasescope.papers.noise.sequence_set import Labelled, SequenceSet
+from phasescope.papers.noise.sequences import Labelled, SequenceSet
 
+Architecture = Literal["lstm", "gru", "rnn", "transformer"]
+RECURRENT = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
+_HEADS = 2  # of 16 components or more: attention is slow on the CPU with fewer
 _BUCKET = 50  # batches whose sequences are sorted by length, so that little is padded
-_LARGEST_NORM = 1.0
-_EVALUATED = 256
+_LARGEST_NORM = 1.0  # of the gradient
+_EVALUATED = 256  # sequences at a time
 
 
-@dataclass(frozen=True)
+class Transformer(nn.Module):
+    """Causal blocks of attention over vectors with sinusoidal positions added (Vaswani et al. 2017)."""
+
+    def __init__(self, width: int, blocks: int) -> None:
+        super().__init__()
+        made = [
+            nn.TransformerEncoderLayer(width, _HEADS, 4 * width, dropout=0.0, batch_first=True)
+            for _ in range(blocks)
+        ]
+        self.blocks = nn.ModuleList(made)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the residual stream of `x`, both (sequence, time, width); no step sees a later one."""
+        stream = x + positions(x.shape[1], x.shape[2])
+        mask = nn.Transformer.generate_square_subsequent_mask(x.shape[1], dtype=x.dtype)
+        # torch's fast path for inference holds all weights of attention: four times slower here.
+        fast = torch.backends.mha.get_fastpath_enabled()
+        torch.backends.mha.set_fastpath_enabled(False)
+        try:
+            for block in self.blocks:
+                stream = block(stream, src_mask=mask, is_causal=True)
+        finally:
+            torch.backends.mha.set_fastpath_enabled(fast)
+        return stream
+
+
+def positions(steps: int, width: int) -> Tensor:
+    """Return the sinusoidal positions, shape (steps, width), about as large as embedded words are."""
+    rates = torch.exp(-math.log(1e4) * torch.arange(0, width, 2) / width)
+    angles = torch.arange(steps)[:, None] * rates
+    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)
+
+
+class Classifier(nn.Module):
+    """A sequence model that answers from its last state, a transformer from the mean of its states."""
+
+    def __init__(
+        self, architecture: Architecture, units: int, embedding: int, task: SequenceSet, blocks: int = 1
+    ) -> None:
+        super().__init__()
+        attends = architecture == "transformer"
+        width = units if attends else embedding if task.tokens else task.features
+        self.embedding: nn.Module = nn.Identity()
+        if task.tokens:
+            self.embedding = nn.Embedding(task.tokens, width)
+        elif attends:
+            self.embedding = nn.Linear(task.features, width)
+        self.body: Any
+        if attends:
+            self.body = Transformer(units, blocks)
+        else:
+            self.body = RECURRENT[architecture](width, units, batch_first=True)
+        self.readout = nn.Linear(units, task.classes)
+        self.averages = attends
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """Return the logits, shape (sequence, classes).
+
+        Shapes: `x` (sequence, time) or (sequence, time, features), `lengths` (sequence,). What stands after
+        the end of a sequence does not matter.
+        """
+        states = self.body(self.embedding(x))
+        states = states[0] if isinstance(states, tuple) else states
+        if self.averages:
+            inside = (torch.arange(x.shape[1]) < lengths[:, None]).to(states.dtype)
+            last = (states * inside[:, :, None]).sum(1) / lengths[:, None]
+        else:
+            last = states[torch.arange(len(x)), lengths - 1]
+        logits: Tensor = self.readout(last)
+        return logits
+
+
+def built(seed: int, *arguments: Any) -> Classifier:
+    """Return a network with torch's own initialisation, and the same one for the same seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Classifier(*arguments)
+
+
+@dataclass
 class History:
     """Losses and accuracies before training and after each epoch."""
 
-    train_loss: list[float]  # mean over the epoch; before training NaN
-    # validation_loss, test_loss, test_accuracy: after the epoch
-    validation_loss: list[float]
-    test_loss: list[float]
-    test_accuracy: list[float]
-    best: int  # epoch of the smallest validation loss, whose weights the network has now
+    train_loss: list[float] = field(default_factory=list)  # mean over the epoch; before training NaN
+    validation_loss: list[float] = field(default_factory=list)
+    test_loss: list[float] = field(default_factory=list)
+    test_accuracy: list[float] = field(default_factory=list)
+    best: int = 0  # epoch of the smallest validation loss, whose weights the network has now
 
 
 def fit(
@@ -39,21 +121,25 @@ def fit(
     rate: float,
     batch: int,
     seed: int,
-    after_epoch: Callable[[int], None],
+    after_epoch: Callable[[int], None] = lambda epoch: None,
 ) -> History:
-    """Train with Adam and cross entropy, leave the weights of the best epoch, and return what happened."""
+    """Train with Adam and cross entropy, leave the weights of the best epoch, and return what happened.
+
+    `after_epoch` is called with 0 before training, and with the number of each epoch after it.
+    """
     order = np.random.default_rng(seed)
     optimiser = torch.optim.Adam(network.parameters(), lr=rate)
-    losses: list[list[float]] = [[], [], [], []]
-    best, kept = 0, copy.deepcopy(network.state_dict())
+    history, kept = History(), copy.deepcopy(network.state_dict())
 
     def look(epoch: int, train_loss: float) -> None:
-        validation, (loss, accuracy) = evaluated(network, task.validation)[0], evaluated(network, task.test)
-        for kind, value in zip(losses, (train_loss, validation, loss, accuracy), strict=True):
-            kind.append(value)
+        history.train_loss.append(train_loss)
+        history.validation_loss.append(evaluated(network, task.validation)[0])
+        loss, accuracy = evaluated(network, task.test)
+        history.test_loss.append(loss)
+        history.test_accuracy.append(accuracy)
         after_epoch(epoch)
 
-    look(0, float("nan"))
+    look(0, math.nan)
     for epoch in range(1, epochs + 1):
         total = 0.0
         for x, lengths, labels in batches(task.train, batch, order):
@@ -64,14 +150,14 @@ def fit(
             optimiser.step()
             total += loss.item() * len(labels)
         look(epoch, total / len(task.train))
-        if losses[1][-1] <= min(losses[1]):
-            best, kept = epoch, copy.deepcopy(network.state_dict())
+        if history.validation_loss[-1] <= min(history.validation_loss):
+            history.best, kept = epoch, copy.deepcopy(network.state_dict())
     network.load_state_dict(kept)
-    return History(losses[0], losses[1], losses[2], losses[3], best)
+    return history
 
 
 def evaluated(network: Classifier, labelled: Labelled) -> tuple[float, float]:
-    """Return cross entropy and accuracy."""
+    """Return the mean cross entropy and the accuracy."""
     loss = right = 0.0
     with torch.no_grad():
         for x, lengths, labels in batches(labelled, _EVALUATED):
@@ -84,7 +170,10 @@ def evaluated(network: Classifier, labelled: Labelled) -> tuple[float, float]:
 def batches(
     labelled: Labelled, size: int, order: np.random.Generator | None = None
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Return padded inputs, lengths and classes, in batches of sequences of similar length."""
+    """Yield padded inputs, lengths and classes, in batches of sequences of similar length.
+
+    Without `order` they come by length, otherwise sequences and batches are shuffled.
+    """
     lengths = np.array([len(sequence) for sequence in labelled.sequences])
     rows = np.arange(len(lengths)) if order is None else order.permutation(len(lengths))
     width = len(rows) if order is None else size * _BUCKET
