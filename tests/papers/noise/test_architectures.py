@@ -8,35 +8,40 @@ import numpy as np
 import pytest
 import torch
 
+from one_part import analysed, config, draw, run
+from one_part import checks as by_id
 from phasescope.citations import BIBTEX
-from phasescope.papers.noise.architectures import PAPER, QUICK, Architectures, ArchitecturesSettings
-from phasescope.papers.noise.architectures_checks import ARCHITECTURES, BESIDE
-from phasescope.papers.noise.observation import CONDITIONS, QUANTITIES, state_of
-from phasescope.papers.noise.shared import Common
+from phasescope.papers import noise
+from phasescope.papers.noise.architectures import ARCHITECTURES, BESIDE, LABELS
+from phasescope.papers.noise.networks import CONDITIONS, QUANTITIES, state_of
 from phasescope.papers.noise.training import Transformer, positions
-from reference.part_run import measured
 
 UNITS = 8
-
-
-class Config(Common):
-    architectures: ArchitecturesSettings = ArchitecturesSettings(
-        units=UNITS, networks=2, train=60, test=30, series=12, tests=1, long_tests=0
-    )
-
-
-CONFIG = Config(words=160, windows=(6, 40, 6), piece=512, epochs=1)
+SETTINGS = config(
+    f"architectures.units={UNITS}",
+    "architectures.networks=2",
+    "architectures.train=60",
+    "architectures.test=30",
+    "architectures.series=12",
+    "architectures.tests=1",
+    "architectures.long_tests=0",
+    "words=160",
+    "windows=[6,40,6]",
+    "piece=512",
+    "epochs=1",
+    study=noise.STUDY,
+)
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    return measured(Architectures(), CONFIG, tmp_path_factory.mktemp("tasks"))
+    return run(ARCHITECTURES, SETTINGS, tmp_path_factory.mktemp("tasks"))[0]
 
 
 def checks(data):
-    found = Architectures().analyse(data, CONFIG).checks
+    found = analysed(ARCHITECTURES, data, SETTINGS).checks
     assert len({check.id for check in found}) == len(found)
-    return {check.id.removeprefix("architectures/"): check for check in found}
+    return by_id(found)
 
 
 def with_beta(data, values):
@@ -51,8 +56,8 @@ def with_beta(data, values):
 
 
 def test_every_network_is_looked_at_alike(data):
-    assert sorted(set(data["architecture"].values.tolist())) == sorted(ARCHITECTURES)
-    for name in ARCHITECTURES:
+    assert sorted(set(data["architecture"].values.tolist())) == sorted(LABELS)
+    for name in LABELS:
         some = data.isel(task=np.flatnonzero(data["architecture"].values == name))
         state = QUANTITIES.index(state_of(name))
         for condition in ("words", "shuffled", "untrained", "noise"):
@@ -77,13 +82,14 @@ def test_positions_alone_move_an_untrained_transformer_slowly(data):
 
 
 def test_checks_and_figures_at_a_small_size(data):
-    analysis = Architectures().analyse(data, CONFIG)
+    analysis = analysed(ARCHITECTURES, data, SETTINGS)
     found = checks(data)
-    assert {found[f"beta-{name}"].verdict for name in ARCHITECTURES} == {"no reference"}
+    assert {found[f"beta-{name}"].verdict for name in LABELS} == {"no reference"}
     assert all(len(row) == len(table.columns) for table in analysis.tables for row in table.rows)
-    (picture,) = Architectures().figures(data, CONFIG)
-    assert len(picture.figure.axes) == 3
-    assert set(Architectures.citations) <= set(BIBTEX)
+    (figure,) = ARCHITECTURES.figures(ARCHITECTURES.numbers(data, SETTINGS))
+    assert len(figure.draw) == 3
+    assert draw(ARCHITECTURES, data, SETTINGS)[0] > 10_000
+    assert set(ARCHITECTURES.citations) <= set(BIBTEX)
 
 
 def test_known_exponents_get_the_verdicts_that_they_deserve(data):
@@ -104,7 +110,7 @@ def test_known_exponents_get_the_verdicts_that_they_deserve(data):
     assert found["beta-gru"].measured.error == pytest.approx(0.001 * 12.706 / 1.96, rel=1e-3)
     assert found["accuracy-gru"].verdict == "agrees"
     assert found["accuracy-rnn"].verdict == "not determined"
-    assert "plain RNN" in Architectures().analyse(changed, CONFIG).notes[-1]
+    assert "plain RNN" in analysed(ARCHITECTURES, changed, SETTINGS).notes[-1]
 
 
 def test_checks_keep_their_ids_where_networks_are_missing(data):
@@ -112,22 +118,23 @@ def test_checks_keep_their_ids_where_networks_are_missing(data):
     found = checks(some)
     assert found.keys() == checks(data).keys()
     assert found["beta-lstm"].verdict == found["mlp"].verdict == "not determined"
-    assert len(Architectures().figures(some, CONFIG)) == 1
+    assert len(draw(ARCHITECTURES, some, SETTINGS)) == 1
 
 
 def test_a_task_is_the_same_whenever_it_is_measured(data):
-    task = Architectures().tasks(CONFIG)[0]
+    task = ARCHITECTURES.tasks(SETTINGS)[0]
     assert task.parameters["architecture"] == "transformer"
-    again = Architectures().measure(task, "cpu")
+    again = ARCHITECTURES.measure(task, "cpu")
     row = data["task_id"].values.tolist().index(task.id)
     for name, values in again.items():
         np.testing.assert_array_equal(values, data[name].values[row])
 
 
 def test_tasks_of_the_presets():
-    for settings, texts in ((QUICK, 2000), (PAPER, 5000)):
-        tasks = Architectures().tasks(Config(architectures=settings, imdb="somewhere"))
-        assert len(tasks) == len(ARCHITECTURES) * settings.networks
+    for preset, texts in (("quick", 2000), ("paper", 5000)):
+        settings = noise.STUDY.presets[preset]
+        tasks = ARCHITECTURES.tasks(settings.model_copy(update={"imdb": "somewhere"}))
+        assert len(tasks) == len(LABELS) * settings.architectures.networks
         assert {task.parameters["train"] for task in tasks} == {texts}
         assert len({task.seed for task in tasks}) == len(tasks)
         assert len({tuple(sorted(task.parameters)) for task in tasks}) == 1

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from phasescope.noise import fractional_gaussian_noise
-from phasescope.papers.noise.observation import (
+from phasescope.papers.noise.networks import (
     QUANTITIES,
     mean_beta,
     observed,

@@ -8,21 +8,20 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from one_part import analysed, checks, config, draw
 from phasescope.estimate import Estimate
-from phasescope.papers.noise.judging import more_than_chance, no_more_than_chance, positive
-from phasescope.papers.noise.observation import CONDITIONS, QUANTITIES, used_mean
-from phasescope.papers.noise.shared import Common
-from phasescope.papers.noise.sizes import Sizes, SizesSettings
-from phasescope.papers.noise.sizes_numbers import share, widths
+from phasescope.papers import noise
+from phasescope.papers.noise.networks import CONDITIONS, QUANTITIES, VARIABLES, Networks, share, used_mean
+from phasescope.papers.noise.sizes import SIZES
+from phasescope.studies.claim import Claim
 
 WIDTHS, NETWORKS, UNITS = (4, 8, 16, 32), 4, 32
+CHANGES = (f"sizes.units={list(WIDTHS)}", f"sizes.networks={NETWORKS}")
+SETTINGS = config(*CHANGES, study=noise.STUDY)
+CLAIM = Claim("b", "Claim.", "here")
 
 
-class Config(Common):
-    sizes: SizesSettings = SizesSettings(units=WIDTHS, networks=NETWORKS)
-
-
-def made(config: Config, **changes: object) -> xr.Dataset:
+def made() -> xr.Dataset:
     """Return data of networks whose exponents fall by 0.1 a doubling while those in use stay at 1."""
     random = np.random.default_rng(0)
     units = np.repeat(WIDTHS, NETWORKS)
@@ -31,13 +30,13 @@ def made(config: Config, **changes: object) -> xr.Dataset:
         "condition": len(CONDITIONS),
         "quantity": len(QUANTITIES),
         "unit": UNITS,
-        "window": config.windows[2],
+        "window": SETTINGS.windows[2],
         "long_window": 20,
         "range": 2,
     }
     arrays = {
         name: np.full((len(units), *(lengths[dim] for dim in variable.dims)), math.nan)
-        for name, variable in Sizes.variables.items()
+        for name, variable in VARIABLES.items()
     }
     noise = 0.005 * random.standard_normal(len(units))
     row, cell, hidden = CONDITIONS.index, QUANTITIES.index("cell"), QUANTITIES.index("hidden")
@@ -71,17 +70,21 @@ def made(config: Config, **changes: object) -> xr.Dataset:
         arrays["unit_deviation"][task, hidden, :width] = np.where(in_use, 1.0, 0.01 * (1 + np.arange(width)))
         arrays["unit_beta"][task, hidden, :width] = np.where(in_use, 1.0, 0.01 * np.arange(width))
         arrays["ablation"][task, :width] = arrays["unit_deviation"][task, hidden, :width] ** 2
-    known = {name: (("task", *Sizes.variables[name].dims), array) for name, array in arrays.items()}
+    known = {name: (("task", *VARIABLES[name].dims), array) for name, array in arrays.items()}
     coords = {"units": ("task", units), "replica": ("task", np.tile(np.arange(NETWORKS), len(WIDTHS)))}
-    coords["embedding"] = ("task", np.full(len(units), config.embedding))
-    return xr.Dataset(known, coords).assign(changes)
+    coords["embedding"] = ("task", np.full(len(units), SETTINGS.embedding))
+    return xr.Dataset(known, coords)
 
 
 @pytest.fixture(scope="module")
-def verdicts() -> dict[str, str]:
-    config = Config(imdb="somewhere")
-    found = Sizes().analyse(made(config), config)
-    return {check.id.removeprefix("sizes/"): check.verdict for check in found.checks}
+def data() -> xr.Dataset:
+    return made()
+
+
+@pytest.fixture(scope="module")
+def verdicts(data: xr.Dataset) -> dict[str, str]:
+    reviews = config("imdb=somewhere", *CHANGES, study=noise.STUDY)
+    return {id: check.verdict for id, check in checks(analysed(SIZES, data, reviews).checks).items()}
 
 
 @pytest.mark.parametrize(
@@ -117,30 +120,27 @@ def test_claims_of_known_data(verdicts: dict[str, str], claim: str, verdict: str
     assert verdicts[claim] == verdict
 
 
-def test_the_plateau_is_the_smallest_width_near_the_best_accuracy() -> None:
-    config = Config()
-    found = widths(made(config), config)
-    assert (found.plateau, found.widths) == (16, list(WIDTHS))
+def test_the_plateau_is_the_smallest_width_near_the_best_accuracy(data: xr.Dataset) -> None:
+    networks = Networks(data)
+    assert (networks.plateau, networks.widths) == (16, list(WIDTHS))
 
 
-def test_the_trend_is_the_known_one_within_its_error() -> None:
-    config = Config()
-    found = widths(made(config), config)
-    slope = found.trend(1.0 - 0.1 * np.log2(found.units) + 0.01 * np.random.default_rng(1).normal(size=16))
+def test_the_trend_is_the_known_one_within_its_error(data: xr.Dataset) -> None:
+    networks = Networks(data)
+    scatter = 0.01 * np.random.default_rng(1).normal(size=16)
+    slope = networks.trend(1.0 - 0.1 * np.log2(networks.units) + scatter)
     assert abs(slope.value + 0.1) < 3 * slope.error < 0.03
 
 
-def test_without_reviews_the_numbers_for_reviews_are_no_reference() -> None:
-    config = Config()
-    checks = {check.id: check for check in Sizes().analyse(made(config), config).checks}
-    assert checks["sizes/hidden"].verdict == "no reference"
-    assert checks["sizes/shuffled"].expected == 1.0
-    assert checks["sizes/shuffled"].verdict == "agrees"
+def test_without_reviews_the_numbers_for_reviews_are_no_reference(data: xr.Dataset) -> None:
+    found = checks(analysed(SIZES, data, SETTINGS).checks)
+    assert found["hidden"].verdict == "no reference"
+    assert found["shuffled"].expected == 1.0
+    assert found["shuffled"].verdict == "agrees"
 
 
-def test_the_table_has_the_three_columns() -> None:
-    config = Config()
-    table = Sizes().analyse(made(config), config).tables[0]
+def test_the_table_has_the_three_columns(data: xr.Dataset) -> None:
+    table = analysed(SIZES, data, SETTINGS).tables[0]
     assert table.columns == (
         "the paper states",
         "its settings leave unknown",
@@ -149,10 +149,10 @@ def test_the_table_has_the_three_columns() -> None:
     assert all(len(row) == 3 and all(row) for row in table.rows)
 
 
-def test_figures_are_drawn_from_the_data() -> None:
-    config = Config()
-    pictures = Sizes().figures(made(config), config)
-    assert [picture.name for picture in pictures] == ["size", "nulls", "quantities"]
+def test_figures_are_drawn_from_the_data(data: xr.Dataset) -> None:
+    figures = SIZES.figures(SIZES.numbers(data, SETTINGS))
+    assert [figure.name for figure in figures] == ["size", "nulls", "quantities"]
+    assert all(size > 10_000 for size in draw(SIZES, data, SETTINGS))
 
 
 @pytest.mark.parametrize(
@@ -160,19 +160,18 @@ def test_figures_are_drawn_from_the_data() -> None:
     [(2.5, "not determined", "on its way"), (1.6, "agrees", ""), (0.1, "disagrees", "")],
 )
 def test_relaxation_is_no_noise(beta: float, verdict: str, said: str) -> None:
-    config = Config()
-    data = made(config)
+    data = made()
     silence, hidden = CONDITIONS.index("silence"), QUANTITIES.index("hidden")
     data["determined_share"].values[:, silence, hidden] = 1.0
     data["beta"].values[:, silence, hidden] = beta
-    checks = {check.id: check for check in Sizes().analyse(data, config).checks}
-    assert checks["sizes/rest-and-task"].verdict == verdict
-    assert said in checks["sizes/rest-and-task"].measured.reason
+    check = checks(analysed(SIZES, data, SETTINGS).checks)["rest-and-task"]
+    assert check.verdict == verdict
+    assert said in check.measured.reason
 
 
 def test_larger_networks_come_first():
-    settings = SizesSettings(units=(4, 16), networks=2, embeddings=(8,), embedded=4)
-    tasks = Sizes().tasks(Config(sizes=settings))
+    changes = ("sizes.units=[4,16]", "sizes.networks=2", "sizes.embeddings=[8]", "sizes.embedded=4")
+    tasks = SIZES.tasks(config(*changes, study=noise.STUDY))
     assert [(task.parameters["units"], task.parameters["embedding"]) for task in tasks] == (
         [(16, 32)] * 2 + [(4, 32)] * 2 + [(4, 8)] * 2
     )
@@ -193,17 +192,17 @@ def test_a_share_has_an_error_even_where_none_was_found() -> None:
 @pytest.mark.parametrize(("count", "verdict"), [(30, "agrees"), (3, "disagrees")])
 def test_more_than_chance(count: int, verdict: str) -> None:
     measured = share(np.array([float(count)]), np.array([100.0]), "share")
-    assert more_than_chance("a/b", "Claim.", "here", measured).verdict == verdict
-    assert no_more_than_chance("a/b", "Claim.", "here", measured).verdict != verdict
+    assert CLAIM.more_than_chance(measured).verdict == verdict
+    assert CLAIM.more_than_chance(measured, wanted=False).verdict != verdict
 
 
 def test_few_series_leave_a_count_open() -> None:
     measured = share(np.array([0.0]), np.array([5.0]), "share")
-    assert more_than_chance("a/b", "Claim.", "here", measured).verdict == "not determined"
+    assert CLAIM.more_than_chance(measured).verdict == "not determined"
 
 
 @pytest.mark.parametrize(
     ("value", "verdict"), [(0.4, "agrees"), (0.2, "not determined"), (-0.4, "disagrees")]
 )
 def test_positive(value: float, verdict: str) -> None:
-    assert positive("a/b", "Claim.", "here", Estimate(value, 0.1, "", 3)).verdict == verdict
+    assert CLAIM.positive(Estimate(value, 0.1, "", 3)).verdict == verdict

@@ -7,6 +7,7 @@ fluctuations; LSTMs are trained on artificial texts whose cues are white, or 1/f
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -214,84 +215,28 @@ def cue_autocovariance(persistent: bool, longest: int) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Process:
-    """A process with an exact expectation, and what its series have."""
-
-    forget: float  # of a leaky integrator
-    function: str  # what a gate does to noise of H = 0.9; empty for a leaky integrator
-    length: int  # time steps
-    series: int
-    fluctuation: np.ndarray
-    exact: np.ndarray
-    beta: Estimate
-    exact_beta: float
-    plain_beta: Estimate
-    distance: float
-
-    @property
-    def label(self) -> str:
-        """What a figure calls it."""
-        return self.function or f"forget gate {self.forget:g}"
-
-
-@dataclass(frozen=True)
 class Numbers:
-    """The processes, what was tested of the one with forget gate 0.8, and the networks by kind of text."""
+    """The measured rows of the data: processes one by one, and the networks by kind of text."""
 
-    integrators: dict[tuple[int, float], Process]  # by length and forget gate
-    gates: list[Process]
-    kind: str  # the verdict on 500 steps with forget gate 0.8
-    bent: Estimate
-    beat_scaling: Estimate
+    integrators: dict[tuple[int, float], xr.Dataset]  # by length and forget gate
+    gates: dict[str, xr.Dataset]  # by function
     texts: dict[str, xr.Dataset]
 
 
 def numbers(data: xr.Dataset, config: Any) -> Numbers:
     """Return all that claims, tables and figures are made of."""
-    integrators = _processes(chosen(data, kind="integrator"))
-    one = chosen(data, kind="integrator", length=_SHORT, forget=0.8).isel(task=0)
-    tested, judged = int(one["tested"]), int(one["judged"])
-    beaten = float(one["beat_scaling"]) / tested if tested else math.nan
+    rows = [data.isel(task=place) for place in range(data.sizes["task"])]
+    integrators, gates = ([row for row in rows if row["kind"] == kind] for kind in ("integrator", "gate"))
     return Numbers(
-        {(each.length, each.forget): each for each in integrators},
-        _processes(chosen(data, kind="gate")),
-        get_args(Kind)[int(one["verdict"])],
-        _share(float(one["bent"]), judged),
-        _share(beaten, tested),
+        {(int(row["length"]), float(row["forget"])): row for row in integrators},
+        {str(row["function"].values): row for row in gates},
         {kind: chosen(data, kind=kind) for kind in _LEARNED},
     )
 
 
-def _processes(data: xr.Dataset) -> list[Process]:
-    found = []
-    for place in range(data.sizes["task"]):
-        one = data.isel(task=place)
-        series = int(one["series"])
-        beta, plain_beta = (
-            Estimate(float(one[name]), float(one[f"{name}_error"]), "over independent series", series)
-            for name in ("beta", "plain_beta")
-        )
-        found.append(
-            Process(
-                forget=float(one["forget"]),
-                function=str(one["function"].values),
-                length=int(one["length"]),
-                series=series,
-                fluctuation=one["fluctuation"].values,
-                exact=one["exact"].values,
-                beta=beta,
-                exact_beta=float(one["exact_beta"]),
-                plain_beta=plain_beta,
-                distance=float(one["distance"]),
-            )
-        )
-    return found
-
-
-def _share(value: float, n: int) -> Estimate:
-    if not n:
-        return Estimate.not_determined("no series was tested")
-    return Estimate(value, math.sqrt(max(value * (1 - value), 1 / n) / n), "share of series", n)
+def _beta(one: xr.Dataset, name: str = "beta") -> Estimate:
+    value, error = float(one[name]), float(one[f"{name}_error"])
+    return Estimate(value, error, "over independent series", int(one["series"]))
 
 
 def claims(n: Numbers) -> list[Check]:
@@ -312,14 +257,14 @@ def _integrator_claims(n: Numbers) -> list[Check]:
                 f"{what}, which has no 1/f noise, shows beta = {known:.2f} in series of {length}.",
             ).equals(
                 known,
-                one.plain_beta,
+                _beta(one, "plain_beta"),
                 allowance=_KNOWN_TO,
                 resolution=_FINE,
                 note=f"Mean of single series, least squares. Allowance {_KNOWN_TO} for the simulated number.",
             ),
         ]
     for forget in FORGET:
-        short, long = (n.integrators[length, forget].beta for length in WINDOWS)
+        short, long = (_beta(n.integrators[length, forget]) for length in WINDOWS)
         made.append(
             Claim(
                 f"integrator-falls-{round(100 * forget)}",
@@ -330,6 +275,9 @@ def _integrator_claims(n: Numbers) -> list[Check]:
 
 
 def _short_memory_claims(n: Numbers) -> list[Check]:
+    one = n.integrators[_SHORT, 0.8]
+    kind, tested, judged = get_args(Kind)[int(one["verdict"])], int(one["tested"]), int(one["judged"])
+    scaling = _share(float(one["beat_scaling"]) / tested if tested else math.nan, tested)
     verdicts: dict[str, Outcome] = {"short memory": "agrees", "not determined": "not determined"}
     return [
         Claim(
@@ -337,23 +285,29 @@ def _short_memory_claims(n: Numbers) -> list[Check]:
             "The verdict on the leaky integrator with forget gate 0.8 is short memory.",
         ).found(
             None,
-            n.beat_scaling,
-            verdicts.get(n.kind, "disagrees"),
-            f"Verdict on {n.bent.n} series of 500: {n.kind}. Measured: share that excludes scaling noise.",
+            scaling,
+            verdicts.get(kind, "disagrees"),
+            f"Verdict on {judged} series of 500: {kind}. Measured: share that excludes scaling noise.",
         ),
         Claim(
             "integrator-test",
             "Held against short memory and scaling, single series of 500 exclude scaling.",
-        ).more_than_chance(n.beat_scaling),
+        ).more_than_chance(scaling),
         Claim(
             "integrator-bend",
             "The bend of its curve does not give it away in most single series of 500.",
         ).below(
             0.5,
-            n.bent,
+            _share(float(one["bent"]), judged),
             note="Measured: share of the curves flagged as bent. Agrees 3 errors below one half.",
         ),
     ]
+
+
+def _share(value: float, n: int) -> Estimate:
+    if not n:
+        return Estimate.not_determined("no series was tested")
+    return Estimate(value, math.sqrt(max(value * (1 - value), 1 / n) / n), "share of series", n)
 
 
 def _text_claims(n: Numbers) -> list[Check]:
@@ -390,45 +344,34 @@ def _text_claims(n: Numbers) -> list[Check]:
 
 
 def _gate_claims(n: Numbers) -> list[Check]:
-    raw = next(gate for gate in n.gates if gate.function == "none")
+    raw = _beta(n.gates["none"])
     made = []
-    for gate in n.gates:
-        name = gate.function.partition("(")[0]
-        said = "left as it is" if gate is raw else f"after {gate.function}"
+    for function, one in n.gates.items():
+        name, exact = function.partition("(")[0], float(one["exact_beta"])
+        noise = f"Fractional noise of H = 0.9, {'left as it is' if name == 'none' else f'after {function}'}"
         made += [
-            Claim(
-                f"gate-{name}",
-                f"Fractional noise of H = 0.9, {said}, has beta = {gate.exact_beta:.3f} in windows of 16 to "
-                "512.",
-            ).equals(
-                gate.exact_beta,
-                gate.beta,
+            Claim(f"gate-{name}", f"{noise}, has beta = {exact:.3f} in windows of 16 to 512.").equals(
+                exact,
+                _beta(one),
                 resolution=_FINE,
                 note="Exact by Mehler's formula; of the root of the mean of F(n)^2.",
             ),
-            _curve_claim(
-                f"gate-curve-{name}", f"Fractional noise of H = 0.9, {said}, has the exact F(n).", gate
-            ),
+            _curve_claim(f"gate-curve-{name}", f"{noise}, has the exact F(n).", one),
         ]
-        if gate is not raw:
-            made.append(
-                Claim(
-                    f"gate-lowers-{name}",
-                    f"A gate alone lowers the exponent of what enters it: {gate.function}.",
-                ).positive(
-                    raw.beta - gate.beta, note="A part of internal before external that needs no learning."
-                )
-            )
+        if name != "none":
+            sentence = f"A gate alone lowers the exponent of what enters it: {function}."
+            note = "A part of internal before external that needs no learning."
+            made.append(Claim(f"gate-lowers-{name}", sentence).positive(raw - _beta(one), note=note))
     return made
 
 
-def _curve_claim(id: str, sentence: str, one: Process) -> Check:
+def _curve_claim(id: str, sentence: str, one: xr.Dataset) -> Check:
     """Return the check that a curve is the exact one in all windows at once."""
-    windows = len(one.exact)
-    mean, variance = law_of_f.stats(windows, one.series - windows)
+    windows, series = one.sizes["window"], int(one["series"])
+    mean, variance = law_of_f.stats(windows, series - windows)
     return Claim(id, sentence).equals(
         float(mean),
-        Estimate(one.distance, math.sqrt(variance), "Hotelling's statistic", one.series),
+        Estimate(float(one["distance"]), math.sqrt(variance), "Hotelling's statistic", series),
         sigmas=4,
         resolution=1,
         note=f"Expected: the mean of the law of F; error: its deviation. {windows} windows at once.",
@@ -456,16 +399,17 @@ def _learned_claim(kind: str, some: xr.Dataset) -> Check:
 
 
 def tables(n: Numbers) -> list[Table]:
-    """Return the known processes, and the networks on known texts."""
+    named = [(f"forget gate {forget:g}", one) for (_, forget), one in n.integrators.items()]
+    named += [(f"H = 0.9, {function}", one) for function, one in n.gates.items()]
     processes = [
         [
-            f"H = 0.9, {one.function}" if one.function else one.label,
-            str(one.length),
-            f"{one.exact_beta:.3f}",
-            str(one.beta),
-            str(one.plain_beta),
+            name,
+            str(int(one["length"])),
+            f"{float(one['exact_beta']):.3f}",
+            str(_beta(one)),
+            str(_beta(one, "plain_beta")),
         ]
-        for one in (*n.integrators.values(), *n.gates)
+        for name, one in named
     ]
     networks = []
     for kind, some in n.texts.items():
@@ -499,35 +443,33 @@ def notes(n: Numbers) -> list[str]:
 
 
 def draw_short(axes: Axes, n: Numbers) -> None:
-    """Draw leaky integrators in short series."""
     _draw_integrators(axes, n, _SHORT)
     axes.set_ylabel(r"$F(n)/\sqrt{n}$ over the first")
 
 
 def draw_long(axes: Axes, n: Numbers) -> None:
-    """Draw leaky integrators in long series."""
     _draw_integrators(axes, n, _LONG)
 
 
 def draw_gates(axes: Axes, n: Numbers) -> None:
-    """Draw fractional noise after gates."""
-    _draw_against_exact(axes, n.gates)
+    _draw_against_exact(axes, _LONG, n.gates)
     axes.set_title("H = 0.9 after a gate, 4096 steps")
 
 
 def _draw_integrators(axes: Axes, n: Numbers, length: int) -> None:
-    _draw_against_exact(axes, [n.integrators[length, forget] for forget in FORGET])
+    _draw_against_exact(axes, length, {f"forget gate {f:g}": n.integrators[length, f] for f in FORGET})
     axes.set_title(f"Leaky integrators, {length} steps")
 
 
-def _draw_against_exact(axes: Axes, processes: list[Process]) -> None:
-    for colour, one in zip(colours(len(processes)), processes, strict=True):
-        windows = WINDOWS[one.length]
-        flat = np.sqrt(windows / windows[0])
-        axes.plot(windows, one.exact / one.exact[0] / flat, "-", lw=1, color=colour)
-        axes.plot(windows, one.fluctuation / one.exact[0] / flat, "o", ms=3.5, color=colour, label=one.label)
+def _draw_against_exact(axes: Axes, length: int, processes: Mapping[str, xr.Dataset]) -> None:
+    windows = WINDOWS[length]
+    flat = np.sqrt(windows / windows[0])
+    for colour, (name, one) in zip(colours(len(processes)), processes.items(), strict=True):
+        exact, curve = one["exact"].values, one["fluctuation"].values
+        axes.plot(windows, exact / exact[0] / flat, "-", lw=1, color=colour)
+        axes.plot(windows, curve / exact[0] / flat, "o", ms=3.5, color=colour, label=name)
     axes.set(xscale="log", yscale="log", xlabel="window n")
-    axes.set_xticks([10, 30, 100] if processes[0].length == _SHORT else [20, 100, 500])
+    axes.set_xticks([10, 30, 100] if length == _SHORT else [20, 100, 500])
     axes.set_yticks([1, 2, 4])
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter("{x:g}")
@@ -536,13 +478,11 @@ def _draw_against_exact(axes: Axes, processes: list[Process]) -> None:
 
 
 def draw_independent(axes: Axes, n: Numbers) -> None:
-    """Draw the exponents of networks on independent words."""
     _draw_networks(axes, n.texts["independent"], "independent words")
     axes.set_ylabel(r"$\beta$ of h")
 
 
 def draw_persistent(axes: Axes, n: Numbers) -> None:
-    """Draw the exponents of networks on texts with 1/f cues."""
     _draw_networks(axes, n.texts["persistent"], "cues of 1/f noise")
 
 
@@ -557,7 +497,6 @@ def _draw_networks(axes: Axes, some: xr.Dataset, title: str) -> None:
 
 
 def figures(n: Numbers) -> list[Panels]:
-    """Return the curves of the known processes, and the exponents of the trained networks."""
     return [
         Panels(
             "known-curves",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from phasescope.papers.noise import architectures, controls, images, sizes
+from phasescope.papers.noise.architectures import ARCHITECTURES
+from phasescope.papers.noise.controls import CONTROLS
+from phasescope.papers.noise.images import IMAGES
 from phasescope.papers.noise.shared import STUDY as NAME
 from phasescope.papers.noise.shared import Common
-from phasescope.studies.contract import from_class
+from phasescope.papers.noise.sizes import SIZES
 from phasescope.studies.part import Study
 
 STUDY = Study(
@@ -17,10 +19,5 @@ STUDY = Study(
         "quick": Common(),
         "paper": Common(train=25_000, test=5_000, series=200, pieces=6, piece=8192, rate=3e-3, tests=24),
     },
-    parts=(
-        controls.CONTROLS,
-        from_class(sizes.Sizes(), sizes.QUICK, sizes.PAPER),
-        from_class(architectures.Architectures(), architectures.QUICK, architectures.PAPER),
-        from_class(images.ImagesPart(), images.QUICK, images.PAPER),
-    ),
+    parts=(CONTROLS, SIZES, ARCHITECTURES, IMAGES),
 )
