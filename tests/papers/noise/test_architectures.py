@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
-import torch
 
 from one_part import analysed, config, draw, run
 from one_part import checks as by_id
@@ -14,7 +11,6 @@ from phasescope.citations import BIBTEX
 from phasescope.papers import noise
 from phasescope.papers.noise.architectures import ARCHITECTURES, BESIDE, LABELS
 from phasescope.papers.noise.networks import CONDITIONS, QUANTITIES, state_of
-from phasescope.papers.noise.training import Transformer, positions
 
 UNITS = 8
 SETTINGS = config(
@@ -138,25 +134,3 @@ def test_tasks_of_the_presets():
         assert {task.parameters["train"] for task in tasks} == {texts}
         assert len({task.seed for task in tasks}) == len(tasks)
         assert len({tuple(sorted(task.parameters)) for task in tasks}) == 1
-
-
-def test_a_transformer_sees_no_later_word():
-    torch.manual_seed(0)
-    network = Transformer(UNITS, 2).eval()
-    x = torch.randn(2, 30, UNITS)
-    other = x.clone()
-    other[:, 20:] = torch.randn(2, 10, UNITS)
-    fast = torch.backends.mha.get_fastpath_enabled()
-    with torch.no_grad():
-        first, second = network(x), network(other)
-    assert torch.backends.mha.get_fastpath_enabled() == fast
-    torch.testing.assert_close(first[:, :20], second[:, :20], rtol=0, atol=1e-5)
-    assert (first[:, 20:] - second[:, 20:]).abs().max() > 0.1
-
-
-def test_positions_turn_at_rates_from_one_to_a_ten_thousandth():
-    made = positions(50, UNITS).double().numpy()
-    for pair in range(UNITS // 2):
-        angle = np.arange(50) * 1e4 ** (-2 * pair / UNITS)
-        np.testing.assert_allclose(made[:, 2 * pair], [math.sin(a) for a in angle], atol=1e-5)
-        np.testing.assert_allclose(made[:, 2 * pair + 1], [math.cos(a) for a in angle], atol=1e-5)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -97,7 +97,6 @@ class Numbers:
 
 
 def numbers(data: xr.Dataset, config: Any) -> Numbers:
-    """Return all that claims, tables and figures are made of."""
     by_name = {name: Networks(data, state_of(name)).where(architecture=name) for name in LABELS}
     return Numbers(config, Networks(data), by_name)
 
@@ -112,7 +111,11 @@ def claims(n: Numbers) -> list[Check]:
         allowance=0.02,
         note="All architectures together; of the transformer before positions are added. Allowance 0.02.",
     )
-    by_name = [check for name, some in n.by_name.items() for check in _architecture_claims(some, name)]
+    by_name = [
+        replace(check, id=f"{check.id}-{name}")
+        for name, some in n.by_name.items()
+        for check in _architecture_claims(some, name)
+    ]
     beside = [_beside_the_lstm(n, name) for name in LABELS if name != "lstm"]
     return [white, *by_name, *beside, *_transformer_claims(n.by_name["transformer"])]
 
@@ -125,7 +128,7 @@ def _architecture_claims(some: Networks, name: str) -> list[Check]:
     learned = f"{(some.accuracy > _LEARNED).sum()} of {len(some.accuracy)} networks above {_LEARNED:g}"
     return [
         Claim(
-            f"accuracy-{name}",
+            "accuracy",
             f"A {label} learns to classify the texts better than by chance.",
             "asked here: what has not learned says nothing of training",
         ).positive(
@@ -133,7 +136,7 @@ def _architecture_claims(some: Networks, name: str) -> list[Check]:
             note=f"Measured: test accuracy less {_CHANCE:g}. Accuracy {accuracy}, {learned}.",
         ),
         Claim(
-            f"beta-{name}",
+            "beta",
             f"Mean exponent of the {state} of the trained {label}.",
             "arXiv:2301.08530, for LSTMs whose width is not known" if name == "lstm" else _ASKED,
         ).equals(
@@ -142,7 +145,7 @@ def _architecture_claims(some: Networks, name: str) -> list[Check]:
             note=f"Least squares as it is: {some.mean('plain_beta')}.",
         ),
         Claim(
-            f"trained-{name}",
+            "trained",
             f"Training raises the exponent of the {state} of a {label}.",
             "derived here" if name == "lstm" else _ASKED,
         ).positive(
@@ -150,7 +153,7 @@ def _architecture_claims(some: Networks, name: str) -> list[Check]:
             note=f"Untrained {over_networks(untrained)}.",
         ),
         Claim(
-            f"order-{name}",
+            "order",
             f"The exponent of a {label} is its own: words in random order give the same one.",
             "derived here, as a null",
         ).equals(
@@ -161,14 +164,12 @@ def _architecture_claims(some: Networks, name: str) -> list[Check]:
             note=f"Allowance {_OWN:g}. With white Gaussian input it is {some.mean('beta', 'noise')}.",
         ),
         Claim(
-            f"short-memory-{name}",
+            "short-memory",
             f"An autoregressive process fitted to a series of the {label} does not explain its curve.",
             _NULL,
         ).more_than_chance(some.excluding("short memory")),
         Claim(
-            f"straight-{name}",
-            f"The curves of the {label} are those of scaling noise: one power law.",
-            _NULL,
+            "straight", f"The curves of the {label} are those of scaling noise: one power law.", _NULL
         ).more_than_chance(some.excluding("scaling noise"), wanted=False),
     ]
 
@@ -181,9 +182,7 @@ def _beside_the_lstm(n: Numbers, name: str) -> Check:
     )
     difference = [other[replica] - lstm[replica] for replica in sorted(lstm.keys() & other.keys())]
     return Claim(
-        f"beside-lstm-{name}",
-        f"Exponent of a trained {LABELS[name]} less that of a trained LSTM.",
-        _ASKED,
+        f"beside-lstm-{name}", f"Exponent of a trained {LABELS[name]} less that of a trained LSTM.", _ASKED
     ).equals(None, over_networks(np.array(difference), "difference of exponents"))
 
 
@@ -211,8 +210,7 @@ def _transformer_claims(some: Networks) -> list[Check]:
             over_networks(whole["words"] - beside["words"], "all less beside positions, paired")
         ),
         Claim(
-            "beside-positions-untrained",
-            "Beside positions, the stream of an untrained transformer is white.",
+            "beside-positions-untrained", "Beside positions, the stream of an untrained transformer is white."
         ).equals(
             0.0,
             over_networks(beside["untrained"]),
@@ -242,7 +240,7 @@ def tables(n: Numbers) -> list[Table]:
             some.accuracy,
             some.of("beta"),
             some.of("plain_beta"),
-            some.used(),
+            some.used,
             *(some.of("beta", condition) for condition in ("shuffled", "noise", "untrained")),
             some.of("curvature"),
             some.of("memory"),

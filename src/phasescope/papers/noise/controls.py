@@ -224,7 +224,6 @@ class Numbers:
 
 
 def numbers(data: xr.Dataset, config: Any) -> Numbers:
-    """Return all that claims, tables and figures are made of."""
     rows = [data.isel(task=place) for place in range(data.sizes["task"])]
     integrators, gates = ([row for row in rows if row["kind"] == kind] for kind in ("integrator", "gate"))
     return Numbers(
@@ -281,8 +280,7 @@ def _short_memory_claims(n: Numbers) -> list[Check]:
     verdicts: dict[str, Outcome] = {"short memory": "agrees", "not determined": "not determined"}
     return [
         Claim(
-            "integrator-verdict",
-            "The verdict on the leaky integrator with forget gate 0.8 is short memory.",
+            "integrator-verdict", "The verdict on the leaky integrator with forget gate 0.8 is short memory."
         ).found(
             None,
             scaling,
@@ -290,12 +288,10 @@ def _short_memory_claims(n: Numbers) -> list[Check]:
             f"Verdict on {judged} series of 500: {kind}. Measured: share that excludes scaling noise.",
         ),
         Claim(
-            "integrator-test",
-            "Held against short memory and scaling, single series of 500 exclude scaling.",
+            "integrator-test", "Held against short memory and scaling, single series of 500 exclude scaling."
         ).more_than_chance(scaling),
         Claim(
-            "integrator-bend",
-            "The bend of its curve does not give it away in most single series of 500.",
+            "integrator-bend", "The bend of its curve does not give it away in most single series of 500."
         ).below(
             0.5,
             _share(float(one["bent"]), judged),

@@ -6,7 +6,7 @@ So what counts is what h adds to their exponent, beta(h) less beta(x).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -134,16 +134,17 @@ def tasks(config: Any) -> list[Task]:
 
 @dataclass(frozen=True)
 class Read:
-    """The networks that read images one way, and those of the smallest width of the plateau."""
+    """How images are read, and the networks that read them so."""
 
+    reading: Reading
     geometry: Geometry
     networks: Networks
-    best: Networks
-    used: np.ndarray  # mean exponent of the units in use of each network
 
     def gain(self, condition: str) -> np.ndarray:
         """Return what h adds to the exponent of its inputs, by ordinary least squares, at the plateau."""
-        hidden, images = (self.best.of("plain_beta", condition, name) for name in ("hidden", "input"))
+        hidden, images = (
+            self.networks.best.of("plain_beta", condition, name) for name in ("hidden", "input")
+        )
         return np.asarray(hidden - images)
 
     def bend(self, quantity: str) -> np.ndarray:
@@ -172,23 +173,27 @@ class Numbers:
 
 
 def numbers(data: xr.Dataset, config: Any) -> Numbers:
-    """Return all that claims, tables and figures are made of."""
-    reads = {}
-    for reading in READINGS:
-        networks = Networks(data).where(source=reading)
-        best = networks.at(networks.plateau)
-        reads[reading] = Read(geometry(config, reading), networks, best, networks.used())
+    everything = Networks(data)
+    reads = {
+        reading: Read(reading, geometry(config, reading), everything.where(source=reading))
+        for reading in READINGS
+    }
     return Numbers(config, reads)
 
 
 def claims(n: Numbers) -> list[Check]:
     """Return exponents beyond those of the images, and against size."""
     groups = (_input_claims, _state_claims, _order_claims, _capacity_claims)
-    return [check for reading, read in n.reads.items() for group in groups for check in group(reading, read)]
+    return [
+        replace(check, id=f"{read.reading}-{check.id}")
+        for read in n.reads.values()
+        for group in groups
+        for check in group(read)
+    ]
 
 
-def _input_claims(reading: Reading, read: Read) -> list[Check]:
-    accuracy = over_networks(read.best.accuracy)
+def _input_claims(read: Read) -> list[Check]:
+    accuracy = over_networks(read.networks.best.accuracy)
     beyond = Estimate.not_determined("no network was measured")
     if read.networks.widths:
         # The same long series for all networks: the error is over its pieces.
@@ -197,28 +202,22 @@ def _input_claims(reading: Reading, read: Read) -> list[Check]:
         beyond = Estimate(float(value), float(error), "mean over inputs, jackknife over pieces", pieces)
     return [
         Claim(
-            f"{reading}-accuracy",
-            f"LSTMs learn to classify images by their {reading}, better than by chance.",
+            "accuracy",
+            f"LSTMs learn to classify images by their {read.reading}, better than by chance.",
             "asked here: what has not learned says nothing of training",
         ).positive(
             accuracy - _CHANCE,
             note=f"Measured: test accuracy less {_CHANCE:g}, width {read.networks.plateau}, the smallest "
             f"within 0.015 of the best. Accuracy {accuracy}.",
         ),
-        Claim(
-            f"{reading}-shuffled-input-white",
-            "With time steps in random order the images are white noise.",
-        ).equals(
+        Claim("shuffled-input-white", "With time steps in random order the images are white noise.").equals(
             0.0,
-            read.best.mean("beta", "shuffled", "input"),
+            read.networks.best.mean("beta", "shuffled", "input"),
             allowance=0.03,
             note=f"In their order beta is {read.images('beta')}: an image has {read.geometry.period} time "
             "steps, windows reach from a fraction of it to several. Allowance 0.03.",
         ),
-        Claim(
-            f"{reading}-input-beyond",
-            "Over many images the input is white, as images are drawn one by one.",
-        ).equals(
+        Claim("input-beyond", "Over many images the input is white, as images are drawn one by one.").equals(
             0.0,
             beyond,
             allowance=0.15,
@@ -227,14 +226,14 @@ def _input_claims(reading: Reading, read: Read) -> list[Check]:
     ]
 
 
-def _state_claims(reading: Reading, read: Read) -> list[Check]:
-    best = read.best
+def _state_claims(read: Read) -> list[Check]:
+    best = read.networks.best
     gain, untrained = read.gain("words"), read.gain("untrained")
     bend = read.bend("hidden")[read.networks.units == read.networks.plateau]
     hidden, used, images = (best.of(f"long_{name}")[:, 1] for name in ("beta", "used_beta", "input_beta"))
     return [
         Claim(
-            f"{reading}-hidden",
+            "hidden",
             "Mean exponent of the units of h, in windows from a fraction of an image to several.",
             _CHAOS,
         ).equals(
@@ -245,29 +244,23 @@ def _state_claims(reading: Reading, read: Read) -> list[Check]:
             f"{read.images('plain_beta')}.",
         ),
         Claim(
-            f"{reading}-hidden-above-input",
-            "h fluctuates more slowly than the images that it reads.",
-            _CHAOS,
+            "hidden-above-input", "h fluctuates more slowly than the images that it reads.", _CHAOS
         ).positive(
             over_networks(gain, "beta(h) less beta(x)"),
             note="Measured: beta(h) less beta(x), paired by network, ordinary least squares.",
         ),
-        Claim(f"{reading}-trained", "Training raises the exponent of h beyond that of the images.").positive(
+        Claim("trained", "Training raises the exponent of h beyond that of the images.").positive(
             over_networks(gain - untrained, "trained less untrained"),
             note=f"Untrained, beta(h) less beta(x) is {over_networks(untrained)}.",
         ),
-        Claim(
-            f"{reading}-beyond-image",
-            "Carried from image to image, h keeps a memory longer than an image.",
-        ).positive(
+        Claim("beyond-image", "Carried from image to image, h keeps a memory longer than an image.").positive(
             over_networks(hidden - images, "beta(h) less beta(x)"),
             note="Measured: beta(h) less beta(x) in windows longer than those of the series. No image tells "
             f"of the next one, and training never carried a state. beta(h) is {over_networks(hidden)}, of "
             f"the units in use {over_networks(used)}.",
         ),
         Claim(
-            f"{reading}-bend",
-            "The curve of h bends at the length of an image: slow within it, whiter beyond.",
+            "bend", "The curve of h bends at the length of an image: slow within it, whiter beyond."
         ).positive(
             over_networks(bend, "slopes of F(n) within less beyond an image"),
             note="Measured: 2 (slope within - slope beyond), in the unit of beta. Images: "
@@ -276,11 +269,11 @@ def _state_claims(reading: Reading, read: Read) -> list[Check]:
     ]
 
 
-def _order_claims(reading: Reading, read: Read) -> list[Check]:
+def _order_claims(read: Read) -> list[Check]:
     words, shuffled, noise = (read.gain(condition) for condition in ("words", "shuffled", "noise"))
     return [
         Claim(
-            f"{reading}-order",
+            "order",
             "What h adds is its own: with time steps in random order it adds as much.",
             "derived here, as a null",
         ).equals(
@@ -292,19 +285,16 @@ def _order_claims(reading: Reading, read: Read) -> list[Check]:
             f"{over_networks(shuffled)}, white noise {over_networks(noise)}. Allowance 0.1.",
         ),
         *null_claims(
-            read.best,
+            read.networks.best,
             _NULL,
-            f"{reading}-",
             "Images repeat with a period, which no such process does for long: excluding it is no evidence "
             "of 1/f noise here.",
         ),
         Claim(
-            f"{reading}-curvature",
-            "The mean curve of ln F(n) of h is straight across the image's length.",
-            _NULL,
+            "curvature", "The mean curve of ln F(n) of h is straight across the image's length.", _NULL
         ).equals(
             0.0,
-            read.best.mean("curvature"),
+            read.networks.best.mean("curvature"),
             allowance=0.02,
             resolution=0.03,
             note=f"Coefficient of (ln n)^2; of the images {read.images('curvature')}. Allowance 0.02.",
@@ -312,31 +302,25 @@ def _order_claims(reading: Reading, read: Read) -> list[Check]:
     ]
 
 
-def _capacity_claims(reading: Reading, read: Read) -> list[Check]:
+def _capacity_claims(read: Read) -> list[Check]:
     networks = read.networks
     images = networks.of("beta", quantity="input")
     return [
-        Claim(
-            f"{reading}-falls-with-size", "The mean exponent of h falls as the network grows.", _CHAOS
-        ).positive(
+        Claim("falls-with-size", "The mean exponent of h falls as the network grows.", _CHAOS).positive(
             -networks.trend(networks.of("beta") - images),
             note="Measured: fall of beta(h) less beta(x) for each doubling of the width, generalised least "
             "squares as for single units.",
         ),
-        Claim(
-            f"{reading}-used-keep",
-            "Units in use keep their exponent however large the network is.",
-            _CHAOS,
-        ).equals(
+        Claim("used-keep", "Units in use keep their exponent however large the network is.", _CHAOS).equals(
             0.0,
-            networks.trend(read.used - images),
+            networks.trend(read.networks.used - images),
             allowance=0.05,
             resolution=0.05,
             note="Measured: slope against log2(width) for units that move at least half as much as the "
             "busiest. Allowance 0.05 a doubling.",
         ),
-        little_used_claim(networks, _CHAOS, f"{reading}-"),
-        idle_are_white_claim(networks, _CHAOS, f"{reading}-"),
+        little_used_claim(networks, _CHAOS),
+        idle_are_white_claim(networks, _CHAOS),
     ]
 
 
@@ -352,7 +336,7 @@ def tables(n: Numbers) -> list[Table]:
                 some.of("plain_beta"),
                 some.of("plain_beta", quantity="input"),
                 some.of("beta"),
-                some.used(),
+                some.used,
                 *(some.of("beta", condition) for condition in ("shuffled", "noise", "untrained")),
                 some.of("participation") / width,
                 some.of("idle_relative"),
@@ -397,7 +381,9 @@ def draw_curves(axes: Axes, n: Numbers, reading: Reading) -> None:
     if read.networks.widths:
         windows = window_lengths(*read.geometry.windows)
         for colour, (label, place) in zip(colours(len(curves)), curves.items(), strict=True):
-            draw_over_white(axes, windows, read.best.of("fluctuation", *place), color=colour, label=label)
+            draw_over_white(
+                axes, windows, read.networks.best.of("fluctuation", *place), color=colour, label=label
+            )
     _label(axes, read)
     axes.set_ylim(bottom=0.6)
     axes.set_title(f"By {reading}, width {read.networks.plateau}")
@@ -408,7 +394,7 @@ def draw_carried(axes: Axes, n: Numbers, reading: Reading) -> None:
     read = n.reads[reading]
     if read.networks.widths:
         windows = long_windows(read.geometry.windows[0], n.config.images.piece)
-        draw_over_white(axes, windows, read.best.of("long_fluctuation"), color=plotting.MEASURED)
+        draw_over_white(axes, windows, read.networks.best.of("long_fluctuation"), color=plotting.MEASURED)
     _label(axes, read)
     axes.set_title("h, state carried on")
 
@@ -427,7 +413,7 @@ def draw_size(axes: Axes, n: Numbers, reading: Reading) -> None:
     if not networks.widths:
         return
     images = networks.of("beta", quantity="input")
-    both = {"all units": networks.of("beta") - images, "units in use": read.used - images}
+    both = {"all units": networks.of("beta") - images, "units in use": read.networks.used - images}
     draw_against_width(axes, networks, both, ("-", "--"))
     axes.axhline(0, color=plotting.INK, lw=0.8)
 

@@ -1,7 +1,7 @@
 """What every part that trains networks has in common: a task is one network, trained and looked at.
 
-In order: the arrays of one task, the task, its measurement, what is recorded under one condition, and the
-numbers of many networks.
+In order: the arrays of one task, the task, its measurement, what is recorded under one condition, the numbers
+of many networks, and what several parts claim and draw alike.
 """
 
 from __future__ import annotations
@@ -473,21 +473,31 @@ class Networks:
         """The different widths, ascending."""
         return sorted(set(self.units.tolist()))
 
-    @property
-    def largest(self) -> int:
-        """The largest width; 0 without networks."""
-        return max(self.widths, default=0)
-
     @cached_property
     def plateau(self) -> int:
         """Smallest width whose mean test accuracy is within 0.015 of the best mean; 0 without networks."""
         means = {width: float(self.at(width).accuracy.mean()) for width in self.widths}
         return next((width for width, mean in means.items() if mean >= max(means.values()) - _PLATEAU), 0)
 
-    def used(self, quantity: str = "") -> Array:
-        """Return the mean exponent of the units in use."""
-        both = (self.of(name, quantity=quantity) for name in ("unit_beta", "unit_deviation"))
-        rows = zip(*both, strict=True)
+    @cached_property
+    def best(self) -> Networks:
+        """Those of the smallest width of the plateau."""
+        return self.at(self.plateau)
+
+    @property
+    def largest(self) -> int:
+        """The largest width; 0 without networks."""
+        return max(self.widths, default=0)
+
+    @cached_property
+    def widest(self) -> Networks:
+        """Those of the largest width."""
+        return self.at(self.largest)
+
+    @cached_property
+    def used(self) -> Array:
+        """Mean exponent of the units of the state that are in use."""
+        rows = zip(self.of("unit_beta"), self.of("unit_deviation"), strict=True)
         return np.array([used_mean(beta, deviation) for beta, deviation in rows])
 
     def excluding(self, what: Literal["short memory", "scaling noise"], *, carried: bool = False) -> Estimate:
@@ -543,24 +553,24 @@ def rank_correlation(first: Array, second: Array, fewest: int = 8) -> Array:
     return np.array(found)
 
 
-def null_claims(some: Networks, source: str, id: str = "", note: str = "") -> list[Check]:
-    """Return whether series exclude short memory, and one power law; ids begin with `id`."""
+def null_claims(some: Networks, source: str, note: str = "") -> list[Check]:
+    """Return whether series exclude short memory, and one power law."""
     return [
         Claim(
-            f"{id}short-memory",
+            "short-memory",
             "An autoregressive process fitted to the series does not explain its curve.",
             source,
         ).more_than_chance(some.excluding("short memory"), note=note),
-        Claim(
-            f"{id}straight", "The curves are those of scaling noise: one power law.", source
-        ).more_than_chance(some.excluding("scaling noise"), wanted=False),
+        Claim("straight", "The curves are those of scaling noise: one power law.", source).more_than_chance(
+            some.excluding("scaling noise"), wanted=False
+        ),
     ]
 
 
-def little_used_claim(networks: Networks, source: str, id: str = "") -> Check:
+def little_used_claim(networks: Networks, source: str) -> Check:
     """Return whether fewer of the units carry the movement where there are more."""
     return Claim(
-        f"{id}little-used",
+        "little-used",
         "The larger the network, the smaller the share of its units that carry the movement.",
         source,
     ).positive(
@@ -569,11 +579,11 @@ def little_used_claim(networks: Networks, source: str, id: str = "") -> Check:
     )
 
 
-def idle_are_white_claim(networks: Networks, source: str, id: str = "") -> Check:
+def idle_are_white_claim(networks: Networks, source: str) -> Check:
     """Return whether units that move less are whiter, in the widest networks."""
-    widest = networks.at(networks.largest)
-    return Claim(f"{id}idle-are-white", "Within a layer, units that move less are whiter.", source).positive(
-        over_networks(rank_correlation(widest.of("unit_beta"), widest.of("unit_deviation"))),
+    units = networks.widest.of("unit_beta"), networks.widest.of("unit_deviation")
+    return Claim("idle-are-white", "Within a layer, units that move less are whiter.", source).positive(
+        over_networks(rank_correlation(*units)),
         note=f"Spearman's correlation of a unit's beta with its deviation in time, width {networks.largest}.",
     )
 

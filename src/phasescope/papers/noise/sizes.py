@@ -92,17 +92,16 @@ def tasks(config: Any) -> list[Task]:
 
 @dataclass(frozen=True)
 class Numbers:
-    """The networks whose embedding all widths share, and those of the smallest width of the plateau."""
+    """The networks whose embedding all widths share, and what the others tell of the embedding."""
 
     config: Any
     networks: Networks
-    best: Networks
     embedding_slope: Estimate
 
-    @cached_property
-    def used(self) -> np.ndarray:
-        """Mean exponent of the units in use of each network."""
-        return self.networks.used()
+    @property
+    def best(self) -> Networks:
+        """The networks of the smallest width of the plateau."""
+        return self.networks.best
 
     @cached_property
     def checks(self) -> list[Check]:
@@ -125,10 +124,9 @@ class Numbers:
 
 
 def numbers(data: xr.Dataset, config: Any) -> Numbers:
-    """Return all that claims, tables and figures are made of."""
     networks = Networks(chosen(data, embedding=config.embedding))
     slope = _embedding_slope(Networks(chosen(data, units=config.sizes.embedded)))
-    return Numbers(config, networks, networks.at(networks.plateau), slope)
+    return Numbers(config, networks, slope)
 
 
 def _embedding_slope(some: Networks) -> Estimate:
@@ -225,8 +223,7 @@ def _internal_claims(n: Numbers) -> list[Check]:
 
 
 def _capacity_claims(n: Numbers) -> list[Check]:
-    networks, largest = n.networks, n.networks.largest
-    widest = networks.at(largest)
+    networks, widest = n.networks, n.networks.widest
     return [
         Claim("falls-with-size", "The mean exponent of h falls as the network grows.", _TALK).positive(
             -networks.trend(networks.of("plain_beta")),
@@ -234,7 +231,7 @@ def _capacity_claims(n: Numbers) -> list[Check]:
         ),
         Claim("used-keep", "Units in use keep their exponent however large the network is.", _TALK).equals(
             0.0,
-            networks.trend(n.used),
+            networks.trend(n.networks.used),
             allowance=0.05,
             resolution=0.05,
             note="Measured: slope against log2(width) of the mean over units that move at least half as much "
@@ -242,9 +239,9 @@ def _capacity_claims(n: Numbers) -> list[Check]:
         ),
         Claim(
             "used-above-all",
-            f"At width {largest}, units in use have larger exponents than all units together.",
+            f"At width {networks.largest}, units in use have larger exponents than all units together.",
             _TALK,
-        ).positive(over_networks(widest.used() - widest.of("beta"))),
+        ).positive(over_networks(widest.used - widest.of("beta"))),
         little_used_claim(networks, _TALK),
         Claim("idle", "The larger the network, the larger its share of idle units.", _TALK).positive(
             networks.trend(networks.of("idle_relative") / networks.units),
@@ -379,7 +376,7 @@ def tables(n: Numbers) -> list[Table]:
             some.accuracy,
             some.of("beta"),
             some.of("plain_beta"),
-            some.used(),
+            some.used,
             *(some.of("beta", condition) for condition in ("shuffled", "noise", "untrained")),
             some.of("participation") / width,
             some.of("idle_relative"),
@@ -476,7 +473,7 @@ def notes(n: Numbers) -> list[str]:
 
 
 def draw_exponent(axes: Axes, n: Numbers) -> None:
-    both = {"all units": n.networks.of("beta"), "units in use": n.used}
+    both = {"all units": n.networks.of("beta"), "units in use": n.networks.used}
     draw_against_width(axes, n.networks, both, ("-", "-"))
     axes.axhline(0, color=plotting.INK, lw=0.8)
     axes.axhline(1, color=plotting.INK, lw=0.8, ls=":")
@@ -484,7 +481,7 @@ def draw_exponent(axes: Axes, n: Numbers) -> None:
 
 
 def draw_units(axes: Axes, n: Numbers) -> None:
-    widest = n.networks.at(n.networks.largest)
+    widest = n.networks.widest
     both = widest.of("unit_deviation"), widest.of("unit_beta")
     for shade, deviation, beta in zip(shades(len(both[0])), *both, strict=True):
         axes.plot(deviation, beta, "o", ms=2.5, color=shade)
