@@ -62,10 +62,10 @@ PLAIN_BETA = {
     (4096, 0.95): 1.0563,
 }
 _SHORT, _LONG = WINDOWS
-_VERDICT_SERIES = 60
-_KNOWN_TO = 0.002
+_VERDICT_SERIES = 60  # at least, behind a verdict
+_KNOWN_TO = 0.002  # precision of the exponents above
 _KNOWN_INPUT = 0.005  # what population's corrections for short windows leave
-_FINE = 0.05
+_FINE = 0.05  # largest error with which agreement says anything
 _LEARNED = {"independent": 0.85, "persistent": 0.7}  # accuracy that each kind of text allows at least
 
 

@@ -39,13 +39,13 @@ if TYPE_CHECKING:
 
 READINGS: tuple[Reading, ...] = get_args(Reading)
 _DIGITS = 1437  # training images of scikit-learn's digits
-_MOST_FEATURES = 28
+_MOST_FEATURES = 28  # of a row of MNIST
 _SIDE = {"mnist": 28, "digits": 8}
 _IMAGES = 32  # a series, at least
 _LONGEST = 4  # images a window
-_SHORTEST, _FEWEST, _POINTS = 6, 64, 12
+_SHORTEST, _FEWEST, _POINTS = 6, 64, 12  # shortest window, the longest one at least, and how many
 _CHANCE = 0.1
-_SAME = 1e-9
+_SAME = 1e-9  # networks that read the same images differ by less
 _CHAOS = "Chaos 34, 081101, abstract; which tasks it used is not known here"
 _NULL = "Chaos 34, 081101, as what 1/f noise means; null derived here"
 
