@@ -3,13 +3,11 @@ import math
 import numpy as np
 import pytest
 
-from one_part import checks, config, draw, run
+from one_part import analysed, checks, config, draw, run
 from phasescope.activations import as_activation
-from phasescope.papers.absorbing import shared
-from phasescope.papers.absorbing.decay import Decay
-from phasescope.papers.absorbing.inverse_distance import fit_inverse, from_map, from_networks
-from phasescope.papers.absorbing.iterates import distances, iterable, spaced_layers
-from phasescope.papers.absorbing.width_correction import mean_distance_factor
+from phasescope.papers.absorbing.decay import DECAY, fit_inverse, from_map, from_networks
+from phasescope.papers.absorbing.iterates import distances, iterable, mean_distance_factor
+from phasescope.studies.part import chosen
 
 SMALL = (
     "decay.map_layers=4000",
@@ -36,7 +34,7 @@ ITERATES = {
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
     settings = config(*SMALL)
-    return settings, *run(Decay(), settings, tmp_path_factory.mktemp("decay"))
+    return settings, *run(DECAY, settings, tmp_path_factory.mktemp("decay"))
 
 
 @pytest.mark.parametrize("name", ITERATES)
@@ -49,8 +47,8 @@ def test_the_exact_map(name):
 
 def test_the_decay_at_the_critical_point(small):
     _, data, _, _ = small
-    chosen = shared.of_kind(data, "map", gamma_tau=0.0)
-    layers, log = chosen["layer"].values[0], chosen["log_distance"].values[0, 0]
+    exact = chosen(data, kind="map", gamma_tau=0.0)
+    layers, log = exact["layer"].values[0], exact["log_distance"].values[0, 0]
     late = layers >= 300
     kappa = from_map(layers[late], np.exp(log[late]), "kappa")
     constant = from_map(layers[late], np.exp(log[late]), "const")
@@ -86,7 +84,7 @@ def test_networks_too_narrow_for_their_distance_are_left_out(small):
     # |d0|/(200 * 0.03) exceeds a quarter: nothing may be concluded from such networks.
     narrow = data.copy(deep=True)
     narrow["width"].values[:] = 20
-    found = checks(Decay().analyse(narrow, config(*SMALL)).checks)
+    found = checks(analysed(DECAY, narrow, config(*SMALL)).checks)
     assert found["ordered-rate"].verdict == found["plateau"].verdict == "not determined"
     assert len(analysis.tables[0].rows) == 16
 
@@ -113,13 +111,13 @@ def altered(data, *, kind, sign, factor):
 )
 def test_wrong_decays_disagree(small, change, broken):
     settings, data, _, _ = small
-    found = checks(Decay().analyse(altered(data, **change), settings).checks)
+    found = checks(analysed(DECAY, altered(data, **change), settings).checks)
     assert found[broken].verdict == "disagrees"
 
 
 def test_figures(small):
     settings, data, analysis, _ = small
-    sizes = draw(Decay(), data, settings)
+    sizes = draw(DECAY, data, settings)
     assert len(sizes) == 2
     assert min(sizes) > 30_000
     assert any("tau = sigma_w - sigma_wc" in note for note in analysis.notes)
@@ -131,10 +129,10 @@ def test_figures(small):
 )
 def test_without_kappa_or_its_logarithm(activation, reason, tmp_path):
     settings = config(*SMALL, f"activation={activation}")
-    data, _, found = run(Decay(), settings, tmp_path)
+    data, _, found = run(DECAY, settings, tmp_path)
     assert set(found) == IDS
     assert all(reason in check.measured.reason for check in found.values())
-    assert len(draw(Decay(), data, settings)) == 2
+    assert len(draw(DECAY, data, settings)) == 2
 
 
 def test_a_map_that_takes_a_quadrature_is_not_iterated():
@@ -144,7 +142,7 @@ def test_a_map_that_takes_a_quadrature_is_not_iterated():
 
 
 def test_coefficients_of_a_known_decay():
-    layers = spaced_layers(300, 1e5, 100).astype(float)
+    layers = np.unique(np.round(np.geomspace(300, 1e5, 100)))
     log = np.log(layers)
     rho = 1 / (0.4 * layers - 0.7 * log + 3 + 2 * log / layers)
     assert from_map(layers, rho, "kappa").value == pytest.approx(0.4, abs=1e-8)

@@ -3,9 +3,9 @@ import math
 import numpy as np
 import pytest
 
-from one_part import checks, config, draw, run
-from phasescope.papers.absorbing.finite_width import FiniteWidth
-from phasescope.papers.absorbing.width_groups import half_depth
+from one_part import analysed, checks, config, draw, run
+from phasescope.papers.absorbing.finite_width import FINITE_WIDTH
+from phasescope.papers.absorbing.width_groups import Width, half_depth
 from phasescope.theory import FiniteWidthScaling
 
 SMALL = ("finite_width.effort=1e5", "finite_width.task_effort=1e5", "finite_width.widths=[50,100,200,400]")
@@ -19,7 +19,7 @@ IDS |= {f"{kind}-t{t}" for kind in ("mean", "typical") for t in ("0.2", "0.4", "
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
     settings = config(*SMALL)
-    return settings, *run(FiniteWidth(), settings, tmp_path_factory.mktemp("finite-width"))
+    return settings, *run(FINITE_WIDTH, settings, tmp_path_factory.mktemp("finite-width"))
 
 
 def following(data, *, correction=6.0, size=1.0, noise=0.15, seed=0):
@@ -46,7 +46,7 @@ def following(data, *, correction=6.0, size=1.0, noise=0.15, seed=0):
 
 def test_the_exact_law_is_recovered(small):
     settings, data, _, _ = small
-    found = checks(FiniteWidth().analyse(following(data), settings).checks)
+    found = checks(analysed(FINITE_WIDTH, following(data), settings).checks)
     # Without its correction a collapse may or may not be told from chance at these errors.
     assert {found.pop(f"quality-bare-{kind}").verdict for kind in ("mean", "typical")} <= {
         "agrees",
@@ -60,7 +60,7 @@ def test_the_exact_law_is_recovered(small):
 
 def test_a_large_correction_is_not_hidden(small):
     settings, data, _, _ = small
-    found = checks(FiniteWidth().analyse(following(data, correction=60.0), settings).checks)
+    found = checks(analysed(FINITE_WIDTH, following(data, correction=60.0), settings).checks)
     assert found["quality-bare-typical"].verdict == "disagrees"
     assert found["quality-typical"].verdict == "agrees"
     assert found["typical-t1"].verdict == "agrees"
@@ -68,7 +68,7 @@ def test_a_large_correction_is_not_hidden(small):
 
 def test_another_exponent_is_seen(small):
     settings, data, _, _ = small
-    found = checks(FiniteWidth().analyse(following(data, size=0.7, noise=0.03), settings).checks)
+    found = checks(analysed(FINITE_WIDTH, following(data, size=0.7, noise=0.03), settings).checks)
     assert found["exponent-distance-typical"].verdict == "disagrees"
     assert found["exponent-distance-typical"].measured.value == pytest.approx(0.7, abs=0.1)
     assert found["mean-t1"].verdict == "disagrees"
@@ -80,15 +80,15 @@ def test_every_check_is_there_at_any_size(small):
     # Some tens of networks cannot resolve a distance that few of them dominate.
     assert found["mean-t2"].verdict == "not determined"
     assert len(analysis.tables[0].rows) == 4
-    assert min(draw(FiniteWidth(), data, settings)) > 2000
+    assert min(draw(FINITE_WIDTH, data, settings)) > 2000
 
 
 def test_an_activation_without_a_curvature(tmp_path):
     settings = config(*SMALL, "activation=relu")
-    data, _, found = run(FiniteWidth(), settings, tmp_path)
+    data, _, found = run(FINITE_WIDTH, settings, tmp_path)
     assert set(found) == IDS
     assert {check.verdict for check in found.values()} == {"not determined"}
-    assert draw(FiniteWidth(), data, settings)
+    assert draw(FINITE_WIDTH, data, settings)
 
 
 def test_half_depth_of_a_known_curve():
@@ -96,8 +96,8 @@ def test_half_depth_of_a_known_curve():
     random = np.random.default_rng(3)
     infinite = 1 / (1 + 50 * t)
     groups = infinite * np.exp(-0.6 * t) * (1 + 0.05 * random.standard_normal((32, 30)))
-    found = half_depth(t * 100, groups, infinite, 100, 0.5)
+    found = half_depth(Width(100, t * 100, infinite, groups), 0.5)
     assert found.value == pytest.approx(math.log(2) / 0.6, abs=4 * found.error)
     assert found.error < 0.05
-    too_shallow = half_depth(t[:15] * 100, groups[:, :15], infinite[:15], 100, 0.5)
+    too_shallow = half_depth(Width(100, t[:15] * 100, infinite[:15], groups[:, :15]), 0.5)
     assert not too_shallow.determined

@@ -3,12 +3,11 @@ import math
 import numpy as np
 import pytest
 
-from one_part import checks, config, draw, run
+from one_part import analysed, checks, config, draw, run
 from phasescope.estimate import Estimate
-from phasescope.papers.absorbing import shared
-from phasescope.papers.absorbing.exponent_zero import fit_exponents
-from phasescope.papers.absorbing.inverse_width import in_inverse_width
-from phasescope.papers.absorbing.lyapunov import Lyapunov
+from phasescope.papers.absorbing.exponent_zero import fit_exponents, in_inverse_width
+from phasescope.papers.absorbing.lyapunov import LYAPUNOV
+from phasescope.studies.part import chosen
 
 SMALL = (
     "lyapunov.widths=[50,100,200,400]",
@@ -27,7 +26,7 @@ IDS |= {f"zero-n{n}" for n in (50, 100, 200, 400)}
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
     settings = config(*SMALL)
-    return settings, *run(Lyapunov(), settings, tmp_path_factory.mktemp("lyapunov"))
+    return settings, *run(LYAPUNOV, settings, tmp_path_factory.mktemp("lyapunov"))
 
 
 def following(data, *, gamma=GAMMA, d0=D0, second=-9.0, error=1e-5, seed=0):
@@ -44,7 +43,7 @@ def following(data, *, gamma=GAMMA, d0=D0, second=-9.0, error=1e-5, seed=0):
 
 def test_the_law_is_recovered(small):
     settings, data, _, _ = small
-    found = checks(Lyapunov().analyse(following(data), settings).checks)
+    found = checks(analysed(LYAPUNOV, following(data), settings).checks)
     assert {name: check.verdict for name, check in found.items()} == dict.fromkeys(IDS, "agrees")
     assert found["zero-shift"].expected == pytest.approx(3.068, abs=1e-3)
     assert found["slope"].expected == pytest.approx(0.302, abs=3e-4)
@@ -65,13 +64,13 @@ def test_the_law_is_recovered(small):
 )
 def test_another_law_disagrees(small, wrong, broken):
     settings, data, _, _ = small
-    found = checks(Lyapunov().analyse(following(data, **wrong), settings).checks)
+    found = checks(analysed(LYAPUNOV, following(data, **wrong), settings).checks)
     assert {found[name].verdict for name in broken} == {"disagrees"}
 
 
 def test_noise_leaves_it_open(small):
     settings, data, _, _ = small
-    found = checks(Lyapunov().analyse(following(data, error=5e-3), settings).checks)
+    found = checks(analysed(LYAPUNOV, following(data, error=5e-3), settings).checks)
     assert {found[name].verdict for name in ("slope", "zero-shift", "zero-n400")} == {"not determined"}
 
 
@@ -80,7 +79,7 @@ def test_small_networks_do_not_contradict_theory(small):
     assert set(found) == IDS
     for check in found.values():
         assert check.verdict != "disagrees"
-    wide = shared.of_kind(data, "overview", width=400).sortby("sigma_w")
+    wide = chosen(data, kind="overview", width=400).sortby("sigma_w")
     # ln(chi_1)/2 on both sides, from the mean-field tables: negative at 0.98, positive at 2.23.
     assert wide["theory"].values[0] < -0.1 < 0.1 < wide["theory"].values[-1]
     assert wide["exponent"].values == pytest.approx(wide["theory"].values, abs=0.03)
@@ -89,15 +88,15 @@ def test_small_networks_do_not_contradict_theory(small):
 def test_figure_and_table(small):
     settings, data, analysis, _ = small
     assert [row[:2] for row in analysis.tables[0].rows][:2] == [["50", "1.45694"], ["100", "1.42626"]]
-    assert min(draw(Lyapunov(), data, settings)) > 20_000
+    assert min(draw(LYAPUNOV, data, settings)) > 20_000
 
 
 def test_without_a_critical_line(tmp_path):
     settings = config(*SMALL, "activation=relu")
-    data, _, found = run(Lyapunov(), settings, tmp_path)
+    data, _, found = run(LYAPUNOV, settings, tmp_path)
     assert set(found) == IDS
     assert all("no critical line" in check.measured.reason for check in found.values())
-    assert len(draw(Lyapunov(), data, settings)) == 1
+    assert len(draw(LYAPUNOV, data, settings)) == 1
 
 
 def test_errors_of_the_zero_are_honest():

@@ -3,16 +3,15 @@ import math
 import numpy as np
 import pytest
 
-from one_part import checks, config, draw, run
-from phasescope.papers.absorbing.metric_analysis import (
+from one_part import analysed, checks, config, draw, run
+from phasescope.papers.absorbing.metric_factors import (
+    METRIC_FACTORS,
     Curves,
-    curves_of,
     limit,
     networks_against_map,
+    numbers,
     universal,
-    worst,
 )
-from phasescope.papers.absorbing.metric_factors import MetricFactors
 
 SMALL = (
     "compared=tanh,sin",
@@ -29,7 +28,7 @@ KAPPA, K3 = 0.23349782, 0.21759134
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
     settings = config(*SMALL)
-    return settings, *run(MetricFactors(), settings, tmp_path_factory.mktemp("metric"))
+    return settings, *run(METRIC_FACTORS, settings, tmp_path_factory.mktemp("metric"))
 
 
 def iterated(kappa, k3, *, claimed=None):
@@ -76,15 +75,15 @@ def test_a_wrong_metric_factor_does_not_collapse():
 
 
 def test_the_activations_collapse(small):
-    _, data, _, found = small
+    settings, data, _, found = small
     names = {f"{what}-{name}" for what in ("collapse", "approach", "networks") for name in ("tanh", "sin")}
     assert set(found) == names
     for name in ("tanh", "sin"):
         assert found[f"collapse-{name}"].verdict == "agrees"
         assert abs(found[f"networks-{name}"].measured.value) < 0.2
-    curves = curves_of(data, "tanh")
-    assert (curves.known["kappa"], curves.known["k3"]) == pytest.approx((KAPPA, K3), abs=1e-8)
-    sizes = worst(curves)
+    tanh = numbers(data, settings).followed[0]
+    assert (tanh.curves.point["kappa"], tanh.curves.point["k3"]) == pytest.approx((KAPPA, K3), abs=1e-8)
+    sizes = tanh.worst
     assert list(sizes) == sorted(sizes, reverse=True)
     assert sizes[0.00125][0] < 0.5 * sizes[0.06][0]
 
@@ -93,11 +92,12 @@ def test_a_wrong_curve_disagrees(small):
     settings, data, _, _ = small
     wrong = data.copy(deep=True)
     wrong["map_log_distance"].values += math.log(1.1)
-    found = checks(MetricFactors().analyse(wrong, settings).checks)
+    found = checks(analysed(METRIC_FACTORS, wrong, settings).checks)
     assert {found[f"collapse-{name}"].verdict for name in ("tanh", "sin")} == {"disagrees"}
     # The map moved, the networks did not.
     assert found["networks-tanh"].measured.value == pytest.approx(
-        checks(MetricFactors().analyse(data, settings).checks)["networks-tanh"].measured.value - math.log(1.1)
+        checks(analysed(METRIC_FACTORS, data, settings).checks)["networks-tanh"].measured.value
+        - math.log(1.1)
     )
 
 
@@ -105,9 +105,9 @@ def test_networks_elsewhere_disagree(small):
     settings, data, _, _ = small
     wrong = data.copy(deep=True)
     wrong["log_distance"].values += 1.0
-    found = checks(MetricFactors().analyse(wrong, settings).checks)
+    found = checks(analysed(METRIC_FACTORS, wrong, settings).checks)
     assert found["networks-tanh"].verdict == "disagrees"
-    estimate, allowance = networks_against_map(data, "tanh", curves_of(data, "tanh"))
+    estimate, allowance = networks_against_map(numbers(data, settings).followed[0].networks)
     # v/12 + d0/2 per layer in units of the width: 0.57 * 67/800 at the critical point, less above it.
     assert 0 < allowance < 0.06**2
     assert estimate.n == 40
@@ -115,7 +115,7 @@ def test_networks_elsewhere_disagree(small):
 
 def test_figure_table_and_notes(small):
     settings, data, analysis, _ = small
-    assert min(draw(MetricFactors(), data, settings)) > 40_000
+    assert min(draw(METRIC_FACTORS, data, settings)) > 40_000
     assert len(analysis.tables[0].rows) == 12
     assert any("Chosen here" in note for note in analysis.notes)
 
@@ -123,19 +123,19 @@ def test_figure_table_and_notes(small):
 def test_activations_without_kappa_or_line_beside_one_that_has_it(tmp_path):
     changes = ("activation=hardtanh", "compared=relu", "metric_factors.rates=[0.06]")
     settings = config(*SMALL, *changes, "metric_factors.also=[]")
-    data, _, found = run(MetricFactors(), settings, tmp_path)
+    data, _, found = run(METRIC_FACTORS, settings, tmp_path)
     assert len(found) == 6
     assert all(
         "slope jumps" in found[f"{what}-hardtanh"].measured.reason for what in ("collapse", "networks")
     )
     assert "no critical line" in found["collapse-relu"].measured.reason
-    assert len(draw(MetricFactors(), data, settings)) == 1
+    assert len(draw(METRIC_FACTORS, data, settings)) == 1
 
 
 def test_few_distances_leave_the_limit_open(tmp_path):
     changes = ("compared=sin", "activation=sin", "metric_factors.rates=[0.06]")
     settings = config(*SMALL, *changes)
-    data, _, found = run(MetricFactors(), settings, tmp_path)
+    data, _, found = run(METRIC_FACTORS, settings, tmp_path)
     assert found["collapse-sin"].verdict == "not determined"
     assert "distances" in found["collapse-sin"].measured.reason
-    assert len(draw(MetricFactors(), data, settings)) == 1
+    assert len(draw(METRIC_FACTORS, data, settings)) == 1

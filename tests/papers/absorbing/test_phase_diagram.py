@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
-from one_part import checks, config, draw, run
+from one_part import analysed, checks, config, draw, run
 from phasescope.papers.absorbing import shared
-from phasescope.papers.absorbing.phase_diagram import PhaseDiagram, vanishing_power
+from phasescope.papers.absorbing.phase_diagram import PHASE_DIAGRAM, vanishing_power
+from phasescope.studies.part import chosen
 
 SMALL = (
     "phase_diagram.line_points=5",
@@ -25,7 +26,7 @@ TANH = {
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
     settings = config(*SMALL)
-    return settings, *run(PhaseDiagram(), settings, tmp_path_factory.mktemp("phase"))
+    return settings, *run(PHASE_DIAGRAM, settings, tmp_path_factory.mktemp("phase"))
 
 
 def with_transition_at(data, sigma_w, error=2e-4):
@@ -42,12 +43,12 @@ def with_transition_at(data, sigma_w, error=2e-4):
 
 def test_the_numbers_of_theory(small):
     settings, data, _, _ = small
-    reference = shared.named(shared.of_kind(data, "line", activation="tanh")["reference"].values[0])
+    reference = shared.named(chosen(data, kind="line", activation="tanh")["reference"].values[0])
     assert (reference["sigma_w"], reference["K"], reference["kappa"]) == pytest.approx(TANH[0.3], abs=2e-8)
     assert (reference["gamma"], reference["k3"]) == pytest.approx((0.60441309, 0.21759134), abs=2e-8)
     assert (reference["v"], reference["d0"]) == pytest.approx((4.250, -1.854), abs=1e-3)
     for sigma_b in (0.1, 1.0):
-        rows = shared.of_kind(data, "exponent", sigma_b=sigma_b)
+        rows = chosen(data, kind="exponent", sigma_b=sigma_b)
         assert rows["reference"].values[0][:1] == pytest.approx(TANH[sigma_b][:1], abs=2e-8)
     assert settings.phase_diagram.sampled == (0.1, 1.0)
 
@@ -72,7 +73,7 @@ def test_the_power_of_kappa_from_the_published_line():
 
 def test_the_map_is_ordered_on_one_side_and_chaotic_on_the_other(small):
     _, data, _, _ = small
-    rows = shared.of_kind(data, "map")
+    rows = chosen(data, kind="map")
     ends = np.exp(rows["map_log_distance"].values[:, [0, -1]])
     # At sigma_b = 0.05, 1.5: tanh is ordered at 0.6 sigma_wc = 0.84 and, without much bias, chaotic at 2.37.
     assert (ends[:, 0] < 0.05).all()
@@ -89,9 +90,9 @@ def test_small_networks_do_not_contradict_theory(small):
 def test_a_transition_elsewhere_disagrees(small):
     settings, data, _, _ = small
     true = {sigma_b: values[0] for sigma_b, values in TANH.items()}
-    right = checks(PhaseDiagram().analyse(with_transition_at(data, true), settings).checks)
+    right = checks(analysed(PHASE_DIAGRAM, with_transition_at(data, true), settings).checks)
     moved = {sigma_b: value + 0.02 for sigma_b, value in true.items()}
-    wrong = checks(PhaseDiagram().analyse(with_transition_at(data, moved), settings).checks)
+    wrong = checks(analysed(PHASE_DIAGRAM, with_transition_at(data, moved), settings).checks)
     for name in ("critical-point-networks", "networks-sigma_b-0.1", "networks-sigma_b-1"):
         assert right[name].verdict == "agrees"
         assert wrong[name].verdict == "disagrees"
@@ -101,7 +102,7 @@ def test_a_transition_elsewhere_disagrees(small):
 def test_a_noisy_transition_is_not_determined(small):
     settings, data, _, _ = small
     true = {sigma_b: values[0] for sigma_b, values in TANH.items()}
-    noisy = checks(PhaseDiagram().analyse(with_transition_at(data, true, error=0.01), settings).checks)
+    noisy = checks(analysed(PHASE_DIAGRAM, with_transition_at(data, true, error=0.01), settings).checks)
     assert noisy["critical-point-networks"].verdict == "not determined"
 
 
@@ -112,7 +113,7 @@ def test_figures_and_table(small):
         ["0.1", "1.19340"],
         ["1", "1.85559"],
     ]
-    assert min(draw(PhaseDiagram(), data, settings)) > 20_000
+    assert min(draw(PHASE_DIAGRAM, data, settings)) > 20_000
     assert any("Chosen here" in note for note in analysis.notes)
 
 
@@ -122,7 +123,7 @@ LEAST = (*SMALL, "phase_diagram.sampled=[]", "phase_diagram.rows=1", "phase_diag
 @pytest.mark.parametrize("activation", ["relu", "hardtanh"])
 def test_without_a_line_or_without_kappa(activation, tmp_path):
     settings = config(*LEAST, f"activation={activation}")
-    data, _, found = run(PhaseDiagram(), settings, tmp_path)
+    data, _, found = run(PHASE_DIAGRAM, settings, tmp_path)
     assert set(found) == {"critical-point-theory", "critical-point-networks", "kappa-vanishes"}
     assert found["kappa-vanishes"].verdict == "not determined"
     sampled = found["critical-point-networks"].measured
@@ -131,16 +132,16 @@ def test_without_a_line_or_without_kappa(activation, tmp_path):
         assert "no critical line" in sampled.reason
     else:
         assert sampled.value == pytest.approx(1.116145, abs=4 * sampled.error + 0.002)
-    assert min(draw(PhaseDiagram(), data, settings)) > 10_000
+    assert min(draw(PHASE_DIAGRAM, data, settings)) > 10_000
 
 
 def test_a_users_own_activation(tmp_path):
     file = tmp_path / "mine.py"
     file.write_text("import torch\n\n\ndef scaled(z):\n    return torch.tanh(2 * z) / 2\n")
     settings = config(*LEAST, f"activation={file}:scaled", "sigma_b=0.25")
-    data, _, found = run(PhaseDiagram(), settings, tmp_path / "out")
+    data, _, found = run(PHASE_DIAGRAM, settings, tmp_path / "out")
     # Twice its pre-activations are those of tanh at twice the bias.
-    reference = shared.named(shared.of_kind(data, "line")["reference"].values[0])
+    reference = shared.named(chosen(data, kind="line")["reference"].values[0])
     assert (reference["sigma_w"], reference["kappa"]) == pytest.approx((1.54967391, 0.44601207), abs=2e-8)
     assert found["critical-point-theory"].verdict == "no reference"
     assert found["kappa-vanishes"].verdict == "agrees"

@@ -3,8 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from one_part import checks, config, draw, run
-from phasescope.papers.absorbing.width_cost import WidthCost
+from one_part import analysed, checks, config, draw, run
+from phasescope.papers.absorbing.width_cost import WIDTH_COST
 
 SMALL = (
     "width_cost.growth_effort=1e4",
@@ -23,7 +23,7 @@ IDS |= {"larger-kappa-larger-mu", "sin-variance", "sin-flow"}
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
     settings = config(*SMALL)
-    return settings, *run(WidthCost(), settings, tmp_path_factory.mktemp("width-cost"))
+    return settings, *run(WIDTH_COST, settings, tmp_path_factory.mktemp("width-cost"))
 
 
 def following(data, *, steeper=1.0, noise=0.05, seed=0):
@@ -59,7 +59,7 @@ MU |= {("tanh", 1.0): 1.468, ("erf", 1.0): 1.527, ("sin", 1.0): 0.795}
 
 def test_known_variances_and_ratios_are_recovered(small):
     settings, data, _, _ = small
-    found = checks(WidthCost().analyse(following(data), settings).checks)
+    found = checks(analysed(WIDTH_COST, following(data), settings).checks)
     verdicts = {name: check.verdict for name, check in found.items()}
     # In theory mu of sin grows with kappa, if little.
     assert verdicts == {name: "disagrees" if name == "sin-flow" else "agrees" for name in IDS}
@@ -69,7 +69,7 @@ def test_known_variances_and_ratios_are_recovered(small):
 
 def test_a_wrong_width_is_seen(small):
     settings, data, _, _ = small
-    found = checks(WidthCost().analyse(following(data, steeper=1.5), settings).checks)
+    found = checks(analysed(WIDTH_COST, following(data, steeper=1.5), settings).checks)
     assert {found[f"mu-{name}"].verdict for name in V} == {"disagrees"}
     assert found["mu-sin"].measured.value == pytest.approx(1.5, abs=0.1)
 
@@ -78,12 +78,12 @@ def test_every_check_is_there_at_any_size(small):
     settings, data, analysis, found = small
     assert set(found) == IDS
     assert len(analysis.tables[0].rows) == 9
-    assert min(draw(WidthCost(), data, settings)) > 2000
+    assert min(draw(WIDTH_COST, data, settings)) > 2000
 
 
 def test_an_activation_without_a_curvature(tmp_path):
     settings = config(*SMALL, "activation=relu", 'compared=["relu"]')
-    data, _, found = run(WidthCost(), settings, tmp_path)
+    data, _, found = run(WIDTH_COST, settings, tmp_path)
     assert found["mu-relu"].verdict == "not determined"
     assert found["sin-variance"].verdict == "not determined"
-    assert draw(WidthCost(), data, settings)
+    assert draw(WIDTH_COST, data, settings)

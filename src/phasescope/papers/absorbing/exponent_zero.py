@@ -1,8 +1,13 @@
-"""Where the Lyapunov exponent of networks of one width changes sign, from samples around it."""
+"""Where the Lyapunov exponent of networks of one width changes sign, and series in 1/width.
+
+The fits are solved by hand since ``numpy.polyfit(..., cov="unscaled")`` rounds differently, and stored checks
+are compared to the last digit.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,12 +28,10 @@ class ExponentCurve:
 def fit_exponents(
     sigma_w: np.ndarray, exponents: np.ndarray, errors: np.ndarray, at: float, *, degree: int = 2
 ) -> ExponentCurve:
-    """Return zero and slope of the Lyapunov exponent from a weighted polynomial fit.
+    """Return zero and slope of the Lyapunov exponent from a polynomial fit, and its value at one ``sigma_w``.
 
     Errors come from the covariance of the coefficients; the zero's is ``sigma(lambda)/slope`` at the zero.
     Samples of equal effort have equal true errors, so that the mean square of the given ones is used.
-
-    Shapes: `sigma_w` and `exponents` and `errors` (points,).
     """
     points = int(sigma_w.size)
     usable = np.isfinite(exponents).all() and np.isfinite(errors).all() and float(errors.max(initial=0)) > 0
@@ -70,3 +73,43 @@ def _zero(coefficients: np.ndarray) -> float:
     roots = np.polynomial.polynomial.polyroots(coefficients)
     near = [float(x) for x in roots.real[np.abs(roots.imag) < 1e-9] if abs(x) < 3]
     return min(near, key=abs) if near else math.nan
+
+
+@dataclass(frozen=True)
+class Series:
+    """Coefficients of ``y(n) = y_0 + y_1/n + y_2/n^2 + ...``; :func:`in_inverse_width` fits it."""
+
+    coefficients: tuple[Estimate, ...]
+
+    @property
+    def limit(self) -> Estimate:
+        """The value at infinite width."""
+        return self.coefficients[0]
+
+    def at(self, n: float) -> float:
+        """Return the series at width n, or 0 where nothing was fitted."""
+        return float(sum(c.value / n**k for k, c in enumerate(self.coefficients) if c.determined))
+
+
+def in_inverse_width(widths: Sequence[float], values: Sequence[Estimate], degree: int) -> Series:
+    """Return the weighted least-squares series of a degree in 1/n, errors from the covariance."""
+    known = [(n, value) for n, value in zip(widths, values, strict=True) if value.determined]
+    if len(known) <= degree:
+        reasons = [value.reason for value in values if not value.determined]
+        reason = reasons[0] if reasons else f"{len(known)} widths for {degree + 1} coefficients"
+        return Series((Estimate.not_determined(reason),) * (degree + 1))
+    n = np.array([n for n, _ in known], dtype=np.float64)
+    y = np.array([value.value for _, value in known])
+    weight = 1 / np.array([value.error for _, value in known])
+    basis = np.vander(1 / n, degree + 1, increasing=True) * weight[:, None]
+    covariance = np.linalg.inv(basis.T @ basis)
+    best = covariance @ basis.T @ (y * weight)
+    errors = np.sqrt(np.diag(covariance))
+    window = (float(n.min()), float(n.max()))
+    method = f"weighted fit of degree {degree} in 1/width"
+    return Series(
+        tuple(
+            Estimate(float(b), float(error), method, int(n.size), window)
+            for b, error in zip(best, errors, strict=True)
+        )
+    )

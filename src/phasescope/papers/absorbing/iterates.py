@@ -1,13 +1,16 @@
-"""The distance between two inputs, layer after layer at infinite width."""
+"""The distance between two inputs after many layers: at infinite width, and what finite width changes."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from phasescope.activations import Activation
+from phasescope.signal import sample_mlp
+from phasescope.sweep.task import Task
 from phasescope.theory import MeanField
 from phasescope.theory.closed_forms import pair_form
 from phasescope.theory.correlation import hermite_squares
@@ -54,6 +57,55 @@ def distances(activation: Activation, sigma_w: float, sigma_b: float, layers: np
     return Iterates(rate, layers, recorded)
 
 
-def spaced_layers(first: float, last: float, count: int) -> np.ndarray:
-    """Return at most `count` whole numbers from `first` to `last`, evenly spaced in the logarithm."""
-    return np.unique(np.round(np.geomspace(max(1.0, first), max(1.0, last), count)).astype(np.int64))
+def sampled(
+    task: Task,
+    activation: Activation,
+    C_W: float,
+    C_b: float,
+    layers: Sequence[int] | np.ndarray,
+    device: str,
+    kernel: float | None = None,
+) -> np.ndarray:
+    """Return ``ln(1 - c)`` of two inputs after numbers of layers, of shape (networks, layers)."""
+    sample = sample_mlp(
+        activation,
+        task.parameters["width"],
+        int(layers[-1]) + 1,
+        C_W,
+        C_b,
+        networks=task.parameters["networks"],
+        seed=task.seed,
+        kernel=kernel,
+        # Layer 1 of a sample is the start, to which no layer has been applied yet.
+        layers=[int(layer) + 1 for layer in layers],
+        device=device,
+    )
+    return np.asarray(sample["log_distance"].values)
+
+
+def mean_distance_factor(
+    layers: np.ndarray, rate: float, point: Mapping[str, float], width: float
+) -> np.ndarray:
+    """Return ``E[rho]`` at finite width over its value at infinite width, to first order in 1/n.
+
+    With ``x = n rho`` and ``t = l/n`` the distance obeys
+    ``dx = ((n e + d0 + v/2) x - kappa x^2) dt + sqrt(v) x dW``, where ``e = ln chi_1``, so that
+    ``1/rho = kappa int exp(-(e + d0/n) s - sqrt(v/n) B_s) ds`` over ``0 < s < l`` for unrelated inputs. Hence
+    the factor ``1 + ((d0 - v/2) J/I + v M/I^2)/n`` with ``I = int exp(-e s)``, ``J = int s exp(-e s)`` and
+    ``M = int int min(s, t) exp(-e (s + t))``. At ``e = 0`` it is ``1 + (d0/2 + v/12) l/n``, and far above the
+    transition ``1 + d0/(e n)``.
+    """
+    depth = np.asarray(layers, dtype=np.float64)
+    if abs(rate) * depth.max(initial=0.0) < 1e-4:
+        return 1 + (point["d0"] / 2 + point["v"] / 12) * depth / width
+    nodes, weights = np.polynomial.legendre.leggauss(48)
+    s = (nodes + 1) / 2 * depth[:, None]
+    w = weights / 2 * depth[:, None]
+    decay = np.exp(-rate * s)
+    whole = -np.expm1(-rate * depth) / rate
+    first = (w * s * decay).sum(axis=1)
+    # Of the double integral, twice the half with s < t, whose inner integral is elementary.
+    rest = (decay - np.exp(-rate * depth)[:, None]) / rate
+    double = 2 * (w * s * decay * rest).sum(axis=1)
+    shift = (point["d0"] - point["v"] / 2) * first / whole + point["v"] * double / whole**2
+    return np.asarray(1 + shift / width)

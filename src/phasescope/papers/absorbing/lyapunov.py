@@ -1,30 +1,33 @@
-"""The Lyapunov exponent of networks of finite width: where it changes sign, and how that depends on width."""
+"""The Lyapunov exponent of networks of finite width: where it changes sign, and how that depends on width.
+
+``sigma_w(n) = sigma_wc - d0/(gamma n)`` at leading order in 1/n; the slope there is ``gamma/2``, and at the
+critical point of infinite width ``2 n lambda`` tends to d0 (derived here; gamma as in arXiv:2307.02284).
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from phasescope import plotting
 from phasescope.estimate import Estimate
 from phasescope.papers.absorbing import shared
-from phasescope.papers.absorbing.exponent_zero import ExponentCurve, fit_exponents
-from phasescope.papers.absorbing.inverse_width import Series, in_inverse_width
-from phasescope.papers.absorbing.lyapunov_figure import lyapunov_figure
+from phasescope.papers.absorbing.exponent_zero import ExponentCurve, Series, fit_exponents, in_inverse_width
 from phasescope.papers.absorbing.shared import STUDY, identified, resolved
 from phasescope.signal import lyapunov_exponent
-from phasescope.studies.arrays import filled
-from phasescope.studies.check import Check, compare
-from phasescope.studies.contract import Analysis, Part, Picture, Settings, Table, Variable
+from phasescope.studies.claim import Check, Claim
+from phasescope.studies.drawing import legend, shades
+from phasescope.studies.part import Panels, Part, Settings, Table, Variable, chosen, undetermined
 from phasescope.sweep.task import Task
 from phasescope.theory import MeanField
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     import xarray as xr
+    from matplotlib.axes import Axes
 
     from phasescope.theory import CriticalLinePoint
 
@@ -40,9 +43,9 @@ class LyapunovSettings(Settings):
     """Sizes of the sweep of Lyapunov exponents."""
 
     widths: tuple[int, ...] = (25, 50, 100, 200, 400)  # neurons in each layer, ascending
-    points: int = 6  # values of ``sigma_w`` around the zero of each width
+    points: int = 6  # values of sigma_w around the zero of each width
     effort: float = 1.5e7  # neurons times layers times networks for each of them
-    overview: int = 11  # values of ``sigma_w`` over a wide range, for the figure
+    overview: int = 11  # values of sigma_w over a wide range, for the figure
     overview_effort: float = 2e5  # the same for each of those
     # neurons of all networks of one exponent together, so that narrow networks are as many as vectors need
     neurons: int = 12_800
@@ -51,113 +54,38 @@ class LyapunovSettings(Settings):
 QUICK = LyapunovSettings()
 PAPER = LyapunovSettings(effort=1.5e8, overview=19, overview_effort=2e6)
 
-
-class Lyapunov(Part):
-    """Lyapunov exponent against ``sigma_w`` for several widths, and its zero ``sigma_w(n)``."""
-
-    name = "lyapunov"
-    title = "Lyapunov exponent at finite width"
-    citations = ("poole2016", "tamai2023")
-    variables: ClassVar = {
-        "reference": shared.LINE,
-        "exponent": Variable((), "Lyapunov exponent", "1/layer"),
-        "error": Variable((), "its standard error", "1/layer"),
-        "theory": Variable((), "Lyapunov exponent at infinite width, ln(chi_1)/2", "1/layer"),
-    }
-
-    def tasks(self, config: Any) -> list[Task]:
-        """Return one task an exponent: around the zero of each width, then over a wide range."""
-        settings: LyapunovSettings = config.lyapunov
-        point = shared.point_or_none(config.activation, config.sigma_b)
-        common = {**identified(config.activation), "sigma_b": config.sigma_b, "seed": config.seed}
-        common |= {"discard": _DISCARD}
-        if point is None:
-            # One task without a sample says so in the data.
-            none = {"kind": "none", **common, "width": 0, "sigma_w": 0.0, "depth": 0, "networks": 0}
-            return [Task(STUDY, self.name, none)]
-
-        def task(kind: str, width: int, sigma_w: float, effort: float) -> Task:
-            networks = max(8, settings.neurons // width)
-            depth = _DISCARD + math.ceil(effort / (width * networks))
-            sizes = {"kind": kind, "width": width, "sigma_w": float(sigma_w)}
-            sizes |= {"depth": depth, "networks": networks}
-            seconds = depth * (width * networks * _TANGENT + 2e-4)
-            return Task(STUDY, self.name, {**sizes, **common}, seconds=seconds, memory=200_000_000)
-
-        made = []
-        for width in settings.widths:
-            near = _near(point, width, settings.points)
-            made += [task("zero", width, s, settings.effort) for s in near]
-            wide = np.linspace(*_OVERVIEW, settings.overview) * point.sigma_w
-            made += [task("overview", width, s, settings.overview_effort) for s in wide]
-        return made
-
-    def measure(self, task: Task, device: str) -> dict[str, np.ndarray]:
-        """Return the Lyapunov exponent of networks of one width at one ``sigma_w``."""
-        known = task.parameters
-        point = shared.point_or_none(known["activation"], known["sigma_b"])
-        lengths = {"quantity": len(shared.QUANTITIES)}
-        if known["kind"] == "none":
-            return filled(self.variables, lengths, reference=shared.values(point))
-        function, C_W, C_b = resolved(known["activation"]), known["sigma_w"] ** 2, known["sigma_b"] ** 2
-        found = lyapunov_exponent(
-            function,
-            known["width"],
-            C_W,
-            C_b,
-            networks=known["networks"],
-            depth=known["depth"],
-            discard=known["discard"],
-            seed=task.seed,
-            device=device,
-        )
-        chi = MeanField(function, C_W, C_b).fixed_point().chi_perpendicular
-        theory = 0.5 * math.log(chi) if 0 < chi < math.inf else math.nan
-        measured = {"exponent": found.value, "error": found.error, "theory": theory}
-        return filled(self.variables, lengths, reference=shared.values(point), **measured)
-
-    def analyse(self, data: xr.Dataset, config: Any) -> Analysis:
-        """Return the zeros by width, their limit, and slope and value at the critical point."""
-        known = shared.named(data["reference"].values[0])
-        reason = shared.missing(known, config.activation, config.sigma_b)
-        curves = exponent_curves(data, config)
-        limits = _limits(known, curves)
-        checks = _limit_checks(known, limits, reason)
-        checks += [
-            _zero_check(n, Estimate.not_determined(reason) if reason else curve.zero, known, limits["rest"])
-            for n, curve in curves.items()
-        ]
-        rows = [
-            [
-                f"{n}",
-                f"{leading_zero(known, n):.5f}",
-                str(curve.zero),
-                str(curve.slope),
-                str(scaled(curve.at_line, 2 * n)),
-                f"{curve.chi_squared:.2f}",
-            ]
-            for n, curve in curves.items()
-        ]
-        columns = ["width n", "sigma_w(n), order 1/n", "measured zero", "slope there"]
-        columns += ["2 n lambda at sigma_wc", "chi^2 per degree of freedom"]
-        return Analysis(checks, [Table("Zeros of the Lyapunov exponent", columns, rows)], [_NOTE])
-
-    def figures(self, data: xr.Dataset, config: Any) -> list[Picture]:
-        """Return the exponents, the zeros and the value at the critical point against 1/n."""
-        known = shared.named(data["reference"].values[0])
-        caption = (
-            "Left: the Lyapunov exponent of random networks by width, and its limit ln(chi_1)/2. Middle: "
-            "the shift of its zero times n, which tends to -d0/gamma; what is left is the next order in "
-            "1/n. Right: 2 n lambda at the infinite-width critical point, which tends to d0."
-        )
-        return [Picture("lyapunov", lyapunov_figure(data, known, exponent_curves(data, config)), caption)]
+VARIABLES = {
+    "reference": shared.LINE,
+    "exponent": Variable((), "Lyapunov exponent", "1/layer", optional=True),
+    "error": Variable((), "its standard error", "1/layer", optional=True),
+    "theory": Variable((), "Lyapunov exponent at infinite width, ln(chi_1)/2", "1/layer", optional=True),
+}
 
 
-_NOTE = (
-    "sigma_w(n) = sigma_wc - d0/(gamma n) is the leading order in 1/n. What the zeros leave beside it is "
-    "fitted as b/n^2 + c/n^3 over all widths, and the check of each width allows that much. Widths and "
-    "ranges were chosen here."
-)
+def tasks(config: Any) -> list[Task]:
+    """Return one task an exponent: around the zero of each width, then over a wide range."""
+    settings: LyapunovSettings = config.lyapunov
+    point = shared.point_or_none(config.activation, config.sigma_b)
+    common = {**identified(config.activation), "sigma_b": config.sigma_b, "seed": config.seed}
+    common |= {"discard": _DISCARD}
+    if point is None:  # one task without a sample says so in the data
+        none = {"kind": "none", **common, "width": 0, "sigma_w": 0.0, "depth": 0, "networks": 0}
+        return [Task(STUDY, "lyapunov", none)]
+
+    def task(kind: str, width: int, sigma_w: float, effort: float) -> Task:
+        networks = max(8, settings.neurons // width)
+        depth = _DISCARD + math.ceil(effort / (width * networks))
+        sizes = {"kind": kind, "width": width, "sigma_w": float(sigma_w)}
+        sizes |= {"depth": depth, "networks": networks}
+        seconds = depth * (width * networks * _TANGENT + 2e-4)
+        return Task(STUDY, "lyapunov", {**sizes, **common}, seconds=seconds, memory=200_000_000)
+
+    made = []
+    wide = np.linspace(*_OVERVIEW, settings.overview) * point.sigma_w
+    for width in settings.widths:
+        made += [task("zero", width, s, settings.effort) for s in _near(point, width, settings.points)]
+        made += [task("overview", width, s, settings.overview_effort) for s in wide]
+    return made
 
 
 def _near(point: CriticalLinePoint, width: int, points: int) -> np.ndarray:
@@ -166,105 +94,200 @@ def _near(point: CriticalLinePoint, width: int, points: int) -> np.ndarray:
     return np.linspace(ends[0] - beside, ends[1] + beside, points)
 
 
-def exponent_curves(data: xr.Dataset, config: Any) -> dict[int, ExponentCurve]:
-    """Return, by width, the fit through the exponents around the zero."""
-    known = shared.named(data["reference"].values[0])
+def measure(task: Task, device: str) -> dict[str, Any]:
+    """Return the Lyapunov exponent of networks of one width at one ``sigma_w``."""
+    known = task.parameters
+    reference = {"reference": shared.values(shared.point_or_none(known["activation"], known["sigma_b"]))}
+    if known["kind"] == "none":
+        return reference
+    function, C_W, C_b = resolved(known["activation"]), known["sigma_w"] ** 2, known["sigma_b"] ** 2
+    sizes = {name: known[name] for name in ("networks", "depth", "discard")}
+    found = lyapunov_exponent(function, known["width"], C_W, C_b, **sizes, seed=task.seed, device=device)
+    chi = MeanField(function, C_W, C_b).fixed_point().chi_perpendicular
+    theory = 0.5 * math.log(chi) if 0 < chi < math.inf else math.nan
+    return reference | {"exponent": found.value, "error": found.error, "theory": theory}
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Fits through the exponents of each width."""
+
+    data: xr.Dataset
+    point: Mapping[str, float]  # the critical point of infinite width
+    missing: str  # why nothing can be said, if so
+    curves: dict[int, ExponentCurve]
+
+    @property
+    def shift(self) -> float:
+        """The coefficient of 1/n in the zero of width n."""
+        return -self.point["d0"] / self.point["gamma"]
+
+    def leading(self, width: int) -> float:
+        """Return where the exponent of a width is zero at leading order in 1/n."""
+        return self.point["sigma_w"] - self.point["d0"] / (self.point["gamma"] * width)
+
+
+def numbers(data: xr.Dataset, config: Any) -> Numbers:
+    """Return the fits that claims, table and figure are made of."""
+    point = shared.named(data["reference"].values[0])
     curves = {}
     for width in config.lyapunov.widths:
-        near = shared.of_kind(data, "zero", width=width)
-        order = np.argsort(near["sigma_w"].values.astype(float))
-        sigma_w, exponent, error = (
-            near[name].values.astype(float)[order] for name in ("sigma_w", "exponent", "error")
-        )
-        curves[width] = fit_exponents(sigma_w, exponent, error, known["sigma_w"])
-    return curves
+        near = chosen(data, kind="zero", width=width).sortby("sigma_w")
+        x, y, error = (near[name].values.astype(float) for name in ("sigma_w", "exponent", "error"))
+        curves[width] = fit_exponents(x, y, error, point["sigma_w"])
+    return Numbers(data, point, shared.missing(point, config.activation, config.sigma_b), curves)
 
 
-def scaled(estimate: Estimate, factor: float, offset: float = 0.0) -> Estimate:
-    """Return ``factor (estimate - offset)`` with its error."""
-    value, error = factor * (estimate.value - offset), abs(factor) * estimate.error
-    return replace(estimate, value=value, error=error, window=None)
+def _times(estimate: Estimate, factor: float) -> Estimate:
+    return replace(estimate * factor, window=None)
 
 
-def leading_zero(known: Mapping[str, float], n: int) -> float:
-    """Return ``sigma_wc - d0/(gamma n)``, where the exponent of width n is zero at leading order in 1/n."""
-    return known["sigma_w"] - known["d0"] / (known["gamma"] * n)
-
-
-def _limits(known: Mapping[str, float], curves: Mapping[int, ExponentCurve]) -> dict[str, Series]:
-    widths = list(curves)
-    zeros = [curve.zero for curve in curves.values()]
-    shifts = [scaled(zero, n, known["sigma_w"]) for n, zero in zip(widths, zeros, strict=True)]
-    rests = [scaled(zero, n**2, leading_zero(known, n)) for n, zero in zip(widths, zeros, strict=True)]
-    at_line = [scaled(curve.at_line, 2 * n) for n, curve in curves.items()]
-    return {
-        # Without the narrowest width, where terms of order 1/n^3 are as large as the errors.
-        "point": in_inverse_width(widths[1:], zeros[1:], 2),
-        "shift": in_inverse_width(widths, shifts, 2),
-        "rest": in_inverse_width(widths, rests, 1),
-        "slope": in_inverse_width(widths, [curve.slope for curve in curves.values()], 2),
-        "at_line": in_inverse_width(widths, at_line, 2),
-    }
-
-
-def _limit_checks(known: Mapping[str, float], limits: Mapping[str, Series], reason: str) -> list[Check]:
+def claims(n: Numbers) -> list[Check]:
+    """Return the limits of infinite width, then the zero of each width."""
+    widths, zeros = list(n.curves), [curve.zero for curve in n.curves.values()]
+    shifts = [_times(zero - n.point["sigma_w"], w) for w, zero in zip(widths, zeros, strict=True)]
+    rests = [_times(zero - n.leading(w), w**2) for w, zero in zip(widths, zeros, strict=True)]
+    at_line = [_times(curve.at_line, 2 * w) for w, curve in n.curves.items()]
+    slopes = [curve.slope for curve in n.curves.values()]
+    rest = in_inverse_width(widths, rests, 1)
     # How precise a number has to be for agreement to mean something, on the activation's own scales.
-    gamma, shift = abs(known["gamma"]), abs(known["d0"] / known["gamma"])
-    rows = [
-        (
+    gamma, shift = abs(n.point["gamma"]), abs(n.shift)
+    limits = [
+        Claim(
             "zero-infinite-width",
             "The zeros of the Lyapunov exponent tend to the critical sigma_w of infinite width.",
             "arXiv:2307.02284; theory.critical_line",
-            known["sigma_w"],
-            limits["point"].limit,
-            2e-3 / gamma,
+        ).equals(
+            n.point["sigma_w"],
+            # Without the narrowest width, where terms of order 1/n^3 are as large as the errors.
+            in_inverse_width(widths[1:], zeros[1:], 2).limit,
+            resolution=2e-3 / gamma,
         ),
-        (
+        Claim(
             "zero-shift",
             "The zero moves as sigma_w(n) = sigma_wc - d0/(gamma n); measured: the coefficient of 1/n.",
-            "derived here",
-            -known["d0"] / known["gamma"],
-            limits["shift"].limit,
-            0.1 * shift,
-        ),
-        (
+        ).equals(n.shift, in_inverse_width(widths, shifts, 2).limit, resolution=0.1 * shift),
+        Claim(
             "slope",
             "The exponent rises through zero with slope gamma/2, as n grows.",
             "derived here; gamma as in arXiv:2307.02284",
-            known["gamma"] / 2,
-            limits["slope"].limit,
-            0.06 * gamma,
-        ),
-        (
-            "at-critical-point",
-            "At the infinite-width critical point 2 n lambda tends to d0.",
-            "derived here",
-            known["d0"],
-            limits["at_line"].limit,
-            0.06 * gamma * shift,
+        ).equals(n.point["gamma"] / 2, in_inverse_width(widths, slopes, 2).limit, resolution=0.06 * gamma),
+        Claim("at-critical-point", "At the infinite-width critical point 2 n lambda tends to d0.").equals(
+            n.point["d0"], in_inverse_width(widths, at_line, 2).limit, resolution=0.06 * gamma * shift
         ),
     ]
-    checks = []
-    for name, claim, source, expected, measured, resolution in rows:
-        found = Estimate.not_determined(reason) if reason else measured
-        known_number = expected if math.isfinite(expected) else None
-        checks.append(compare(f"lyapunov/{name}", claim, source, known_number, found, resolution=resolution))
-    return checks
+    return undetermined(limits + [_zero_claim(n, width, rest) for width in widths], n.missing)
 
 
-def _zero_check(n: int, zero: Estimate, known: Mapping[str, float], rest: Series) -> Check:
-    leading = leading_zero(known, n)
-    left = abs(rest.at(n)) / n**2
-    return compare(
-        f"lyapunov/zero-n{n}",
-        f"Networks of width {n} change phase at sigma_w(n) = sigma_wc - d0/(gamma n).",
-        "derived here",
-        leading if math.isfinite(leading) else None,
+def _zero_claim(n: Numbers, width: int, rest: Series) -> Check:
+    leading, zero = n.leading(width), n.curves[width].zero
+    left = abs(rest.at(width)) / width**2
+    note = (
+        f"Leading order in 1/n. The rest over all widths, fitted as b/n^2 + c/n^3 with b = {rest.limit}, "
+        f"is {left:.2g} here and is allowed."
+    )
+    return Claim(
+        f"zero-n{width}", f"Networks of width {width} change phase at sigma_w(n) = sigma_wc - d0/(gamma n)."
+    ).equals(
+        leading,
         zero,
         allowance=left,
-        resolution=abs(leading - known["sigma_w"]) / 3 if math.isfinite(leading) else math.inf,
-        note=""
-        if not zero.determined
-        else f"Leading order in 1/n. The rest over all widths, fitted as b/n^2 + c/n^3 with "
-        f"b = {rest.limit}, is {left:.2g} here and is allowed.",
+        resolution=abs(leading - n.point["sigma_w"]) / 3,
+        note=note if zero.determined and not n.missing else "",
     )
+
+
+def tables(n: Numbers) -> list[Table]:
+    """Return the zeros by width."""
+    rows = [
+        [
+            f"{width}",
+            f"{n.leading(width):.5f}",
+            str(curve.zero),
+            str(curve.slope),
+            str(_times(curve.at_line, 2 * width)),
+            f"{curve.chi_squared:.2f}",
+        ]
+        for width, curve in n.curves.items()
+    ]
+    columns = ["width n", "sigma_w(n), order 1/n", "measured zero", "slope there"]
+    columns += ["2 n lambda at sigma_wc", "chi^2 per degree of freedom"]
+    return [Table("Zeros of the Lyapunov exponent", columns, rows)]
+
+
+def notes(n: Numbers) -> list[str]:
+    """Return what the claims allow, and what was chosen here."""
+    return [
+        "sigma_w(n) = sigma_wc - d0/(gamma n) is the leading order in 1/n. What the zeros leave beside it is "
+        "fitted as b/n^2 + c/n^3 over all widths, and the check of each width allows that much. Widths and "
+        "ranges were chosen here."
+    ]
+
+
+def draw_exponents(axes: Axes, n: Numbers) -> None:
+    theory: dict[float, float] = {}
+    for width, colour in zip(n.curves, shades(len(n.curves)), strict=True):
+        wide = chosen(n.data, kind="overview", width=width).sortby("sigma_w")
+        x, y, error = (wide[name].values.astype(float) for name in ("sigma_w", "exponent", "error"))
+        theory.update(zip(x.tolist(), wide["theory"].values.tolist(), strict=True))
+        axes.errorbar(x, y, error, fmt="o-", ms=3, lw=0.8, color=colour, label=f"n = {width}")
+    places = sorted(theory)
+    axes.plot(places, [theory[s] for s in places], color=plotting.THEORY, label=r"$n \to \infty$", zorder=3)
+    axes.axhline(0, color=plotting.INK, lw=0.8)
+    axes.set_title("Growth of small differences")
+    axes.set(xlabel=r"weights $\sigma_w$", ylabel=r"Lyapunov exponent $\lambda$")
+    legend(axes)
+
+
+def draw_shift(axes: Axes, n: Numbers) -> None:
+    shifts = [curve.zero - n.point["sigma_w"] for curve in n.curves.values()]
+    _against_inverse_width(axes, n, shifts, 1.0, n.shift, r"$-d_0/\gamma$")
+    axes.set_title("Shift of the zero")
+    axes.set_ylabel(r"$n\,(\sigma_w(n) - \sigma_{wc})$")
+
+
+def draw_at_critical_point(axes: Axes, n: Numbers) -> None:
+    values = [curve.at_line for curve in n.curves.values()]
+    _against_inverse_width(axes, n, values, 2.0, n.point["d0"], r"$d_0$")
+    axes.set_title("At the critical point of infinite width")
+    axes.set_ylabel(r"$2 n \lambda(\sigma_{wc})$")
+
+
+def _against_inverse_width(
+    axes: Axes, n: Numbers, values: list[Estimate], factor: float, limit: float, name: str
+) -> None:
+    """Draw a factor times n times the values, which tends to a limit."""
+    width = np.array(list(n.curves), dtype=float)
+    y, error = factor * width * np.array([(found.value, found.error) for found in values]).reshape(-1, 2).T
+    axes.errorbar(1 / width, y, error, fmt="o", ms=4.5, color=plotting.MEASURED)
+    axes.set_xlim(left=0)
+    axes.set_xlabel("1/n")
+    if math.isfinite(limit):
+        axes.axhline(limit, color=plotting.THEORY, label=f"{name} = {limit:.3f}")
+        legend(axes)
+
+
+def figures(n: Numbers) -> list[Panels]:
+    """Return the exponents, and the zeros and the values at the critical point against 1/n."""
+    caption = (
+        "Left: the Lyapunov exponent of random networks by width, and its limit ln(chi_1)/2. Middle: "
+        "the shift of its zero times n, which tends to -d0/gamma; what is left is the next order in "
+        "1/n. Right: 2 n lambda at the infinite-width critical point, which tends to d0."
+    )
+    return [Panels("lyapunov", caption, [draw_exponents, draw_shift, draw_at_critical_point])]
+
+
+LYAPUNOV = Part(
+    name="lyapunov",
+    title="Lyapunov exponent at finite width",
+    presets={"quick": QUICK, "paper": PAPER},
+    variables=VARIABLES,
+    tasks=tasks,
+    measure=measure,
+    numbers=numbers,
+    claims=claims,
+    tables=tables,
+    notes=notes,
+    figures=figures,
+    citations=("poole2016", "tamai2023"),
+)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ import torch
 
 from phasescope.activations import Activation, load_activation
 from phasescope.errors import InputError, NoCriticalPointError
+from phasescope.estimate import Estimate
 from phasescope.studies.drawing import short
 from phasescope.studies.part import StudySettings, Variable
 from phasescope.theory import CriticalLinePoint, critical_line
@@ -123,6 +124,13 @@ def is_odd(spec: str) -> bool:
     function = resolved(spec)
     z = torch.linspace(0, 8, 401, dtype=torch.float64)
     return bool((function(z) + function(-z)).abs().max() < 1e-12)
+
+
+def weighted_mean(values: Sequence[float], weights: Sequence[float], method: str) -> Estimate:
+    """Return the mean of numbers whose weights are one over their variances."""
+    weight = np.array(weights)
+    mean = float((weight * np.array(values)).sum() / weight.sum())
+    return Estimate(mean, float(weight.sum() ** -0.5), method, len(weight))
 
 
 def of_kind(data: xr.Dataset, kind: str, **parameters: Any) -> xr.Dataset:
