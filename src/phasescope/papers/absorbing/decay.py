@@ -19,8 +19,7 @@ import numpy as np
 
 from phasescope import plotting
 from phasescope.estimate import Estimate
-from phasescope.papers.absorbing import shared
-from phasescope.papers.absorbing.iterates import distances, growth_rate, mean_distance_factor, sampled
+from phasescope.papers.absorbing import iterates, shared
 from phasescope.papers.absorbing.shared import STUDY, identified, resolved
 from phasescope.scaling import PowerLawFit, fit_power_law
 from phasescope.studies.claim import Check, Claim
@@ -123,13 +122,13 @@ def measure(task: Task, device: str) -> dict[str, Any]:
     depth = known["depth"]
     layers = np.unique(np.round(np.geomspace(1, depth, _RECORDS)).astype(np.int64))
     if known["kind"] == "map":
-        exact = distances(function, sigma_w, sigma_b, layers)
+        exact = iterates.distances(function, sigma_w, sigma_b, layers)
         return found | {"rate": exact.rate, "layer": layers, "log_distance": np.log(exact.rho)[None, :]}
     kernel = point.K if known["tau"] == 0 else None
-    log_distance = sampled(task, function, sigma_w**2, sigma_b**2, range(depth + 1), device, kernel)
+    log_distance = iterates.sampled(task, function, sigma_w**2, sigma_b**2, range(depth + 1), device, kernel)
     half, third = (depth + 1) // 2, (depth + 1) // 3
     return found | {
-        "rate": growth_rate(function, sigma_w, sigma_b),
+        "rate": iterates.growth_rate(function, sigma_w, sigma_b),
         "layer": layers,
         "log_distance": log_distance[:, layers],
         "network_rate": (log_distance[:, -1] - log_distance[:, half]) / (depth - half),
@@ -170,7 +169,6 @@ class Numbers:
 
 
 def numbers(data: xr.Dataset, config: Any) -> Numbers:
-    """Return all that claims, table and figures are made of."""
     p = shared.named(data["reference"].values[0])
     below = _beside(data, p, -1, "network_rate", lambda rate, n: -(rate - p["d0"] / n))
     above = _beside(data, p, 1, "plateau", lambda rho, n: rho - p["d0"] / (p["kappa"] * n))
@@ -181,18 +179,15 @@ def numbers(data: xr.Dataset, config: Any) -> Numbers:
     wide = chosen(data, kind="networks", gamma_tau=0.0)
     depth, wide_rho = _curves(wide)
     if depth.size:
-        wide_rho = wide_rho / mean_distance_factor(depth, 0.0, p, float(wide["width"].values[0]))
+        wide_rho = wide_rho / iterates.mean_distance_factor(depth, 0.0, p, float(wide["width"].values[0]))
     critical, networks = (layers, rho[:1].ravel()), (depth, wide_rho)
     return Numbers(data, config.decay, p, missing, below, above, critical, networks)
 
 
 def _curves(alike: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
     """Return layers, and distances of shape (networks, layers), of tasks that differ in their seed alone."""
-    if alike.sizes["task"] == 0:
-        return np.empty(0), np.empty((0, 0))
-    layers = alike["layer"].values[0]
-    here = np.isfinite(layers)
-    return layers[here], np.exp(alike["log_distance"].values[:, :, here]).reshape(-1, int(here.sum()))
+    layers, log = iterates.recorded(alike, "log_distance")
+    return layers, np.exp(log)
 
 
 def _beside(
@@ -204,8 +199,7 @@ def _beside(
     found = []
     for index in sorted(np.flatnonzero(rates * sign > 0), key=lambda i: abs(rates[i])):
         row, rate = maps.isel(task=[index]), float(rates[index])
-        here = np.isfinite(row["layer"].values[0])
-        depth, log = row["layer"].values[0][here], row["log_distance"].values[0, 0][here]
+        depth, (log, *_) = iterates.recorded(row, "log_distance")
         if not np.isfinite(log).all():
             continue
         middle = int(np.searchsorted(depth, depth[-1] / 2))
@@ -428,7 +422,6 @@ def _beside_claims(n: Numbers) -> list[Check]:
 
 
 def tables(n: Numbers) -> list[Table]:
-    """Return rates and plateaus, one row a distance from the critical point."""
     rows = []
     for point, scale in [(p, 1.0) for p in reversed(n.below)] + [(p, n.kappa) for p in n.above]:
         leading = n.point["gamma"] * abs(point.tau) / scale
@@ -439,7 +432,6 @@ def tables(n: Numbers) -> list[Table]:
 
 
 def notes(n: Numbers) -> list[str]:
-    """Return what was chosen, and what was derived, here."""
     return [
         "Chosen here: tau = sigma_w - sigma_wc, not divided by sigma_wc; two unrelated inputs of "
         "equal norm at the kernel's fixed point; 1 - c without subtracting the mean over neurons; "
@@ -527,7 +519,6 @@ def _against_tau(
 
 
 def figures(n: Numbers) -> list[Panels]:
-    """Return the three kinds of decay, and plateau and correlation depth against tau."""
     decays = (
         "Left: 1 - c of two inputs against depth on the ordered side, at the critical point and on the "
         "chaotic side: the exact infinite-width map (lines) and finite networks (points), which fall "

@@ -117,7 +117,6 @@ class Numbers:
 
 
 def numbers(data: xr.Dataset, config: Any) -> Numbers:
-    """Return all that claims, table and figures are made of."""
     point = shared.named(data["reference"].values[0])
     missing = shared.missing(point, config.activation, config.sigma_b, curved=True)
     widths = [] if missing else by_width(data)
@@ -290,7 +289,6 @@ def _flow_claim(n: Numbers) -> Check:
 
 
 def tables(n: Numbers) -> list[Table]:
-    """Return ``n rho`` over the exact function, width by width."""
     title = "n rho over the exact scaling function"
     rows = [
         [f"{width.n}", f"{networks}", *(str(values[index]) for values in n.ratios.values())]
@@ -301,7 +299,6 @@ def tables(n: Numbers) -> list[Table]:
 
 
 def notes(n: Numbers) -> list[str]:
-    """Return what was chosen, and what was derived, here."""
     return [
         f"Chosen here: widths {', '.join(map(str, n.settings.widths))} at the critical point of "
         "infinite width, two unrelated inputs of equal norm, 1 - c without subtracting the mean.",
@@ -372,7 +369,6 @@ def _limits(axes: Axes, n: Numbers, kind: Kind) -> None:
 
 
 def figures(n: Numbers) -> list[Panels]:
-    """Return the curves before and after the collapse, and the limits of infinite width."""
     curves = (
         "Left: 1 - c against depth, by width, at the critical point of infinite width, mean over "
         "networks. Middle and right: n (1 - c) against l/n, mean and typical value, with the exact "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,6 +15,9 @@ from phasescope.sweep.task import Task
 from phasescope.theory import MeanField
 from phasescope.theory.closed_forms import pair_form
 from phasescope.theory.correlation import hermite_squares
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,15 @@ def sampled(
         device=device,
     )
     return np.asarray(sample["log_distance"].values)
+
+
+def recorded(alike: xr.Dataset, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return the layers that tasks of one kind recorded, and an array of theirs, (networks, layers)."""
+    if alike.sizes["task"] == 0:
+        return np.empty(0), np.empty((0, 0))
+    layers = alike["layer"].values[0]
+    here = np.isfinite(layers)
+    return layers[here], alike[name].values[:, :, here].reshape(-1, int(here.sum()))
 
 
 def mean_distance_factor(

@@ -128,7 +128,6 @@ class Numbers:
 
 
 def numbers(data: xr.Dataset, config: Any) -> Numbers:
-    """Return the fits that claims, table and figure are made of."""
     point = shared.named(data["reference"].values[0])
     curves = {}
     for width in config.lyapunov.widths:
@@ -198,7 +197,6 @@ def _zero_claim(n: Numbers, width: int, rest: Series) -> Check:
 
 
 def tables(n: Numbers) -> list[Table]:
-    """Return the zeros by width."""
     rows = [
         [
             f"{width}",
@@ -216,7 +214,6 @@ def tables(n: Numbers) -> list[Table]:
 
 
 def notes(n: Numbers) -> list[str]:
-    """Return what the claims allow, and what was chosen here."""
     return [
         "sigma_w(n) = sigma_wc - d0/(gamma n) is the leading order in 1/n. What the zeros leave beside it is "
         "fitted as b/n^2 + c/n^3 over all widths, and the check of each width allows that much. Widths and "
@@ -268,7 +265,6 @@ def _against_inverse_width(
 
 
 def figures(n: Numbers) -> list[Panels]:
-    """Return the exponents, and the zeros and the values at the critical point against 1/n."""
     caption = (
         "Left: the Lyapunov exponent of random networks by width, and its limit ln(chi_1)/2. Middle: "
         "the shift of its zero times n, which tends to -d0/gamma; what is left is the next order in "

@@ -15,8 +15,7 @@ import numpy as np
 
 from phasescope import plotting
 from phasescope.estimate import Estimate
-from phasescope.papers.absorbing import shared
-from phasescope.papers.absorbing.iterates import distances, growth_rate, mean_distance_factor, sampled
+from phasescope.papers.absorbing import iterates, shared
 from phasescope.papers.absorbing.shared import STUDY, identified, resolved
 from phasescope.studies.claim import Check, Claim
 from phasescope.studies.drawing import colours, legend, logarithmic, short
@@ -76,8 +75,8 @@ def tasks(config: Any) -> list[Task]:
     for spec in _followed(config):
         common = {**identified(spec), "sigma_b": config.sigma_b, "seed": config.seed}
         common |= {"rates": list(settings.rates), "networks": settings.networks}
-        layers = 2 * _MOST * sum(1 / rate for rate in settings.rates)
         parameters = {"kind": "map", "gamma_tau": 0.0, "width": 0, **common}
+        layers = 2 * _MOST * sum(1 / rate for rate in settings.rates)
         made.append(Task(STUDY, "metric-factors", parameters, seconds=layers * _ITERATE, memory=200_000_000))
         point = shared.named(shared.values(shared.point_or_none(spec, config.sigma_b)))
         if shared.missing(point, spec, config.sigma_b, curved=True):
@@ -110,7 +109,7 @@ def measure(task: Task, device: str) -> dict[str, Any]:
         sides = [sign * rate for sign in (-1, 1) for rate in known["rates"]]
         taus, layers = [rate / point.gamma for rate in sides], [_depths(abs(rate)) for rate in sides]
         maps = [
-            distances(function, point.sigma_w + tau, sigma_b, depths)
+            iterates.distances(function, point.sigma_w + tau, sigma_b, depths)
             for tau, depths in zip(taus, layers, strict=True)
         ]
         return found | {
@@ -123,9 +122,9 @@ def measure(task: Task, device: str) -> dict[str, Any]:
     depths = np.unique(_depths(rate))
     depths = depths[depths <= _NETWORKS_MOST / rate]
     return found | {
-        "rate": growth_rate(function, sigma_w, sigma_b),
+        "rate": iterates.growth_rate(function, sigma_w, sigma_b),
         "layer": depths,
-        "log_distance": sampled(task, function, sigma_w**2, sigma_b**2, depths, device),
+        "log_distance": iterates.sampled(task, function, sigma_w**2, sigma_b**2, depths, device),
     }
 
 
@@ -200,7 +199,6 @@ class Numbers:
 
 
 def numbers(data: xr.Dataset, config: Any) -> Numbers:
-    """Return all that claims, table and figure are made of."""
     return Numbers(config, [_one(data, spec, config) for spec in _followed(config)])
 
 
@@ -229,13 +227,11 @@ def _networks(data: xr.Dataset, curves: Curves) -> list[Networks]:
         if distance[nearest] > 1e-6 * abs(gamma_tau):
             continue
         here = chosen(data, gamma_tau=gamma_tau)
-        layers = here["layer"].values[0]
-        layers = layers[np.isfinite(layers)]
-        rho = np.exp(here["log_distance"].values[:, :, : layers.size]).reshape(-1, layers.size)
+        layers, log = iterates.recorded(here, "log_distance")
         width, rate = float(here["width"].values[0]), float(here["rate"].values[0])
-        factor = mean_distance_factor(layers, rate, curves.point, width)
+        factor = iterates.mean_distance_factor(layers, rate, curves.point, width)
         exact = np.interp(layers, curves.layers[nearest], curves.rho[nearest])
-        found.append(Networks(float(gamma_tau), layers, rho / factor, exact, factor - 1))
+        found.append(Networks(float(gamma_tau), layers, np.exp(log) / factor, exact, factor - 1))
     return found
 
 
@@ -329,20 +325,14 @@ def _claims_of(one: Followed) -> list[Check]:
             "rms of what is left in the limit.",
             "arXiv:2307.02284; the curve derived here",
         ).equals(
-            0.0,
-            left,
-            resolution=5e-3,
-            note="Exact map, extrapolated to tau = 0 at fixed y on both sides.",
+            0.0, left, resolution=5e-3, note="Exact map, extrapolated to tau = 0 at fixed y on both sides."
         ),
         Claim(
             f"approach-{one.name}",
             f"What is left of {one.name} vanishes as tau ln(1/tau), with the coefficient of the critical "
             "logarithm; measured: the ratio.",
         ).equals(
-            1.0,
-            approach,
-            resolution=0.1,
-            note="Exact map on the ordered side at depth, where it is largest.",
+            1.0, approach, resolution=0.1, note="Exact map on the ordered side at depth, where it is largest."
         ),
         Claim(
             f"networks-{one.name}",
@@ -359,7 +349,6 @@ def _claims_of(one: Followed) -> list[Check]:
 
 
 def tables(n: Numbers) -> list[Table]:
-    """Return metric factors, and the largest deviation from the common curve by distance from criticality."""
     rows = [
         [
             one.name,
@@ -377,7 +366,6 @@ def tables(n: Numbers) -> list[Table]:
 
 
 def notes(n: Numbers) -> list[str]:
-    """Return what was chosen here, and how the limit is taken."""
     settings: MetricFactorsSettings = n.config.metric_factors
     return [
         f"Chosen here: besides {', '.join(n.config.activations)} also {', '.join(settings.also)}, "
@@ -438,7 +426,6 @@ def _label(axes: Axes, title: str, across: str, up: str) -> None:
 
 
 def figures(n: Numbers) -> list[Panels]:
-    """Return the curves before and after, and what is left as tau vanishes."""
     caption = (
         "Left: 1 - c against depth for several activations and distances from the critical point. "
         "Middle: the same in units of each activation's own kappa and gamma, exact map (lines) and "

@@ -211,7 +211,6 @@ class Numbers:
 
 
 def numbers(data: xr.Dataset, config: Any) -> Numbers:
-    """Return all that claims, table and figure are made of."""
     own = chosen(data, kind="line", activation=config.activation).isel(task=0)
     point = shared.named(own["reference"].values)
     reason = shared.missing(point, config.activation, config.sigma_b)
@@ -221,31 +220,25 @@ def numbers(data: xr.Dataset, config: Any) -> Numbers:
 
 
 def _critical(data: xr.Dataset, sigma_b: float, config: Any) -> Critical:
-    n, m = config.phase_diagram.widths
-    zeros, expected, shift = [], math.nan, math.nan
-    for width in (n, m):
-        alike = chosen(data, kind="exponent", sigma_b=sigma_b, width=width)
-        if alike.sizes["task"] == 0:
-            continue
-        point = shared.named(alike["reference"].values[0])
-        expected, shift = point["sigma_w"], -point["d0"] / point["gamma"]
-        x, y, error = (alike[name].values[0] for name in ("sigma_w", "exponent", "exponent_error"))
-        zeros.append(fit_exponents(x, y, error, expected, degree=1).zero)
-    if not zeros:
+    sampled = chosen(data, kind="exponent", sigma_b=sigma_b)
+    if sampled.sizes["task"] == 0:
         reason = f"{short(config.activation)} has no critical line at sigma_b = {sigma_b:g}"
-        zeros = [Estimate.not_determined(reason)]
-    return Critical(_extrapolated(zeros, n, m), expected, shift)
-
-
-def _extrapolated(zeros: list[Estimate], n: int, m: int) -> Estimate:
-    missing = [zero.reason for zero in zeros if not zero.determined]
-    if len(zeros) < 2 or missing:
-        return Estimate.not_determined((missing or ["one width alone was sampled"])[0])
-    small, large = zeros
-    value = (m * large.value - n * small.value) / (m - n)
-    error = math.hypot(m * large.error, n * small.error) / abs(m - n)
+        return Critical(Estimate.not_determined(reason), math.nan, math.nan)
+    point = shared.named(sampled["reference"].values[0])
+    n, m = config.phase_diagram.widths
+    small, large = (_zero(chosen(sampled, width=width), point["sigma_w"]) for width in (n, m))
+    found = (n * small - m * large) / (n - m)
     method = f"zero of the Lyapunov exponent at widths {n} and {m}, extrapolated in 1/width"
-    return Estimate(value, error, method, small.n + large.n)
+    if found.determined:
+        found = replace(found, method=method, n=small.n + large.n)
+    else:
+        found = Estimate.not_determined(found.reason)
+    return Critical(found, point["sigma_w"], -point["d0"] / point["gamma"])
+
+
+def _zero(sampled: xr.Dataset, expected: float) -> Estimate:
+    x, y, error = (sampled[name].values[0] for name in ("sigma_w", "exponent", "exponent_error"))
+    return fit_exponents(x, y, error, expected, degree=1).zero
 
 
 def _along(line: xr.Dataset, quantity: str) -> np.ndarray:
@@ -322,7 +315,6 @@ def _networks_claim(n: Numbers, sigma_b: float, critical: Critical) -> Check:
 
 
 def tables(n: Numbers) -> list[Table]:
-    """Return the critical points by bias."""
     rows = [
         [f"{sigma_b:g}", f"{critical.expected:.5f}", str(critical.measured)]
         for sigma_b, critical in n.critical.items()
@@ -332,7 +324,6 @@ def tables(n: Numbers) -> list[Table]:
 
 
 def notes(n: Numbers) -> list[str]:
-    """Return what was chosen here."""
     settings: PhaseDiagramSettings = n.config.phase_diagram
     return [
         f"Chosen here: exponents at widths {settings.widths[0]} and {settings.widths[1]}; the map "
@@ -393,7 +384,6 @@ def _along_the_lines(axes: Axes, n: Numbers, quantity: str, least: float) -> Non
 
 
 def figures(n: Numbers) -> list[Panels]:
-    """Return the map, the lines and kappa along them."""
     caption = (
         f"Left: 1 - c of two inputs after {n.config.phase_diagram.map_depth} layers of "
         f"{n.name} networks; the theory's critical line separates forgetting from "

@@ -206,7 +206,6 @@ class Numbers:
 
 
 def numbers(data: xr.Dataset, config: Any) -> Numbers:
-    """Return all that claims, table and figure are made of."""
     fraction, lines = config.width_cost.fraction, []
     for activation in config.activations:
         points = _points(chosen(data, activation=activation), fraction)
@@ -391,7 +390,6 @@ def _sin_flow_claim(sin: Line) -> Check:
 
 
 def tables(n: Numbers) -> list[Table]:
-    """Return kappa, v and mu of all points."""
     rows = [
         [
             line.name,
@@ -410,12 +408,11 @@ def tables(n: Numbers) -> list[Table]:
 
 
 def notes(n: Numbers) -> list[str]:
-    """Return how v and mu are defined, and what was chosen here."""
     return [
         "v: n times the variance per layer of ln |u|^2 of a tangent vector u, over segments of layers "
         "and their neighbours, extrapolated in 1/n. mu: n/L at the depth where the mean distance is "
         f"{n.fraction:.0%} below that of infinite width, extrapolated likewise. Both "
-        "definitions, the biases and the widths were chosen here.",
+        "definitions, the biases and the widths were chosen here."
     ]
 
 
@@ -440,7 +437,6 @@ def _against_kappa(axes: Axes, n: Numbers, quantity: str) -> None:
 
 
 def figures(n: Numbers) -> list[Panels]:
-    """Return v and mu against kappa."""
     caption = (
         "Along the critical line, from small to large bias: n times the variance per layer of the growth "
         "of small differences (left) and the width per layer that keeps the distance above half of that "

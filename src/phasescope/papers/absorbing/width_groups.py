@@ -11,7 +11,7 @@ import numpy as np
 
 from phasescope.estimate import Estimate
 from phasescope.papers.absorbing.exponent_zero import in_inverse_width
-from phasescope.papers.absorbing.iterates import distances, sampled
+from phasescope.papers.absorbing.iterates import distances, recorded, sampled
 from phasescope.papers.absorbing.shared import STUDY, activation_of
 from phasescope.studies.part import chosen
 from phasescope.sweep.task import Task
@@ -82,14 +82,10 @@ def by_width(data: xr.Dataset) -> list[Width]:
         if n == 0:
             continue
         mine = chosen(data, width=n)
-        layers = mine["layer"].values[0]
-        kept = np.isfinite(layers)
-        groups = {
-            name: mine[name].values[:, :, kept].reshape(-1, kept.sum())
-            for name in ("mean", "mean_log")
-            if name in mine
-        }
-        found.append(Width(int(n), layers[kept], mine["infinite"].values[0][kept], **groups))
+        layers, mean = recorded(mine, "mean")
+        infinite = mine["infinite"].values[0, : layers.size]
+        logs = recorded(mine, "mean_log")[1] if "mean_log" in mine else np.empty((0, 0))
+        found.append(Width(int(n), layers, infinite, mean, logs))
     return found
 
 
