@@ -4,6 +4,7 @@ import ast
 import doctest
 import importlib
 import pkgutil
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -124,3 +125,13 @@ def test_examples_in_docstrings_print_what_they_say(path):
     tried = doctest.testmod(importlib.import_module(".".join(["phasescope", *parts])))
     assert tried.attempted > 0
     assert tried.failed == 0
+
+
+def test_the_contributors_page_names_files_and_folders_that_are_there():
+    page = (SOURCE.parents[1] / "docs" / "contributing.rst").read_text(encoding="utf-8")
+    named = re.findall(r"``([a-z_]+/[\w/]*?[a-z_]+(?:\.py)?)/?``", page)
+    assert len(named) > 8
+    missing = [
+        name for name in named if not any((root / name).exists() for root in (SOURCE, *SOURCE.parents[:2]))
+    ]
+    assert missing == []

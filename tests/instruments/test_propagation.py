@@ -52,6 +52,16 @@ def test_ordered_relu_has_the_margin_and_the_cure_of_theory():
     assert "phasescope.signal.critical_(model, batch)" in first.action
 
 
+def test_an_ordered_network_is_told_how_many_layers_can_be_trained():
+    # ReLU with C_W = 1: ln chi = -ln 2, so that six correlation lengths are 6/ln 2 = 8.7 layers.
+    short, deep = (
+        findings(plain_network(nn.ReLU, 1.0, 0.05, depth=depth, width=1000))[0].sentence for depth in (6, 20)
+    )
+    assert short.startswith("Ordered: ")
+    assert short.endswith("so all 6 layers can be trained.")
+    assert number(r"so about (\d+) of the 20 layers", deep) == pytest.approx(6 / math.log(2), abs=1)
+
+
 def test_chaotic_tanh_has_the_growth_of_theory():
     # tanh, C_W = 4, C_b = 0: K* = 2.8495, chi_perp = C_W <sech^4> = 1.3838 (trapezoid rule).
     z = np.linspace(-14, 14, 200001)

@@ -20,7 +20,8 @@ CAPTIONS = {
         "Left: fluctuation function of the states, mean over the tested series (dots), and what short "
         "memories that imitate each of them give (lines); dotted, the slopes of white and of 1/f noise. "
         "Middle: β of each unit with its standard error against how much it moves. Right: mean β of each "
-        "quantity; thin line, spread over units and sequences; band, what estimator noise alone makes of it."
+        "quantity; thin line, spread over units and sequences; band, the spread expected if all units were "
+        "equal."
     ),
 }
 _COLOURS = (plotting.MEASURED, plotting.PHASE_COLOURS["critical"], plotting.PHASE_COLOURS["vanishing"])

@@ -104,7 +104,7 @@ def _exponential(dataset: xr.Dataset, verdict: Verdict, depth: Estimate, what: s
     reach = (
         f"so about {max(1, round(trainable))} of the {layers} layers can be trained"
         if round(trainable) < layers
-        else f"which {layers} layers withstand"
+        else f"so all {layers} layers can be trained"
     )
     severity: Severity = "note" if round(trainable) >= layers else "warning"
     if trainable < layers / 2:
