@@ -4,29 +4,29 @@ import numpy as np
 import pytest
 import torch
 
+from one_part import config, draw, run
 from phasescope.activations import as_activation
 from phasescope.errors import InputError
-from phasescope.papers.absorbing.deep_training import DeepNetwork, largest_eigenvalue, train
+from phasescope.papers import absorbing
 from phasescope.papers.absorbing.finite_training import (
-    PAPER,
-    QUICK,
-    FiniteTraining,
-    FiniteTrainingSettings,
+    FINITE_TRAINING,
+    DeepNetwork,
+    largest_eigenvalue,
     off_line,
+    train,
 )
 from phasescope.papers.absorbing.kernel_regression import learned_outputs
 from phasescope.theory import critical_line, input_distances, tangent_kernel
-from reference.part_run import configuration, measured
 
-TINY = FiniteTrainingSettings(
-    biases=(0.005, 0.05, 0.3, 1.0, 2.0),
-    beside=0.3,
-    depths=(6,),
-    widths=(8, 40),
-    networks=2,
-    train=40,
-    test=60,
-    steps=30,
+TINY = (
+    "finite_training.biases=0.005,0.05,0.3,1.0,2.0",
+    "finite_training.beside=0.3",
+    "finite_training.depths=6",
+    "finite_training.widths=8,40",
+    "finite_training.networks=2",
+    "finite_training.train=40",
+    "finite_training.test=60",
+    "finite_training.steps=30",
 )
 
 
@@ -63,7 +63,7 @@ def test_wide_networks_follow_the_kernel():
             as_activation("tanh"), (6, 1500, 2), 3, point.C_W, point.C_b, seed=seed, device="cpu"
         )
         before = [p.clone() for p in network.parameters]
-        losses.append(train(network, *tensors, steps=40, seed=seed).test_loss)
+        losses.append(train(network, *tensors, steps=40, seed=seed)["test_loss"])
         assert all(torch.equal(a, b) for a, b in zip(before, network.parameters, strict=True))
     # Relative fluctuations of the kernel are sqrt(v L/n) = 0.1; here they pass to a loss near 1 in part.
     assert np.mean(losses) == pytest.approx(expected, abs=0.05)
@@ -74,7 +74,7 @@ def test_training_that_diverges_is_told_as_infinite():
     network = DeepNetwork(function, (6, 5, 1), 2, 1.0, 0.0, seed=0, device="cpu")
     x = torch.tensor(inputs(4, 1.0, 0.0, 1.0), dtype=torch.float32)
     y = torch.full((4, 1), 1e30)
-    assert math.isinf(train(network, x, y, x, y, steps=50, seed=0).test_loss)
+    assert math.isinf(train(network, x, y, x, y, steps=50, seed=0)["test_loss"])
 
 
 @pytest.mark.parametrize("growth", [-4.0, 4.0])
@@ -87,16 +87,14 @@ def test_off_the_line_by_a_given_growth(growth):
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    config = configuration("finite_training", TINY, activation="erf")
-    return config, measured(FiniteTraining(), config, tmp_path_factory.mktemp("tasks"))
+def small(tmp_path_factory):
+    settings = config(*TINY, "activation=erf")
+    return settings, *run(FINITE_TRAINING, settings, tmp_path_factory.mktemp("run"))
 
 
-def test_checks_and_figures_at_a_small_size(run):
-    config, data = run
-    analysis = FiniteTraining().analyse(data, config)
-    names = [check.id.removeprefix("finite-training/") for check in analysis.checks]
-    assert names == [
+def test_checks_and_figures_at_a_small_size(small):
+    settings, data, analysis, checks = small
+    assert list(checks) == [
         "below-window",
         "above-window",
         "ordered",
@@ -105,43 +103,39 @@ def test_checks_and_figures_at_a_small_size(run):
         "approach",
         "window-place",
     ]
-    checks = dict(zip(names, analysis.checks, strict=True))
     # 40 neurons, 6 layers: far from the loss of infinite width, nearer than 8 neurons.
     assert checks["wide-enough"].measured.value > 0
     assert checks["approach"].measured.value > 0
-    assert len(FiniteTraining().figures(data, config)[0].figure.axes) == 4
+    (picture,) = FINITE_TRAINING.pictures(FINITE_TRAINING.numbers(data, settings))
+    assert len(picture.figure.axes) == 4
     (table,) = analysis.tables
     assert len(table.rows) == 2 * 7
     assert all(len(row) == len(table.columns) for row in table.rows)
 
 
-def test_a_task_is_the_same_whenever_it_is_measured(run):
-    config, _ = run
-    part = FiniteTraining()
-    task = part.tasks(config)[2]
-    first, second = part.measure(task, "cpu"), part.measure(task, "cpu")
-    for name in part.variables:
+def test_a_task_is_the_same_whenever_it_is_measured(small):
+    settings, *_ = small
+    task = FINITE_TRAINING.tasks(settings)[2]
+    first, second = FINITE_TRAINING.measure(task, "cpu"), FINITE_TRAINING.measure(task, "cpu")
+    for name in FINITE_TRAINING.variables:
         np.testing.assert_array_equal(first[name], second[name])
 
 
 def test_an_activation_without_kappa_says_so(tmp_path):
-    small = TINY.model_copy(update={"steps": 2})
-    config = configuration("finite_training", small, activation="relu")
-    data = measured(FiniteTraining(), config, tmp_path)
-    analysis = FiniteTraining().analyse(data, config)
-    assert {check.verdict for check in analysis.checks} == {"not determined"}
-    FiniteTraining().figures(data, config)
+    settings = config(*TINY, "finite_training.steps=2", "activation=relu")
+    data, _, checks = run(FINITE_TRAINING, settings, tmp_path)
+    assert {check.verdict for check in checks.values()} == {"not determined"}
+    assert draw(FINITE_TRAINING, data, settings)
 
 
 def test_a_data_set_that_is_not_at_hand_is_refused():
-    elsewhere = TINY.model_copy(update={"data_set": "mnist"})
     with pytest.raises(InputError, match="mnist=DIR"):
-        FiniteTraining().tasks(configuration("finite_training", elsewhere))
+        FINITE_TRAINING.tasks(config("finite_training.data_set=mnist"))
 
 
-@pytest.mark.parametrize(("settings", "budget"), [(QUICK, 60), (PAPER, 800)])
-def test_presets_stay_within_their_budgets(settings, budget):
-    tasks = FiniteTraining().tasks(configuration("finite_training", settings))
+@pytest.mark.parametrize(("preset", "budget"), [("quick", 60), ("paper", 800)])
+def test_presets_stay_within_their_budgets(preset, budget):
+    tasks = FINITE_TRAINING.tasks(absorbing.STUDY.presets[preset])
     assert len({task.id for task in tasks}) == len(tasks)
     assert sum(task.seconds for task in tasks) < budget
     assert max(task.seconds for task in tasks) < 60

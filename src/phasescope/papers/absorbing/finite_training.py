@@ -1,142 +1,152 @@
-"""Gradient descent at finite width, inside and outside the window and off the critical line."""
+"""Gradient descent at finite width, inside and outside the window and off the critical line.
+
+arXiv:2307.02284 says that criticality alone is not enough: kappa L counts. Deep networks in the NTK
+parametrisation are trained along the critical line, and in both phases beside it, and held against infinite
+width, the gradient flow of the tangent kernel for the same time.
+"""
 
 from __future__ import annotations
 
+import itertools
 import math
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from scipy.optimize import brentq
+from torch import Tensor
 
+from phasescope import plotting
 from phasescope.activations import Activation
 from phasescope.errors import InputError
+from phasescope.estimate import Estimate
 from phasescope.papers.absorbing import shared
-from phasescope.papers.absorbing.deep_training import DeepNetwork, train
-from phasescope.papers.absorbing.finite_training_checks import checks, tables
-from phasescope.papers.absorbing.finite_training_figure import training_figure
 from phasescope.papers.absorbing.image_subsets import Subset, folders, subset
 from phasescope.papers.absorbing.kernel_regression import learned_outputs
+from phasescope.papers.absorbing.optimum import mean_place, minimum
 from phasescope.papers.absorbing.shared import STUDY, activation_of, identified
-from phasescope.studies.arrays import filled
-from phasescope.studies.contract import Analysis, Part, Picture, Settings, Variable
+from phasescope.studies.claim import Check, Claim
+from phasescope.studies.drawing import legend, shades, short
+from phasescope.studies.part import Panels, Part, Settings, Table, Variable, chosen, undetermined
 from phasescope.sweep.task import Task
 from phasescope.theory import MeanField, TangentGram
 
 if TYPE_CHECKING:
     import xarray as xr
+    from matplotlib.axes import Axes
 
     from phasescope.theory import CriticalLinePoint
 
+_PAPER = "arXiv:2307.02284"
 # Seconds for one weight, one input and one step: forward and backward.
 _WORK = 1.3e-10
 # How far off the critical line is looked for a growth, in ln(C_W).
 _REACH = 6.0
+_POWER_STEPS = 12
+# Training that diverged is no better than outputs far off: losses count up to this.
+_LARGEST_LOSS = 1e3
+_OFF_LINE = ("ordered", "chaotic")
 
 
 class FiniteTrainingSettings(Settings):
     """Sizes of the trainings at finite width."""
 
-    data_set: str = "digits"  # ``digits``, ``mnist`` or ``fashion-mnist``; the latter need their folder
-    # values of ``sigma_b`` along the critical line, ascending
-    biases: tuple[float, ...] = (0.005, 0.02, 0.06, 0.2, 0.6, 1.5)
-    beside: float = 0.2  # the ``sigma_b`` of them at which networks off the line are trained too
-    growth: float = 4.0  # how far off: ``chi_1^L = exp(-growth)`` and ``exp(growth)``
-    # depths, widths: weight layers, and neurons of a hidden layer, ascending
-    depths: tuple[int, ...] = (10,)
-    widths: tuple[int, ...] = (32, 128)
+    data_set: str = "digits"  # or mnist, fashion-mnist, which need their folder
+    biases: tuple[float, ...] = (
+        0.005,
+        0.02,
+        0.06,
+        0.2,
+        0.6,
+        1.5,
+    )  # sigma_b along the critical line, ascending
+    beside: float = 0.2  # the sigma_b of them at which networks off the line are trained too
+    growth: float = 4.0  # how far off: chi_1^L = exp(-growth) and exp(growth)
+    depths: tuple[int, ...] = (10,)  # weight layers, ascending
+    widths: tuple[int, ...] = (32, 128)  # neurons of a hidden layer, ascending
     networks: int = 4  # independent initialisations of each
-    # train, test: images
-    train: int = 150
-    test: int = 300
+    train: int = 150  # training images
+    test: int = 300  # test images
     steps: int = 100  # of full-batch gradient descent
 
 
 QUICK = FiniteTrainingSettings()
 PAPER = FiniteTrainingSettings(depths=(10, 20), widths=(32, 128, 384))
 
+VARIABLES = {
+    "reference": shared.LINE,
+    "test_loss": Variable(("network",), "test loss over that of outputs 0, after training"),
+    "train_loss": Variable(("network",), "training loss over that of outputs 0, after training"),
+    "accuracy": Variable(("network",), "share of test images classified right"),
+    "kernel_loss": Variable((), "test loss of infinite width after the same time"),
+    "kernel_accuracy": Variable((), "its accuracy"),
+}
 
-class FiniteTraining(Part):
-    """Whether criticality alone is enough: trained networks of finite width against kappa L."""
 
-    name = "finite-training"
-    title = "Training at finite width"
-    citations = ("jacot2018", "xiao2020", "tamai2023")
-    variables: ClassVar = {
-        "reference": shared.LINE,
-        "test_loss": Variable(("network",), "test loss over that of outputs 0, after training"),
-        "train_loss": Variable(("network",), "training loss over that of outputs 0, after training"),
-        "accuracy": Variable(("network",), "share of test images classified right"),
-        "kernel_loss": Variable((), "test loss of infinite width after the same time"),
-        "kernel_accuracy": Variable((), "its accuracy"),
-    }
-
-    def tasks(self, config: Any) -> list[Task]:
-        """Return one task a depth, width and point: along the critical line, and beside it."""
-        settings: FiniteTrainingSettings = config.finite_training
-        folder = folders(config).get(settings.data_set)
-        if folder is None:
-            raise InputError(
-                f"finite_training.data_set is {settings.data_set!r}, which is not at hand.",
-                f"Name its folder with --set {settings.data_set.replace('-', '_')}=DIR, or use digits.",
-            )
-        sizes = settings.model_dump(mode="json", include={"growth", "networks", "train", "test", "steps"})
-        points = [("critical", sigma_b) for sigma_b in settings.biases]
-        points += [("ordered", settings.beside), ("chaotic", settings.beside)]
-        made = []
-        for depth in settings.depths:
-            for width in settings.widths:
-                work = settings.train * (width**2 * (depth - 2) + 784 * width) * (settings.steps + 20)
-                seconds = 0.3 + settings.networks * (_WORK * work + 1e-4 * depth * settings.steps)
-                for kind, sigma_b in points:
-                    known = {"kind": kind, **identified(config.activation), "sigma_b": sigma_b}
-                    known |= {"depth": depth, "width": width, "data_set": settings.data_set}
-                    known |= {"folder": folder, "seed": config.seed, **sizes}
-                    made.append(Task(STUDY, self.name, known, seconds=seconds, memory=500_000_000))
-        return made
-
-    def measure(self, task: Task, device: str) -> dict[str, np.ndarray]:
-        """Return losses and accuracies of trained networks, and what infinite width leads to."""
-        known = task.parameters
-        point = shared.point_or_none(known["activation"], known["sigma_b"])
-        lengths = {"quantity": len(shared.QUANTITIES), "network": known["networks"]}
-        measured: dict[str, Any] = {"reference": shared.values(point)}
-        if point is not None:
-            measured |= _trainings(task, point, device)
-        return filled(self.variables, lengths, **measured)
-
-    def analyse(self, data: xr.Dataset, config: Any) -> Analysis:
-        """Return what the position in the window, the phase and the width do to the test loss."""
-        settings: FiniteTrainingSettings = config.finite_training
-        return Analysis(
-            checks(data, config),
-            tables(data, config),
-            [
-                f"Chosen here: {settings.train} training images of {settings.data_set}, square loss on "
-                f"one-hot targets less 1/10, {settings.steps} steps of full-batch gradient descent in "
-                "float32 at the rate 1/largest eigenvalue of the network's own tangent kernel, NTK "
-                "parametrisation, outputs less those at initialisation. Infinite width: gradient flow of "
-                "the kernel for the same time. Other optimisers need not show the same.",
-                f"Off the line sigma_w is such that chi_1^L = exp(-{settings.growth:g}) (ordered) and "
-                f"exp({settings.growth:g}) (chaotic), at sigma_b = {settings.beside:g}.",
-                "v is the variance, times width, of the growth of small differences per layer: below n = v L "
-                "signals of single networks differ by factors.",
-            ],
+def tasks(config: Any) -> list[Task]:
+    """Return one task a depth, width and point: along the critical line, and beside it."""
+    s: FiniteTrainingSettings = config.finite_training
+    folder = folders(config).get(s.data_set)
+    if folder is None:
+        raise InputError(
+            f"finite_training.data_set is {s.data_set!r}, which is not at hand.",
+            f"Name its folder with --set {s.data_set.replace('-', '_')}=DIR, or use digits.",
         )
+    sizes = s.model_dump(mode="json", include={"growth", "networks", "train", "test", "steps"})
+    points = [("critical", sigma_b) for sigma_b in s.biases] + [(kind, s.beside) for kind in _OFF_LINE]
+    made = []
+    for depth, width, (kind, sigma_b) in itertools.product(s.depths, s.widths, points):
+        work = s.train * (width**2 * (depth - 2) + 784 * width) * (s.steps + 20)
+        seconds = 0.3 + s.networks * (_WORK * work + 1e-4 * depth * s.steps)
+        known = {"kind": kind, **identified(config.activation), "sigma_b": sigma_b}
+        known |= {"depth": depth, "width": width, "data_set": s.data_set}
+        known |= {"folder": folder, "seed": config.seed, **sizes}
+        made.append(Task(STUDY, "finite-training", known, seconds=seconds, memory=500_000_000))
+    return made
 
-    def figures(self, data: xr.Dataset, config: Any) -> list[Picture]:
-        """Return test loss and accuracy against kappa L by width, and those off the line."""
-        caption = (
-            "Left: test loss of trained networks against kappa L along the critical line, by width, for the "
-            "deepest networks; the line is infinite width. Middle: accuracy for every depth and width "
-            "(bright is good). Right: the widest networks on and off the critical line at the same bias. "
-            "Errors: spread over initialisations over the root of their number."
-        )
-        return [Picture("finite-training", training_figure(data, config), caption)]
+
+def measure(task: Task, device: str) -> dict[str, Any]:
+    """Return losses and accuracies of trained networks, and what infinite width leads to.
+
+    All are NaN where the activation has no critical line.
+    """
+    known = task.parameters
+    point = shared.point_or_none(known["activation"], known["sigma_b"])
+    found = {"reference": shared.values(point), "kernel_loss": math.nan, "kernel_accuracy": math.nan}
+    nothing = np.full(known["networks"], math.nan)
+    found |= dict.fromkeys(("test_loss", "train_loss", "accuracy"), nothing)
+    return found if point is None else found | _trainings(task, point, device)
+
+
+def _trainings(task: Task, point: CriticalLinePoint, device: str) -> dict[str, Any]:
+    known = task.parameters
+    function, depth = activation_of(known), known["depth"]
+    images = subset(known, train=known["train"], test=known["test"], replica=0, replicas=2)
+    C_W, C_b, K = point.C_W, point.C_b, point.K
+    if known["kind"] != "critical":
+        growth = known["growth"] * (1 if known["kind"] == "chaotic" else -1)
+        field = off_line(function, point, depth, growth)
+        if field is None:
+            return {}
+        C_W, K = field.C_W, field.fixed_point(point.K).K
+    inputs = [_of_kernel(x, C_W, C_b, K) for x in (images.x_train, images.x_test)]
+    x, x_test, y, y_test = (
+        torch.tensor(each, dtype=torch.float32, device=device) for each in (*inputs, *images.targets())
+    )
+    sizes = (x.shape[1], known["width"], 10)
+    found = []
+    for number in range(known["networks"]):
+        network = DeepNetwork(function, sizes, depth, C_W, C_b, seed=task.seed + number, device=device)
+        found.append(train(network, x, y, x_test, y_test, steps=known["steps"], seed=task.seed))
+    loss, accuracy = _infinite_width(images, TangentGram(function, C_W, C_b, depth, K=K), known)
+    trained = {name: [each[name] for each in found] for name in found[0]}
+    return {**trained, "kernel_loss": loss, "kernel_accuracy": accuracy}
 
 
 def off_line(activation: Activation, point: CriticalLinePoint, depth: int, growth: float) -> MeanField | None:
-    """The network with ``chi_1^depth = exp(growth)`` at the bias of a critical point, if there is one."""
+    """Return the network with ``chi_1^depth = exp(growth)`` at a critical point's bias, or None."""
 
     def excess(log_factor: float) -> float:
         field = MeanField(activation, point.C_W * math.exp(log_factor), point.C_b)
@@ -149,60 +159,403 @@ def off_line(activation: Activation, point: CriticalLinePoint, depth: int, growt
     return MeanField(activation, point.C_W * math.exp(brentq(excess, 0.0, reach, xtol=1e-6)), point.C_b)
 
 
-def _trainings(task: Task, point: CriticalLinePoint, device: str) -> dict[str, Any]:
-    known = task.parameters
-    function, depth = activation_of(known), known["depth"]
-    images = subset(
-        known["data_set"],
-        known["folder"],
-        train=known["train"],
-        test=known["test"],
-        replica=0,
-        replicas=2,
-        seed=known["seed"],
-    )
-    C_W, K = point.C_W, point.K
-    if known["kind"] != "critical":
-        growth = known["growth"] * (1 if known["kind"] == "chaotic" else -1)
-        field = off_line(function, point, depth, growth)
-        if field is None:
-            return {}
-        C_W, K = field.C_W, field.fixed_point(point.K).K
-    inputs = [
-        torch.tensor(_of_kernel(x, C_W, point.C_b, K), dtype=torch.float32, device=device)
-        for x in (images.x_train, images.x_test)
-    ]
-    targets = [torch.tensor(y, dtype=torch.float32, device=device) for y in images.targets()]
-    found = []
-    for number in range(known["networks"]):
-        network = DeepNetwork(
-            function,
-            (images.x_train.shape[1], known["width"], 10),
-            depth,
-            C_W,
-            point.C_b,
-            seed=task.seed + number,
-            device=device,
-        )
-        found.append(
-            train(network, inputs[0], targets[0], inputs[1], targets[1], steps=known["steps"], seed=task.seed)
-        )
-    names = ("test_loss", "train_loss", "accuracy")
-    measured: dict[str, Any] = {name: [getattr(one, name) for one in found] for name in names}
-    loss, accuracy = _infinite_width(images, TangentGram(function, C_W, point.C_b, depth, K=K), task)
-    return measured | {"kernel_loss": loss, "kernel_accuracy": accuracy}
-
-
-def _infinite_width(images: Subset, gram: TangentGram, task: Task) -> tuple[float, float]:
-    depth = task.parameters["depth"]
-    within, across = (1 - gram.gap(depth, gram.first_layer(rho)) for rho in images.distances())
-    targets, wanted = images.targets()
-    (outputs,) = learned_outputs(within, across, targets, [task.parameters["steps"]])
-    loss = float(((outputs - wanted) ** 2).mean() / (wanted**2).mean())
-    return loss, float((outputs.argmax(axis=1) == images.y_test).mean())
-
-
 def _of_kernel(x: np.ndarray, C_W: float, C_b: float, K: float) -> np.ndarray:
     """Return the inputs with the norm that gives the first layer the kernel K."""
     unit = x / np.linalg.norm(x, axis=1, keepdims=True)
     return np.asarray(unit * math.sqrt(x.shape[1] * (K - C_b) / C_W))
+
+
+def _infinite_width(images: Subset, gram: TangentGram, known: Mapping[str, Any]) -> tuple[float, float]:
+    """Return loss and accuracy of the kernel's gradient flow for the same time."""
+    within, across = (1 - gram.gap(known["depth"], gram.first_layer(rho)) for rho in images.distances())
+    targets, wanted = images.targets()
+    (outputs,) = learned_outputs(within, across, targets, [known["steps"]])
+    loss = float(((outputs - wanted) ** 2).mean() / (wanted**2).mean())
+    return loss, float((outputs.argmax(axis=1) == images.y_test).mean())
+
+
+class DeepNetwork:
+    """``z' = sqrt(C_W/n) w s(z) + sqrt(C_b) b`` with w and b standard normal, one width throughout.
+
+    `sizes` are features, neurons of a hidden layer, outputs; `depth` counts weight layers.
+    """
+
+    def __init__(
+        self,
+        activation: Activation,
+        sizes: tuple[int, int, int],
+        depth: int,
+        C_W: float,
+        C_b: float,
+        *,
+        seed: int,
+        device: str,
+    ) -> None:
+        features, width, outputs = sizes
+        self.activation = activation.function
+        self.bias_scale = math.sqrt(C_b)
+        generator = torch.Generator(device).manual_seed(seed)
+        ends = [features, *[width] * (depth - 1), outputs]
+        self.scales = [math.sqrt(C_W / fan_in) for fan_in in ends[:-1]]
+        self.parameters = [
+            torch.randn(shape, generator=generator, device=device, dtype=torch.float32)
+            for fan_in, fan_out in itertools.pairwise(ends)
+            for shape in ((fan_in, fan_out), (fan_out,))
+        ]
+
+    def __call__(self, parameters: list[Tensor], x: Tensor) -> Tensor:
+        """Return the outputs, shape (inputs, outputs)."""
+        z = x
+        for layer, scale in enumerate(self.scales):
+            weight, bias = parameters[2 * layer], parameters[2 * layer + 1]
+            z = torch.addmm(self.bias_scale * bias, self.activation(z) if layer else z, weight, alpha=scale)
+        return z
+
+
+def largest_eigenvalue(network: DeepNetwork, x: Tensor, outputs: int, *, seed: int) -> float:
+    """Return the largest eigenvalue of the network's tangent kernel over inputs and outputs, at its start.
+
+    Twelve power iterations, each a product with the transposed Jacobian and one with the Jacobian: some 40
+    passes. The kernel's first eigenvalue is well apart from the others, so that they give it to 1 %.
+    """
+    generator = torch.Generator(x.device).manual_seed(seed)
+    vector = torch.randn(len(x), outputs, generator=generator, device=x.device, dtype=x.dtype)
+    parameters = [parameter.clone().requires_grad_(True) for parameter in network.parameters]
+    values = network(parameters, x)
+    # Linear in this vector, so that its derivative is the product with the Jacobian itself.
+    probe = torch.zeros_like(vector, requires_grad=True)
+    pulled = torch.autograd.grad(values, parameters, probe, create_graph=True)
+    value = 0.0
+    for _ in range(_POWER_STEPS):
+        vector = vector / vector.norm()
+        direction = torch.autograd.grad(values, parameters, vector, retain_graph=True)
+        (image,) = torch.autograd.grad(pulled, probe, direction, retain_graph=True)
+        value = float((vector * image).sum())
+        vector = image
+    return value
+
+
+def train(
+    network: DeepNetwork,
+    x: Tensor,
+    targets: Tensor,
+    x_test: Tensor,
+    targets_test: Tensor,
+    *,
+    steps: int,
+    seed: int,
+) -> dict[str, float]:
+    """Return losses and accuracy after gradient descent from outputs 0, the initial ones being subtracted.
+
+    Losses are mean squares over those of outputs 0, infinite where training diverged; the accuracy is the
+    share of test inputs classified right.
+
+    The rate is the inverse of the largest eigenvalue of the network's tangent kernel at its start, so that
+    `steps` mean the same as in the kernel's gradient flow.
+    """
+    rate = 1 / largest_eigenvalue(network, x, targets.shape[1], seed=seed)
+    with torch.no_grad():
+        start, start_test = network(network.parameters, x), network(network.parameters, x_test)
+    current = [parameter.clone().requires_grad_(True) for parameter in network.parameters]
+    for _ in range(steps):
+        rest = network(current, x) - start - targets
+        gradients = torch.autograd.grad(rest.square().sum() / 2, current)
+        with torch.no_grad():
+            torch._foreach_add_(current, list(gradients), alpha=-rate)
+    with torch.no_grad():
+        learned, test = network(current, x) - start, network(current, x_test) - start_test
+    accuracy = float((test.argmax(1) == targets_test.argmax(1)).double().mean())
+    return {
+        "test_loss": _relative(test, targets_test),
+        "train_loss": _relative(learned, targets),
+        "accuracy": accuracy,
+    }
+
+
+def _relative(outputs: Tensor, targets: Tensor) -> float:
+    loss = float((outputs - targets).square().mean() / targets.square().mean())
+    return loss if math.isfinite(loss) else math.inf
+
+
+@dataclass(frozen=True)
+class Trainings:
+    """Trained networks of one kind, depth and width, in ascending order of sigma_b."""
+
+    # (points,): of the critical line, then of infinite width
+    kappa_L: np.ndarray
+    v: np.ndarray
+    kernel_loss: np.ndarray
+    kernel_accuracy: np.ndarray
+    # (points, networks)
+    loss: np.ndarray
+    accuracy: np.ndarray
+
+    @property
+    def log_loss(self) -> np.ndarray:
+        return np.asarray(np.log(np.minimum(self.loss, _LARGEST_LOSS)))
+
+    @property
+    def log_kernel(self) -> np.ndarray:
+        return np.asarray(np.log(np.minimum(self.kernel_loss, _LARGEST_LOSS)))
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """All that claims, table and figure are made of."""
+
+    activation: str
+    settings: FiniteTrainingSettings
+    trainings: Mapping[tuple[str, int, int], Trainings]  # by kind, depth and width
+    missing: str  # why nothing can be said, if so
+
+    @property
+    def depth(self) -> int:
+        """The greatest, which claims look at."""
+        return self.settings.depths[-1]
+
+    @property
+    def width(self) -> int:
+        """The largest, likewise."""
+        return self.settings.widths[-1]
+
+    def deepest(self, kind: str, width: int | None = None) -> Trainings:
+        """Return the deepest networks, the widest of them by default."""
+        return self.trainings[kind, self.depth, width or self.width]
+
+
+def numbers(data: xr.Dataset, config: Any) -> Numbers:
+    s: FiniteTrainingSettings = config.finite_training
+    cases = itertools.product(("critical", *_OFF_LINE), s.depths, s.widths)
+    trainings = {case: _trained(data, *case) for case in cases}
+    made = Numbers(config.activation, s, trainings, "")
+    if np.isfinite(made.deepest("critical").kappa_L).all():
+        return made
+    reason = f"{short(config.activation)} has no critical line, or no kappa, at some of the biases"
+    return replace(made, missing=reason)
+
+
+def _trained(data: xr.Dataset, kind: str, depth: int, width: int) -> Trainings:
+    found = chosen(data, kind=kind, depth=depth, width=width).sortby("sigma_b")
+    kappa, v = (found["reference"].values[:, shared.QUANTITIES.index(name)] for name in ("kappa", "v"))
+    return Trainings(
+        kappa * depth,
+        v,
+        found["kernel_loss"].values,
+        found["kernel_accuracy"].values,
+        found["test_loss"].values,
+        found["accuracy"].values,
+    )
+
+
+def claims(n: Numbers) -> list[Check]:
+    """Return the checks, on the deepest networks."""
+    narrow, wide = n.settings.widths[-2:]
+    found = n.deepest("critical")
+    best = int(np.argmin(found.log_loss.mean(axis=1)))
+    inside = Estimate.from_samples(found.log_loss[best], method="mean over networks")
+    departures = {}
+    for width in (narrow, wide):
+        line = n.deepest("critical", width)
+        method = f"ln of loss over that of infinite width, n = {width}"
+        departures[width] = Estimate.from_samples(line.log_loss[best] - line.log_kernel[best], method=method)
+    fall = _difference(
+        departures[narrow], departures[wide], "departure at the lesser less at the larger width"
+    )
+    wanted_width = math.nan if n.missing else float(found.v[best] * n.depth)
+    made = []
+    for side, end in (("below", 0), ("above", -1)):
+        outside = Estimate.not_determined("the loss is lowest at an end of the range")
+        if 0 < best < len(found.kappa_L) - 1:
+            outside = _rise(found.log_loss[end], inside)
+        made.append(
+            _larger(
+                f"{side}-window",
+                f"On the critical line, but {side} the window in kappa L, the test loss is larger: "
+                "criticality alone is not enough.",
+                outside,
+                "Measured: ln(loss) at that end of the range less that of the best point.",
+            )
+        )
+    made += [
+        _larger(
+            kind,
+            f"Off the critical line, in the {kind} phase, the test loss is larger than at the best point of "
+            "it.",
+            _rise(n.deepest(kind).log_loss[0], inside),
+            f"chi_1^L = exp({'-' if kind == 'ordered' else ''}{n.settings.growth:g}).",
+        )
+        for kind in _OFF_LINE
+    ]
+    made += [
+        Claim(
+            "wide-enough",
+            "At widths n > v L trained networks reach the test loss of infinite width.",
+            _PAPER,
+        ).equals(
+            0.0,
+            departures[wide],
+            allowance=0.1,
+            note=f"n = {wide}, v L = {wanted_width:.0f}. Measured at the best point: ln(loss) less that of "
+            "infinite width. Allowance 0.1, chosen here. The kernel's fluctuations, of relative size "
+            "sqrt(v L/n), act in as many directions as there are training images, so that more width than "
+            "n = v L is needed.",
+        ),
+        _larger(
+            "approach",
+            "With more neurons a layer the test loss comes nearer to that of infinite width.",
+            fall,
+            f"Measured at the best point: departure at n = {narrow} less that at n = {wide}.",
+        ),
+        Claim(
+            "window-place", "At finite width the window lies at the kappa L of infinite width.", _PAPER
+        ).equals(
+            0.0,
+            _window_shift(found),
+            allowance=0.5,
+            resolution=0.3,
+            note=f"Measured: shift of ln(kappa L) of the lowest loss at n = {wide}. Allowance 0.5, chosen "
+            "here. Larger kappa means larger v, hence wider networks for the same quality.",
+        ),
+    ]
+    return undetermined(made, n.missing)
+
+
+def _larger(id: str, sentence: str, measured: Estimate, note: str) -> Check:
+    """Return the check that a number is above zero."""
+    check = Claim(id, sentence, _PAPER).positive(measured)
+    return replace(check, note=f"{note} Three errors above 0 agrees.")
+
+
+def _rise(log_loss: np.ndarray, inside: Estimate) -> Estimate:
+    outside = Estimate.from_samples(log_loss, method="mean over networks")
+    return _difference(outside, inside, "difference of ln(loss)")
+
+
+def _difference(first: Estimate, second: Estimate, method: str) -> Estimate:
+    found = first - second
+    return replace(found, method=method) if found.determined else found
+
+
+def _window_shift(found: Trainings) -> Estimate:
+    x = np.log(found.kappa_L)
+    infinite = minimum(x, found.log_kernel)
+    each = [minimum(x, losses) for losses in found.log_loss.T]
+    mean, error = mean_place(each)
+    if not math.isfinite(infinite.place + mean + error):
+        return Estimate.not_determined("the loss has no minimum inside the range")
+    total = math.hypot(error, infinite.error)
+    return Estimate(mean - infinite.place, total, "minima of splines, mean over networks", len(each))
+
+
+def tables(n: Numbers) -> list[Table]:
+    """Return losses and accuracies of all points, depths and widths."""
+    rows = []
+    for depth, width in itertools.product(n.settings.depths, n.settings.widths):
+        for kind in ("critical", *_OFF_LINE):
+            found = n.trainings[kind, depth, width]
+            for i, kappa_L in enumerate(found.kappa_L):
+                loss, place = found.loss[i], ["-", kind]
+                if kind == "critical":
+                    loss = np.minimum(loss, _LARGEST_LOSS)
+                    place = [f"{found.v[i] * depth / width:.2g}", f"critical, {kappa_L:.3g}"]
+                means = [str(Estimate.from_samples(values)) for values in (loss, found.accuracy[i])]
+                kernel = [f"{found.kernel_loss[i]:.3f}", f"{found.kernel_accuracy[i]:.3f}"]
+                rows.append([f"{depth}", f"{width}", *place, *means, *kernel])
+    columns = ["L", "n", "v L/n", "phase, kappa L", "test loss", "accuracy"]
+    columns += ["test loss, infinite width", "accuracy, infinite width"]
+    return [Table(f"{short(n.activation)} networks after training", columns, rows)]
+
+
+def notes(n: Numbers) -> list[str]:
+    s = n.settings
+    return [
+        f"Chosen here: {s.train} training images of {s.data_set}, square loss on one-hot targets less 1/10, "
+        f"{s.steps} steps of full-batch gradient descent in float32 at the rate 1/largest eigenvalue of the "
+        "network's own tangent kernel, NTK parametrisation, outputs less those at initialisation. Infinite "
+        "width: gradient flow of the kernel for the same time. Other optimisers need not show the same.",
+        f"Off the line sigma_w is such that chi_1^L = exp(-{s.growth:g}) (ordered) and exp({s.growth:g}) "
+        f"(chaotic), at sigma_b = {s.beside:g}.",
+        "v is the variance, times width, of the growth of small differences per layer: below n = v L signals "
+        "of single networks differ by factors.",
+    ]
+
+
+def draw_loss(axes: Axes, n: Numbers) -> None:
+    """Draw the test loss of the deepest networks against kappa L, by width."""
+    for width, shade in zip(n.settings.widths, shades(len(n.settings.widths)), strict=True):
+        found = n.deepest("critical", width)
+        values = np.minimum(found.loss, _LARGEST_LOSS)
+        error = values.std(axis=1) / max(1, values.shape[1] - 1) ** 0.5
+        mean, label = values.mean(axis=1), f"n = {width}"
+        axes.errorbar(found.kappa_L, mean, error, fmt="o-", ms=3, lw=1.2, color=shade, label=label)
+    widest = n.deepest("critical")
+    axes.plot(widest.kappa_L, widest.kernel_loss, color=plotting.THEORY, label="infinite width")
+    axes.set_xscale("log")
+    axes.set_ylim(0, 1.1)
+    axes.set_title(f"Test loss, L = {n.depth}")
+    axes.set_xlabel(r"$\kappa L$")
+    legend(axes)
+
+
+def draw_accuracy(axes: Axes, n: Numbers) -> None:
+    """Draw the accuracy of every depth and width along the critical line."""
+    rows = list(itertools.product(n.settings.depths, n.settings.widths))
+    values = np.stack([n.trainings["critical", *row].accuracy.mean(axis=1) for row in rows])
+    mesh = axes.pcolormesh(values, vmin=0.1, vmax=1.0, cmap="viridis")
+    axes.figure.colorbar(mesh, ax=axes)
+    biases = [f"{sigma_b:g}" for sigma_b in n.settings.biases]
+    axes.set_xticks(np.arange(len(biases)) + 0.5, biases)
+    axes.set_yticks(np.arange(len(rows)) + 0.5, [f"L {depth}, n {width}" for depth, width in rows])
+    axes.grid(visible=False)
+    axes.set_xlabel(r"$\sigma_b$ along the critical line")
+    axes.set_title("Accuracy")
+
+
+def draw_phases(axes: Axes, n: Numbers) -> None:
+    """Draw the losses of the widest networks on and off the line, at the same bias."""
+    biases, beside = n.settings.biases, n.settings.beside
+    kinds = ("ordered", "critical", "chaotic")
+    for place, kind in enumerate(kinds):
+        found = n.deepest(kind)
+        point = biases.index(beside) if kind == "critical" and beside in biases else 0
+        losses, kernel = np.minimum(found.loss[point], 2.0), found.kernel_loss[point]
+        colour = plotting.PHASE_COLOURS[kind]
+        axes.plot(np.full(losses.size, place), losses, "o", ms=5, color=colour, alpha=0.8)
+        label = "infinite width" if place == 0 else None
+        axes.plot([place - 0.25, place + 0.25], [kernel, kernel], color=plotting.THEORY, label=label)
+    axes.set_xticks(range(3), kinds)
+    axes.set_xlim(-0.6, 2.6)
+    axes.set_ylim(0, None)
+    axes.set_title(f"On and off the line, n = {n.width}")
+    axes.set_ylabel("test loss")
+    legend(axes)
+
+
+def figures(n: Numbers) -> list[Panels]:
+    return [
+        Panels(
+            "finite-training",
+            "Left: test loss of trained networks against kappa L along the critical line, by width, for the "
+            "deepest networks; the line is infinite width. Middle: accuracy for every depth and width "
+            "(bright is good). Right: the widest networks on and off the critical line at the same bias. "
+            "Errors: spread over initialisations over the root of their number.",
+            [draw_loss, draw_accuracy, draw_phases],
+            (3.7, 3.2),
+        )
+    ]
+
+
+FINITE_TRAINING = Part(
+    name="finite-training",
+    title="Training at finite width",
+    presets={"quick": QUICK, "paper": PAPER},
+    variables=VARIABLES,
+    tasks=tasks,
+    measure=measure,
+    numbers=numbers,
+    claims=claims,
+    tables=tables,
+    notes=notes,
+    figures=figures,
+    citations=("jacot2018", "xiao2020", "tamai2023"),
+)

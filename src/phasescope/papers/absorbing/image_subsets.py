@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -16,16 +17,14 @@ DATA_SETS = ("digits", "mnist", "fashion-mnist")
 _LOADERS = {"mnist": mnist, "fashion-mnist": fashion_mnist}
 # Of the images that a repetition gets where there is no official test part.
 _TRAINING_SHARE = 0.7
-_DIGITS = 1797
 
 
 @dataclass(frozen=True)
 class Subset:
     """Training and test images of one repetition; :func:`subset` makes it."""
 
-    # x_train, x_test: (images, features): the data set's mean and variance are 0 and 1; float64
+    # x: float64 of shape (images, features), the whole data set with mean 0 and variance 1; y: classes
     x_train: np.ndarray
-    # y_train, y_test: (images,): classes
     y_train: np.ndarray
     x_test: np.ndarray
     y_test: np.ndarray
@@ -50,34 +49,36 @@ def why_not(name: str) -> str:
     return f"no {name} at hand: name the folder with --set {name.replace('-', '_')}=DIR"
 
 
-def subset(
-    name: str, folder: str, *, train: int, test: int, replica: int, replicas: int, seed: int
-) -> Subset:
+def subset(known: Mapping[str, Any], *, train: int, test: int, replica: int, replicas: int) -> Subset:
     """Return the images of one repetition; no two of the repetitions share a training image.
 
-    MNIST and Fashion-MNIST keep their official test images apart; the digits, of which there are 1797, are
-    divided among the repetitions first and then into training and test images.
+    Of the parameters of a task it reads data_set, folder and the seed of the division. `train` and `test` are
+    the images wanted; there are fewer where the data set does not hold so many for each repetition. MNIST and
+    Fashion-MNIST keep their official test images apart; the digits, of which there are 1797, are divided
+    among the repetitions first and then into training and test images. The folder has no influence: the
+    contents are those of the published md5.
     """
-    images = _loaded(name, folder)
-    digest = hashlib.sha256(f"{name} {seed} {replicas}".encode()).digest()
+    name = known["data_set"]
+    images = _loaded(name, known["folder"])
+    x_train, y_train, x_test, y_test = (
+        each.numpy() for each in (images.x_train, images.y_train, images.x_test, images.y_test)
+    )
+    digest = hashlib.sha256(f"{name} {known['seed']} {replicas}".encode()).digest()
     generator = np.random.default_rng(int.from_bytes(digest[:8], "big"))
 
     def share(count: int) -> np.ndarray:
         return np.array_split(generator.permutation(count), replicas)[replica]
 
     if name == "digits":
-        own = share(_DIGITS)
-        cut = round(_TRAINING_SHARE * own.size)
-        x = np.concatenate([images.x_train.numpy(), images.x_test.numpy()]).astype(np.float64)
-        y = np.concatenate([images.y_train.numpy(), images.y_test.numpy()])
-        here, there = own[:cut][:train], own[cut:][:test]
-        return Subset(x[here], y[here], x[there], y[there])
-    here, there = share(len(images.y_train))[:train], share(len(images.y_test))[:test]
+        x_train = x_test = np.concatenate([x_train, x_test])
+        y_train = y_test = np.concatenate([y_train, y_test])
+        own = share(len(y_train))
+        here, there = np.split(own, [round(_TRAINING_SHARE * own.size)])
+    else:
+        here, there = share(len(y_train)), share(len(y_test))
+    here, there = here[:train], there[:test]
     return Subset(
-        images.x_train.numpy()[here].astype(np.float64),
-        images.y_train.numpy()[here],
-        images.x_test.numpy()[there].astype(np.float64),
-        images.y_test.numpy()[there],
+        x_train[here].astype(np.float64), y_train[here], x_test[there].astype(np.float64), y_test[there]
     )
 
 

@@ -34,9 +34,9 @@ STUDY = Study(
         width_cost.WIDTH_COST,
         from_class(cnn_1d.Cnn1d(), cnn_1d.QUICK, cnn_1d.PAPER),
         from_class(cnn_2d.Cnn2d(), cnn_2d.QUICK, cnn_2d.PAPER),
-        from_class(tangent_kernel.TangentKernel(), tangent_kernel.QUICK, tangent_kernel.PAPER),
-        from_class(generalisation.Generalisation(), generalisation.QUICK, generalisation.PAPER),
-        from_class(finite_training.FiniteTraining(), finite_training.QUICK, finite_training.PAPER),
+        tangent_kernel.TANGENT_KERNEL,
+        generalisation.GENERALISATION,
+        finite_training.FINITE_TRAINING,
     ),
     citations=("tamai2023",),
 )
