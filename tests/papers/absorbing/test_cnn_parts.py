@@ -7,9 +7,9 @@ import pytest
 import xarray as xr
 
 from phasescope.estimate import Estimate
-from phasescope.papers.absorbing.cnn import cnn_1d as ring
-from phasescope.papers.absorbing.cnn import cnn_2d as torus
-from phasescope.papers.absorbing.cnn.curves import (
+from phasescope.papers import absorbing
+from phasescope.papers.absorbing.cnn import CNN_1D, CNN_2D
+from phasescope.papers.absorbing.cnn.numbers import (
     Curves,
     at_control,
     collect,
@@ -20,8 +20,7 @@ from phasescope.papers.absorbing.cnn.curves import (
     straightest,
     zero_of_growth,
 )
-from phasescope.papers.absorbing.cnn.part import recorded_layers
-from phasescope.papers.absorbing.shared import Common
+from phasescope.papers.absorbing.cnn.sampling import recorded_layers
 from phasescope.studies import Study, run
 
 TINY = {
@@ -70,19 +69,18 @@ IDS = {
 }
 
 
-class Config(Common):
-    cnn_1d: ring.Cnn1dSettings = ring.QUICK.model_copy(update=TINY)
-    cnn_2d: torus.Cnn2dSettings = torus.QUICK.model_copy(update=TINY)
+STUDY = Study("absorbing", "title", "summary", "source", (CNN_1D, CNN_2D))
 
 
-def study(config):
-    return Study("absorbing", "title", "summary", "source", {"quick": config}, (ring.Cnn1d(), torus.Cnn2d()))
+def tiny(**common):
+    quick = absorbing.STUDY.presets["quick"]
+    own = {name: getattr(quick, name).model_copy(update=TINY) for name in ("cnn_1d", "cnn_2d")}
+    return quick.model_copy(update=own | common)
 
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
-    config = Config()
-    return run(study(config), config, tmp_path_factory.mktemp("tiny"))
+    return run(STUDY, tiny(), tmp_path_factory.mktemp("tiny"))
 
 
 def test_every_check_and_figure_is_there(done):
@@ -121,22 +119,17 @@ def test_tasks_measure_what_their_parameters_say(done):
 
 
 def test_an_activation_without_a_critical_line_leaves_every_check_open(tmp_path):
-    config = Config(activation="relu")
-    done = run(study(config), config, tmp_path, parts=["cnn-1d"])
+    done = run(STUDY, tiny(activation="relu"), tmp_path, parts=["cnn-1d"])
     assert done.failed == {}
     assert {check.id for check in done.checks} == {f"cnn-1d/{id}" for id in IDS}
     assert {check.verdict for check in done.checks} == {"not determined"}
 
 
 def test_every_task_of_the_presets_lasts_from_a_tenth_of_a_second_to_a_minute():
-    for preset in ("QUICK", "PAPER"):
-        config = Config(cnn_1d=getattr(ring, preset), cnn_2d=getattr(torus, preset))
-        for part, budget in (
-            (ring.Cnn1d(), {"QUICK": 80, "PAPER": 1500}),
-            (torus.Cnn2d(), {"QUICK": 50, "PAPER": 1500}),
-        ):
-            seconds = [task.seconds for task in part.tasks(config)]
-            assert sum(seconds) < budget[preset]
+    for preset, budgets in {"quick": (80, 50), "paper": (1500, 1500)}.items():
+        for part, budget in zip((CNN_1D, CNN_2D), budgets, strict=True):
+            seconds = [task.seconds for task in part.tasks(absorbing.STUDY.presets[preset])]
+            assert sum(seconds) < budget
             assert max(seconds) < 60
 
 
@@ -157,10 +150,10 @@ def test_zero_slope_and_interpolation_of_known_curves():
     assert abs(zero.value - 1.5) < 4 * zero.error
     # The mean of three errors of 0.1/2/sqrt(200), at a slope of 1.
     assert 0.001 < zero.error < 0.006
-    drawn = resampled(curves, [slope_of(10), slope_of(10, typical=True)], 0)
-    slope = at_control(curves, drawn[:, 0], Estimate(1.55, 0.0, "", 1), 0, "")
+    drawn = resampled(curves, [slope_of(10), slope_of(10, statistic="typical")], 0)
+    slope = at_control(curves, drawn[0], Estimate(1.55, 0.0, "", 1), 0, "")
     assert slope.value == pytest.approx(-0.3)
-    shifted = at_control(curves, drawn[:, 1], Estimate(1.5, 0.05, "", 1), 0, "")
+    shifted = at_control(curves, drawn[1], Estimate(1.5, 0.05, "", 1), 0, "")
     # The slope changes by 2 for each unit of sigma_w.
     assert shifted.value == pytest.approx(-0.4)
     assert shifted.error == pytest.approx(0.1, rel=0.2)
@@ -179,13 +172,13 @@ def test_the_straightest_mean_lies_between_two_that_bend():
             )
         )  # fmt: skip
     drawn = resampled(curves, [curvature_of(1), slope_of(1)], 0)
-    tuned, slope = straightest(curves, drawn[:, 0], drawn[:, 1])
+    tuned, slope = straightest(curves, drawn[0], drawn[1])
     assert tuned.value == pytest.approx(1.47, abs=1e-6)
     assert slope.value == pytest.approx(-0.5, abs=1e-6)
     level = [walkers(s, 0.5, seed=1) for s in (1.4, 1.5)]
     bent = resampled([Curves(c.sigma_w, c.layers, {**c.values, "log_distance": c["log_distance"] - np.log(
         c.layers) ** 2}) for c in level], [curvature_of(1)], 0)  # fmt: skip
-    assert not straightest(level, bent[:, 0], bent[:, 0])[0].determined
+    assert not straightest(level, bent[0], bent[0])[0].determined
 
 
 def test_the_spread_of_independent_sites_falls_with_their_root():

@@ -13,10 +13,9 @@ from phasescope.papers.absorbing import (
     tangent_kernel,
     width_cost,
 )
-from phasescope.papers.absorbing.cnn import cnn_1d, cnn_2d
+from phasescope.papers.absorbing.cnn import CNN_1D, CNN_2D
 from phasescope.papers.absorbing.shared import STUDY as NAME
 from phasescope.papers.absorbing.shared import Common
-from phasescope.studies.contract import from_class
 from phasescope.studies.part import Study
 
 STUDY = Study(
@@ -32,8 +31,8 @@ STUDY = Study(
         metric_factors.METRIC_FACTORS,
         finite_width.FINITE_WIDTH,
         width_cost.WIDTH_COST,
-        from_class(cnn_1d.Cnn1d(), cnn_1d.QUICK, cnn_1d.PAPER),
-        from_class(cnn_2d.Cnn2d(), cnn_2d.QUICK, cnn_2d.PAPER),
+        CNN_1D,
+        CNN_2D,
         tangent_kernel.TANGENT_KERNEL,
         generalisation.GENERALISATION,
         finite_training.FINITE_TRAINING,

@@ -1,289 +1,117 @@
-"""What the convolutional parts hold against directed percolation and its rivals."""
+"""What the convolutional parts hold against directed percolation and its rivals, with tables and notes."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from dataclasses import replace
 
 from phasescope.estimate import Estimate
-from phasescope.papers.absorbing.cnn.numbers import RANDOM_WALK, Numbers, numbers
-from phasescope.papers.absorbing.cnn.tables import notes, tables
-from phasescope.scaling import UNIVERSALITY_CLASSES, Collapse, UniversalityClass
-from phasescope.studies.check import Check, Outcome, compare
-from phasescope.studies.contract import Analysis
+from phasescope.papers.absorbing.cnn.numbers import FREE, RANDOM_WALK, Numbers
+from phasescope.scaling import Collapse
+from phasescope.studies.claim import Check, Claim, Outcome
+from phasescope.studies.part import Table
 
-if TYPE_CHECKING:
-    import xarray as xr
-
-    from phasescope.papers.absorbing.cnn.part import CnnSettings
-
-PAPER = "arXiv:2307.02284, collapse of convolutional networks"
-HERE = "derived here"
+_PAPER = "arXiv:2307.02284, collapse of convolutional networks"
 # A collapse is refused below this chance.
 _DOUBTFUL = 0.01
 
 
-def directed_percolation(dimensions: int) -> UniversalityClass:
-    """Return directed percolation in that many dimensions.
-
-    Parameters
-    ----------
-    dimensions : int
-        Of the lattice.
-    """
-    return UNIVERSALITY_CLASSES[f"DP {dimensions}+1"]
-
-
-def analyse(data: xr.Dataset, settings: CnnSettings, part: str, dimensions: int) -> Analysis:
-    """Return the checks, tables and notes of one dimension."""
-    found = numbers(data, settings, dimensions)
-    dp = directed_percolation(dimensions)
-    checks = [
-        *_critical_checks(found, settings, part),
-        *_decay_checks(found, part, dp),
-        *_collapse_checks(found, part, dp),
-        *_size_checks(found, part),
-        *_local_checks(found, part, dp),
-        *_seed_checks(found, part, dp),
-    ]
-    return Analysis(checks, tables(found, settings, dimensions), notes(settings, dimensions))
-
-
-def _critical_checks(found: Numbers, settings: CnnSettings, part: str) -> list[Check]:
-    size = settings.sizes[-1]
-    zero = found.critical[size]
-    exponent = found.uniform_exponent
-    stable = _sign(exponent, negative=True)
+def claims(n: Numbers) -> list[Check]:
+    """Return the checks: critical points, decay, collapse, size, the local control, and seeds."""
     return [
-        compare(
-            f"{part}/critical-point",
+        *_critical_claims(n),
+        *_decay_claims(n),
+        *_collapse_claims(n),
+        *_size_claims(n),
+        *_local_claims(n),
+        *_seed_claims(n),
+    ]
+
+
+def _critical_claims(n: Numbers) -> list[Check]:
+    return [
+        Claim(
+            "critical-point",
             "Small differences neither grow nor shrink at this sigma_w (shared weights, rows that vary).",
-            HERE,
+        ).equals(
             None,
-            zero,
-            note=f"{size} sites along each dimension; the first half of the layers gives {found.early}, the "
-            f"second {found.late}. The paper gives no number.",
+            n.zero,
+            note=f"{n.settings.sizes[-1]} sites along each dimension; the first half of the layers gives "
+            f"{n.early}, the second {n.late}. The paper gives no number.",
         ),
-        compare(
-            f"{part}/uniform-critical-point",
+        Claim(
+            "uniform-critical-point",
             "Small differences about a row that is the same at all sites neither grow nor shrink at this "
             "sigma_w (shared weights).",
-            HERE,
+        ).equals(
             None,
-            found.uniform_critical,
+            n.uniform_critical,
             note="Below it a network that has once become uniform stays so. The paper gives no number.",
         ),
-        Check(
-            f"{part}/uniform-rows-stable",
+        Claim(
+            "uniform-rows-stable",
             "Where differences on rows that vary keep their size, uniform rows are stable, so that sites "
             "become alike, too, in one network after the other.",
-            HERE,
-            None,
-            exponent,
-            stable,
-            "Agrees if the Lyapunov exponent about a uniform row is below 0 by 3 standard errors.",
+        ).below(
+            0.0,
+            n.uniform_exponent,
+            note="Agrees if the Lyapunov exponent about a uniform row is below 0 by 3 standard errors.",
         ),
-        compare(
-            f"{part}/tuned-point",
+        Claim(
+            "tuned-point",
             "The sigma_w at which the ensemble mean looks most like a power law is the critical one.",
-            PAPER,
-            zero.value if zero.determined else None,
-            _difference_in_error(found.tuned, zero),
+            _PAPER,
+        ).equals(
+            n.zero.value,
+            _with_error_of(n.zero, n.tuned),
             note="The error holds that of the critical point.",
         ),
     ]
 
 
-def _decay_checks(found: Numbers, part: str, dp: UniversalityClass) -> list[Check]:
-    delta = dp.delta.value
+def _with_error_of(reference: Estimate, found: Estimate) -> Estimate:
+    if found.determined and not reference.determined:
+        return Estimate.not_determined(reference.reason)
+    return replace(found, error=math.hypot(found.error, reference.error))
+
+
+def _decay_claims(n: Numbers) -> list[Check]:
+    delta = n.dp.delta.value
     resolution = _resolution(delta, 0.5)
-    sharp = f"Agreement takes an error of at most {resolution:.2g}, a third of what sets the two apart."
     return [
-        compare(
-            f"{part}/mean-decay",
+        Claim(
+            "mean-decay",
             "At the critical sigma_w the mean distance decays with the exponent of directed percolation.",
-            PAPER,
+            _PAPER,
+        ).equals(
             delta,
-            _decay(found.mean_slope),
+            -n.mean_slope,
             resolution=resolution,
-            note="delta = beta/nu_par, over the last decade of layers. " + sharp,
+            note="delta = beta/nu_par, over the last decade of layers. Agreement takes an error of at most "
+            f"{resolution:.2g}, a third of what sets the two apart.",
         ),
-        compare(
-            f"{part}/tuned-decay",
+        Claim(
+            "tuned-decay",
             "With sigma_w tuned until the mean is straightest, its exponent is that of directed percolation.",
-            PAPER,
+            _PAPER,
+        ).equals(
             delta,
-            _decay(found.tuned_slope),
+            -n.tuned_slope,
             resolution=resolution,
             note="The collapse of the paper tunes sigma_w; this repeats it on the ensemble mean.",
         ),
-        compare(
-            f"{part}/typical-decay",
+        Claim(
+            "typical-decay",
             "At the critical sigma_w the typical distance decays as the mean does.",
-            PAPER,
+            _PAPER,
+        ).equals(
             0.0,
-            found.gap,
+            n.gap,
             resolution=0.1,
             note="d<ln rho>/d ln l - d ln<rho>/d ln l over the last decade: 0 in a self-averaging system.",
         ),
     ]
-
-
-def _collapse_checks(found: Numbers, part: str, dp: UniversalityClass) -> list[Check]:
-    free = found.collapses.get("free")
-    return [
-        _collapse_check(
-            f"{part}/collapse-mean",
-            "The mean distances collapse with the exponents of directed percolation.",
-            found.collapses,
-            dp.name,
-        ),
-        _collapse_check(
-            f"{part}/collapse-typical",
-            "The typical distances collapse with the exponents of directed percolation.",
-            found.typical_collapses,
-            dp.name,
-        ),
-        _collapse_check(
-            f"{part}/collapse-random-walk",
-            "The mean distances collapse as if all sites followed one random walk: delta = 1/2, nu_par = 2.",
-            found.collapses,
-            RANDOM_WALK,
-            source=HERE,
-        ),
-        *(
-            compare(
-                f"{part}/collapse-{label}",
-                f"With free exponents the collapse of the means finds {symbol} of directed percolation.",
-                PAPER,
-                expected,
-                _exponent(free, key),
-                resolution=_resolution(expected, 0.5),
-                note="A free collapse is determined only where the curves overlap after rescaling.",
-            )
-            for label, symbol, key, expected in (
-                ("delta", "beta/nu_par", "a", dp.delta.value),
-                ("nu", "1/nu_par", "b", 1 / dp.nu_par.value),
-            )
-        ),
-    ]
-
-
-def _collapse_check(
-    id: str, claim: str, collapses: Mapping[str, Collapse], name: str, *, source: str = PAPER
-) -> Check:
-    tried = collapses.get(name)
-    others = "; ".join(
-        f"{label}: quality {one.quality:.3g}, p = {one.p_value:.2g}" for label, one in collapses.items()
-    )
-    if tried is None or not math.isfinite(tried.quality):
-        measured = Estimate.not_determined("too few curves for a collapse")
-        return Check(id, claim, source, 1.0, measured, "not determined", others)
-    points = sum(len(curve.x) for curve in tried.curves)
-    measured = Estimate(
-        tried.quality, math.sqrt(2 / points), "quality of the collapse, sigma_w tuned", points
-    )
-    rivals = [one for label, one in collapses.items() if label not in (name, "free")]
-    alone = all(one.p_value <= _DOUBTFUL for one in rivals)
-    verdict: Outcome = "agrees" if alone else "not determined"
-    if tried.p_value <= _DOUBTFUL:
-        verdict = "disagrees"
-    note = (
-        f"Agrees if p > {_DOUBTFUL:g} for these exponents alone, disagrees if p is below; 1 is what chance "
-        f"leaves. {others}."
-    )
-    return Check(id, claim, source, 1.0, measured, verdict, f"{note} {tried.reason}".strip())
-
-
-def _size_checks(found: Numbers, part: str) -> list[Check]:
-    claims = {
-        "shared": "The growth of a difference is the sharper the larger the system, as in directed "
-        "percolation (shared weights).",
-        "local": "Without shared weights the growth of a difference is the sharper the larger the system.",
-    }
-    return [
-        compare(
-            f"{part}/self-averaging-{weights}",
-            claim,
-            "self-averaging of independent sites",
-            -0.5,
-            found.spreads[weights][0],
-            allowance=0.1,
-            resolution=0.1,
-            note="Slope of the spread over networks of ln |u|^2 against the number of sites; -1/2 for "
-            "independent sites, 0 for noise common to all. Allowance 0.1 for small sizes.",
-        )
-        for weights, claim in claims.items()
-    ]
-
-
-def _local_checks(found: Numbers, part: str, dp: UniversalityClass) -> list[Check]:
-    report = found.local_class
-    reason = "fewer than three sigma_w" if report is None else report.reason
-    candidate = None if report is None else report[dp.name]
-    verdicts: dict[str, Outcome] = {"supported": "agrees", "excluded": "disagrees"}
-    verdict = "not determined" if candidate is None else verdicts.get(candidate.verdict, "not determined")
-    numbers_ = "" if report is None else "; ".join(f"{c.name}: {c.verdict}" for c in report.candidates)
-    return [
-        compare(
-            f"{part}/local-critical-point",
-            "Small differences neither grow nor shrink at this sigma_w (independent weights at every site).",
-            HERE,
-            None,
-            found.local_critical,
-            note="The locally connected control; the paper has none.",
-        ),
-        compare(
-            f"{part}/local-decay",
-            "Without shared weights the mean distance decays with the exponent of directed percolation.",
-            "directed percolation, for noise that is independent between sites",
-            dp.delta.value,
-            _decay(found.local_slope),
-            resolution=_resolution(dp.delta.value, 1.0),
-            note=f"Over the last decade of layers; the typical distance: {_decay(found.local_typical)}. "
-            + ("1 in mean field, 1.18 for bounded KPZ." if dp.dimensions == 1 else "1 in mean field."),
-        ),
-        Check(
-            f"{part}/local-class",
-            "The locally connected control belongs to directed percolation.",
-            "scaling.identify_class",
-            dp.delta.value,
-            Estimate.not_determined(reason) if candidate is None else candidate.exponent,
-            verdict,
-            f"{reason} {numbers_}".strip(),
-        ),
-    ]
-
-
-def _seed_checks(found: Numbers, part: str, dp: UniversalityClass) -> list[Check]:
-    return [
-        compare(
-            f"{part}/seed-mass",
-            "From a single site the mean mass of the difference grows with the exponent of directed "
-            "percolation.",
-            "directed percolation, mass of a seed",
-            dp.theta.value,
-            found.mass,
-            resolution=_resolution(dp.theta.value, 0.0),
-            note="At the critical sigma_w of shared weights; the mean over networks.",
-        ),
-        compare(
-            f"{part}/seed-survival",
-            "A difference at a single site stays alive with the exponent of directed percolation.",
-            "directed percolation, survival of a seed",
-            -dp.delta.value,
-            found.survival,
-            resolution=_resolution(dp.delta.value, 1.0),
-            note="Alive: the largest distance of all sites is above 0.01. Differences never vanish exactly.",
-        ),
-    ]
-
-
-def _sign(value: Estimate, *, negative: bool) -> Outcome:
-    if not value.determined or abs(value.value) <= 3 * value.error:
-        return "not determined"
-    return "agrees" if (value.value < 0) == negative else "disagrees"
 
 
 def _resolution(exponent: float, rival: float) -> float:
@@ -291,22 +119,212 @@ def _resolution(exponent: float, rival: float) -> float:
     return abs(exponent - rival) / 3
 
 
-def _decay(slope: Estimate) -> Estimate:
-    """Return the exponent of a decay, positive where y falls."""
-    if not slope.determined:
-        return slope
-    return Estimate(-slope.value, slope.error, slope.method, slope.n, slope.window)
+def _collapse_claims(n: Numbers) -> list[Check]:
+    mean = n.collapses["mean"]
+    with_dp = [
+        _collapse_check(
+            Claim(
+                f"collapse-{statistic}",
+                f"The {statistic} distances collapse with the exponents of directed percolation.",
+                _PAPER,
+            ),
+            collapses,
+            n.dp.name,
+        )
+        for statistic, collapses in n.collapses.items()
+    ]
+    random_walk = Claim(
+        "collapse-random-walk",
+        "The mean distances collapse as if all sites followed one random walk: delta = 1/2, nu_par = 2.",
+    )
+    free = [
+        Claim(
+            f"collapse-{label}",
+            f"With free exponents the collapse of the means finds {symbol} of directed percolation.",
+            _PAPER,
+        ).equals(
+            expected,
+            _exponent(mean.get(FREE), key),
+            resolution=_resolution(expected, 0.5),
+            note="A free collapse is determined only where the curves overlap after rescaling.",
+        )
+        for label, symbol, key, expected in (
+            ("delta", "beta/nu_par", "a", n.dp.delta.value),
+            ("nu", "1/nu_par", "b", 1 / n.dp.nu_par.value),
+        )
+    ]
+    return [*with_dp, _collapse_check(random_walk, mean, RANDOM_WALK), *free]
 
 
-def _difference_in_error(value: Estimate, reference: Estimate) -> Estimate:
-    if not (value.determined and reference.determined):
-        return value if not value.determined else Estimate.not_determined(reference.reason)
-    return Estimate(value.value, math.hypot(value.error, reference.error), value.method, value.n)
+def _collapse_check(claim: Claim, collapses: Mapping[str, Collapse], name: str) -> Check:
+    """Return whether the curves collapse with these exponents, and with no others that were tried."""
+    tried = collapses.get(name)
+    others = "; ".join(
+        f"{label}: quality {one.quality:.3g}, p = {one.p_value:.2g}" for label, one in collapses.items()
+    )
+    if tried is None or not math.isfinite(tried.quality):
+        nothing = Estimate.not_determined("too few curves for a collapse")
+        return claim.found(1.0, nothing, "not determined", others)
+    points = sum(len(curve.x) for curve in tried.curves)
+    quality = Estimate(tried.quality, math.sqrt(2 / points), "quality of the collapse, sigma_w tuned", points)
+    rivals = [one for label, one in collapses.items() if label not in (name, FREE)]
+    alone = all(one.p_value <= _DOUBTFUL for one in rivals)
+    verdict: Outcome = "agrees" if alone else "not determined"
+    if tried.p_value <= _DOUBTFUL:
+        verdict = "disagrees"
+    note = (
+        f"Agrees if p > {_DOUBTFUL:g} for these exponents alone, disagrees if p is below; 1 is what chance "
+        f"leaves. {others}. {tried.reason}"
+    )
+    return claim.found(1.0, quality, verdict, note.strip())
 
 
 def _exponent(free: Collapse | None, name: str) -> Estimate:
     if free is None:
         return Estimate.not_determined("too few curves for a collapse")
-    if not free.determined:
-        return Estimate.not_determined(free.reason)
-    return free.exponents[name]
+    return free.exponents[name] if free.determined else Estimate.not_determined(free.reason)
+
+
+def _size_claims(n: Numbers) -> list[Check]:
+    sentences = {
+        "shared": "The growth of a difference is the sharper the larger the system, as in directed "
+        "percolation (shared weights).",
+        "local": "Without shared weights the growth of a difference is the sharper the larger the system.",
+    }
+    return [
+        Claim(f"self-averaging-{weights}", sentence, "self-averaging of independent sites").equals(
+            -0.5,
+            n.spreads[weights][0],
+            allowance=0.1,
+            resolution=0.1,
+            note="Slope of the spread over networks of ln |u|^2 against the number of sites; -1/2 for "
+            "independent sites, 0 for noise common to all. Allowance 0.1 for small sizes.",
+        )
+        for weights, sentence in sentences.items()
+    ]
+
+
+def _local_claims(n: Numbers) -> list[Check]:
+    delta = n.dp.delta.value
+    rivals = "1 in mean field, 1.18 for bounded KPZ." if n.dimensions == 1 else "1 in mean field."
+    return [
+        Claim(
+            "local-critical-point",
+            "Small differences neither grow nor shrink at this sigma_w (independent weights at every site).",
+        ).equals(None, n.local_critical, note="The locally connected control; the paper has none."),
+        Claim(
+            "local-decay",
+            "Without shared weights the mean distance decays with the exponent of directed percolation.",
+            "directed percolation, for noise that is independent between sites",
+        ).equals(
+            delta,
+            -n.local_slope,
+            resolution=_resolution(delta, 1.0),
+            note=f"Over the last decade of layers; the typical distance: {-n.local_typical}. {rivals}",
+        ),
+        _class_check(n),
+    ]
+
+
+def _class_check(n: Numbers) -> Check:
+    claim = Claim(
+        "local-class",
+        "The locally connected control belongs to directed percolation.",
+        "scaling.identify_class",
+    )
+    delta, report = n.dp.delta.value, n.local_class
+    if report is None:
+        reason = "fewer than three sigma_w"
+        return claim.found(delta, Estimate.not_determined(reason), "not determined", reason)
+    verdicts: dict[str, Outcome] = {"supported": "agrees", "excluded": "disagrees"}
+    candidate = report[n.dp.name]
+    verdict = verdicts.get(candidate.verdict, "not determined")
+    every = "; ".join(f"{c.name}: {c.verdict}" for c in report.candidates)
+    return claim.found(delta, candidate.exponent, verdict, f"{report.reason} {every}".strip())
+
+
+def _seed_claims(n: Numbers) -> list[Check]:
+    theta, delta = n.dp.theta.value, n.dp.delta.value
+    return [
+        Claim(
+            "seed-mass",
+            "From a single site the mean mass of the difference grows with the exponent of directed "
+            "percolation.",
+            "directed percolation, mass of a seed",
+        ).equals(
+            theta,
+            n.mass,
+            resolution=_resolution(theta, 0.0),
+            note="At the critical sigma_w of shared weights; the mean over networks.",
+        ),
+        Claim(
+            "seed-survival",
+            "A difference at a single site stays alive with the exponent of directed percolation.",
+            "directed percolation, survival of a seed",
+        ).equals(
+            -delta,
+            n.survival,
+            resolution=_resolution(delta, 1.0),
+            note="Alive: the largest distance of all sites is above 0.01. Differences never vanish exactly.",
+        ),
+    ]
+
+
+def tables(n: Numbers) -> list[Table]:
+    """Return the attempted collapses, the critical points by size, and how many rows stay rough."""
+    s = n.settings
+    columns = ["class", "delta", "1/nu_par"]
+    columns += ["mean: quality", "p", "sigma_w", "typical: quality", "p", "sigma_w"]
+    collapses = [
+        [name, f"{delta:.4g}", f"{rate:.4g}"]
+        + [cell for collapses in n.collapses.values() for cell in _cells(collapses.get(name))]
+        for name, (delta, rate) in n.tried.items()
+    ]
+    zeros = [[str(size), str(zero)] for size, zero in n.critical.items()]
+    shares = [
+        [f"{curve.sigma_w:.4f}", str(curve.exponent(s.discard)), str(n.rough[curve.sigma_w])]
+        for curve in n.main
+    ]
+    return [
+        Table(
+            "Attempted collapses of l^delta rho against tau l^(1/nu_par), sigma_w tuned in each",
+            columns,
+            collapses,
+        ),
+        Table(
+            "Critical sigma_w against size, shared weights",
+            ["sites along each dimension", "zero of the exponent"],
+            [*zeros, ["uniform rows", str(n.uniform_critical)]],
+        ),
+        Table(
+            f"Largest size after {s.depth} layers",
+            ["sigma_w", "exponent per layer", "share of networks whose sites still differ"],
+            shares,
+        ),
+    ]
+
+
+def _cells(one: Collapse | None) -> list[str]:
+    if one is None:
+        return ["-", "-", "-"]
+    critical = one.exponents["critical"]
+    place = f"{critical.value:.4f}" if critical.determined else "-"
+    return [f"{one.quality:.3g}", f"{one.p_value:.2g}", place]
+
+
+def notes(n: Numbers) -> list[str]:
+    """Return what was chosen here and how to read it."""
+    s = n.settings
+    window = " x ".join([str(s.kernel_size)] * n.dimensions)
+    return [
+        f"Chosen here, because the paper does not say: {s.channels} channels, kernel {window}, cyclic "
+        f"padding, one bias a channel, {s.batch * s.batches} networks for each sigma_w, and in the first "
+        "layer independent pre-activations at every site and of both inputs. rho is 1 - c of the channel "
+        "vectors at a site, not centred. Mean: over sites and networks; typical: the mean of ln rho.",
+        "The sites of one network with shared weights are like replicas of each other: where inputs become "
+        "alike, sites do, and about a uniform row the exponent is lower. So near the transition networks "
+        "drop one after the other out of the state in which sites differ, and the zero of the exponent moves "
+        "up with depth. The control with independent weights and biases at every site has no such row.",
+        f"{RANDOM_WALK}: delta = 1/2 and nu_par = 2 (derived here) follow if one multiplicative noise acts "
+        "on all sites; directed percolation assumes noise that is independent between sites.",
+    ]
