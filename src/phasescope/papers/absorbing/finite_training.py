@@ -23,8 +23,8 @@ from phasescope.activations import Activation
 from phasescope.errors import InputError
 from phasescope.estimate import Estimate
 from phasescope.papers.absorbing import shared
-from phasescope.papers.absorbing.image_subsets import Subset, folders, subset
-from phasescope.papers.absorbing.kernel_regression import learned_outputs
+from phasescope.papers.absorbing.image_subsets import folders, subset
+from phasescope.papers.absorbing.kernel_regression import learned_outputs, scores
 from phasescope.papers.absorbing.optimum import mean_place, minimum
 from phasescope.papers.absorbing.shared import STUDY, activation_of, identified
 from phasescope.studies.claim import Check, Claim
@@ -132,15 +132,19 @@ def _trainings(task: Task, point: CriticalLinePoint, device: str) -> dict[str, A
             return {}
         C_W, K = field.C_W, field.fixed_point(point.K).K
     inputs = [_of_kernel(x, C_W, C_b, K) for x in (images.x_train, images.x_test)]
+    targets, wanted = images.targets()
     x, x_test, y, y_test = (
-        torch.tensor(each, dtype=torch.float32, device=device) for each in (*inputs, *images.targets())
+        torch.tensor(each, dtype=torch.float32, device=device) for each in (*inputs, targets, wanted)
     )
     sizes = (x.shape[1], known["width"], 10)
     found = []
     for number in range(known["networks"]):
         network = DeepNetwork(function, sizes, depth, C_W, C_b, seed=task.seed + number, device=device)
         found.append(train(network, x, y, x_test, y_test, steps=known["steps"], seed=task.seed))
-    loss, accuracy = _infinite_width(images, TangentGram(function, C_W, C_b, depth, K=K), known)
+    gram = TangentGram(function, C_W, C_b, depth, K=K)
+    kernel, cross = (1 - gram.gap(depth, gram.first_layer(rho)) for rho in images.distances())
+    outputs = learned_outputs(kernel, cross, targets, [known["steps"]])
+    (loss,), (accuracy,) = scores(outputs, wanted, images.y_test)
     trained = {name: [each[name] for each in found] for name in found[0]}
     return {**trained, "kernel_loss": loss, "kernel_accuracy": accuracy}
 
@@ -163,15 +167,6 @@ def _of_kernel(x: np.ndarray, C_W: float, C_b: float, K: float) -> np.ndarray:
     """Return the inputs with the norm that gives the first layer the kernel K."""
     unit = x / np.linalg.norm(x, axis=1, keepdims=True)
     return np.asarray(unit * math.sqrt(x.shape[1] * (K - C_b) / C_W))
-
-
-def _infinite_width(images: Subset, gram: TangentGram, known: Mapping[str, Any]) -> tuple[float, float]:
-    """Return loss and accuracy of the kernel's gradient flow for the same time."""
-    within, across = (1 - gram.gap(known["depth"], gram.first_layer(rho)) for rho in images.distances())
-    targets, wanted = images.targets()
-    (outputs,) = learned_outputs(within, across, targets, [known["steps"]])
-    loss = float(((outputs - wanted) ** 2).mean() / (wanted**2).mean())
-    return loss, float((outputs.argmax(axis=1) == images.y_test).mean())
 
 
 class DeepNetwork:

@@ -20,7 +20,7 @@ from scipy.interpolate import CubicSpline
 from phasescope.estimate import Estimate
 from phasescope.papers.absorbing import shared
 from phasescope.papers.absorbing.image_subsets import DATA_SETS, folders, subset, why_not
-from phasescope.papers.absorbing.kernel_regression import learned_outputs
+from phasescope.papers.absorbing.kernel_regression import learned_outputs, scores
 from phasescope.papers.absorbing.optimum import Optimum, mean_place, minimum
 from phasescope.papers.absorbing.shared import STUDY, activation_of, identified
 from phasescope.studies.claim import Check, Claim, Outcome
@@ -120,8 +120,7 @@ def measure(task: Task, device: str) -> dict[str, np.ndarray]:
         for row, depth in rows:
             kernel, cross = (1 - gram.gap(depth, rho) for rho in (within, across))
             outputs = learned_outputs(kernel, cross, targets, times)
-            loss[row, replica] = ((outputs - wanted) ** 2).mean(axis=(1, 2)) / (wanted**2).mean()
-            accuracy[row, replica] = (outputs.argmax(axis=2) == images.y_test).mean(axis=1)
+            loss[row, replica], accuracy[row, replica] = scores(outputs, wanted, images.y_test)
     return found
 
 

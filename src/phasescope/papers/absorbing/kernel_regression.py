@@ -21,11 +21,9 @@ def learned_outputs(
     ``f(t) = Theta_* V diag((1 - exp(-t w/w_max))/w) V^T y``: time is counted in steps of the learning rate
     ``1/w_max``, half of the largest stable one. ``t = inf`` is kernel regression without ridge.
 
-    Notes
-    -----
-    Cost: one eigendecomposition, some 10 N^3 operations. Source: arXiv:1806.07572, section 5.
-
-    Shapes: `kernel` (N, N), `cross` (M, N), `targets` (N, outputs), returned (times M outputs).
+    Shapes: `kernel` (N, N) of the training inputs and `cross` (M, N) of test and training inputs, in the same
+    unit, `targets` (N, outputs), returned (times, M, outputs). Cost: one eigendecomposition, some 10 N^3
+    operations. Source: arXiv:1806.07572, section 5.
     """
     values, vectors = eigh(kernel, driver="evd")
     share = np.maximum(values / values[-1], 0.0)
@@ -37,3 +35,9 @@ def learned_outputs(
         learned = inverse if math.isinf(time) else -np.expm1(-time * share) * inverse
         outputs.append(across @ (learned[:, None] * projected))
     return np.stack(outputs)
+
+
+def scores(outputs: np.ndarray, wanted: np.ndarray, classes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the test loss over that of outputs 0, and the share of inputs classified right, of each time."""
+    loss = ((outputs - wanted) ** 2).mean(axis=(1, 2)) / (wanted**2).mean()
+    return loss, (outputs.argmax(axis=2) == classes).mean(axis=1)

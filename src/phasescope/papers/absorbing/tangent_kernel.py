@@ -175,13 +175,6 @@ class Pairs(NamedTuple):
     at_one: Estimate  # R(1)
 
 
-class Images(NamedTuple):
-    """Tasks over one data set by growing ln(kappa L)."""
-
-    place: np.ndarray  # ln(kappa L)
-    tasks: xr.Dataset
-
-
 class OverImages(NamedTuple):
     """What the kernels over one data set give, as means over sets of images."""
 
@@ -202,7 +195,8 @@ class Numbers:
     odd: bool  # whether it is an odd function
     pairs: list[Pairs]  # of all activations and biases
     nearest: dict[str, Pairs]  # by activation, at the bias nearest to that of the study
-    images: dict[str, Images]  # by data set; empty for one that is not at hand
+    # by data set, none for one that is not at hand: tasks by growing place, which is ln(kappa L)
+    images: dict[str, xr.Dataset]
     over_images: dict[str, OverImages]
 
     @property
@@ -212,6 +206,10 @@ class Numbers:
     @property
     def with_kappa(self) -> list[Pairs]:
         return [point for point in self.pairs if math.isfinite(point.kappa)]
+
+    @property
+    def shown(self) -> dict[str, xr.Dataset]:
+        return {name: found for name, found in self.images.items() if np.isfinite(found["place"]).any()}
 
 
 def numbers(data: xr.Dataset, config: Any) -> Numbers:
@@ -257,16 +255,14 @@ def infinite_depth(depths: Sequence[int], values: np.ndarray) -> Estimate:
     return Estimate(limits[0], error, "extrapolated in depth with terms ln(L)/L and 1/L", 4, window)
 
 
-def _images(data: xr.Dataset, name: str) -> Images:
+def _images(data: xr.Dataset, name: str) -> xr.Dataset:
     found = chosen(data, kind="data", data_set=name)
     kappa = found["reference"].values[:, shared.QUANTITIES.index("kappa")]
-    place = np.log(kappa * found["data_depth"].values.astype(float))
-    order = np.argsort(place)
-    return Images(place[order], found.isel(task=order))
+    return found.assign(place=np.log(kappa * found["data_depth"])).sortby("place")
 
 
-def _over_images(name: str, images: Images, activation: str) -> OverImages:
-    place, found = images
+def _over_images(name: str, found: xr.Dataset, activation: str) -> OverImages:
+    place = found["place"].values
     if not place.size or not np.isfinite(place).all():
         reason = f"{activation} has no kappa" if place.size else why_not(name)
         return OverImages(*[Estimate.not_determined(reason)] * len(OverImages._fields))
@@ -413,17 +409,15 @@ def tables(n: Numbers) -> list[Table]:
         rows.append([*place, *(f"{worst:.4f}" for worst in deviation)])
     columns = ["activation", "sigma_b", "kappa", *(f"L = {depth}" for depth in n.depths)]
     made = [Table("Largest |R - R(u)| over distances up to 0.1, by depth", columns, rows)]
-    for name, images in n.images.items():
-        if not np.isfinite(images.place).any():
-            continue
-        top, condition = images.tasks["top"].values, images.tasks["condition"].values
+    for name, found in n.shown.items():
+        top, condition = found["top"].values, found["condition"].values
         rows = [
             [
                 f"{math.exp(x):.3g}",
                 *(f"{values.mean():.3f}" for values in top[i]),
                 *(f"{np.median(values):.2g}" for values in condition[i]),
             ]
-            for i, x in enumerate(images.place)
+            for i, x in enumerate(found["place"].values)
         ]
         columns = ["kappa L", "largest eigenvalue / trace", "the same, distances shrunk"]
         columns += ["condition number", "the same, distances shrunk"]
@@ -511,13 +505,11 @@ def draw_near_less_far(axes: Axes, n: Numbers) -> None:
 
 def _cases(n: Numbers) -> Iterator[tuple[np.ndarray, xr.Dataset, dict[str, Any]]]:
     """Yield kappa L, tasks and marks of each data set: images as they are, then with distances shrunk."""
-    shown = [name for name in DATA_SETS if np.isfinite(n.images[name].place).any()]
-    for name, colour in zip(shown, colours(len(shown)), strict=True):
-        place, found = n.images[name]
+    for (name, found), colour in zip(n.shown.items(), colours(len(n.shown)), strict=True):
         for case, filled in enumerate((colour, "none")):
-            marks = {"ms": 4, "color": colour, "markerfacecolor": filled, "ls": "none"}
-            label = {"label": name if case == 0 else None}
-            yield np.exp(place), found.isel(case=case), marks | label
+            marks: dict[str, Any] = {"ms": 4, "color": colour, "markerfacecolor": filled, "ls": "none"}
+            marks["label"] = name if case == 0 else None
+            yield np.exp(found["place"].values), found.isel(case=case), marks
 
 
 def _draw_mean(axes: Axes, x: np.ndarray, values: np.ndarray, **options: Any) -> None:
