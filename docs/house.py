@@ -32,7 +32,7 @@ def size(room: str) -> str:
 
 def arrows(rooms: list[str]) -> list[tuple[str, str]]:
     """Return the pairs of rooms of which the first imports from the second."""
-    graph = grimp.build_graph("phasescope", exclude_type_checking_imports=True)
+    graph = grimp.build_graph("phasescope", exclude_type_checking_imports=True, cache_dir=None)
     inside = {room: f"phasescope.{room}" for room in rooms}
     return [
         (one, other)

@@ -4,8 +4,6 @@ import io
 
 from phasescope import studies
 from phasescope.papers import absorbing
-from phasescope.studies.contract import Part as OldPart
-from phasescope.studies.contract import from_class
 
 
 def config(*changes, study=absorbing.STUDY):
@@ -15,7 +13,6 @@ def config(*changes, study=absorbing.STUDY):
 
 def alone(part) -> studies.Study:
     """A study of nothing but that part."""
-    part = from_class(part) if isinstance(part, OldPart) else part
     return studies.Study(name="alone", title="One part", summary="", source="a test", parts=(part,))
 
 
@@ -38,7 +35,6 @@ def checks(made) -> dict:
 
 def draw(part, data, settings) -> list[int]:
     """The size in bytes of each picture of the part, drawn as SVG."""
-    part = from_class(part) if isinstance(part, OldPart) else part
     sizes = []
     for picture in part.pictures(part.numbers(data, settings)):
         with io.BytesIO() as file:

@@ -221,8 +221,6 @@ class Part:
     def __init_subclass__(cls) -> None:
         if cls.__module__ == "phasescope.studies.part":
             return
-        if cls.__module__ == "phasescope.studies.contract":
-            return
         raise InputError(f"{cls.__name__} writes a part as a class.", NEW_FORM)
 
     @property

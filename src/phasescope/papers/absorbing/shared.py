@@ -19,7 +19,7 @@ from phasescope.theory import CriticalLinePoint, critical_line
 from phasescope.userfiles import contents_hash, is_file_spec
 
 if TYPE_CHECKING:
-    import xarray as xr
+    pass
 
 STUDY = "absorbing"
 
@@ -131,12 +131,3 @@ def weighted_mean(values: Sequence[float], weights: Sequence[float], method: str
     weight = np.array(weights)
     mean = float((weight * np.array(values)).sum() / weight.sum())
     return Estimate(mean, float(weight.sum() ** -0.5), method, len(weight))
-
-
-def of_kind(data: xr.Dataset, kind: str, **parameters: Any) -> xr.Dataset:
-    """Return the tasks of one kind, and of given values of their parameters."""
-    chosen = data["kind"].values.astype(str) == kind
-    for name, value in parameters.items():
-        column = data[name].values
-        chosen &= (column.astype(str) == value) if isinstance(value, str) else (column == value)
-    return data.isel(task=np.flatnonzero(chosen))
