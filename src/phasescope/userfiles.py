@@ -186,4 +186,4 @@ def _what_happened(error: BaseException, path: Path) -> str:
         own = [frame.lineno for frame in frames if frame.filename == str(path.resolve())]
         line, message = own[-1] if own else None, str(error)
     place = f"{path}, line {line}" if line else str(path)
-    return f"{type(error).__name__} in {place}: {message}."
+    return f"{type(error).__name__} in {place}: {message.rstrip('.')}."

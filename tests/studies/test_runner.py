@@ -280,8 +280,11 @@ def test_a_study_written_as_a_class_is_shown_the_new_form(tmp_path, toy):
     with pytest.raises(InputError, match=r"Study toy: 'drift' is not a Part.*PART = Part\(name="):
         replace(toy, parts=("drift",))
     (tmp_path / "old.py").write_text("from phasescope.studies import Part, compare\n")
-    with pytest.raises(InputError, match=r"old\.py.*no 'compare' any more.*Claim\(id, sentence, source\)"):
+    with pytest.raises(InputError, match=r"no 'compare' any more.*Claim\(id, sentence, source\)") as refused:
         studies.study(f"{tmp_path / 'old.py'}:STUDY")
+    assert str(tmp_path / "old.py") in str(refused.value)
+    assert str(refused.value).endswith("shows one.")
+    assert not str(refused.value).endswith("..")
 
 
 def test_the_plan_knows_what_is_there_and_writes_nothing(finished, tmp_path, toy, quick):
