@@ -28,6 +28,7 @@ from phasescope.noise.nulls import (
     kind_of,
     memory_test,
 )
+from phasescope.noise.utilisation import jackknife, kept_groups
 
 Array = NDArray[np.float64]
 _BLOCK = 2**22  # values at a time
@@ -472,25 +473,22 @@ def variance_between_sequences(beta: Array, error: Array) -> float:
 
 
 def _jackknife(statistic: Callable[[NDArray[np.bool_]], Array], sequences: int) -> tuple[Array, Array]:
-    """Return a statistic of all sequences and its error, NaN with fewer than two.
+    """Return a statistic of all sequences and its error, widened, NaN with fewer than two.
 
-    Notes
-    -----
-    The statistic takes a mask of the sequences that are kept; at most 50 groups are left out in turn. The
-    error is that of the jackknife times ``t/1.96``, with t the 97.5 % point of Student's law with one degree
-    of freedom less than there are groups, so that value +- 1.96 errors is the 95 % interval with few
-    sequences too.
+    The statistic takes a mask of the sequences that are kept; at most 50 groups are left out in turn.
     """
-    everything = np.ones(sequences, dtype=bool)
-    value = np.asarray(statistic(everything), dtype=np.float64)
     groups = min(sequences, _GROUPS)
-    if groups < 2:
-        return value, np.full_like(value, np.nan)
-    label = np.arange(sequences) * groups // sequences
-    without = np.array([statistic(label != group) for group in range(groups)])
-    apart = ((without - without.mean(axis=0)) ** 2).sum(axis=0)
-    widened = float(student.ppf(0.975, groups - 1)) / _INTERVAL
-    return value, np.asarray(widened * np.sqrt((groups - 1) / groups * apart))
+    kept = kept_groups(groups)[:, np.arange(sequences) * groups // sequences]
+    value, error = jackknife(np.array([statistic(keep) for keep in kept]))
+    return value, widening(groups - 1) * error
+
+
+def widening(freedom: int) -> float:
+    """Return the factor ``t/1.96`` for an error from so few degrees of freedom.
+
+    With t the 97.5 % point of Student's law, value +- 1.96 errors is then the 95 % interval.
+    """
+    return float(student.ppf(0.975, freedom)) / _INTERVAL
 
 
 def deviation_of(variance: float, error: float) -> tuple[float, float]:

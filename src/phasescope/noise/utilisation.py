@@ -153,7 +153,7 @@ def utilisation(
     resolution = (8 * spacing if floor is None else floor) * sums.largest
     good = sums.finite
     variances = [sums.variance(keep) for keep in sums.kept]
-    deviation, error = _jackknife(np.sqrt(variances))
+    deviation, error = jackknife(np.sqrt(variances))
     deviation[~good] = error[~good] = np.nan
     most = np.nanmax(deviation, initial=0.0)
     with np.errstate(invalid="ignore"):
@@ -202,10 +202,7 @@ class _Sums:
         sequences, units, _ = values.shape
         groups = min(sequences, _GROUPS)
         self.sequences = sequences
-        # Which groups are kept: all of them, then all but one.
-        self.kept = np.ones((1, groups), dtype=bool)
-        if groups > 1:
-            self.kept = np.concatenate([self.kept, ~np.eye(groups, dtype=bool)])
+        self.kept = kept_groups(groups)
         self.steps = np.zeros(groups)
         self.squares = np.zeros((groups, units))
         self.products = np.zeros((groups, units, units) if covariance else 0)
@@ -239,8 +236,14 @@ class _Sums:
         return np.linalg.eigvalsh(products).clip(min=0.0)
 
 
-def _jackknife(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return a statistic of all groups and its error, NaN for one group, from those of `_Sums.kept`."""
+def kept_groups(groups: int) -> np.ndarray:
+    """Return which groups a jackknife keeps, one row for each of its turns: all of them, then all but one."""
+    everything = np.ones((1, groups), dtype=bool)
+    return np.concatenate([everything, ~np.eye(groups, dtype=bool)]) if groups > 1 else everything
+
+
+def jackknife(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return a statistic of all groups and its error, NaN for one group, from those of `kept_groups`."""
     value, without = values[0], values[1:]
     groups = len(without)
     if groups < 2:
@@ -258,7 +261,7 @@ def _estimate(
     why = why if shares[0].size else "no unit moves beyond the rounding"
     if why:
         return Estimate.not_determined(why, method=method, n=sequences)
-    value, error = _jackknife(np.array([number(one) for one in shares]))
+    value, error = jackknife(np.array([number(one) for one in shares]))
     return Estimate(float(value), float(error), method, sequences)
 
 

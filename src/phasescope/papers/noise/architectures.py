@@ -14,6 +14,7 @@ from phasescope.papers.noise.networks import (
     NetworkPart,
     Networks,
     draw_over_white,
+    draw_points,
     label_windows,
     network_task,
     state_of,
@@ -284,9 +285,8 @@ def notes(n: Numbers) -> list[str]:
 def draw_states(axes: Axes, n: Numbers) -> None:
     for shift, (colour, (condition, label)) in enumerate(zip(colours(4), COMPARED.items(), strict=True)):
         for place, some in enumerate(n.by_name.values()):
-            values = some.of("beta", condition)
-            position = np.full(len(values), place + 0.16 * (shift - 1.5))
-            axes.plot(position, values, "o", ms=4, color=colour, label=label if place == 0 else None)
+            values, named = some.of("beta", condition), label if place == 0 else None
+            draw_points(axes, place + 0.16 * (shift - 1.5), values, color=colour, label=named)
     axes.set_xticks(range(len(LABELS)), [label.replace(" ", "\n") for label in LABELS.values()])
     axes.axhline(0, color=plotting.INK, lw=0.8)
     axes.set(title="By architecture", ylabel=r"$\beta$ of the state")
@@ -313,14 +313,9 @@ def draw_stream(axes: Axes, n: Numbers) -> None:
     for place, quantity in enumerate(drawn):
         for shift, (condition, label, face) in zip((-0.1, 0.1), conditions, strict=True):
             values = n.by_name["transformer"].of("beta", condition, quantity)
-            axes.plot(
-                np.full(len(values), place + shift),
-                values,
-                "o",
-                ms=4.5,
-                color=plotting.MEASURED,
-                markerfacecolor=face,
-                label=label if place == 0 else None,
+            named = label if place == 0 else None
+            draw_points(
+                axes, place + shift, values, 4.5, color=plotting.MEASURED, markerfacecolor=face, label=named
             )
     axes.set_xticks(range(len(drawn)), list(drawn.values()))
     axes.set_xlim(-0.6, len(drawn) - 0.4)

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from phasescope.estimate import Estimate
 from phasescope.noise import Recording, ablation, dfa, memory_test, population, record, utilisation
-from phasescope.noise.nulls import EXCLUDED
+from phasescope.noise.nulls import excluded_by
+from phasescope.noise.population import widening
 from phasescope.papers.noise.sequences import (
     Labelled,
     SequenceSet,
@@ -29,7 +30,7 @@ from phasescope.papers.noise.sequences import (
     shuffled_in_time,
     synthetic_set,
 )
-from phasescope.papers.noise.shared import STUDY, over_networks, slopes, widened, window_lengths
+from phasescope.papers.noise.shared import STUDY, over_networks, slopes, window_lengths
 from phasescope.papers.noise.training import Classifier, batches, built, fit
 from phasescope.studies.claim import Check, Claim
 from phasescope.studies.drawing import colours, legend, logarithmic
@@ -290,8 +291,8 @@ def _carried(
         "long_input_beta": [part.mean.value for part in entered],
         "long_input_beta_error": [part.mean.error for part in entered],
         "long_tested": float(len(tests)),
-        "long_beat_short": float(sum(test.p_short <= EXCLUDED for test in tests)),
-        "long_beat_scaling": float(sum(test.p_scaling <= EXCLUDED for test in tests)),
+        "long_beat_short": float(sum("short" in excluded_by(test) for test in tests)),
+        "long_beat_scaling": float(sum("scaling" in excluded_by(test) for test in tests)),
         "long_memory": float(np.median([test.memory for test in tests])) if tests else math.nan,
     }
 
@@ -522,7 +523,7 @@ class Networks:
         slope = float(slopes(y, x))
         rest = y - y.mean() - slope * u
         error = math.sqrt(float(rest @ rest) / (len(x) - 2) / float(u @ u))
-        return Estimate(slope, widened(error, len(x) - 2), "slope against log2(width)", len(x))
+        return Estimate(slope, widening(len(x) - 2) * error, "slope against log2(width)", len(x))
 
 
 def share(counted: Array, tested: Array, method: str) -> Estimate:
@@ -601,6 +602,11 @@ def draw_against_width(
     axes.set_xscale("log", base=2)
     axes.set_xlabel("width")
     legend(axes)
+
+
+def draw_points(axes: Axes, place: float | str, values: Array, size: float = 4, **options: Any) -> None:
+    """Draw one number of each network above a place of the x axis."""
+    axes.plot(np.full(len(values), place), values, "o", ms=size, **options)
 
 
 def draw_over_white(axes: Axes, windows: Array, curves: Array, style: str = "o-", **options: Any) -> None:

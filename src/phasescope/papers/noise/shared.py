@@ -7,13 +7,12 @@ from typing import Annotated
 
 import numpy as np
 from pydantic import Field
-from scipy.stats import t as student
 
 from phasescope.estimate import Estimate
+from phasescope.noise.population import widening
 from phasescope.studies.part import StudySettings
 
 STUDY = "noise"
-_SURE = 1.96
 
 
 class Common(StudySettings):
@@ -53,15 +52,10 @@ def slopes(y: np.ndarray, x: np.ndarray) -> np.ndarray:
     return np.asarray(y @ u / (u @ u))
 
 
-def widened(error: float, freedom: int) -> float:
-    """Return an error from so few degrees of freedom that value +- 1.96 errors is the 95 % interval."""
-    return float(student.ppf(0.975, freedom)) / _SURE * error
-
-
 def over_networks(samples: np.ndarray, method: str = "mean over networks") -> Estimate:
     """Return the mean of independent networks, those without a number left out; its error is widened."""
     values = np.asarray(samples, dtype=np.float64)
     found = Estimate.from_samples(values[np.isfinite(values)], method=method)
     if not found.determined:
         return found
-    return replace(found, error=widened(found.error, found.n - 1))
+    return replace(found, error=widening(found.n - 1) * found.error)

@@ -23,6 +23,7 @@ from phasescope.papers.noise.networks import (
     Networks,
     draw_against_width,
     draw_over_white,
+    draw_points,
     idle_are_white_claim,
     label_windows,
     little_used_claim,
@@ -526,8 +527,7 @@ def draw_carried(axes: Axes, n: Numbers) -> None:
 
 def draw_inputs(axes: Axes, n: Numbers) -> None:
     for colour, (condition, label) in zip(colours(len(COMPARED)), COMPARED.items(), strict=True):
-        values = n.best.of("beta", condition)
-        axes.plot(np.full(len(values), label), values, "o", ms=4, color=colour)
+        draw_points(axes, label, n.best.of("beta", condition), color=colour)
     axes.axhline(0, color=plotting.INK, lw=0.8)
     axes.set(title="By input", ylabel=r"$\beta$ of h")
     axes.tick_params(axis="x", rotation=30)
@@ -536,12 +536,10 @@ def draw_inputs(axes: Axes, n: Numbers) -> None:
 def draw_quantities(axes: Axes, n: Numbers) -> None:
     drawn = ("input", "input_gate", "output_gate", "candidate", "forget_gate", "hidden", "cell")
     for position, quantity in enumerate(drawn):
-        values = n.best.of("beta", quantity=quantity)
-        axes.plot(np.full(len(values), position), values, "o", ms=4, color=plotting.MEASURED)
+        draw_points(axes, position, n.best.of("beta", quantity=quantity), color=plotting.MEASURED)
         if f"{quantity}_preactivation" in QUANTITIES:
             before = n.best.of("beta", quantity=f"{quantity}_preactivation")
-            place = np.full(len(before), position + 0.2)
-            axes.plot(place, before, "o", ms=4, color=plotting.THEORY, markerfacecolor="none")
+            draw_points(axes, position + 0.2, before, color=plotting.THEORY, markerfacecolor="none")
     axes.set_xticks(range(len(drawn)), [quantity.replace("_", "\n") for quantity in drawn])
     axes.axhline(0, color=plotting.INK, lw=0.8)
     axes.set(title="By quantity", ylabel=r"$\beta$")
