@@ -264,19 +264,24 @@ def phase_randomised(x: ArrayLike, *, copies: int = 1, seed: Seed) -> Array:
 
 
 def _coefficients(coefficients: ArrayLike) -> Array:
-    """Return ``a_1 .. a_p``, if all roots of ``z^p - sum_j a_j z^(p-j)`` lie inside the unit circle."""
+    """Return ``a_1 .. a_p`` if they have a stationary process: all roots lie inside the unit circle."""
     a = np.atleast_1d(np.asarray(coefficients, dtype=np.float64))
     if a.ndim != 1 or not np.isfinite(a).all():
         raise InputError(
             f"The coefficients {coefficients!r} are not a list of finite numbers.", "Give a_1 to a_p."
         )
-    largest = np.abs(np.roots(np.concatenate([[1.0], -a]))).max(initial=0.0)
+    largest = largest_root(a)
     if largest >= 1:
         raise InputError(
             f"The coefficients {a.tolist()} have no stationary process (root of size {largest:.4g}).",
             "All roots must lie inside the unit circle; one coefficient must lie between -1 and 1.",
         )
     return a
+
+
+def largest_root(a: Array) -> float:
+    """Return the size of the largest root of ``z^p - sum_j a_j z^(p-j)``; 0 without coefficients."""
+    return float(np.abs(np.roots(np.concatenate([[1.0], -a]))).max(initial=0.0))
 
 
 def _yule_walker(a: Array) -> Array:

@@ -17,7 +17,7 @@ from phasescope.errors import InputError
 from phasescope.estimate import Estimate
 from phasescope.noise.dfa import dfa
 from phasescope.noise.fluctuation import expected_fluctuation, fluctuations
-from phasescope.noise.generators import autoregressive, fractional_gaussian_noise
+from phasescope.noise.generators import autoregressive, fractional_gaussian_noise, largest_root
 from phasescope.noise.spectrum import standardised
 
 Array = NDArray[np.float64]
@@ -164,7 +164,7 @@ class MemoryTest:
         """Steps over which the autoregressive process forgets: from its largest root, ``-1/ln |z|``."""
         if not self.fit.order:
             return 0.0
-        largest = float(np.abs(np.roots(np.concatenate([[1.0], -self.fit.coefficients]))).max())
+        largest = largest_root(self.fit.coefficients)
         return -1 / math.log(largest) if 0 < largest < 1 else math.inf * (largest >= 1)
 
 
