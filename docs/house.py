@@ -61,7 +61,7 @@ def draw(axes: Axes) -> None:
         axes.annotate("", (x1, y1 + 0.45), (x0, y0 - 0.45), arrowprops=style)
     for room, (x, y) in place.items():
         box = {"boxstyle": "round,pad=0.35", "fc": BOX, "ec": INK, "lw": 0.8}
-        axes.text(x, y, f"{room}\n{size(room)}", ha="center", va="center", fontsize=8.5, color=INK, bbox=box)
+        axes.text(x, y, f"{room}\n{size(room)}", ha="center", va="center", fontsize=7.5, color=INK, bbox=box)
     for height in range(len(levels) - 1):
         axes.axhline(2.0 * height + 1.0, color=INK, lw=0.4, ls=":", alpha=0.5)
     axes.set(xlim=(0, widest), ylim=(-0.8, 2.0 * len(levels) - 1.2))
@@ -70,10 +70,10 @@ def draw(axes: Axes) -> None:
 
 def write() -> None:
     """Write the picture that the contributor's page shows."""
-    figure = Figure(figsize=(11, 9.5), layout="constrained")
+    figure = Figure(figsize=(8.8, 8.6), layout="constrained")
     draw(figure.subplots())
     (DOCS / "tables").mkdir(exist_ok=True)
-    figure.savefig(DOCS / "tables" / "house.png", dpi=110, facecolor="white")
+    figure.savefig(DOCS / "tables" / "house.png", dpi=140, facecolor="white")
 
 
 if __name__ == "__main__":
