@@ -19,8 +19,8 @@ from phasescope import report as pages
 from phasescope import studies
 from phasescope.cli.study_progress import display, duration
 from phasescope.errors import InputError
-from phasescope.report.numbers import measured
-from phasescope.studies import Check, PartPlan, Study, StudySettings
+from phasescope.report.study_page import expected_and_measured
+from phasescope.studies import PartPlan, Study, StudySettings
 
 if TYPE_CHECKING:
     from phasescope.cli.commands import StudyReport, StudyRun
@@ -172,7 +172,7 @@ def _checks_text(run: studies.StudyRun) -> str:
     for name, analysis in run.analyses.items():
         table.add_row("", f"{name}/")
         for check in analysis.checks:
-            table.add_row(check.verdict, check.id.removeprefix(f"{name}/"), *_numbers(check))
+            table.add_row(check.verdict, check.id.removeprefix(f"{name}/"), *expected_and_measured(check))
     reasons = [
         textwrap.fill(f"{', '.join(ids)}: {reason}.", _WIDTH, subsequent_indent="  ", break_on_hyphens=False)
         for reason, ids in _undetermined(run).items()
@@ -188,15 +188,6 @@ def _undetermined(run: studies.StudyRun) -> dict[str, list[str]]:
         if not check.measured.determined:
             reasons.setdefault(check.measured.reason.rstrip("."), []).append(check.id)
     return reasons
-
-
-def _numbers(check: Check) -> tuple[str, str]:
-    """Return what the claim leads to, and what was measured, with its error, or a dash."""
-    found = check.measured
-    return (
-        "" if check.expected is None else measured(check.expected, digits=6),
-        measured(found.value, found.error, digits=6) if found.determined else "–",
-    )
 
 
 def size(count: float) -> str:

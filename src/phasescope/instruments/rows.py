@@ -35,6 +35,11 @@ class Row:
         """Return the rows that were measured, in the order of the dataset."""
         return [cls(dataset, int(index)) for index in np.flatnonzero(dataset["skipped"].values == "")]
 
+    @classmethod
+    def weights(cls, dataset: xr.Dataset) -> list[Self]:
+        """Return the measured rows of weight layers."""
+        return [row for row in cls.measured(dataset) if row.text("role") == "weight"]
+
     def __getitem__(self, name: str) -> float:
         return float(self.array(name))
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from torch import Tensor, nn
 
 from phasescope.errors import InputError
+
+_Leaf = TypeVar("_Leaf")
 
 _CHECKED = 2**18  # values at a time
 
@@ -51,7 +53,7 @@ class Batch:
 
     def tensors(self) -> list[tuple[str, Tensor]]:
         """Return every tensor in the order of :meth:`mapped`, with its key or the number of its argument."""
-        return list(_leaves((self.args, self.kwargs)))
+        return list(_named_leaves((self.args, self.kwargs), Tensor))
 
     def floats(self) -> list[Tensor]:
         """Return the floating-point tensors that hold one row per sample, masks left out."""
@@ -114,7 +116,7 @@ def as_batch(model: nn.Module, batch: Any) -> Batch:
         If there is no tensor, no sample, or a value that is not finite.
     """
     args, kwargs, notes = _arguments(model, batch)
-    tensors = list(_leaves((args, kwargs)))
+    tensors = list(_named_leaves((args, kwargs), Tensor))
     if not tensors:
         raise InputError(
             f"The batch is {_describe(batch)}, which holds no tensor.",
@@ -229,16 +231,21 @@ def map_leaves(function: Callable[[Any], Any], tree: Any, kind: Any = Tensor) ->
     return tree
 
 
-def _leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Tensor]]:
-    """Yield every tensor in the order of :func:`map_leaves`, with the key or the argument it stands under."""
-    if isinstance(tree, Tensor):
+def leaves(tree: Any, kind: type[_Leaf]) -> Iterator[_Leaf]:
+    """Yield every leaf of a `kind` in the order of :func:`map_leaves`."""
+    return (leaf for _, leaf in _named_leaves(tree, kind))
+
+
+def _named_leaves(tree: Any, kind: type[_Leaf], path: str = "") -> Iterator[tuple[str, _Leaf]]:
+    """Yield every leaf with the key or the number of the argument that it stands under."""
+    if isinstance(tree, kind):
         yield path, tree
     elif isinstance(tree, (tuple, list)):
         for index, item in enumerate(tree):
-            yield from _leaves(item, f"{index}" if path == "" else path)
+            yield from _named_leaves(item, kind, f"{index}" if path == "" else path)
     elif isinstance(tree, Mapping):
         for key, item in tree.items():
-            yield from _leaves(item, str(key))
+            yield from _named_leaves(item, kind, str(key))
 
 
 def _describe(thing: Any) -> str:
@@ -248,12 +255,12 @@ def _describe(thing: Any) -> str:
 
 def first_float(output: Any) -> Tensor | None:
     """Return the first floating-point tensor in an output of any structure, or None."""
-    return next((tensor for _, tensor in _leaves(output) if tensor.is_floating_point()), None)
+    return next((tensor for tensor in leaves(output, Tensor) if tensor.is_floating_point()), None)
 
 
 def all_floats(output: Any) -> list[Tensor]:
     """Return every floating-point tensor in an output of any structure."""
-    return [tensor for _, tensor in _leaves(output) if tensor.is_floating_point()]
+    return [tensor for tensor in leaves(output, Tensor) if tensor.is_floating_point()]
 
 
 def replace_first_float(output: Any, new: Tensor) -> Any:

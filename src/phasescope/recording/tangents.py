@@ -50,11 +50,10 @@ class _Gate:
         self._at_rows = not self._count
         return inside
 
-    def row(self, layer: Layer, tensor: Tensor) -> Tensor | None:
-        """Return what takes the place of a row's output, or None where nothing enters there."""
-        if self._at_rows and (layer.entry or not self._count):
-            return self._enter(tensor)
-        return None
+    def row(self, layer: Layer, tensor: Tensor) -> Tensor:
+        """Return what goes on from a row: the tensor that it put out, unless something enters there."""
+        enters = self._at_rows and (layer.entry or not self._count)
+        return self._enter(tensor) if enters else tensor
 
     def _enter(self, tensor: Tensor) -> Tensor:
         self._count += 1
@@ -87,12 +86,9 @@ def push_forward(model: nn.Module, layers: list[Layer], batch: Batch, tangent: T
         tensor = first_float(output)
         if tensor is None:
             return None
-        primal, pushed = _parts(tensor)
-        entered = gate.row(layer, primal) if pushed is None else None
-        if entered is not None:
-            primal, pushed = _parts(entered)
-        see(layer, _primal(first_float(args)), primal, pushed)
-        return None if entered is None else replace_first_float(output, entered)
+        entered = tensor if _parts(tensor)[1] is not None else gate.row(layer, tensor)
+        see(layer, _primal(first_float(args)), *_parts(entered))
+        return None if entered is tensor else replace_first_float(output, entered)
 
     with torch.no_grad(), forward_ad.dual_level():
         inside = gate.batch(batch)
@@ -154,10 +150,9 @@ def push_double_backward(
         tensor = first_float(output)
         if tensor is None:
             return None
-        entered = None if tensor.requires_grad else gate.row(layer, tensor)
-        tensor = tensor if entered is None else entered
-        rows.append((layer, first_float(args), tensor))
-        return replace_first_float(output, tensor.clone())
+        entered = tensor if tensor.requires_grad else gate.row(layer, tensor)
+        rows.append((layer, first_float(args), entered))
+        return replace_first_float(output, entered.clone())
 
     with torch.enable_grad():
         inside = gate.batch(batch)
@@ -210,14 +205,13 @@ def push_difference(model: nn.Module, layers: list[Layer], batch: Batch, tangent
         if tensor is None:
             return None
         entered = gate.row(layer, tensor)
-        tensor = tensor if entered is None else entered
         if sign > 0:
-            ahead[layer.name] = tensor.clone()
+            ahead[layer.name] = entered.clone()
         elif sign < 0 and layer.name in ahead:
-            pushed[layer.name] = (ahead.pop(layer.name) - tensor) / (2 * step)
+            pushed[layer.name] = (ahead.pop(layer.name) - entered) / (2 * step)
         elif sign == 0:
-            see(layer, first_float(args), tensor, pushed.pop(layer.name, None))
-        return None if entered is None else replace_first_float(output, entered)
+            see(layer, first_float(args), entered, pushed.pop(layer.name, None))
+        return None if entered is tensor else replace_first_float(output, entered)
 
     for direction in (1.0, -1.0, 0.0):
         sign, gate = direction, _Gate(admit)
@@ -286,13 +280,12 @@ def pull_back(
         tensor = first_float(output)
         if tensor is None:
             return None
-        entered = None if tensor.requires_grad else gate.row(layer, tensor)
-        tensor = tensor if entered is None else entered
-        if tensor.requires_grad:
-            tensor.register_hook(  # type: ignore[no-untyped-call]
+        entered = tensor if tensor.requires_grad else gate.row(layer, tensor)
+        if entered.requires_grad:
+            entered.register_hook(  # type: ignore[no-untyped-call]
                 lambda gradient: None if gradient is None else see(layer, current[0], gradient)
             )
-        return None if entered is None else replace_first_float(output, entered)
+        return None if entered is tensor else replace_first_float(output, entered)
 
     with torch.enable_grad():
         inside = gate.batch(batch)

@@ -162,7 +162,7 @@ def _estimate(estimate: Estimate) -> str:
 
 def _edge(dataset: xr.Dataset, name: str, position: int) -> str:
     """Return a variable at the first (0) or last (-1) weight layer."""
-    weights = [row for row in Row.measured(dataset) if row.text("role") == "weight"]
+    weights = Row.weights(dataset)
     return measured(weights[position][name], weights[position][f"{name}_error"]) if weights else "–"
 
 

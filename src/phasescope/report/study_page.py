@@ -107,13 +107,18 @@ def _section(run: StudyRun, name: str, number: int) -> _Section:
 
 
 def _row(check: Check) -> _Row:
+    why = check.measured.reason
+    reason = f"Not determined: {why}." if why else ""
+    note = " ".join(text for text in (reason, check.note) if text)
+    return _Row(check, *expected_and_measured(check), note)
+
+
+def expected_and_measured(check: Check) -> tuple[str, str]:
+    """Return what the claim leads to, and what was measured, with its error, or a dash."""
     found = check.measured
-    reason = f"Not determined: {found.reason}." if found.reason else ""
-    return _Row(
-        check=check,
-        expected="" if check.expected is None else measured(check.expected, digits=6),
-        measured=measured(found.value, found.error, digits=6) if found.determined else "–",
-        note=" ".join(text for text in (reason, check.note) if text),
+    return (
+        "" if check.expected is None else measured(check.expected, digits=6),
+        measured(found.value, found.error, digits=6) if found.determined else "–",
     )
 
 

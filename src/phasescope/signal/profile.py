@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import platform
 import textwrap
 import warnings
 from collections.abc import Callable
@@ -12,12 +11,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from torch import nn
 
-import phasescope
 from phasescope.errors import InputError
 from phasescope.recording.batch import Batch, as_batch
+from phasescope.recording.circumstances import circumstances
 from phasescope.recording.memory import default_limit, in_bytes
 from phasescope.recording.modules import as_module
 from phasescope.recording.untouched import quiet, untouched
@@ -116,7 +114,6 @@ def profile(
     module = as_module(model)
     inputs = as_batch(module, batch)
     limit = default_limit(module) if max_memory is None else in_bytes(max_memory)
-    mode = _mode(module)
     with untouched(module):
         notes = [*inputs.notes, *_dropout_note(module)]
         quiet(module)
@@ -125,17 +122,12 @@ def profile(
         measurement = passes.run()
         drift = passes.eval_drift()
     notes += [*passes.notes, *_measured_notes(measurement)]
-    dataset = _assemble(module, measurement, mode=mode, notes=notes, drift=drift, batch=passes.batch)
+    dataset = _assemble(module, measurement, notes=notes, drift=drift, batch=passes.batch)
     if theory:
         predict(dataset, measurement)
     decision = verdict(dataset)
     dataset.attrs |= {"phase": decision.phase, "verdict": json.dumps(decision.to_dict())}
     return Profile(dataset, decision)
-
-
-def _mode(module: nn.Module) -> str:
-    flags = {m.training for m in module.modules()}
-    return "mixed" if len(flags) > 1 else ("train" if flags.pop() else "eval")
 
 
 def _dropout_note(module: nn.Module) -> list[str]:
@@ -199,7 +191,6 @@ def _assemble(
     model: nn.Module,
     measurement: Measurement,
     *,
-    mode: str,
     notes: list[str],
     drift: dict[str, float] | None,
     batch: Batch,
@@ -225,24 +216,9 @@ def _assemble(
         "depth": ("layer", weights.astype(np.int64)),
         "skipped": ("layer", [layer.skipped for layer in layers]),
     }
-    parameters = list(model.parameters())
-    tensors = [*parameters, *batch.floats()]
     attrs = {
         "instrument": "propagation",
-        "model": str(getattr(model, "kind", type(model).__name__)),
-        "parameters": sum(p.numel() for p in parameters),
-        "inputs": batch.size,
-        "seed": measurement.seed,
-        "dtype": str(tensors[0].dtype if tensors else torch.get_default_dtype()).removeprefix("torch."),
-        "device": str(tensors[0].device if tensors else "cpu"),
-        "versions": json.dumps(
-            {
-                "phasescope": phasescope.__version__,
-                "torch": torch.__version__,
-                "python": platform.python_version(),
-            }
-        ),
-        "mode": mode,
+        **circumstances(model, batch, seed=measurement.seed),
         "notes": json.dumps(notes),
         "theory": json.dumps({"recognised": False, "reason": "not computed"}),
         "citations": "poole2016 schoenholz2017 roberts2022",

@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from phasescope.errors import InputError, MemoryLimitError
-from phasescope.testing.cases import Trial, map_tensors, require, require_same, tensors_of
+from phasescope.recording.batch import leaves
+from phasescope.testing.cases import Trial, map_tensors, require, require_same
 
 _PLENTY = 8 * 2**30
 # The batch is repeated until a measurement takes so much; what is fixed, such as theory's own, is then small.
@@ -58,7 +59,7 @@ def refuses_an_empty_batch(trial: Trial) -> None:
 def refuses_nan_in_the_batch(trial: Trial) -> None:
     """Check that a batch with NaN raises ``InputError`` that says so."""
     _, batch = trial.build()
-    if any(tensor.is_floating_point() for tensor in tensors_of(batch)):
+    if any(tensor.is_floating_point() for tensor in leaves(batch, Tensor)):
         message = _must_refuse(trial, _with_nan, "a batch with NaN")
         words = ("nan", "finite")
         require(any(word in message.lower() for word in words), f"the refusal does not name NaN: {message}")
@@ -67,7 +68,7 @@ def refuses_nan_in_the_batch(trial: Trial) -> None:
 def accepts_a_read_only_batch(trial: Trial) -> None:
     """Check that arrays that are not writable are read, not written, and give the same numbers."""
     model, batch = trial.build()
-    if any(tensor.dtype == torch.bfloat16 for tensor in tensors_of(batch)):
+    if any(tensor.dtype == torch.bfloat16 for tensor in leaves(batch, Tensor)):
         return
     arrays: list[np.ndarray] = []
 

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from phasescope.testing.cases import Trial, require, tensors_of
+from phasescope.recording.batch import leaves
+from phasescope.testing.cases import Trial, require
 
 # The failure comes at the first call of a layer, then later, when the measurement itself is under way.
 _FAILING_CALLS = (1, 2, 4)
@@ -68,7 +69,7 @@ def measures_frozen_parameters(trial: Trial) -> None:
 def leaves_the_batch_alone(trial: Trial) -> None:
     """Check that a batch that asks for gradients is accepted, is not written to and gets no gradient."""
     model, batch = trial.build()
-    for tensor in tensors_of(batch):
+    for tensor in leaves(batch, Tensor):
         if tensor.is_floating_point():
             tensor.requires_grad_(True)
     with _untouched(model, batch):
@@ -149,7 +150,7 @@ def _untouched(model: nn.Module | Callable[..., Any], batch: Any, when: str = ""
 def _state(model: nn.Module | Callable[..., Any], batch: Any) -> dict[str, Any]:
     """Return everything that an instrument could disturb, by what it is called."""
     state = _process_state()
-    for position, tensor in enumerate(tensors_of(batch)):
+    for position, tensor in enumerate(leaves(batch, Tensor)):
         state[f"batch tensor {position}"] = _tensor_state(tensor)
     return state | _module_state(model) if isinstance(model, nn.Module) else state
 

@@ -32,8 +32,10 @@ class ActivationNoise(Instrument):
     shuffled. The work is done by ``noise.record``, ``noise.population`` and ``noise.utilisation``.
 
     It applies to models with a recurrent, attention or 1-d convolution layer, and sequences of at least 160
-    time steps. The findings say what kind of noise the states show and whether the units are used, each with
-    what to do; the figure "noise" has fluctuation functions, beta of each unit, and beta of each quantity.
+    time steps, packed or not, of which it uses at most 64. The dataset has a row for each layer and quantity;
+    ``long_name`` says what its variables are. The findings say what kind of noise the states show and whether
+    the units are used, each with what to do; the figure "noise" has fluctuation functions, beta of each unit,
+    and beta of each quantity.
 
     Cost: three recordings and some 50 tests for short memory; on one core 6 s for an LSTM of 64 units on 64
     sequences of 300 steps, 20 s for 256 units and 1000 steps, 10 s for a transformer of 4 blocks of width 64
@@ -57,24 +59,6 @@ class ActivationNoise(Instrument):
         seed: int = 0,
         max_memory: int | None = None,
     ) -> xr.Dataset:
-        """Return a row for each layer and quantity; ``long_name`` says what the variables are.
-
-        Parameters
-        ----------
-        model : nn.Module or callable
-            The user's model.
-        batch : tensor, packed sequence, sequence or mapping of tensors
-            What it is called with; at most 64 of its sequences are used.
-        seed : int
-            Of the untrained network, of the shuffled time and of the tests.
-        max_memory : int or None
-            Bytes that the measurement may take beside the model and the batch.
-
-        Raises
-        ------
-        InputError
-            If the model has no series in time, or they are too short.
-        """
         reason = self.applies(model, batch)
         if reason:
             raise InputError(reason)

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-import platform
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 from torch import nn
 
-import phasescope
 from phasescope import noise
 from phasescope.errors import InputError
 from phasescope.estimate import Estimate
@@ -26,6 +23,7 @@ from phasescope.instruments.activation_noise.sequences import (
     common_length,
     too_short,
 )
+from phasescope.recording.circumstances import circumstances
 from phasescope.recording.sequences import as_given, shuffled_in_time
 
 if TYPE_CHECKING:
@@ -69,24 +67,11 @@ def measured(module: nn.Module, chosen: Chosen, seed: int, max_memory: int | Non
         _add_null(rows, _recorded(untrained, chosen, max_memory), cut, "untrained")
     except InputError as refused:
         notes.append(f"the untrained network was not measured: {refused}")
-    flags = {part.training for part in module.modules()}
-    tensors = [*module.parameters(), *chosen.inputs.floats()]
-    versions = {
-        "phasescope": phasescope.__version__,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-    }
     attrs = {
         "instrument": "noise",
-        "versions": json.dumps(versions),
-        "citations": "chong2023 peng1994 kantelhardt2001 roy2007",
-        "model": str(getattr(module, "kind", type(module).__name__)),
-        "parameters": sum(p.numel() for p in module.parameters()),
+        **circumstances(module, chosen.inputs, seed=seed),
         "inputs": int(cut.rows.size),
-        "seed": seed,
-        "dtype": str(tensors[0].dtype if tensors else torch.get_default_dtype()).removeprefix("torch."),
-        "device": str(tensors[0].device if tensors else "cpu"),
-        "mode": "mixed" if len(flags) > 1 else ("train" if flags.pop() else "eval"),
+        "citations": "chong2023 peng1994 kantelhardt2001 roy2007",
         "notes": json.dumps(notes),
         "length": cut.length,
         "discarded": cut.discard,

@@ -47,24 +47,6 @@ class SignalPropagation(Instrument):
         seed: int = 0,
         max_memory: int | None = None,
     ) -> xr.Dataset:
-        """Return the profile of the model; see ``phasescope.signal.profile`` for its variables.
-
-        Parameters
-        ----------
-        model : nn.Module or callable
-            The user's model.
-        batch : tensor, sequence or mapping of tensors
-            What it is called with.
-        seed : int
-            Seed of the pairs of inputs and of the tangents.
-        max_memory : int or None
-            Bytes that the measurement may take beside the model and the batch.
-
-        Raises
-        ------
-        InputError
-            If the model cannot be called.
-        """
         reason = self.applies(model, batch)
         if reason:
             raise InputError(reason)

@@ -133,7 +133,7 @@ def _exploding(dataset: xr.Dataset, verdict: Verdict) -> Finding:
 
 
 def _changing(dataset: xr.Dataset, verdict: Verdict, what: str) -> Finding:
-    weights = [row for row in Layer.measured(dataset) if row.text("role") == "weight"]
+    weights = Layer.weights(dataset)
     finite = [row for row in weights if math.isfinite(row["kernel"])]
     first, last = finite[0], finite[-1]
     return Finding(

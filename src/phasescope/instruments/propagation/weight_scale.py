@@ -158,7 +158,7 @@ def _first_layer(dataset: xr.Dataset, now: dict[str, Any], point: dict[str, Any]
     kernel = _entry_kernel(dataset, point)
     if kernel is None or abs(_log_factor(now, point)) > _SAME_SCALE or _biases(now, point):
         return ""
-    weights = [row for row in Row.measured(dataset) if row.text("role") == "weight"]
+    weights = Row.weights(dataset)
     present = next(row for row in weights if row["kernel"] > 0).estimate("kernel")
     factor = math.sqrt(kernel / present.value)
     what = f"Scale the first layer's weights by {factor:.2g}"

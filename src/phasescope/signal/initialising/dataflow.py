@@ -6,13 +6,13 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-_Leaf = TypeVar("_Leaf")
+from phasescope.recording.batch import leaves, map_leaves
 
 
 def _names(text: str) -> frozenset[str]:
@@ -81,7 +81,7 @@ class Node:
             if node.is_root or node.root is None or id(node) in found:
                 continue
             found[id(node)] = node
-            waiting += _leaves((node.args, node.kwargs), Node)
+            waiting += leaves((node.args, node.kwargs), Node)
         return [n.name for n in found.values() if n.name not in _SHAPES and n.name not in _POOLS]
 
     def replay(self, value: Tensor, *, pointwise: bool = False) -> Tensor:
@@ -100,9 +100,9 @@ class Node:
             if id(node) not in done:
                 skipped = pointwise and (node.name in _SHAPES or node.name in _POOLS)
                 if skipped or "dropout" in node.name:
-                    done[id(node)] = evaluate(_leaves(node.args, Node)[0])
+                    done[id(node)] = evaluate(next(leaves(node.args, Node)))
                 else:
-                    args, kwargs = _map((node.args, node.kwargs), evaluate)
+                    args, kwargs = map_leaves(evaluate, (node.args, node.kwargs), Node)
                     assert node.call is not None
                     done[id(node)] = node.call(*args, **kwargs)
             result = done[id(node)]
@@ -164,7 +164,7 @@ class Flow(TorchFunctionMode):
         self._constants = {id(t) for t in (*model.parameters(), *model.buffers())}
         self._parameters = {id(p) for p in model.parameters()}
         self.calls: list[WeightCall] = []
-        for tensor in _leaves(inputs, Tensor):
+        for tensor in leaves(inputs, Tensor):
             self._remember(tensor, self._new_root("input", "input", [], tensor))
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -177,7 +177,7 @@ class Flow(TorchFunctionMode):
             name = getattr(func, "__name__", "?")
             if name in _WEIGHTS:
                 return self._weight_layer(name, func, args, kwargs)
-            links = _map((args, kwargs), self._node_of)
+            links = map_leaves(self._node_of, (args, kwargs))
             result = func(*args, **kwargs)
             self._record(name, func, args, links, result)
             return result
@@ -206,11 +206,11 @@ class Flow(TorchFunctionMode):
         return result
 
     def _record(self, name: str, func: Any, args: Any, links: Any, result: Any) -> None:
-        sources = [node for node in _leaves(links, Node) if node.root is not None]
+        sources = [node for node in leaves(links, Node) if node.root is not None]
         if name == "__setitem__":
             self._remember(args[0], self._new_root("mixing", name, sources, args[0]))
             return
-        for output in _leaves(result, Tensor):
+        for output in leaves(result, Tensor):
             node = self._classify(name, func, links, sources, output, single=isinstance(result, Tensor))
             self._remember(output, node)
 
@@ -262,25 +262,3 @@ def _constant(constant: Tensor | None, like: Tensor) -> Any:
     if constant is not None and constant.is_floating_point():
         return constant.detach().to(like.dtype)
     return constant
-
-
-def _map(tree: Any, function: Callable[[Any], Any]) -> Any:
-    # Tensors to nodes on recording, nodes to values on replaying.
-    if isinstance(tree, (Tensor, Node)):
-        return function(tree)
-    if isinstance(tree, (tuple, list)):
-        items = [_map(item, function) for item in tree]
-        return type(tree)(*items) if hasattr(tree, "_fields") else type(tree)(items)
-    if isinstance(tree, dict):
-        return {key: _map(item, function) for key, item in tree.items()}
-    return tree
-
-
-def _leaves(tree: Any, kind: type[_Leaf]) -> list[_Leaf]:
-    if isinstance(tree, kind):
-        return [tree]
-    if isinstance(tree, (tuple, list)):
-        return [leaf for item in tree for leaf in _leaves(item, kind)]
-    if isinstance(tree, dict):
-        return [leaf for item in tree.values() for leaf in _leaves(item, kind)]
-    return []
