@@ -447,8 +447,7 @@ def draw_distances(axes: Axes, n: Numbers) -> None:
         order = np.argsort(x)
         label = rf"$\rho_0$ = {own[0].distance[0, column]:.0e}"
         axes.plot(x[order], y[order], "o-", ms=3.5, lw=1.0, color=shade, label=label)
-    axes.set_xlabel(r"$\kappa L$")
-    axes.set_title(f"Each distance its own curve ({short(n.activation)})")
+    axes.set(title=f"Each distance its own curve ({short(n.activation)})", xlabel=r"$\kappa L$")
     _frame_ratio(axes)
 
 
@@ -465,17 +464,14 @@ def draw_law(axes: Axes, n: Numbers) -> None:
         axes.plot(x, y, "o", ms=3, color=colour, alpha=0.7, label=short(name))
     grid = np.geomspace(1e-3, 1e3, 200)
     axes.plot(grid, tangent_ratio(grid), color=plotting.THEORY, label="R(u)", zorder=1)
-    axes.set_xlabel(r"$u = \kappa \rho_0 L$")
-    axes.set_title("One curve")
+    axes.set(title="One curve", xlabel=r"$u = \kappa \rho_0 L$")
     _frame_ratio(axes)
     axes.set_xlim(1e-3, 1e3)
 
 
 def _frame_ratio(axes: Axes) -> None:
-    axes.set_xscale("log")
+    axes.set(xscale="log", ylabel=r"$\Theta_{ab}/\Theta_{aa}$", ylim=(0.25, 1.05))
     axes.axhline(1 / 3, color=plotting.INK, lw=0.8, ls=":")
-    axes.set_ylabel(r"$\Theta_{ab}/\Theta_{aa}$")
-    axes.set_ylim(0.25, 1.05)
     legend(axes)
 
 
@@ -518,9 +514,7 @@ def _draw_mean(axes: Axes, x: np.ndarray, values: np.ndarray, **options: Any) ->
 
 
 def _frame_images(axes: Axes, title: str) -> None:
-    axes.set_xscale("log")
-    axes.set_xlabel(r"$\kappa L$")
-    axes.set_title(title)
+    axes.set(title=title, xlabel=r"$\kappa L$", xscale="log")
 
 
 def figures(n: Numbers) -> list[Panels]:

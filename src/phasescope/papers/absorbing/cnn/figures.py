@@ -72,9 +72,7 @@ def draw_mean(axes: Axes, n: Numbers) -> None:
     line, label = 0.9 * (last / last[0]) ** -delta, f"slope -{delta:.3f}"
     axes.loglog(last, line, "--", color=plotting.THEORY, label=label)
     _bound(axes, _LOWEST)
-    axes.set_title("Mean")
-    axes.set_xlabel("layer l")
-    axes.set_ylabel(r"$\rho$")
+    axes.set(title="Mean", xlabel="layer l", ylabel=r"$\rho$")
     legend(axes, fontsize=7, loc="lower left")
 
 
@@ -82,8 +80,7 @@ def draw_typical(axes: Axes, n: Numbers) -> None:
     for curve, colour in zip(n.main, shades(len(n.main)), strict=True):
         axes.loglog(curve.layers, np.exp(np.maximum(curve.mean_log(), -700)), color=colour)
     _bound(axes, _LOWEST_TYPICAL)
-    axes.set_title("Typical")
-    axes.set_xlabel("layer l")
+    axes.set(title="Typical", xlabel="layer l")
 
 
 def _bound(axes: Axes, lowest: float) -> None:
@@ -109,10 +106,8 @@ def draw_slopes(axes: Axes, n: Numbers) -> None:
                     found.x, found.slope, found.error, fmt="o-", ms=3, color=colour, label=statistic
                 )
         axes.set_title(rf"Local slopes, $\sigma_w$ = {near.sigma_w:.3f}")
-    axes.set_xscale("log")
+    axes.set(xlabel="layer l", ylabel=r"d ln $\rho$ / d ln l", xscale="log")
     axes.set_yscale("symlog", linthresh=1)
-    axes.set_xlabel("layer l")
-    axes.set_ylabel(r"d ln $\rho$ / d ln l")
     legend(axes, fontsize=7, loc="lower left")
 
 
@@ -140,9 +135,8 @@ def draw_share(axes: Axes, n: Numbers) -> None:
     found = list(n.rough.values())
     x, error = list(n.rough), [one.error for one in found]
     axes.errorbar(x, [one.value for one in found], error, fmt="o-", ms=3, color=plotting.MEASURED)
+    axes.set(title="Networks whose sites still differ", ylabel=f"share after {n.settings.depth} layers")
     axes.set_ylim(-0.05, 1.05)
-    axes.set_ylabel(f"share after {n.settings.depth} layers")
-    axes.set_title("Networks whose sites still differ")
     _mark_zero(axes, n)
 
 
@@ -159,9 +153,7 @@ def draw_measured(axes: Axes, n: Numbers) -> None:
         for curve, colour in zip(tried.curves, shades(len(tried.curves)), strict=True):
             axes.loglog(curve.size, curve.y, "o-", ms=2, lw=1, color=colour, label=f"{curve.x[0]:.3f}")
         legend(axes, fontsize=7, title=r"$\sigma_w$", loc="lower left")
-    axes.set_title("Mean, as measured")
-    axes.set_xlabel("layer l")
-    axes.set_ylabel(r"$\rho$")
+    axes.set(title="Mean, as measured", xlabel="layer l", ylabel=r"$\rho$")
 
 
 def draw_collapsed(axes: Axes, n: Numbers, *, statistic: Statistic, name: str, title: str) -> None:
@@ -174,9 +166,7 @@ def draw_collapsed(axes: Axes, n: Numbers, *, statistic: Statistic, name: str, t
     axes.set_yscale("log")
     low, _ = axes.get_ylim()
     axes.set_ylim(bottom=max(low, _LOWEST))
-    axes.set_title(title)
-    axes.set_xlabel(r"$\tau\, l^{1/\nu_\parallel}$")
-    axes.set_ylabel(r"$l^{\delta} \rho$")
+    axes.set(title=title, xlabel=r"$\tau\, l^{1/\nu_\parallel}$", ylabel=r"$l^{\delta} \rho$")
 
 
 def draw_control(axes: Axes, n: Numbers) -> None:
@@ -190,9 +180,7 @@ def draw_control(axes: Axes, n: Numbers) -> None:
     ):
         line = 0.5 * (span / span[0]) ** -exponent
         axes.loglog(span, line, style, color=plotting.THEORY, label=label)
-    axes.set_title("Independent weights at every site")
-    axes.set_xlabel("layer l")
-    axes.set_ylabel(r"mean $\rho$")
+    axes.set(title="Independent weights at every site", xlabel="layer l", ylabel=r"mean $\rho$")
     legend(axes, fontsize=7, loc="lower left")
 
 
@@ -205,6 +193,5 @@ def draw_spread(axes: Axes, n: Numbers) -> None:
     axes.plot(sites, line, "--", color=plotting.THEORY, label="slope -1/2")
     axes.set_xscale("log", base=2)
     axes.set_yscale("log", base=2)
-    axes.set_title("Spread of ln growth over networks")
-    axes.set_xlabel("sites")
+    axes.set(title="Spread of ln growth over networks", xlabel="sites")
     legend(axes, fontsize=7)
