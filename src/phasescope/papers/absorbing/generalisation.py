@@ -167,13 +167,19 @@ class LossCurves:
             )
         return Estimate(value, error, "minimum of a spline, mean over repetitions", self.subsets)
 
+    def spline(self, row: int, time: int, x: np.ndarray) -> CubicSpline | None:
+        """Return ln(loss) of all subsets against x, over the points within reach; None below four of them."""
+        known = np.isfinite(self.loss[:, row, 0, time])
+        if known.sum() < 4:
+            return None
+        return CubicSpline(x[known], np.log(self.loss[known, row, :, time]))
+
     def at(self, row: int, time: int, kappa_L: float) -> np.ndarray:
         """Return ln(loss) at one kappa L; NaN out of reach."""
-        x = self.log_kappa_L(row)
-        known = np.isfinite(self.loss[:, row, 0, time])
-        if known.sum() < 4 or not x[known][0] <= math.log(kappa_L) <= x[known][-1]:
+        curve, place = self.spline(row, time, self.log_kappa_L(row)), math.log(kappa_L)
+        if curve is None or not curve.x[0] <= place <= curve.x[-1]:
             return np.full(self.subsets, np.nan)
-        return np.asarray(CubicSpline(x[known], np.log(self.loss[known, row, :, time]))(math.log(kappa_L)))
+        return np.asarray(curve(place))
 
     def rise(self, time: int) -> Estimate:
         """Return the smaller of the two rises of ln(loss) from its minimum to the sides of the window."""
@@ -216,27 +222,17 @@ class LossCurves:
         The losses of all depths are interpolated over the range that they have in common; of their variance
         over that range and over depth, the share within the same abscissa is returned: 0 is one curve.
         """
-        every = np.array([self._left_over(time, by_bias, s) for s in range(self.subsets)])
-        if not np.isfinite(every).all():
+        rows = range(self.depths.size)
+        found = [self.spline(i, time, self.log_bias if by_bias else self.log_kappa_L(i)) for i in rows]
+        curves = [curve for curve in found if curve is not None]
+        low = max((curve.x[0] for curve in curves), default=math.nan)
+        high = min((curve.x[-1] for curve in curves), default=math.nan)
+        if len(curves) < max(2, len(rows)) or low >= high:
             return Estimate.not_determined("the depths have too small a range in common")
-        return Estimate.from_samples(every, method="variance over depth over all variance, by repetition")
-
-    def _left_over(self, time: int, by_bias: bool, subset: int) -> float:
-        curves, lows, highs = [], [], []
-        for row in range(self.depths.size):
-            x = self.log_bias if by_bias else self.log_kappa_L(row)
-            y = np.log(self.loss[:, row, subset, time])
-            known = np.isfinite(y)
-            if known.sum() < 4:
-                return math.nan
-            curves.append(CubicSpline(x[known], y[known]))
-            lows.append(x[known][0])
-            highs.append(x[known][-1])
-        if max(lows) >= min(highs) or len(curves) < 2:
-            return math.nan
-        grid = np.linspace(max(lows), min(highs), _GRID)
-        values = np.stack([curve(grid) for curve in curves])
-        return float(values.var(axis=0, ddof=1).mean() / values.var(ddof=1))
+        # (subsets, depths, grid)
+        values = np.stack([curve(np.linspace(low, high, _GRID)).T for curve in curves], axis=1)
+        shares = [each.var(axis=0, ddof=1).mean() / each.var(ddof=1) for each in values]
+        return Estimate.from_samples(shares, method="variance over depth over all variance, by repetition")
 
     def moved(self, other: LossCurves, time: int, method: str) -> Estimate:
         """Return ln(kappa L) of another case's minimum less that of this one's, in the deepest networks."""
@@ -467,9 +463,8 @@ def draw_window(axes: Axes, n: Numbers, *, name: str, by_bias: bool) -> None:
     for row, (depth, shade) in enumerate(zip(found.depths, shades(found.depths.size), strict=True)):
         x = np.exp(found.log_bias if by_bias else found.log_kappa_L(row))
         _draw_loss(axes, x, found, n.time, row, color=shade, label=f"L = {depth:g}")
-    axes.set_xlabel(r"$\sigma_b$" if by_bias else r"$\kappa L$")
-    axes.set_title("Each depth its own curve" if by_bias else "One curve")
-    axes.set_ylabel(f"test loss, {name}")
+    title, place = ("Each depth its own curve", r"$\sigma_b$") if by_bias else ("One curve", r"$\kappa L$")
+    axes.set(title=title, xlabel=place, ylabel=f"test loss, {name}")
     legend(axes)
 
 
@@ -483,9 +478,7 @@ def draw_distances(axes: Axes, n: Numbers) -> None:
         _draw_loss(axes, np.exp(place), found, n.time, **marks)
         marks |= {"ls": "--", "markerfacecolor": "none", "label": rf"{label}: $\kappa \rho_0 L$"}
         _draw_loss(axes, np.exp(place + found.log_distance), found, n.time, **marks)
-    axes.set_xlabel(r"$\kappa L$ or $\kappa \rho_0 L$")
-    axes.set_title("Distances")
-    axes.set_ylabel("test loss")
+    axes.set(title="Distances", xlabel=r"$\kappa L$ or $\kappa \rho_0 L$", ylabel="test loss")
     legend(axes)
 
 
@@ -493,9 +486,7 @@ def draw_times(axes: Axes, n: Numbers) -> None:
     found = n.curves["digits", 1.0]
     for time, (label, shade) in enumerate(zip(n.times, shades(len(n.times)), strict=True)):
         _draw_loss(axes, np.exp(found.log_kappa_L()), found, time, color=shade, label=label)
-    axes.set_xlabel(r"$\kappa L$")
-    axes.set_title("Training time")
-    axes.set_ylabel("test loss")
+    axes.set(title="Training time", xlabel=r"$\kappa L$", ylabel="test loss")
     legend(axes)
 
 
@@ -507,9 +498,7 @@ def draw_accuracy(axes: Axes, n: Numbers) -> None:
         if found.measured:
             x = np.exp(found.log_kappa_L()[known])
             axes.plot(x, accuracy[known], "o-", ms=3, lw=1.2, color=shade, label=label)
-    axes.set_xlabel(r"$\kappa L$")
-    axes.set_title("Accuracy")
-    axes.set_xscale("log")
+    axes.set(title="Accuracy", xlabel=r"$\kappa L$", xscale="log")
     legend(axes)
 
 
