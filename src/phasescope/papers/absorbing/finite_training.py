@@ -54,14 +54,8 @@ class FiniteTrainingSettings(Settings):
     """Sizes of the trainings at finite width."""
 
     data_set: str = "digits"  # or mnist, fashion-mnist, which need their folder
-    biases: tuple[float, ...] = (
-        0.005,
-        0.02,
-        0.06,
-        0.2,
-        0.6,
-        1.5,
-    )  # sigma_b along the critical line, ascending
+    # sigma_b along the critical line, ascending
+    biases: tuple[float, ...] = (0.005, 0.02, 0.06, 0.2, 0.6, 1.5)
     beside: float = 0.2  # the sigma_b of them at which networks off the line are trained too
     growth: float = 4.0  # how far off: chi_1^L = exp(-growth) and exp(growth)
     depths: tuple[int, ...] = (10,)  # weight layers, ascending
@@ -273,34 +267,13 @@ def _relative(outputs: Tensor, targets: Tensor) -> float:
 
 
 @dataclass(frozen=True)
-class Trainings:
-    """Trained networks of one kind, depth and width, in ascending order of sigma_b."""
-
-    # (points,): of the critical line, then of infinite width
-    kappa_L: np.ndarray
-    v: np.ndarray
-    kernel_loss: np.ndarray
-    kernel_accuracy: np.ndarray
-    # (points, networks)
-    loss: np.ndarray
-    accuracy: np.ndarray
-
-    @property
-    def log_loss(self) -> np.ndarray:
-        return np.asarray(np.log(np.minimum(self.loss, _LARGEST_LOSS)))
-
-    @property
-    def log_kernel(self) -> np.ndarray:
-        return np.asarray(np.log(np.minimum(self.kernel_loss, _LARGEST_LOSS)))
-
-
-@dataclass(frozen=True)
 class Numbers:
     """All that claims, table and figure are made of."""
 
     activation: str
     settings: FiniteTrainingSettings
-    trainings: Mapping[tuple[str, int, int], Trainings]  # by kind, depth and width
+    # by kind, depth and width: tasks by growing sigma_b, with kappa_L, v, log_loss, log_kernel_loss
+    trainings: Mapping[tuple[str, int, int], xr.Dataset]
     missing: str  # why nothing can be said, if so
 
     @property
@@ -313,7 +286,7 @@ class Numbers:
         """The largest, likewise."""
         return self.settings.widths[-1]
 
-    def deepest(self, kind: str, width: int | None = None) -> Trainings:
+    def deepest(self, kind: str, width: int | None = None) -> xr.Dataset:
         """Return the deepest networks, the widest of them by default."""
         return self.trainings[kind, self.depth, width or self.width]
 
@@ -323,22 +296,20 @@ def numbers(data: xr.Dataset, config: Any) -> Numbers:
     cases = itertools.product(("critical", *_OFF_LINE), s.depths, s.widths)
     trainings = {case: _trained(data, *case) for case in cases}
     made = Numbers(config.activation, s, trainings, "")
-    if np.isfinite(made.deepest("critical").kappa_L).all():
+    if np.isfinite(made.deepest("critical")["kappa_L"]).all():
         return made
     reason = f"{short(config.activation)} has no critical line, or no kappa, at some of the biases"
     return replace(made, missing=reason)
 
 
-def _trained(data: xr.Dataset, kind: str, depth: int, width: int) -> Trainings:
+def _trained(data: xr.Dataset, kind: str, depth: int, width: int) -> xr.Dataset:
     found = chosen(data, kind=kind, depth=depth, width=width).sortby("sigma_b")
-    kappa, v = (found["reference"].values[:, shared.QUANTITIES.index(name)] for name in ("kappa", "v"))
-    return Trainings(
-        kappa * depth,
-        v,
-        found["kernel_loss"].values,
-        found["kernel_accuracy"].values,
-        found["test_loss"].values,
-        found["accuracy"].values,
+    kappa, v = (found["reference"][:, shared.QUANTITIES.index(name)] for name in ("kappa", "v"))
+    return found.assign(
+        kappa_L=kappa * depth,
+        v=v,
+        log_loss=np.log(np.minimum(found["test_loss"], _LARGEST_LOSS)),
+        log_kernel_loss=np.log(np.minimum(found["kernel_loss"], _LARGEST_LOSS)),
     )
 
 
@@ -346,22 +317,24 @@ def claims(n: Numbers) -> list[Check]:
     """Return the checks, on the deepest networks."""
     narrow, wide = n.settings.widths[-2:]
     found = n.deepest("critical")
-    best = int(np.argmin(found.log_loss.mean(axis=1)))
-    inside = Estimate.from_samples(found.log_loss[best], method="mean over networks")
+    log_loss = found["log_loss"].values
+    best = int(np.argmin(log_loss.mean(axis=1)))
+    inside = Estimate.from_samples(log_loss[best], method="mean over networks")
     departures = {}
     for width in (narrow, wide):
-        line = n.deepest("critical", width)
+        at_best = n.deepest("critical", width).isel(task=best)
         method = f"ln of loss over that of infinite width, n = {width}"
-        departures[width] = Estimate.from_samples(line.log_loss[best] - line.log_kernel[best], method=method)
+        beside = (at_best["log_loss"] - at_best["log_kernel_loss"]).values
+        departures[width] = Estimate.from_samples(beside, method=method)
     fall = _difference(
         departures[narrow], departures[wide], "departure at the lesser less at the larger width"
     )
-    wanted_width = math.nan if n.missing else float(found.v[best] * n.depth)
+    wanted_width = math.nan if n.missing else float(found["v"][best]) * n.depth
     made = []
     for side, end in (("below", 0), ("above", -1)):
         outside = Estimate.not_determined("the loss is lowest at an end of the range")
-        if 0 < best < len(found.kappa_L) - 1:
-            outside = _rise(found.log_loss[end], inside)
+        if 0 < best < len(log_loss) - 1:
+            outside = _rise(log_loss[end], inside)
         made.append(
             _larger(
                 f"{side}-window",
@@ -376,7 +349,7 @@ def claims(n: Numbers) -> list[Check]:
             kind,
             f"Off the critical line, in the {kind} phase, the test loss is larger than at the best point of "
             "it.",
-            _rise(n.deepest(kind).log_loss[0], inside),
+            _rise(n.deepest(kind)["log_loss"].values[0], inside),
             f"chi_1^L = exp({'-' if kind == 'ordered' else ''}{n.settings.growth:g}).",
         )
         for kind in _OFF_LINE
@@ -431,10 +404,10 @@ def _difference(first: Estimate, second: Estimate, method: str) -> Estimate:
     return replace(found, method=method) if found.determined else found
 
 
-def _window_shift(found: Trainings) -> Estimate:
-    x = np.log(found.kappa_L)
-    infinite = minimum(x, found.log_kernel)
-    each = [minimum(x, losses) for losses in found.log_loss.T]
+def _window_shift(found: xr.Dataset) -> Estimate:
+    x = np.log(found["kappa_L"].values)
+    infinite = minimum(x, found["log_kernel_loss"].values)
+    each = [minimum(x, losses) for losses in found["log_loss"].values.T]
     mean, error = mean_place(each)
     if not math.isfinite(infinite.place + mean + error):
         return Estimate.not_determined("the loss has no minimum inside the range")
@@ -448,13 +421,14 @@ def tables(n: Numbers) -> list[Table]:
     for depth, width in itertools.product(n.settings.depths, n.settings.widths):
         for kind in ("critical", *_OFF_LINE):
             found = n.trainings[kind, depth, width]
-            for i, kappa_L in enumerate(found.kappa_L):
-                loss, place = found.loss[i], ["-", kind]
+            for i in range(found.sizes["task"]):
+                point = found.isel(task=i)
+                loss, place = point["test_loss"].values, ["-", kind]
                 if kind == "critical":
                     loss = np.minimum(loss, _LARGEST_LOSS)
-                    place = [f"{found.v[i] * depth / width:.2g}", f"critical, {kappa_L:.3g}"]
-                means = [str(Estimate.from_samples(values)) for values in (loss, found.accuracy[i])]
-                kernel = [f"{found.kernel_loss[i]:.3f}", f"{found.kernel_accuracy[i]:.3f}"]
+                    place = [f"{point['v'] * depth / width:.2g}", f"critical, {point['kappa_L']:.3g}"]
+                means = [str(Estimate.from_samples(values)) for values in (loss, point["accuracy"].values)]
+                kernel = [f"{point[name]:.3f}" for name in ("kernel_loss", "kernel_accuracy")]
                 rows.append([f"{depth}", f"{width}", *place, *means, *kernel])
     columns = ["L", "n", "v L/n", "phase, kappa L", "test loss", "accuracy"]
     columns += ["test loss, infinite width", "accuracy, infinite width"]
@@ -479,31 +453,27 @@ def draw_loss(axes: Axes, n: Numbers) -> None:
     """Draw the test loss of the deepest networks against kappa L, by width."""
     for width, shade in zip(n.settings.widths, shades(len(n.settings.widths)), strict=True):
         found = n.deepest("critical", width)
-        values = np.minimum(found.loss, _LARGEST_LOSS)
+        values = np.minimum(found["test_loss"].values, _LARGEST_LOSS)
         error = values.std(axis=1) / max(1, values.shape[1] - 1) ** 0.5
         mean, label = values.mean(axis=1), f"n = {width}"
-        axes.errorbar(found.kappa_L, mean, error, fmt="o-", ms=3, lw=1.2, color=shade, label=label)
+        axes.errorbar(found["kappa_L"], mean, error, fmt="o-", ms=3, lw=1.2, color=shade, label=label)
     widest = n.deepest("critical")
-    axes.plot(widest.kappa_L, widest.kernel_loss, color=plotting.THEORY, label="infinite width")
-    axes.set_xscale("log")
-    axes.set_ylim(0, 1.1)
-    axes.set_title(f"Test loss, L = {n.depth}")
-    axes.set_xlabel(r"$\kappa L$")
+    axes.plot(widest["kappa_L"], widest["kernel_loss"], color=plotting.THEORY, label="infinite width")
+    axes.set(title=f"Test loss, L = {n.depth}", xlabel=r"$\kappa L$", xscale="log", ylim=(0, 1.1))
     legend(axes)
 
 
 def draw_accuracy(axes: Axes, n: Numbers) -> None:
     """Draw the accuracy of every depth and width along the critical line."""
     rows = list(itertools.product(n.settings.depths, n.settings.widths))
-    values = np.stack([n.trainings["critical", *row].accuracy.mean(axis=1) for row in rows])
+    values = np.stack([n.trainings["critical", *row]["accuracy"].values.mean(axis=1) for row in rows])
     mesh = axes.pcolormesh(values, vmin=0.1, vmax=1.0, cmap="viridis")
     axes.figure.colorbar(mesh, ax=axes)
     biases = [f"{sigma_b:g}" for sigma_b in n.settings.biases]
     axes.set_xticks(np.arange(len(biases)) + 0.5, biases)
     axes.set_yticks(np.arange(len(rows)) + 0.5, [f"L {depth}, n {width}" for depth, width in rows])
     axes.grid(visible=False)
-    axes.set_xlabel(r"$\sigma_b$ along the critical line")
-    axes.set_title("Accuracy")
+    axes.set(title="Accuracy", xlabel=r"$\sigma_b$ along the critical line")
 
 
 def draw_phases(axes: Axes, n: Numbers) -> None:
@@ -513,16 +483,16 @@ def draw_phases(axes: Axes, n: Numbers) -> None:
     for place, kind in enumerate(kinds):
         found = n.deepest(kind)
         point = biases.index(beside) if kind == "critical" and beside in biases else 0
-        losses, kernel = np.minimum(found.loss[point], 2.0), found.kernel_loss[point]
+        losses = np.minimum(found["test_loss"].values[point], 2.0)
+        kernel = found["kernel_loss"].values[point]
         colour = plotting.PHASE_COLOURS[kind]
         axes.plot(np.full(losses.size, place), losses, "o", ms=5, color=colour, alpha=0.8)
         label = "infinite width" if place == 0 else None
         axes.plot([place - 0.25, place + 0.25], [kernel, kernel], color=plotting.THEORY, label=label)
     axes.set_xticks(range(3), kinds)
-    axes.set_xlim(-0.6, 2.6)
-    axes.set_ylim(0, None)
-    axes.set_title(f"On and off the line, n = {n.width}")
-    axes.set_ylabel("test loss")
+    axes.set(
+        title=f"On and off the line, n = {n.width}", ylabel="test loss", xlim=(-0.6, 2.6), ylim=(0, None)
+    )
     legend(axes)
 
 
