@@ -104,16 +104,16 @@ def test_every_check_and_figure_is_there(done):
 def test_tasks_measure_what_their_parameters_say(done):
     data = done.data["cnn-1d"].to_dataset()
     for size in (3, 6):
-        curves = collect(data, "decay", size)
+        curves = collect(data, kind="decay", size=size)
         assert len(curves) == 3
         assert all(curve.networks == 8 for curve in curves)
         assert curves[0].layers[-1] == 40
-    local = collect(data, "local")
+    local = collect(data, kind="local")
     assert all(curve.networks == 4 for curve in local)
     # tanh at sigma_b = 0.3: 1.39558 at infinite width, 1.854/(0.6044 n) above it at n neurons.
     shifts = (np.array([curve.sigma_w for curve in local]) - 1.39558) / (1.854 / 0.6044 / 4)
     np.testing.assert_allclose(shifts, TINY["local_shifts"], atol=1e-3)
-    seeds = collect(data, "seed")
+    seeds = collect(data, kind="seed")
     assert np.isfinite(seeds[0]["log_mass"]).all()
     assert not np.isfinite(seeds[0]["log_growth"]).any()
 
@@ -205,6 +205,6 @@ def test_padding_is_left_out():
         },
         coords={"kind": ("task", ["decay"]), "sigma_w": ("task", [1.5]), "networks": ("task", [2])},
     )
-    (curve,) = collect(data, "decay")
+    (curve,) = collect(data, kind="decay")
     assert curve.layers.tolist() == [1.0, 5.0]
     assert curve["log_distance"].tolist() == [[0.0, -1.0], [0.0, -2.0]]

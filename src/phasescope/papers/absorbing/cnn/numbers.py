@@ -74,9 +74,9 @@ class Curves:
         return np.asarray(self["typical_log_distance"][networks].mean(axis=0))
 
 
-def collect(data: xr.Dataset, kind: str, size: int | None = None) -> list[Curves]:
-    """Return the curves of one kind of task, of one size where there are several, in the order of sigma_w."""
-    tasks = chosen(data, kind=kind) if size is None else chosen(data, kind=kind, size=size)
+def collect(data: xr.Dataset, **parameters: Any) -> list[Curves]:
+    """Return the curves of the tasks with these parameters, alike but for sigma_w, in its order."""
+    tasks = chosen(data, **parameters)
     found = []
     for sigma_w in np.unique(tasks["sigma_w"].values):
         alike = chosen(tasks, sigma_w=sigma_w)
@@ -265,8 +265,8 @@ class Numbers:
 
 def numbers(data: xr.Dataset, config: Any, *, dimensions: int) -> Numbers:
     s = settings_of(config, dimensions)
-    by_size = {size: collect(data, "decay", size) for size in s.sizes}
-    main, local, uniform = by_size[s.sizes[-1]], collect(data, "local"), collect(data, "uniform")
+    by_size = {size: collect(data, kind="decay", size=size) for size in s.sizes}
+    main, local, uniform = by_size[s.sizes[-1]], collect(data, kind="local"), collect(data, kind="uniform")
     critical = {size: zero_of_growth(curves, s.discard) for size, curves in by_size.items()}
     zero = critical[s.sizes[-1]]
     last = s.depth / 10
@@ -281,7 +281,7 @@ def numbers(data: xr.Dataset, config: Any, *, dimensions: int) -> Numbers:
     last = s.local_depth / 10
     local_mean, local_typical = resampled(local, [slope_of(last), slope_of(last, statistic="typical")], 2)
     local_decade = "line over the last decade of layers, interpolated in sigma_w, bootstrap over networks"
-    seeds = [_with_log_alive(curve) for curve in collect(data, "seed")]
+    seeds = [_with_log_alive(curve) for curve in collect(data, kind="seed")]
     last = s.seed_depth / 10
     mass, alive = resampled(seeds, [slope_of(last, name="log_mass"), slope_of(last, name="log_alive")], 3)
     tried = _exponents_to_try(dimensions)
@@ -381,7 +381,7 @@ def _class_of(curves: Sequence[Curves], dimensions: int) -> ClassReport | None:
 def _spread_of(
     data: xr.Dataset, kind: str, sizes: Sequence[int], dimensions: int
 ) -> tuple[Estimate, np.ndarray]:
-    groups = [curves[0] for size in sizes if (curves := collect(data, kind, size))]
+    groups = [curves[0] for size in sizes if (curves := collect(data, kind=kind, size=size))]
     if len(groups) < 2:
         return Estimate.not_determined("no networks were sampled here"), np.full((2, len(sizes)), math.nan)
     return fluctuation_slope(groups, [size**dimensions for size in sizes], 9)

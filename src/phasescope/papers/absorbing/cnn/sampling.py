@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -82,75 +83,57 @@ def tasks(config: Any, *, dimensions: int) -> list[Task]:
     s = settings_of(config, dimensions)
     point = point_or_none(config.activation, config.sigma_b)
 
-    def task(
-        kind: str,
-        sigma_w: float,
-        size: int,
-        depth: int,
-        networks: int,
-        replica: int = 0,
-        weights: str = "shared",
-        start: str = "homogeneous",
-    ) -> Task:
-        parameters = {
-            "kind": kind,
-            **identified(config.activation),
-            "sigma_b": config.sigma_b,
-            "sigma_w": sigma_w,
-            "channels": s.channels,
-            "kernel_size": s.kernel_size,
-            "size": size,
-            "depth": depth,
-            "networks": networks,
-            "weights": weights,
-            "start": start,
-            "points": s.points,
-            "batch": max(s.batch, s.local_batch),
-            "seed": config.seed,
-        }
-        values = networks * s.channels * size**dimensions
-        each = _LOCAL if weights == "local" else _SHARED[dimensions - 1]
-        # A chunk of networks takes 0.2 ms a layer however small they are.
-        seconds = depth * (values * each + 2e-4)
-        memory = 200_000_000 + _BYTES * values
-        return Task(STUDY, f"cnn-{dimensions}d", parameters, replica, seconds, memory)
-
-    if point is None or not math.isfinite(point.d0 / point.gamma):
-        return [task("none", 0.0, s.sizes[-1], 1, 1)]
-    unit = point.d0 / (point.gamma * s.channels)
-
     def batches(
         kind: str,
-        shifts: Sequence[float],
+        sigma_ws: Sequence[float],
         sizes: Sequence[int],
         depth: int,
         count: int,
         networks: int = s.batch,
-        **options: str,
-    ) -> list[Task]:
-        return [
-            task(kind, point.sigma_w - shift * unit, size, depth, networks, replica, **options)
-            for shift in shifts
-            for size in sizes
-            for replica in range(count)
-        ]
+        weights: str = "shared",
+        start: str = "homogeneous",
+    ) -> Iterator[Task]:
+        each = _LOCAL if weights == "local" else _SHARED[dimensions - 1]
+        for sigma_w, size in itertools.product(sigma_ws, sizes):
+            parameters = {
+                "kind": kind,
+                **identified(config.activation),
+                "sigma_b": config.sigma_b,
+                "sigma_w": sigma_w,
+                "channels": s.channels,
+                "kernel_size": s.kernel_size,
+                "size": size,
+                "depth": depth,
+                "networks": networks,
+                "weights": weights,
+                "start": start,
+                "points": s.points,
+                "batch": max(s.batch, s.local_batch),
+                "seed": config.seed,
+            }
+            values = networks * s.channels * size**dimensions
+            # A chunk of networks takes 0.2 ms a layer however small they are.
+            seconds = depth * (values * each + 2e-4)
+            memory = 200_000_000 + _BYTES * values
+            for replica in range(count):
+                yield Task(STUDY, f"cnn-{dimensions}d", parameters, replica, seconds, memory)
+
+    if point is None or not math.isfinite(point.d0 / point.gamma):
+        return list(batches("none", [0.0], s.sizes[-1:], 1, 1, networks=1))
+    unit = point.d0 / (point.gamma * s.channels)
+
+    def at(*shifts: float) -> list[float]:
+        return [point.sigma_w - shift * unit for shift in shifts]
 
     spread = s.fluctuation_sizes, s.fluctuation_depth, s.fluctuation_batches
+    local = at(*s.local_shifts), [s.local_size], s.local_depth, s.local_batches, s.local_batch
     return [
-        *batches("decay", s.shifts, s.sizes, s.depth, s.batches),
-        *batches("uniform", s.shifts, [s.uniform_size], s.depth, s.uniform_batches, start="uniform"),
-        *batches(
-            "local",
-            s.local_shifts,
-            [s.local_size],
-            s.local_depth,
-            s.local_batches,
-            s.local_batch,
-            weights="local",
-        ),
-        *batches("seed", s.seed_shifts, [s.seed_size], s.seed_depth, s.seed_batches, start="seed"),
-        *batches("fluctuation-shared", [s.fluctuation_shift], *spread),
-        *batches("fluctuation-local", [float(np.mean(s.local_shifts))], *spread, weights="local"),
+        *batches("decay", at(*s.shifts), s.sizes, s.depth, s.batches),
+        *batches("uniform", at(*s.shifts), [s.uniform_size], s.depth, s.uniform_batches, start="uniform"),
+        *batches("local", *local, weights="local"),
+        *batches("seed", at(*s.seed_shifts), [s.seed_size], s.seed_depth, s.seed_batches, start="seed"),
+        *batches("fluctuation-shared", at(s.fluctuation_shift), *spread),
+        *batches("fluctuation-local", at(float(np.mean(s.local_shifts))), *spread, weights="local"),
     ]
 
 
