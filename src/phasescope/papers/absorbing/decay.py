@@ -35,8 +35,6 @@ _PAPER = "arXiv:2307.02284"
 _RECORDS = 120
 # Depths in units of 1/(gamma |tau|): of the exact map, and of networks below and above the transition.
 _MAP_REACH, _ORDERED_REACH, _CHAOTIC_REACH = 24.0, 12.0, 24.0
-# Seconds for one neuron of one layer of a pair of replicas, and for one iterate of the exact map.
-_PAIR, _ITERATE = 1e-7, 1.5e-5
 # First layer that counts at the critical point: of the exact map, and of networks.
 _MAP_FIRST, _NETWORKS_FIRST = 300, 15
 # Networks count where the effect of their width is below this share of what is measured.
@@ -89,7 +87,7 @@ def tasks(config: Any) -> list[Task]:
         tau = rate / point.gamma if point else 0.0
         sizes = {"kind": kind, "gamma_tau": rate, "tau": tau, "depth": depth, "width": width}
         sizes |= {"networks": settings.networks}
-        seconds = depth * (_ITERATE + width * settings.networks * _PAIR)
+        seconds = depth * (iterates.ITERATE + width * settings.networks * iterates.PAIR)
         return Task(STUDY, "decay", sizes | common, replica, seconds=seconds, memory=300_000_000)
 
     known = shared.named(shared.values(point))
@@ -121,15 +119,14 @@ def measure(task: Task, device: str) -> dict[str, Any]:
     function, sigma_w, sigma_b = resolved(known["activation"]), point.sigma_w + known["tau"], known["sigma_b"]
     depth = known["depth"]
     layers = np.unique(np.round(np.geomspace(1, depth, _RECORDS)).astype(np.int64))
+    found |= {"rate": iterates.growth_rate(function, sigma_w, sigma_b), "layer": layers}
     if known["kind"] == "map":
         exact = iterates.distances(function, sigma_w, sigma_b, layers)
-        return found | {"rate": exact.rate, "layer": layers, "log_distance": np.log(exact.rho)[None, :]}
+        return found | {"log_distance": np.log(exact)[None, :]}
     kernel = point.K if known["tau"] == 0 else None
     log_distance = iterates.sampled(task, function, sigma_w**2, sigma_b**2, range(depth + 1), device, kernel)
     half, third = (depth + 1) // 2, (depth + 1) // 3
     return found | {
-        "rate": iterates.growth_rate(function, sigma_w, sigma_b),
-        "layer": layers,
         "log_distance": log_distance[:, layers],
         "network_rate": (log_distance[:, -1] - log_distance[:, half]) / (depth - half),
         "plateau": np.exp(log_distance[:, third:]).mean(axis=1),
@@ -250,15 +247,11 @@ def _with_change(near: Estimate, wide: Estimate) -> Estimate:
 
 def mean_ratio(points: list[Beside]) -> Estimate:
     """Return the weighted mean of what networks show over what the exact map shows."""
-    known = [point for point in points if point.networks.determined]
+    known = [(point.networks, point.exact) for point in points if point.networks.determined]
     if not known:
         return Estimate.not_determined("no networks that are wide enough")
-    found = shared.weighted_mean(
-        [point.networks.value / point.exact for point in known],
-        [(point.exact / point.networks.error) ** 2 for point in known],
-        "weighted mean over tau",
-    )
-    return replace(found, n=sum(point.networks.n for point in known))
+    found = shared.mean_ratio(known, "weighted mean over tau")
+    return replace(found, n=sum(networks.n for networks, _ in known))
 
 
 def fit_inverse(
@@ -459,8 +452,8 @@ def draw_decays(axes: Axes, n: Numbers) -> None:
             mean = rho.mean(axis=0) if rate >= 0 else np.exp(np.log(rho).mean(axis=0))
             axes.plot(layers[::6], mean[::6], "o", ms=2.6, color=colour)
     logarithmic(axes)
-    axes.set(xlim=(1, 3e3), ylim=(1e-5, 2), xlabel="layers $l$", ylabel=r"$\rho = 1 - c$")
-    axes.set_title("Difference between two inputs")
+    axes.set(title="Difference between two inputs", xlabel="layers $l$", ylabel=r"$\rho = 1 - c$")
+    axes.set(xlim=(1, 3e3), ylim=(1e-5, 2))
     legend(axes, loc="lower left")
 
 
@@ -480,8 +473,8 @@ def draw_critical(axes: Axes, n: Numbers) -> None:
         axes.errorbar(depth, mean, error, fmt="o", ms=3, color=plotting.INK, label="networks")
     axes.axhline(1, color=plotting.INK, lw=0.8)
     logarithmic(axes, up=False)
-    axes.set(ylim=(0.2, 1.3), xlabel="layers $l$", ylabel=r"$\kappa\, l\, \rho$")
-    axes.set_title("At the critical point")
+    axes.set(title="At the critical point", xlabel="layers $l$", ylabel=r"$\kappa\, l\, \rho$")
+    axes.set_ylim(0.2, 1.3)
     legend(axes)
 
 
@@ -495,8 +488,7 @@ def draw_plateau(axes: Axes, n: Numbers) -> None:
 def draw_depth(axes: Axes, n: Numbers) -> None:
     gamma = n.point["gamma"]
     _against_tau(axes, n.below, lambda value: 1 / value, lambda tau: 1 / (gamma * tau), r"$1/(\gamma|\tau|)$")
-    axes.set_title("Ordered side: correlation depth")
-    axes.set(xlabel=r"$|\tau|$", ylabel="layers")
+    axes.set(title="Ordered side: correlation depth", xlabel=r"$|\tau|$", ylabel="layers")
 
 
 def _against_tau(

@@ -167,39 +167,31 @@ def claims(n: Numbers) -> list[Check]:
 
 
 def _collapse_claims(n: Numbers, kind: Kind) -> list[Check]:
-    made = []
-    for id, letter, expected, sentence in (
-        (
-            "exponent-distance",
-            "a",
-            1.0,
-            f"as a function of l/n the {kind} distance scales as n^-a with a = 1",
-        ),
-        ("exponent-depth", "b", -1.0, f"n rho, {kind}, is a function of l n^b with b = -1"),
-    ):
-        made.append(
-            Claim(f"{id}-{kind}", f"At the critical point {sentence}.", _PAPER).equals(
-                expected,
-                _free_exponent(n, kind, letter),
-                resolution=0.15,
-                note=f"Depths beyond {_SETTLED:g}/kappa; a correction g(l/n)/n is fitted too. The error "
-                "includes what leaving out the narrowest networks changes.",
-            )
-        )
+    note = (
+        f"Depths beyond {_SETTLED:g}/kappa; a correction g(l/n)/n is fitted too. The error includes what "
+        "leaving out the narrowest networks changes."
+    )
+    law = f"{kind.capitalize()}: n rho of several widths is one function of l/n"
+    source = f"{_PAPER}; derived here"
     held, wider = (_collapsed(widths, n, kind) for widths in (n.widths, n.widths[1:]))
-    bare = _collapsed(n.widths, n, kind, corrected=False)
-    for id, found, without, sentence in (
-        (
-            "quality",
-            held,
-            wider,
-            "n rho of several widths is one function of l/n, corrections of order 1/n allowed",
+    return [
+        Claim(
+            f"exponent-distance-{kind}",
+            f"At the critical point as a function of l/n the {kind} distance scales as n^-a with a = 1.",
+            _PAPER,
+        ).equals(1.0, _free_exponent(n, kind, "a"), resolution=0.15, note=note),
+        Claim(
+            f"exponent-depth-{kind}",
+            f"At the critical point n rho, {kind}, is a function of l n^b with b = -1.",
+            _PAPER,
+        ).equals(-1.0, _free_exponent(n, kind, "b"), resolution=0.15, note=note),
+        _quality(Claim(f"quality-{kind}", f"{law}, corrections of order 1/n allowed.", source), held, wider),
+        _quality(
+            Claim(f"quality-bare-{kind}", f"{law}, without corrections.", source),
+            _collapsed(n.widths, n, kind, corrected=False),
+            None,
         ),
-        ("quality-bare", bare, None, "n rho of several widths is one function of l/n, without corrections"),
-    ):
-        claim = Claim(f"{id}-{kind}", f"{kind.capitalize()}: {sentence}.", f"{_PAPER}; derived here")
-        made.append(_quality(claim, found, without))
-    return made
+    ]
 
 
 _TOO_FEW = Estimate.not_determined("too few depths beyond 10/kappa, or too few widths")
@@ -317,19 +309,22 @@ def draw_plain(axes: Axes, n: Numbers) -> None:
 
 
 def draw_mean(axes: Axes, n: Numbers) -> None:
-    curves = [(width.mean.mean(axis=0), width.mean.std(axis=0)) for width in n.widths]
-    _rescaled(axes, n, "mean", [(mean, spread / mean) for mean, spread in curves])
+    _rescaled(axes, n, "mean")
     legend(axes)
 
 
 def draw_typical(axes: Axes, n: Numbers) -> None:
-    logs = [width.mean_log for width in n.widths]
-    _rescaled(axes, n, "typical", [(np.exp(log.mean(axis=0)), log.std(axis=0)) for log in logs])
+    _rescaled(axes, n, "typical")
 
 
-def _rescaled(axes: Axes, n: Numbers, kind: Kind, curves: list[tuple[np.ndarray, np.ndarray]]) -> None:
-    """Draw distances, with their relative spread over groups, in units of 1/n against l/n."""
-    for width, (rho, spread), colour in zip(n.widths, curves, shades(len(n.widths)), strict=True):
+def _rescaled(axes: Axes, n: Numbers, kind: Kind) -> None:
+    """Draw distances, with errors from their relative spread over groups, in units of 1/n against l/n."""
+    for width, colour in zip(n.widths, shades(len(n.widths)), strict=True):
+        if kind == "mean":
+            rho = width.mean.mean(axis=0)
+            spread = width.mean.std(axis=0) / rho
+        else:
+            rho, spread = np.exp(width.mean_log.mean(axis=0)), width.mean_log.std(axis=0)
         y = width.n * rho
         error = y * spread / np.sqrt(len(width.mean))
         axes.errorbar(width.layers / width.n, y, error, fmt=".", ms=4, lw=0.8, color=colour)

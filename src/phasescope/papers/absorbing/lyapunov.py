@@ -16,7 +16,14 @@ import numpy as np
 from phasescope import plotting
 from phasescope.estimate import Estimate
 from phasescope.papers.absorbing import shared
-from phasescope.papers.absorbing.exponent_zero import ExponentCurve, Series, fit_exponents, in_inverse_width
+from phasescope.papers.absorbing.exponent_zero import (
+    DISCARD,
+    TANGENT,
+    ExponentCurve,
+    Series,
+    fit_exponents,
+    in_inverse_width,
+)
 from phasescope.papers.absorbing.shared import STUDY, identified, resolved
 from phasescope.signal import lyapunov_exponent
 from phasescope.studies.claim import Check, Claim
@@ -31,9 +38,6 @@ if TYPE_CHECKING:
 
     from phasescope.theory import CriticalLinePoint
 
-_DISCARD = 20
-# Seconds for one neuron of one layer on one core.
-_TANGENT = 9e-8
 # Samples reach this far, in units of the critical sigma_w, below it and above the zero of a width.
 _BESIDE = 0.04
 _OVERVIEW = (0.7, 1.6)
@@ -67,17 +71,17 @@ def tasks(config: Any) -> list[Task]:
     settings: LyapunovSettings = config.lyapunov
     point = shared.point_or_none(config.activation, config.sigma_b)
     common = {**identified(config.activation), "sigma_b": config.sigma_b, "seed": config.seed}
-    common |= {"discard": _DISCARD}
+    common |= {"discard": DISCARD}
     if point is None:  # one task without a sample says so in the data
         none = {"kind": "none", **common, "width": 0, "sigma_w": 0.0, "depth": 0, "networks": 0}
         return [Task(STUDY, "lyapunov", none)]
 
     def task(kind: str, width: int, sigma_w: float, effort: float) -> Task:
         networks = max(8, settings.neurons // width)
-        depth = _DISCARD + math.ceil(effort / (width * networks))
+        depth = DISCARD + math.ceil(effort / (width * networks))
         sizes = {"kind": kind, "width": width, "sigma_w": float(sigma_w)}
         sizes |= {"depth": depth, "networks": networks}
-        seconds = depth * (width * networks * _TANGENT + 2e-4)
+        seconds = depth * (width * networks * TANGENT + 2e-4)
         return Task(STUDY, "lyapunov", {**sizes, **common}, seconds=seconds, memory=200_000_000)
 
     made = []
@@ -116,6 +120,8 @@ class Numbers:
     point: Mapping[str, float]  # the critical point of infinite width
     missing: str  # why nothing can be said, if so
     curves: dict[int, ExponentCurve]
+    shifts: list[Estimate]  # of the zeros from sigma_wc, times n
+    at_line: list[Estimate]  # exponents at sigma_wc, times 2 n
 
     @property
     def shift(self) -> float:
@@ -131,10 +137,18 @@ def numbers(data: xr.Dataset, config: Any) -> Numbers:
     point = shared.named(data["reference"].values[0])
     curves = {}
     for width in config.lyapunov.widths:
-        near = chosen(data, kind="zero", width=width).sortby("sigma_w")
-        x, y, error = (near[name].values.astype(float) for name in ("sigma_w", "exponent", "error"))
+        x, y, error, _ = _exponents(data, "zero", width)
         curves[width] = fit_exponents(x, y, error, point["sigma_w"])
-    return Numbers(data, point, shared.missing(point, config.activation, config.sigma_b), curves)
+    missing = shared.missing(point, config.activation, config.sigma_b)
+    shifts = [_times(curve.zero - point["sigma_w"], width) for width, curve in curves.items()]
+    at_line = [_times(curve.at_line, 2 * width) for width, curve in curves.items()]
+    return Numbers(data, point, missing, curves, shifts, at_line)
+
+
+def _exponents(data: xr.Dataset, kind: str, width: int) -> list[np.ndarray]:
+    """Return sigma_w, exponents, their errors and theory of one width, by growing sigma_w."""
+    alike = chosen(data, kind=kind, width=width).sortby("sigma_w")
+    return [alike[name].values.astype(float) for name in ("sigma_w", "exponent", "error", "theory")]
 
 
 def _times(estimate: Estimate, factor: float) -> Estimate:
@@ -144,9 +158,7 @@ def _times(estimate: Estimate, factor: float) -> Estimate:
 def claims(n: Numbers) -> list[Check]:
     """Return the limits of infinite width, then the zero of each width."""
     widths, zeros = list(n.curves), [curve.zero for curve in n.curves.values()]
-    shifts = [_times(zero - n.point["sigma_w"], w) for w, zero in zip(widths, zeros, strict=True)]
     rests = [_times(zero - n.leading(w), w**2) for w, zero in zip(widths, zeros, strict=True)]
-    at_line = [_times(curve.at_line, 2 * w) for w, curve in n.curves.items()]
     slopes = [curve.slope for curve in n.curves.values()]
     rest = in_inverse_width(widths, rests, 1)
     # How precise a number has to be for agreement to mean something, on the activation's own scales.
@@ -165,14 +177,14 @@ def claims(n: Numbers) -> list[Check]:
         Claim(
             "zero-shift",
             "The zero moves as sigma_w(n) = sigma_wc - d0/(gamma n); measured: the coefficient of 1/n.",
-        ).equals(n.shift, in_inverse_width(widths, shifts, 2).limit, resolution=0.1 * shift),
+        ).equals(n.shift, in_inverse_width(widths, n.shifts, 2).limit, resolution=0.1 * shift),
         Claim(
             "slope",
             "The exponent rises through zero with slope gamma/2, as n grows.",
             "derived here; gamma as in arXiv:2307.02284",
         ).equals(n.point["gamma"] / 2, in_inverse_width(widths, slopes, 2).limit, resolution=0.06 * gamma),
         Claim("at-critical-point", "At the infinite-width critical point 2 n lambda tends to d0.").equals(
-            n.point["d0"], in_inverse_width(widths, at_line, 2).limit, resolution=0.06 * gamma * shift
+            n.point["d0"], in_inverse_width(widths, n.at_line, 2).limit, resolution=0.06 * gamma * shift
         ),
     ]
     return undetermined(limits + [_zero_claim(n, width, rest) for width in widths], n.missing)
@@ -203,10 +215,10 @@ def tables(n: Numbers) -> list[Table]:
             f"{n.leading(width):.5f}",
             str(curve.zero),
             str(curve.slope),
-            str(_times(curve.at_line, 2 * width)),
+            str(at_line),
             f"{curve.chi_squared:.2f}",
         ]
-        for width, curve in n.curves.items()
+        for (width, curve), at_line in zip(n.curves.items(), n.at_line, strict=True)
     ]
     columns = ["width n", "sigma_w(n), order 1/n", "measured zero", "slope there"]
     columns += ["2 n lambda at sigma_wc", "chi^2 per degree of freedom"]
@@ -224,39 +236,31 @@ def notes(n: Numbers) -> list[str]:
 def draw_exponents(axes: Axes, n: Numbers) -> None:
     theory: dict[float, float] = {}
     for width, colour in zip(n.curves, shades(len(n.curves)), strict=True):
-        wide = chosen(n.data, kind="overview", width=width).sortby("sigma_w")
-        x, y, error = (wide[name].values.astype(float) for name in ("sigma_w", "exponent", "error"))
-        theory.update(zip(x.tolist(), wide["theory"].values.tolist(), strict=True))
+        x, y, error, exact = _exponents(n.data, "overview", width)
+        theory.update(zip(x.tolist(), exact.tolist(), strict=True))
         axes.errorbar(x, y, error, fmt="o-", ms=3, lw=0.8, color=colour, label=f"n = {width}")
     places = sorted(theory)
     axes.plot(places, [theory[s] for s in places], color=plotting.THEORY, label=r"$n \to \infty$", zorder=3)
     axes.axhline(0, color=plotting.INK, lw=0.8)
-    axes.set_title("Growth of small differences")
-    axes.set(xlabel=r"weights $\sigma_w$", ylabel=r"Lyapunov exponent $\lambda$")
+    title = "Growth of small differences"
+    axes.set(title=title, xlabel=r"weights $\sigma_w$", ylabel=r"Lyapunov exponent $\lambda$")
     legend(axes)
 
 
 def draw_shift(axes: Axes, n: Numbers) -> None:
-    shifts = [curve.zero - n.point["sigma_w"] for curve in n.curves.values()]
-    _against_inverse_width(axes, n, shifts, 1.0, n.shift, r"$-d_0/\gamma$")
-    axes.set_title("Shift of the zero")
-    axes.set_ylabel(r"$n\,(\sigma_w(n) - \sigma_{wc})$")
+    _against_inverse_width(axes, n, n.shifts, n.shift, r"$-d_0/\gamma$")
+    axes.set(title="Shift of the zero", ylabel=r"$n\,(\sigma_w(n) - \sigma_{wc})$")
 
 
 def draw_at_critical_point(axes: Axes, n: Numbers) -> None:
-    values = [curve.at_line for curve in n.curves.values()]
-    _against_inverse_width(axes, n, values, 2.0, n.point["d0"], r"$d_0$")
-    axes.set_title("At the critical point of infinite width")
-    axes.set_ylabel(r"$2 n \lambda(\sigma_{wc})$")
+    _against_inverse_width(axes, n, n.at_line, n.point["d0"], r"$d_0$")
+    axes.set(title="At the critical point of infinite width", ylabel=r"$2 n \lambda(\sigma_{wc})$")
 
 
-def _against_inverse_width(
-    axes: Axes, n: Numbers, values: list[Estimate], factor: float, limit: float, name: str
-) -> None:
-    """Draw a factor times n times the values, which tends to a limit."""
-    width = np.array(list(n.curves), dtype=float)
-    y, error = factor * width * np.array([(found.value, found.error) for found in values]).reshape(-1, 2).T
-    axes.errorbar(1 / width, y, error, fmt="o", ms=4.5, color=plotting.MEASURED)
+def _against_inverse_width(axes: Axes, n: Numbers, values: list[Estimate], limit: float, name: str) -> None:
+    """Draw what tends to a limit, by width."""
+    y, error = [found.value for found in values], [found.error for found in values]
+    axes.errorbar([1 / width for width in n.curves], y, error, fmt="o", ms=4.5, color=plotting.MEASURED)
     axes.set_xlim(left=0)
     axes.set_xlabel("1/n")
     if math.isfinite(limit):

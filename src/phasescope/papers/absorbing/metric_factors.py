@@ -36,8 +36,6 @@ _FROM = 0.5
 _TERMS = 5
 # Drawn: the curves nearest these gamma |tau|.
 _DRAWN = (0.03, 0.0025)
-# Seconds for one neuron of one layer of a pair of replicas, and for one iterate of the exact map.
-_PAIR, _ITERATE = 1e-7, 1.5e-5
 
 
 class MetricFactorsSettings(Settings):
@@ -77,13 +75,14 @@ def tasks(config: Any) -> list[Task]:
         common |= {"rates": list(settings.rates), "networks": settings.networks}
         parameters = {"kind": "map", "gamma_tau": 0.0, "width": 0, **common}
         layers = 2 * _MOST * sum(1 / rate for rate in settings.rates)
-        made.append(Task(STUDY, "metric-factors", parameters, seconds=layers * _ITERATE, memory=200_000_000))
+        seconds = layers * iterates.ITERATE
+        made.append(Task(STUDY, "metric-factors", parameters, seconds=seconds, memory=200_000_000))
         point = shared.named(shared.values(shared.point_or_none(spec, config.sigma_b)))
         if shared.missing(point, spec, config.sigma_b, curved=True):
             continue
         for rate in (sign * r for r in settings.sampled_rates for sign in (-1, 1)):
             parameters = {"kind": "networks", "gamma_tau": rate, "width": settings.width, **common}
-            seconds = settings.width * settings.networks * _NETWORKS_MOST / abs(rate) * _PAIR
+            seconds = settings.width * settings.networks * _NETWORKS_MOST / abs(rate) * iterates.PAIR
             made += [
                 Task(STUDY, "metric-factors", parameters, replica, seconds=seconds, memory=300_000_000)
                 for replica in range(settings.repeats)
@@ -108,15 +107,14 @@ def measure(task: Task, device: str) -> dict[str, Any]:
     if known["kind"] == "map":
         sides = [sign * rate for sign in (-1, 1) for rate in known["rates"]]
         taus, layers = [rate / point.gamma for rate in sides], [_depths(abs(rate)) for rate in sides]
-        maps = [
-            iterates.distances(function, point.sigma_w + tau, sigma_b, depths)
-            for tau, depths in zip(taus, layers, strict=True)
-        ]
         return found | {
-            "map_rate": [exact.rate for exact in maps],
+            "map_rate": [iterates.growth_rate(function, point.sigma_w + tau, sigma_b) for tau in taus],
             "map_tau": taus,
             "map_layer": layers,
-            "map_log_distance": [np.log(exact.rho) for exact in maps],
+            "map_log_distance": [
+                np.log(iterates.distances(function, point.sigma_w + tau, sigma_b, depths))
+                for tau, depths in zip(taus, layers, strict=True)
+            ],
         }
     sigma_w, rate = point.sigma_w + known["gamma_tau"] / point.gamma, abs(known["gamma_tau"])
     depths = np.unique(_depths(rate))
@@ -420,8 +418,7 @@ def _nearest(curves: Curves) -> list[int]:
 
 def _label(axes: Axes, title: str, across: str, up: str) -> None:
     logarithmic(axes)
-    axes.set_title(title)
-    axes.set(xlabel=across, ylabel=up)
+    axes.set(title=title, xlabel=across, ylabel=up)
     legend(axes)
 
 

@@ -16,7 +16,8 @@ import numpy as np
 from phasescope import plotting
 from phasescope.estimate import Estimate
 from phasescope.papers.absorbing import shared
-from phasescope.papers.absorbing.exponent_zero import fit_exponents
+from phasescope.papers.absorbing.exponent_zero import DISCARD, TANGENT, fit_exponents
+from phasescope.papers.absorbing.iterates import PAIR
 from phasescope.papers.absorbing.shared import STUDY, identified, resolved
 from phasescope.signal import lyapunov_exponent, sample_mlp
 from phasescope.studies.claim import Check, Claim
@@ -32,12 +33,9 @@ if TYPE_CHECKING:
 _EXAMPLE = ("tanh", 0.3, 1.39558)
 # Exponents are sampled so far from the zero of a width, in units of the critical sigma_w.
 _OFFSETS = (-0.02, 0.0, 0.02)
-_DISCARD = 20
 # The map reaches over these multiples of the critical sigma_w, and over these biases.
 _REACH, _BIASES = (0.6, 1.7), (0.05, 1.5)
 _FLOOR = -4.0  # lowest log10(1 - c) that the map tells apart
-# Seconds for one neuron of one layer on one core: a tangent sample, and a pair of replicas.
-_TANGENT, _PAIR = 9e-8, 1e-7
 
 
 class PhaseDiagramSettings(Settings):
@@ -95,12 +93,12 @@ def tasks(config: Any) -> list[Task]:
         if shared.point_or_none(config.activation, sigma_b) is None:
             continue
         for width in settings.widths:
-            discarded = 1 + _DISCARD * width * settings.networks / settings.effort
-            seconds = len(_OFFSETS) * settings.effort * discarded * _TANGENT
+            discarded = 1 + DISCARD * width * settings.networks / settings.effort
+            seconds = len(_OFFSETS) * settings.effort * discarded * TANGENT
             made.append(task("exponent", config.activation, sigma_b, width, seconds))
     if own is not None:
         networks = settings.map_width * settings.map_depth * settings.map_networks
-        seconds = settings.columns * (networks * _PAIR + settings.map_depth * 1e-3)
+        seconds = settings.columns * (networks * PAIR + settings.map_depth * 1e-3)
         for sigma_b in np.geomspace(*_BIASES, settings.rows):
             made.append(task("map", config.activation, float(sigma_b), settings.map_width, seconds))
     return made
@@ -132,7 +130,7 @@ def _exponents(task: Task, device: str) -> dict[str, Any]:
     known = task.parameters
     point = shared.line_point(known["activation"], known["sigma_b"])
     sigma_w = point.sigma_w_at_width(known["width"]) + np.array(_OFFSETS) * point.sigma_w
-    depth = _DISCARD + math.ceil(known["effort"] / (known["width"] * known["networks"]))
+    depth = DISCARD + math.ceil(known["effort"] / (known["width"] * known["networks"]))
     found = [
         lyapunov_exponent(
             resolved(known["activation"]),
@@ -141,7 +139,7 @@ def _exponents(task: Task, device: str) -> dict[str, Any]:
             known["sigma_b"] ** 2,
             networks=known["networks"],
             depth=depth,
-            discard=_DISCARD,
+            discard=DISCARD,
             seed=task.seed + index,
             device=device,
         )
@@ -335,8 +333,8 @@ def notes(n: Numbers) -> list[str]:
 
 
 def draw_map(axes: Axes, n: Numbers) -> None:
-    axes.set_title(f"1 - c after {n.config.phase_diagram.map_depth} layers, {n.name}")
-    axes.set(xlabel=r"weights $\sigma_w$", ylabel=r"bias $\sigma_b$")
+    title = f"1 - c after {n.config.phase_diagram.map_depth} layers, {n.name}"
+    axes.set(title=title, xlabel=r"weights $\sigma_w$", ylabel=r"bias $\sigma_b$")
     rows = chosen(n.data, kind="map")
     if rows.sizes["task"] == 0:
         return
@@ -359,16 +357,14 @@ def draw_lines(axes: Axes, n: Numbers) -> None:
         y, error = [found.value for found in known.values()], [found.error for found in known.values()]
         axes.errorbar(list(known), y, error, fmt="o", ms=4.5, color=plotting.INK, label="networks")
     logarithmic(axes, up=False)
-    axes.set_title("Critical lines")
-    axes.set(xlabel=r"bias $\sigma_b$", ylabel=r"critical $\sigma_w$")
+    axes.set(title="Critical lines", xlabel=r"bias $\sigma_b$", ylabel=r"critical $\sigma_w$")
     legend(axes)
 
 
 def draw_kappa(axes: Axes, n: Numbers) -> None:
     _along_the_lines(axes, n, "kappa", 0.0)
     logarithmic(axes)
-    axes.set_title(r"$\kappa$ along the lines")
-    axes.set(xlabel=r"bias $\sigma_b$", ylabel=r"$\kappa$")
+    axes.set(title=r"$\kappa$ along the lines", xlabel=r"bias $\sigma_b$", ylabel=r"$\kappa$")
     legend(axes)
 
 

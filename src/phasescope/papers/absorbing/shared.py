@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,9 +17,6 @@ from phasescope.studies.drawing import short
 from phasescope.studies.part import StudySettings, Variable
 from phasescope.theory import CriticalLinePoint, critical_line
 from phasescope.userfiles import contents_hash, is_file_spec
-
-if TYPE_CHECKING:
-    pass
 
 STUDY = "absorbing"
 
@@ -128,6 +125,13 @@ def is_odd(spec: str) -> bool:
 
 def weighted_mean(values: Sequence[float], weights: Sequence[float], method: str) -> Estimate:
     """Return the mean of numbers whose weights are one over their variances."""
-    weight = np.array(weights)
-    mean = float((weight * np.array(values)).sum() / weight.sum())
-    return Estimate(mean, float(weight.sum() ** -0.5), method, len(weight))
+    mean, total = np.average(values, weights=weights, returned=True)
+    return Estimate(float(mean), float(total**-0.5), method, len(weights))
+
+
+def mean_ratio(pairs: Sequence[tuple[Estimate, float]], method: str) -> Estimate:
+    """Return the weighted mean of measured over expected numbers."""
+    ratios = [found.value / expected for found, expected in pairs]
+    # Weights must not know the measured value, or small ones would count more.
+    weights = [(expected / found.error) ** 2 for found, expected in pairs]
+    return weighted_mean(ratios, weights, method)

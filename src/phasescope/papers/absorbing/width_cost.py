@@ -283,12 +283,7 @@ def _mean_ratio(points: Sequence[LinePoint], quantity: str) -> Estimate:
     if not known:
         reasons = [found.reason for found, _ in pairs if not found.determined]
         return Estimate.not_determined(reasons[0] if reasons else "no critical line")
-    return shared.weighted_mean(
-        [found.value / truth for found, truth in known],
-        # Weights must not know the measured value, or small ones would count more.
-        [(truth / found.error) ** 2 for found, truth in known],
-        "weighted mean over biases",
-    )
+    return shared.mean_ratio(known, "weighted mean over biases")
 
 
 def claims(n: Numbers) -> list[Check]:
@@ -429,10 +424,10 @@ def draw_width(axes: Axes, n: Numbers) -> None:
 
 def _against_kappa(axes: Axes, n: Numbers, quantity: str) -> None:
     for line, colour in zip(n.lines, colours(len(n.lines)), strict=True):
-        kappa = np.array([point.point["kappa"] for point in line.points])
+        kappa = [point.point["kappa"] for point in line.points]
         pairs = [point.pair(quantity) for point in line.points]
-        axes.plot(kappa, np.array([truth for _, truth in pairs]), "--", color=colour, lw=1.1)
-        value, error = np.array([(found.value, found.error) for found, _ in pairs]).reshape(-1, 2).T
+        axes.plot(kappa, [truth for _, truth in pairs], "--", color=colour, lw=1.1)
+        value, error = [found.value for found, _ in pairs], [found.error for found, _ in pairs]
         axes.errorbar(kappa, value, error, fmt="o", ms=4, lw=0.9, color=colour, label=line.name)
 
 

@@ -60,7 +60,7 @@ def grouped(task: Task, point: CriticalLinePoint, layers: np.ndarray, device: st
         "layer": layers,
         "mean": np.exp(groups).mean(axis=1),
         "mean_log": groups.mean(axis=1),
-        "infinite": distances(function, point.sigma_w, point.sigma_b, layers).rho,
+        "infinite": distances(function, point.sigma_w, point.sigma_b, layers),
     }
 
 
