@@ -97,10 +97,7 @@ def values(point: CriticalLinePoint | None) -> np.ndarray:
 
 
 def named(row: np.ndarray) -> dict[str, float]:
-    """Return the numbers of :func:`values` by name.
-
-    Shapes: `row` (quantities,).
-    """
+    """Return the numbers of :func:`values`, a row of the data, by name."""
     return dict(zip(QUANTITIES, map(float, row), strict=True))
 
 

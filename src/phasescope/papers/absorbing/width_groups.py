@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from phasescope.theory import CriticalLinePoint
 
 GROUPS = 32  # distances are kept as means over so many groups of networks
-PAIR = 7e-8  # seconds for one neuron of one layer of a pair of inputs, on one core
+PAIR = 7e-8  # seconds for one neuron of one layer of a pair of inputs, where networks are narrow
 
 
 def batches(
@@ -101,7 +101,8 @@ def half_depth(width: Width, fraction: float) -> Estimate:
     # The relative error of a mean grows like the square root of the depth.
     fallen, weight = np.log(groups.mean(axis=0) / width.infinite), 1 / np.sqrt(t)
     deep = t >= t[-1] / 4
-    rough = goal * (weight * t)[deep] @ (weight * t)[deep] / ((weight * t)[deep] @ (weight * fallen)[deep])
+    x, y = (weight * t)[deep], (weight * fallen)[deep]
+    rough = goal * x @ x / (x @ y)  # where a straight line from 0 through the deeper layers crosses
     near = (t > rough / 3) & (t < 2 * rough)
     too_little = Estimate.not_determined("the distance does not fall so far below that of infinite width")
     if near.sum() < 5 or not 0 < rough < t[-1]:
