@@ -172,7 +172,7 @@ def slow_study(tmp_path):
     """A copy of the toy study whose tasks last long enough to be interrupted."""
     text = Path(toy_study.__file__).read_text()
     heading = "def mean_measure(task, device):\n"
-    slowly = "    import time\n\n    time.sleep(0.2)\n"
+    slowly = "    import time\n\n    time.sleep(0.4)\n"
     assert heading in text
     text = text.replace(heading, heading + slowly)
     (tmp_path / "slow.py").write_text(text)

@@ -20,7 +20,7 @@ import numpy as np
 from phasescope import plotting
 from phasescope.estimate import Estimate
 from phasescope.papers.absorbing import iterates, shared
-from phasescope.papers.absorbing.shared import STUDY, identified, resolved
+from phasescope.papers.absorbing.shared import STUDY, activation_of, identified
 from phasescope.scaling import PowerLawFit, fit_power_law
 from phasescope.studies.claim import Check, Claim
 from phasescope.studies.drawing import legend, logarithmic, short
@@ -112,11 +112,11 @@ def _both_sides(rates: Iterable[float]) -> list[float]:
 def measure(task: Task, device: str) -> dict[str, Any]:
     """Return the distance against depth: the exact map's, or of some networks."""
     known = task.parameters
-    point = shared.point_or_none(known["activation"], known["sigma_b"])
+    point = shared.point_of(known)
     found: dict[str, Any] = {"reference": shared.values(point)}
     if point is None or known["kind"] == "none":
         return found
-    function, sigma_w, sigma_b = resolved(known["activation"]), point.sigma_w + known["tau"], known["sigma_b"]
+    function, sigma_w, sigma_b = activation_of(known), point.sigma_w + known["tau"], known["sigma_b"]
     depth = known["depth"]
     layers = np.unique(np.round(np.geomspace(1, depth, _RECORDS)).astype(np.int64))
     found |= {"rate": iterates.growth_rate(function, sigma_w, sigma_b), "layer": layers}

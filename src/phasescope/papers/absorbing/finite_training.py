@@ -107,7 +107,7 @@ def measure(task: Task, device: str) -> dict[str, Any]:
     All are NaN where the activation has no critical line.
     """
     known = task.parameters
-    point = shared.point_or_none(known["activation"], known["sigma_b"])
+    point = shared.point_of(known)
     found = {"reference": shared.values(point), "kernel_loss": math.nan, "kernel_accuracy": math.nan}
     nothing = np.full(known["networks"], math.nan)
     found |= dict.fromkeys(("test_loss", "train_loss", "accuracy"), nothing)

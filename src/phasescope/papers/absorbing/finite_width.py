@@ -96,7 +96,7 @@ def tasks(config: Any) -> list[Task]:
 def measure(task: Task, device: str) -> dict[str, Any]:
     """Return distances against depth, as means over groups of networks."""
     known = task.parameters
-    point = shared.point_or_none(known["activation"], known["sigma_b"])
+    point = shared.point_of(known)
     found = {"reference": shared.values(point)}
     if point is None or not known["width"]:
         return found

@@ -95,7 +95,7 @@ def tasks(config: Any) -> list[Task]:
 def measure(task: Task, device: str) -> dict[str, np.ndarray]:
     """Return test loss and accuracy at one point of the critical line, NaN at depths out of reach."""
     known = task.parameters
-    point = shared.point_or_none(known["activation"], known["sigma_b"])
+    point = shared.point_of(known)
     times = [*known["steps"], math.inf]
     loss, accuracy = np.full((2, len(known["depths"]), known["replicas"], len(times)), np.nan)
     median = np.full(known["replicas"], np.nan)

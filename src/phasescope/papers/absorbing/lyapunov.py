@@ -24,7 +24,7 @@ from phasescope.papers.absorbing.exponent_zero import (
     fit_exponents,
     in_inverse_width,
 )
-from phasescope.papers.absorbing.shared import STUDY, identified, resolved
+from phasescope.papers.absorbing.shared import STUDY, activation_of, identified
 from phasescope.signal import lyapunov_exponent
 from phasescope.studies.claim import Check, Claim
 from phasescope.studies.drawing import legend, shades
@@ -101,10 +101,10 @@ def _near(point: CriticalLinePoint, width: int, points: int) -> np.ndarray:
 def measure(task: Task, device: str) -> dict[str, Any]:
     """Return the Lyapunov exponent of networks of one width at one ``sigma_w``."""
     known = task.parameters
-    reference = {"reference": shared.values(shared.point_or_none(known["activation"], known["sigma_b"]))}
+    reference = {"reference": shared.values(shared.point_of(known))}
     if known["kind"] == "none":
         return reference
-    function, C_W, C_b = resolved(known["activation"]), known["sigma_w"] ** 2, known["sigma_b"] ** 2
+    function, C_W, C_b = activation_of(known), known["sigma_w"] ** 2, known["sigma_b"] ** 2
     sizes = {name: known[name] for name in ("networks", "depth", "discard")}
     found = lyapunov_exponent(function, known["width"], C_W, C_b, **sizes, seed=task.seed, device=device)
     chi = MeanField(function, C_W, C_b).fixed_point().chi_perpendicular

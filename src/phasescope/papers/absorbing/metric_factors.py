@@ -16,7 +16,7 @@ import numpy as np
 from phasescope import plotting
 from phasescope.estimate import Estimate
 from phasescope.papers.absorbing import iterates, shared
-from phasescope.papers.absorbing.shared import STUDY, identified, resolved
+from phasescope.papers.absorbing.shared import STUDY, activation_of, identified
 from phasescope.studies.claim import Check, Claim
 from phasescope.studies.drawing import colours, legend, logarithmic, short
 from phasescope.studies.part import Panels, Part, Settings, Table, Variable, chosen
@@ -99,11 +99,11 @@ def measure(task: Task, device: str) -> dict[str, Any]:
     """Return distances against depth on both sides of the transition: the exact map's, or of networks."""
     known = task.parameters
     spec, sigma_b = known["activation"], known["sigma_b"]
-    point = shared.point_or_none(spec, sigma_b)
+    point = shared.point_of(known)
     found: dict[str, Any] = {"reference": shared.values(point)}
     if point is None or shared.missing(shared.named(found["reference"]), spec, sigma_b, curved=True):
         return found
-    function = resolved(spec)
+    function = activation_of(known)
     if known["kind"] == "map":
         sides = [sign * rate for sign in (-1, 1) for rate in known["rates"]]
         taus, layers = [rate / point.gamma for rate in sides], [_depths(abs(rate)) for rate in sides]

@@ -18,7 +18,7 @@ from phasescope.estimate import Estimate
 from phasescope.papers.absorbing import shared
 from phasescope.papers.absorbing.exponent_zero import DISCARD, TANGENT, fit_exponents
 from phasescope.papers.absorbing.iterates import PAIR
-from phasescope.papers.absorbing.shared import STUDY, identified, resolved
+from phasescope.papers.absorbing.shared import STUDY, activation_of, identified
 from phasescope.signal import lyapunov_exponent, sample_mlp
 from phasescope.studies.claim import Check, Claim
 from phasescope.studies.drawing import colours, legend, logarithmic, short
@@ -119,7 +119,7 @@ def _line(task: Task, device: str) -> dict[str, Any]:
     biases = np.geomspace(known["lowest"], known["highest"], known["line_points"])
     spec = known["activation"]
     return {
-        "reference": shared.values(shared.point_or_none(spec, known["sigma_b"])),
+        "reference": shared.values(shared.point_of(known)),
         "odd": float(shared.is_odd(spec)),
         "line_sigma_b": biases,
         "line": np.stack([shared.values(shared.point_or_none(spec, float(b))) for b in biases]),
@@ -133,7 +133,7 @@ def _exponents(task: Task, device: str) -> dict[str, Any]:
     depth = DISCARD + math.ceil(known["effort"] / (known["width"] * known["networks"]))
     found = [
         lyapunov_exponent(
-            resolved(known["activation"]),
+            activation_of(known),
             known["width"],
             float(s) ** 2,
             known["sigma_b"] ** 2,
@@ -158,7 +158,7 @@ def _row(task: Task, device: str) -> dict[str, Any]:
     sigma_w = np.linspace(known["left"], known["right"], known["columns"])
     samples = [
         sample_mlp(
-            resolved(known["activation"]),
+            activation_of(known),
             known["map_width"],
             known["map_depth"],
             float(s) ** 2,

@@ -46,11 +46,6 @@ def identified(spec: str) -> dict[str, Any]:
     return {"activation": spec, "file_sha256": contents_hash(spec)}
 
 
-def resolved(spec: str) -> Activation:
-    """Return the activation that `spec` names; a file is read again when its contents have changed."""
-    return _loaded(**identified(spec))
-
-
 def activation_of(parameters: Mapping[str, Any]) -> Activation:
     """Return the activation of a task, made sure to be the one that the task was planned with."""
     spec = str(parameters["activation"])
@@ -89,6 +84,12 @@ def point_or_none(spec: str, sigma_b: float) -> CriticalLinePoint | None:
         return None
 
 
+def point_of(parameters: Mapping[str, Any]) -> CriticalLinePoint | None:
+    """Return the point of a task's activation, made sure to be the one that the task was planned with."""
+    activation_of(parameters)
+    return point_or_none(parameters["activation"], parameters["sigma_b"])
+
+
 def values(point: CriticalLinePoint | None) -> np.ndarray:
     """Return the numbers named in `QUANTITIES`; NaN where they do not exist."""
     if point is None:
@@ -115,7 +116,7 @@ def missing(line: Mapping[str, float], spec: str, sigma_b: float, *, curved: boo
 
 def is_odd(spec: str) -> bool:
     """Return whether the activation is an odd function."""
-    function = resolved(spec)
+    function = _loaded(**identified(spec))
     z = torch.linspace(0, 8, 401, dtype=torch.float64)
     return bool((function(z) + function(-z)).abs().max() < 1e-12)
 

@@ -106,7 +106,7 @@ def tasks(config: Any) -> list[Task]:
 def measure(task: Task, device: str) -> dict[str, Any]:
     """Return the tangent kernel at one point of the critical line: of pairs of inputs, or of images."""
     known = task.parameters
-    point = shared.point_or_none(known["activation"], known["sigma_b"])
+    point = shared.point_of(known)
     found = {"reference": shared.values(point), "odd": float(shared.is_odd(known["activation"]))}
     if point is None or not math.isfinite(point.kappa):
         return found

@@ -133,7 +133,7 @@ def _flow_tasks(width: int, reach: float, settings: WidthCostSettings, common: d
 def measure(task: Task, device: str) -> dict[str, Any]:
     """Return moments of the growth of tangent vectors, or distances against depth."""
     known = task.parameters
-    point = shared.point_or_none(known["activation"], known["sigma_b"])
+    point = shared.point_of(known)
     found = {"reference": shared.values(point)}
     if point is None or known["kind"] == "point":
         return found
