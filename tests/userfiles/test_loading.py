@@ -7,7 +7,7 @@ import torch
 
 from phasescope.activations import load_activation
 from phasescope.errors import InputError
-from phasescope.papers.absorbing.shared import activation_of, identified, resolved
+from phasescope.papers.absorbing.shared import activation_of, identified, is_odd
 from phasescope.userfiles import contents_hash
 
 SCALED = "import torch\n\n\ndef scaled(z):\n    return {scale} * torch.tanh(z)\n"
@@ -28,7 +28,7 @@ def test_a_name_and_a_function_in_a_file_by_relative_and_absolute_path(file):
         assert torch.equal(load_activation(spec)(z), 2 * torch.tanh(z))
 
 
-@pytest.mark.parametrize("use", [load_activation, identified, resolved, contents_hash])
+@pytest.mark.parametrize("use", [load_activation, identified, is_odd, contents_hash])
 def test_a_missing_file_is_named_with_what_comes_nearest(file, use):
     with pytest.raises(InputError, match=r"no file ovn\.py.*own\.py"):
         use("ovn.py:scaled")
@@ -45,7 +45,7 @@ def test_an_edited_file_is_read_again_and_refused_by_the_tasks_of_the_old_one(fi
     planned = identified("own.py:scaled") | {"width": 10}
     assert float(activation_of(planned)(one)) == pytest.approx(2 * 0.7615941559557649)
     file.write_text(SCALED.format(scale=-5.25))
-    assert float(resolved("own.py:scaled")(one)) == pytest.approx(-5.25 * 0.7615941559557649)
+    assert float(activation_of(identified("own.py:scaled"))(one)) == pytest.approx(-5.25 * 0.7615941559557649)
     with pytest.raises(InputError, match=r"own\.py:scaled has changed"):
         activation_of(planned)
     assert activation_of({"activation": "erf"}).name == "erf"
