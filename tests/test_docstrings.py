@@ -6,6 +6,7 @@ Public is what ``docs/api.rst`` lists, what a room exports, and the methods of e
 import ast
 import inspect
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,7 @@ def test_methods_of_public_classes_document_every_parameter(name):
     }
 
 
+@cache
 def exported() -> set[str]:
     """The last parts of all public names, as ``docs/api.rst`` and the rooms give them."""
     names = {name.rpartition(".")[2] for name in LISTED}
