@@ -172,7 +172,7 @@ def slow_study(tmp_path):
     """A copy of the toy study whose tasks last long enough to be interrupted."""
     text = Path(toy_study.__file__).read_text()
     heading = "def mean_measure(task, device):\n"
-    slowly = "    import time\n\n    time.sleep(0.4)\n"
+    slowly = "    import time\n\n    time.sleep(0.2)\n"
     assert heading in text
     text = text.replace(heading, heading + slowly)
     (tmp_path / "slow.py").write_text(text)
@@ -185,7 +185,7 @@ def test_ctrl_c_is_one_line_and_the_same_command_resumes(tmp_path):
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     running = subprocess.Popen(command, cwd=tmp_path, **streams)
     deadline = time.monotonic() + 60
-    while len(list(tmp_path.glob("out/tasks/*.task"))) < 3 and time.monotonic() < deadline:
+    while len(list(tmp_path.glob("out/tasks/*.task"))) < 2 and time.monotonic() < deadline:
         time.sleep(0.02)
     running.send_signal(signal.SIGINT)
     out, err = running.communicate(timeout=60)
@@ -194,7 +194,7 @@ def test_ctrl_c_is_one_line_and_the_same_command_resumes(tmp_path):
     said = "phasescope: stopped with Ctrl-C; what is finished is in out, and the same command resumes it."
     assert err.splitlines()[-1] == said
     kept = {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("out/tasks/*.task")}
-    assert len(kept) >= 3
+    assert len(kept) >= 2
     assert not json.loads((tmp_path / "out" / "run.json").read_text())["finished"]
     done = subprocess.run(command, cwd=tmp_path, check=False, **streams)
     assert done.returncode == 0
