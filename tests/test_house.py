@@ -96,9 +96,19 @@ def test_public_names_resolve(name):
     assert name in dir(phasescope)
 
 
+def test_papers_are_imported_on_first_use():
+    code = (
+        "import phasescope; print(phasescope.papers.absorbing.STUDY.name, phasescope.papers.noise.STUDY.name)"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.split() == ["absorbing", "noise"]
+
+
 def test_unknown_names_are_attribute_errors():
     with pytest.raises(AttributeError, match="no attribute 'no_such_thing'"):
         phasescope.no_such_thing  # noqa: B018 - the access itself is under test
+    with pytest.raises(AttributeError, match="no attribute 'no_such_paper'"):
+        phasescope.papers.no_such_paper  # noqa: B018 - the access itself is under test
 
 
 MODULES = [

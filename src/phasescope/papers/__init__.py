@@ -1,1 +1,18 @@
-"""Papers, each reproduced as a study: a list of parts."""
+"""Papers, each reproduced as a study: ``papers.absorbing.STUDY``, ``papers.noise.STUDY``."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from phasescope.papers import absorbing as absorbing
+    from phasescope.papers import noise as noise
+
+__all__ = ["absorbing", "noise"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        return importlib.import_module(f"phasescope.papers.{name}")
+    raise AttributeError(f"module 'phasescope.papers' has no attribute {name!r}")
