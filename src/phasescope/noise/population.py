@@ -399,7 +399,7 @@ def _estimates(measured: _Measured, used: NDArray[np.bool_]) -> list[Estimate]:
         some = beta[keep]
         return np.array(
             [
-                _mean_of_units(some),
+                mean_of_units(some),
                 _spread_of_pairs(some),
                 variance_between_units(some),
                 variance_between_sequences(some, error[keep]),
@@ -422,10 +422,10 @@ def _estimates(measured: _Measured, used: NDArray[np.bool_]) -> list[Estimate]:
     ]
 
 
-def _mean_of_units(beta: Array) -> float:
-    """Return the mean over units of the mean over their sequences."""
+def mean_of_units(beta: Array) -> float:
+    """Return the mean over units of their means over sequences, from beta (sequence, unit)."""
     counts = np.isfinite(beta).sum(axis=0)
-    some = counts > 0
+    some = counts > 0  # numpy.nanmean would warn of the others
     return float((np.nansum(beta, axis=0)[some] / counts[some]).mean()) if some.any() else math.nan
 
 

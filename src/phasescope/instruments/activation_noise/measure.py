@@ -23,6 +23,8 @@ from phasescope.instruments.activation_noise.sequences import (
     common_length,
     too_short,
 )
+from phasescope.noise.population import mean_of_units
+from phasescope.noise.utilisation import jackknife
 from phasescope.recording.circumstances import circumstances
 from phasescope.recording.sequences import as_given, shuffled_in_time
 
@@ -229,16 +231,9 @@ def _beta_of_used_half(found: Population) -> Estimate:
     used = known[np.argsort(-found.deviation[known], kind="stable")[: math.ceil(known.size / 2)]]
     beta = found.beta[:, used]
     groups = np.arange(len(beta)) * min(len(beta), _GROUPS) // len(beta)
-    without = np.array([_mean_of_units(beta[groups != group]) for group in np.unique(groups)])
-    error = math.sqrt((len(without) - 1) / len(without) * float(((without - without.mean()) ** 2).sum()))
-    return Estimate(_mean_of_units(beta), error, "mean over the more used half of the units", len(beta))
-
-
-def _mean_of_units(beta: Array) -> float:
-    """Return the mean over units of their means over sequences, from beta (sequence, unit)."""
-    counts = np.isfinite(beta).sum(axis=0)
-    some = counts > 0  # numpy.nanmean would warn of the others
-    return float((np.nansum(beta, axis=0)[some] / counts[some]).mean()) if some.any() else math.nan
+    without = [mean_of_units(beta[groups != group]) for group in np.unique(groups)]
+    value, error = jackknife(np.array([mean_of_units(beta), *without]))
+    return Estimate(float(value), float(error), "mean over the more used half of the units", len(beta))
 
 
 def _rank_correlation(found: Population) -> Estimate:
