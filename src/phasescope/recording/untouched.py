@@ -50,12 +50,30 @@ def untouched(model: nn.Module, *, derivatives: bool = True) -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(False)
         if derivatives:
             # Fused attention has no forward-mode derivative.
-            _set_attention({name: name == "math" for name in _ATTENTION})
+            _set_attention(_PLAIN_ATTENTION)
         if derivatives and any(isinstance(module, nn.RNNBase) for module in model.modules()):
             # The fused cells of oneDNN and cuDNN lack derivatives in evaluation mode.
             torch._C._set_mkldnn_enabled(False)
             torch.backends.cudnn.enabled = False
         yield
+
+
+@contextmanager
+def plain_kernels(*, recurrent: bool) -> Iterator[None]:
+    """Turn off, inside, the fused attention and recurrent cells that have no second or batched derivatives."""
+    attention = _attention()
+    mkldnn, cudnn = torch._C._get_mkldnn_enabled(), torch.backends.cudnn.enabled
+    try:
+        _set_attention(_PLAIN_ATTENTION)
+        if recurrent:
+            torch._C._set_mkldnn_enabled(False)
+            torch.backends.cudnn.enabled = False
+        yield
+    finally:
+        _set_attention(attention)
+        if recurrent:
+            torch._C._set_mkldnn_enabled(mkldnn)
+            torch.backends.cudnn.enabled = cudnn
 
 
 def quiet(model: nn.Module) -> None:
@@ -74,6 +92,7 @@ def has_running_statistics(module: nn.Module) -> bool:
 
 
 _ATTENTION = ("flash", "mem_efficient", "math", "cudnn")
+_PLAIN_ATTENTION = {name: name == "math" for name in _ATTENTION}
 
 
 def _attention() -> dict[str, bool]:

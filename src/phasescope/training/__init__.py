@@ -1,0 +1,34 @@
+"""Training as a dynamical system: one step as a map, the fate of small differences, the edge of stability."""
+
+from __future__ import annotations
+
+from phasescope.training.maps import Map, StepMap, TrainingMap, step_map, training_map
+from phasescope.training.objective import Objective, objective
+from phasescope.training.rules import (
+    Adam,
+    AdamW,
+    GradientDescent,
+    HeavyBall,
+    MomentumRMSprop,
+    Nesterov,
+    RMSprop,
+    Rule,
+)
+
+__all__ = [
+    "Adam",
+    "AdamW",
+    "GradientDescent",
+    "HeavyBall",
+    "Map",
+    "MomentumRMSprop",
+    "Nesterov",
+    "Objective",
+    "RMSprop",
+    "Rule",
+    "StepMap",
+    "TrainingMap",
+    "objective",
+    "step_map",
+    "training_map",
+]
