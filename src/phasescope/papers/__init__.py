@@ -1,4 +1,4 @@
-"""Papers, each reproduced as a study: ``papers.absorbing.STUDY``, ``papers.noise.STUDY``."""
+"""Papers, each reproduced as a study, such as ``papers.absorbing.STUDY``."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from phasescope.papers import absorbing as absorbing
+    from phasescope.papers import chaos as chaos
     from phasescope.papers import noise as noise
 
-__all__ = ["absorbing", "noise"]
+__all__ = ["absorbing", "chaos", "noise"]
 
 
 def __getattr__(name: str) -> Any:

@@ -13,6 +13,7 @@ from phasescope.userfiles import contents_hash, describe, is_file_spec, load_obj
 _HOMES = {
     "absorbing": "phasescope.papers.absorbing:STUDY",
     "noise": "phasescope.papers.noise:STUDY",
+    "chaos": "phasescope.papers.chaos:STUDY",
 }
 
 
