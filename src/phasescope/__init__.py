@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from phasescope import sweep as sweep
     from phasescope import testing as testing
     from phasescope import theory as theory
+    from phasescope import training as training
     from phasescope.citations import citation as citation
     from phasescope.estimate import Estimate as Estimate
     from phasescope.instruments.inspection import inspect as inspect
@@ -50,6 +51,7 @@ _ROOMS = (
     "sweep",
     "testing",
     "theory",
+    "training",
 )
 
 __all__ = [
@@ -71,6 +73,7 @@ __all__ = [
     "sweep",
     "testing",
     "theory",
+    "training",
 ]
 
 

@@ -60,7 +60,7 @@ def untouched(model: nn.Module, *, derivatives: bool = True) -> Iterator[None]:
 
 @contextmanager
 def plain_kernels(*, recurrent: bool) -> Iterator[None]:
-    """Turn off, inside, the fused attention and recurrent cells that have no second or batched derivatives."""
+    """Turn off, inside, fused attention and recurrent cells: they have no second or batched derivatives."""
     attention = _attention()
     mkldnn, cudnn = torch._C._get_mkldnn_enabled(), torch.backends.cudnn.enabled
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from phasescope.training.maps import Map, StepMap, TrainingMap, step_map, training_map
 from phasescope.training.objective import Objective, objective
+from phasescope.training.plasticity import feedback_alignment, oja
 from phasescope.training.rules import (
     Adam,
     AdamW,
@@ -28,7 +29,9 @@ __all__ = [
     "Rule",
     "StepMap",
     "TrainingMap",
+    "feedback_alignment",
     "objective",
+    "oja",
     "step_map",
     "training_map",
 ]

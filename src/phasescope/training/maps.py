@@ -100,6 +100,18 @@ class Map(ABC):
             NaN for a map without a loss.
         """
 
+    @abstractmethod
+    def loss(self, x: Tensor, t: int = 0) -> Tensor:
+        """Return the loss that step `t` sees; NaN for a map without one.
+
+        Parameters
+        ----------
+        x : Tensor of shape (size,) or (M, size)
+            One state, or one for each of `M` copies.
+        t : int
+            The step.
+        """
+
     def step(self, x: Tensor, t: int) -> Tensor:
         """Return the state after step `t`.
 
@@ -174,15 +186,6 @@ class TrainingMap(Map):
         return torch.split(x, self.weights, dim=-1)
 
     def loss(self, x: Tensor, t: int = 0) -> Tensor:
-        """Return the loss that step `t` sees.
-
-        Parameters
-        ----------
-        x : Tensor of shape (size,) or (M, size)
-            One state, or one for each of `M` copies.
-        t : int
-            The step.
-        """
         return self.objective.loss(self.weights_of(x), t)
 
     def advance(self, x: Tensor, t: int) -> tuple[Tensor, Tensor]:
@@ -225,6 +228,8 @@ class StepMap(Map):
         ``step(state, t)`` returns the next state, a tree of tensors of the same structure and shapes.
     state : tree of tensors
         The state at step 0: a tensor, or nested dicts, lists and tuples of floating-point tensors.
+    loss : callable, optional
+        ``loss(state, t)`` returns one number, which the map reports and does not use.
 
     Raises
     ------
@@ -233,14 +238,16 @@ class StepMap(Map):
         of `step` differ.
     """
 
-    def __init__(self, step: Callable[[Any, int], Any], state: Any) -> None:
+    def __init__(
+        self, step: Callable[[Any, int], Any], state: Any, loss: Callable[[Any, int], Any] | None = None
+    ) -> None:
         leaves, self._tree = _pytree.tree_flatten(state)
         if not leaves or not all(isinstance(each, Tensor) and each.is_floating_point() for each in leaves):
             kinds = ", ".join(sorted({type(each).__name__ for each in leaves})) or "nothing"
             raise InputError(
                 f"The state holds {kinds}.", "Pass a tree of floating-point tensors, such as a dict of them."
             )
-        self._step = step
+        self._step, self._loss = step, loss
         self._shapes = [each.shape for each in leaves]
         self._sizes = [each.numel() for each in leaves]
         self.initial = torch.cat([each.detach().flatten() for each in leaves])
@@ -286,12 +293,22 @@ class StepMap(Map):
             )
         return torch.cat([each.reshape(-1) for each in leaves])
 
+    def loss(self, x: Tensor, t: int = 0) -> Tensor:
+        function = self._loss
+        if function is None:
+            return x.new_full(x.shape[:-1], math.nan)
+        with torch.no_grad():
+            if x.ndim == 1:
+                return torch.as_tensor(function(self.tree(x), t)).reshape(())
+            values: Tensor = torch.func.vmap(lambda one: function(self.tree(one), t))(x)
+        return values
+
     def advance(self, x: Tensor, t: int) -> tuple[Tensor, Tensor]:
         with torch.no_grad():
             if x.ndim == 1:
-                return self._flat_step(x, t), x.new_full((), math.nan)
+                return self._flat_step(x, t), self.loss(x, t)
             moved = torch.func.vmap(lambda one: self._flat_step(one, t))(x)
-        return moved, x.new_full((len(x),), math.nan)
+        return moved, self.loss(x, t)
 
     def tangent(
         self, x: Tensor, v: Tensor, t: int, *, overwrite: bool = False
@@ -300,19 +317,20 @@ class StepMap(Map):
             def along(row: Tensor) -> Any:
                 return torch.func.jvp(lambda s: self._flat_step(s, t), (one,), (row,))
 
-            axes: Any = (None, 0)
-            new, moved = torch.func.vmap(along, out_dims=axes)(changes)
-            return new, moved
+            new, moved = torch.func.vmap(along)(changes)
+            return new[0], moved
 
         with torch.no_grad():
             if x.ndim == 1:
                 new, moved = push(x, v)
-                return new, moved, x.new_full((), math.nan)
-            new, moved = torch.func.vmap(push)(x, v)
-        return new, moved, x.new_full((len(x),), math.nan)
+            else:
+                new, moved = torch.func.vmap(push)(x, v)
+        return new, moved, self.loss(x, t)
 
 
-def step_map(step: Callable[[Any, int], Any], state: Any) -> StepMap:
+def step_map(
+    step: Callable[[Any, int], Any], state: Any, *, loss: Callable[[Any, int], Any] | None = None
+) -> StepMap:
     """Return any pure update rule as a map that the instruments of training take.
 
     Parameters
@@ -322,6 +340,8 @@ def step_map(step: Callable[[Any, int], Any], state: Any) -> StepMap:
         ``torch.func`` can differentiate and batch.
     state : tree of tensors
         The state at step 0: a tensor, or nested dicts, lists and tuples of floating-point tensors.
+    loss : callable, optional
+        ``loss(state, t)`` returns one number, which the map reports and does not use.
 
     Returns
     -------
@@ -341,7 +361,7 @@ def step_map(step: Callable[[Any, int], Any], state: Any) -> StepMap:
     >>> print(f"{logistic.step(logistic.initial, 0).item():.2f}")
     0.84
     """
-    return StepMap(step, state)
+    return StepMap(step, state, loss)
 
 
 Optimizer = torch.optim.Optimizer | Callable[..., torch.optim.Optimizer] | float
