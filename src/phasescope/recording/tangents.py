@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -97,11 +98,17 @@ def push_forward(model: nn.Module, layers: list[Layer], batch: Batch, tangent: T
 
 
 def _dual(tensor: Tensor, tangent: Tensor) -> Tensor:
-    with warnings.catch_warnings():
-        # The first dual number makes torch load derivatives of its own in a way that it has deprecated.
-        warnings.filterwarnings("ignore", "`torch.jit.script`", DeprecationWarning)
-        dual: Tensor = forward_ad.make_dual(tensor, tangent)  # type: ignore[no-untyped-call]
+    load_forward_mode()
+    dual: Tensor = forward_ad.make_dual(tensor, tangent)  # type: ignore[no-untyped-call]
     return dual
+
+
+@cache
+def load_forward_mode() -> None:
+    """Have torch load its forward-mode derivatives, in a way of its own that it has deprecated."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`torch.jit.script`", DeprecationWarning)
+        torch.func.jvp(torch.sin, (torch.zeros(()),), (torch.zeros(()),))
 
 
 def _parts(dual: Tensor) -> tuple[Tensor, Tensor | None]:

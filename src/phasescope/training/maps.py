@@ -14,6 +14,7 @@ from torch.utils import _pytree
 
 from phasescope.errors import InputError
 from phasescope.recording.modules import as_module
+from phasescope.recording.tangents import load_forward_mode
 from phasescope.training.objective import Loss, Objective, objective
 from phasescope.training.rules import (
     Adam,
@@ -320,6 +321,7 @@ class StepMap(Map):
             new, moved = torch.func.vmap(along)(changes)
             return new[0], moved
 
+        load_forward_mode()
         with torch.no_grad():
             if x.ndim == 1:
                 new, moved = push(x, v)
