@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from phasescope.training.growth import PerturbationGrowth, perturbation_growth
 from phasescope.training.maps import Map, StepMap, TrainingMap, step_map, training_map
 from phasescope.training.objective import Objective, objective
 from phasescope.training.plasticity import feedback_alignment, oja
@@ -15,6 +16,7 @@ from phasescope.training.rules import (
     RMSprop,
     Rule,
 )
+from phasescope.training.tangents import TangentExponents, tangent_exponents
 
 __all__ = [
     "Adam",
@@ -25,13 +27,17 @@ __all__ = [
     "MomentumRMSprop",
     "Nesterov",
     "Objective",
+    "PerturbationGrowth",
     "RMSprop",
     "Rule",
     "StepMap",
+    "TangentExponents",
     "TrainingMap",
     "feedback_alignment",
     "objective",
     "oja",
+    "perturbation_growth",
     "step_map",
+    "tangent_exponents",
     "training_map",
 ]
