@@ -17,6 +17,7 @@ from phasescope.training.rules import (
     Rule,
 )
 from phasescope.training.tangents import TangentExponents, tangent_exponents
+from phasescope.training.trajectory import Trajectory, trajectory
 
 __all__ = [
     "Adam",
@@ -33,6 +34,7 @@ __all__ = [
     "StepMap",
     "TangentExponents",
     "TrainingMap",
+    "Trajectory",
     "feedback_alignment",
     "objective",
     "oja",
@@ -40,4 +42,5 @@ __all__ = [
     "step_map",
     "tangent_exponents",
     "training_map",
+    "trajectory",
 ]

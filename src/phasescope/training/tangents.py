@@ -311,7 +311,7 @@ def _orthonormalise(v: Tensor, generators: list[torch.Generator]) -> Tensor:
                 length[j] = 0.0
                 row.copy_(torch.randn(len(row), generator=generator, dtype=torch.float64))
                 _reduced(rows[:j], row)
-    return lengths.log()
+    return torch.where(lengths.isfinite(), lengths, math.nan).log()
 
 
 def _reduced(before: Tensor, row: Tensor) -> float:
