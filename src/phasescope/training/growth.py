@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ _LENGTHS = tuple(range(30, 101, 5))
 _R_SQUARED, _SLOPE = 0.9, 0.05
 
 _ROUNDINGS = 8.0  # smallest perturbation, in roundings of a typical weight
+_CLEAR = 1e4  # perturbation, in the same unit, beside which roundings of a batch do not matter
 _MOVED = 2.0  # ln of a change of the distance that is large enough to have an end
 _VERDICT = math.log(10.0)
 _LATE = 0.25  # share of the run, at its end, that the verdict and the plateau are read from
@@ -197,8 +199,8 @@ def perturbation_growth(
         Copies, for each initialisation.
     size : float
         Each weight (parameters of two or more dimensions; not biases, nor what the optimiser remembers) is
-        kicked by a uniform number in (-size, size), in the unit of the weights. 0 tests the arithmetic: all
-        distances are then exactly 0.
+        kicked by a uniform number in (-size, size), in the unit of the weights. With 0 all distances are
+        exactly 0.
     x : Tensor of shape (size,) or (I, size), optional
         The state at step `start`, or one for each of `I` initialisations. By default the map's own start, run
         to step `start`.
@@ -243,6 +245,11 @@ def perturbation_growth(
     directions of the kicks matter for this start and these steps; another initialisation differs more, and
     :meth:`PerturbationGrowth.mean` gives the error over initialisations.
 
+    Reference and copies are advanced in one batch. In some models copies that are equal differ by rounding
+    then, as if kicked by 1e-16 of a weight, since the arithmetic of a copy depends on its place in memory.
+    This is tried beforehand; where it happens and the kick is below 1e4 roundings, the copies are advanced
+    one by one instead, which takes longer. `notes` says so.
+
     It fails where the distance saturates within a few steps (lower `size`, or use :func:`tangent_exponents`,
     which never saturates) and where rounding dominates: float32 has a noise floor near 1e-5 in the distance.
 
@@ -252,7 +259,7 @@ def perturbation_growth(
     if copies < 1:
         raise InputError(f"copies = {copies}.", "Pass at least 1.")
     chosen = kicked(map)
-    _check_size(size, states[:, chosen])
+    rounding = _checked_rounding(size, states[:, chosen])
     if inputs is not None and not isinstance(map, TrainingMap):
         raise InputError("This map has no network whose outputs could be compared.", "Leave inputs out.")
     matcher = _Matcher(map) if match else None
@@ -264,6 +271,14 @@ def perturbation_growth(
         max_memory,
         states.device.type,
     )
+    equal = _equal_rows(map, states[0].expand(rows, -1).clone(), start, inputs)
+    one_by_one = not equal and size < _CLEAR * rounding
+    notes = ["the best window is chosen after the fact, which raises its exponent: compare whole_run"]
+    if not equal:
+        notes.append(
+            "equal copies differ by rounding when this model is advanced in a batch: "
+            + ("copies were advanced one by one" if one_by_one else "far below the size of the kick")
+        )
     together = max(1, rows // (copies + 1))  # initialisations
     share = min(copies, rows - 1)  # copies of each
     chunks = [
@@ -291,24 +306,35 @@ def perturbation_growth(
             if progress is not None:
                 progress(before + done, len(chunks) * steps)
 
-        found, seen, last = _followed(map, pack, start, steps, inputs, matcher, report)
+        found, seen, last = _followed(map, pack, start, steps, inputs, matcher, one_by_one, report)
         for name, values in found.items():
             distances[name][some, part] = values
         loss[some], final[some] = seen, last
-    return _result(map, states, single, start, size, distances, loss, final)
+    return _result(map, states, single, start, size, distances, loss, final, notes)
 
 
-def _check_size(size: float, weights: Tensor) -> None:
+def _checked_rounding(size: float, weights: Tensor) -> float:
+    """Return the rounding of a typical weight; refuse a kick that is lost in it."""
     if not (math.isfinite(size) and size >= 0):
         raise InputError(f"size = {size!r}.", "Pass a positive number, such as 1e-8.")
     typical = float(weights.abs().mean())
-    least = _ROUNDINGS * torch.finfo(weights.dtype).eps * typical
+    rounding = torch.finfo(weights.dtype).eps * typical
+    least = _ROUNDINGS * rounding
     if 0 < size < least:
         raise InputError(
             f"A kick of size {size:g} is lost in the rounding of weights whose typical size is {typical:.2g} "
             f"in {str(weights.dtype).removeprefix('torch.')}.",
             f"Pass size={10 * least:.0e} or more, use float64, or use tangent_exponents, which has no size.",
         )
+    return rounding
+
+
+def _equal_rows(map: Map, pack: Tensor, start: int, inputs: Any) -> bool:
+    """Return whether equal copies, advanced in one batch, stay equal to the bit."""
+    made = [map.advance(pack, start)[0]]
+    if inputs is not None and isinstance(map, TrainingMap):
+        made.append(map.objective.outputs(map.weights_of(pack), inputs))
+    return all(bool((each == each[:1]).all()) for each in made)
 
 
 def _followed(
@@ -318,12 +344,10 @@ def _followed(
     steps: int,
     inputs: Any,
     matcher: _Matcher | None,
+    one_by_one: bool,
     report: Callable[[int], None],
 ) -> tuple[dict[str, Array], Array, Tensor]:
-    """Advance references and copies (i, 1 + m, N) in one batch; return distances, losses and last references.
-
-    The reference stands in the same batch as its copies, so that copies that are equal stay equal to the bit.
-    """
+    """Advance references and copies (i, 1 + m, N) together; return distances, losses and last references."""
     starts, each, _ = pack.shape
     x = pack.reshape(starts * each, -1)
     names = ["l1", "l2", *map.slices]
@@ -339,12 +363,19 @@ def _followed(
         for name, place in map.slices.items():
             found[name][s] = difference[..., place].sum(-1)
         if inputs is not None and isinstance(map, TrainingMap):
-            y = map.objective.outputs(map.weights_of(x), inputs).reshape(starts, each, -1)
+            function = partial(map.objective.outputs, inputs=inputs)
+            rows = map.weights_of(x)
+            y = torch.stack([function(row.clone()) for row in rows]) if one_by_one else function(rows)
+            y = y.reshape(starts, each, -1)
             found["outputs"][s] = (y[:, 1:] - y[:, :1]).square().mean(-1).sqrt()
         if matcher:
             found["matched"][s] = matcher.distances(w, found["l1"][s])
         if s < steps:
-            x, values = map.advance(x, start + s)
+            if one_by_one:  # each in memory of its own
+                pairs = [map.advance(row.clone(), start + s) for row in x]
+                x, values = (torch.stack(part) for part in zip(*pairs, strict=True))
+            else:
+                x, values = map.advance(x, start + s)
             loss[s] = values.view(starts, each)[:, 0]
         if s % _LOOK == _LOOK - 1:
             report(s + 1)
@@ -463,12 +494,13 @@ def _result(
     distances: dict[str, Array],
     loss: Array,
     final: Tensor,
+    notes: list[str],
 ) -> PerturbationGrowth:
     """Cut what came after a divergence, estimate the exponents, and give the verdict."""
     l1 = distances["l1"]
     steps = l1.shape[-1] - 1
     broken = ~np.isfinite(l1).all(axis=1)
-    if np.isfinite(loss).any():  # a map without a loss has none
+    if isinstance(map, TrainingMap):  # others have no loss
         broken |= ~np.isfinite(loss)
     broken = np.logical_or.accumulate(broken, axis=1)
     diverged = [int(each.argmax()) if each.any() else None for each in broken]
@@ -486,7 +518,6 @@ def _result(
         for curves, least, end in zip(l1, floor, diverged, strict=True)
     ]
     one = {name: each.mean(axis=1) for name, each in distances.items()}
-    notes = ["the best window is chosen after the fact, which raises its exponent: compare whole_run"]
     if any(end is not None for end in diverged):
         first = min(end for end in diverged if end is not None)
         notes.append(f"{sum(end is not None for end in diverged)} run(s) diverged, the first at step {first}")

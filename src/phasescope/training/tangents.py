@@ -15,7 +15,7 @@ from torch import Tensor
 from phasescope.errors import InputError
 from phasescope.estimate import Estimate
 from phasescope.training.growth import kicked, rows_at_once, starting_states
-from phasescope.training.maps import Map
+from phasescope.training.maps import Map, TrainingMap
 
 Array = NDArray[np.float64]
 
@@ -221,14 +221,14 @@ def tangent_exponents(
         vectors = torch.cat(parts)
 
     broken = np.isnan(local).any(axis=-1)
-    if np.isfinite(loss).any():
+    if isinstance(map, TrainingMap):  # others have no loss
         broken |= ~np.isfinite(loss)
     broken = np.logical_or.accumulate(broken, axis=1)
     local[broken], loss[broken] = np.nan, np.nan
     diverged = [int(each.argmax()) if each.any() else None for each in broken]
     if 0 in diverged:
         raise InputError(
-            f"The loss or the state is not finite at step {start}.",
+            f"The loss, the state or its derivative is not finite at step {start}.",
             "Check the state, the data and the learning rate.",
         )
     exponents = tuple(_estimates(each, 0, steps, end) for each, end in zip(local, diverged, strict=True))
@@ -295,23 +295,28 @@ def _orthonormalise(v: Tensor, generators: list[torch.Generator]) -> Tensor:
     random direction takes its place.
     """
     eps = torch.finfo(v.dtype).eps
-    longest = torch.linalg.vector_norm(v, dim=-1).amax(dim=-1).double()
-    if v.shape[1] > 1 and v.shape[1] * v.shape[2] <= _IN_PLACE and bool(longest.isfinite().all()):
-        q, r = torch.linalg.qr(v.mT)
-        lengths = r.diagonal(dim1=-2, dim2=-1).abs().double()
-        if bool((lengths > _ROUNDINGS * eps * longest[:, None]).all()):
-            v.copy_(q.mT)
-            logarithms: Tensor = lengths.log()
-            return logarithms
-    lengths = v.new_empty(v.shape[:2], dtype=torch.float64)
-    for rows, generator, length, scale in zip(v, generators, lengths, longest, strict=True):
-        for j, row in enumerate(rows):
-            length[j] = _reduced(rows[:j], row)
-            if length[j] <= _ROUNDINGS * eps * scale:
-                length[j] = 0.0
-                row.copy_(torch.randn(len(row), generator=generator, dtype=torch.float64))
-                _reduced(rows[:j], row)
-    return torch.where(lengths.isfinite(), lengths, math.nan).log()
+    lost = _ROUNDINGS * eps * torch.linalg.vector_norm(v, dim=-1).amax(dim=-1, keepdim=True).double()
+    lengths = torch.full_like(v[..., 0], math.nan, dtype=torch.float64)
+    rest = lost[:, 0].isfinite().nonzero().flatten()  # a run that diverged stays NaN
+    if v.shape[1] * v.shape[2] <= _IN_PLACE and len(rest):
+        if v.shape[1] == 1:
+            found = torch.linalg.vector_norm(v[rest], dim=-1, keepdim=True)
+            q, found = v[rest] / found, found[..., 0].double()
+        else:
+            turned, r = torch.linalg.qr(v[rest].mT)
+            q, found = turned.mT, r.diagonal(dim1=-2, dim2=-1).abs().double()
+        good = (found > lost[rest]).all(dim=-1)
+        v[rest[good]], lengths[rest[good]] = q[good], found[good]
+        rest = rest[~good]
+    for i in rest.tolist():
+        for j, row in enumerate(v[i]):
+            length = _reduced(v[i, :j], row)
+            if length <= lost[i, 0]:
+                length = 0.0
+                row.copy_(torch.randn(len(row), generator=generators[i], dtype=torch.float64))
+                _reduced(v[i, :j], row)
+            lengths[i, j] = length
+    return lengths.log()
 
 
 def _reduced(before: Tensor, row: Tensor) -> float:
