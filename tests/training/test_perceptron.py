@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from phasescope.activations import MRePU, RePU
-from phasescope.training import perceptron
+from phasescope.training import objective, perceptron, training_map
 from phasescope.training.perceptron import recognise
 
 SMOOTH = [
@@ -136,7 +136,7 @@ def test_log_softmax_with_the_likelihood_is_cross_entropy(loss):
     x, y = data(13, 4)
     holds(model, loss, (x, y))
     made = recognise(model, names(model), loss, [(x, y)])
-    agrees(made.outputs(vector(model)), model(x).detach())
+    agrees(made.outputs(vector(model), x), model(x).detach())
 
 
 @st.composite
@@ -197,7 +197,7 @@ def test_one_vector_gives_the_row_of_many():
         agrees(product(v[i][0]), one[2][0], 1e-14)
         agrees(made.gradient(w[i])[1], one[1], 1e-14)
         assert made.loss(w[i]).shape == ()
-    assert made.outputs(w).shape == (2, 20, 3)
+    assert made.outputs(w, batch[0]).shape == (2, 20, 3)
     assert made.outputs(w[0], batch[0][:7]).shape == (7, 3)
 
 
@@ -223,7 +223,10 @@ def test_equal_copies_give_equal_bits(activation, dtype, monkeypatch):
         (2**10, 5),
     ):  # one part, several with an overlap, single copies
         monkeypatch.setattr(perceptron, "_CACHE", room)
-        found = [*made.products(w.repeat(count, 1), v.repeat(count, 1, 1)), made.outputs(w.repeat(count, 1))]
+        found = [
+            *made.products(w.repeat(count, 1), v.repeat(count, 1, 1)),
+            made.outputs(w.repeat(count, 1), x.to(dtype)),
+        ]
         found += [*made.gradient(w.repeat(count, 1))]
         for each in found:
             assert len(each) == count
@@ -336,3 +339,39 @@ def test_a_loss_or_a_target_that_is_another_is_not_recognised():
     ):
         assert recognise(model, names(model), loss, [(x, target)]) is None
     assert recognise(model, names(model), nn.MSELoss(), [(x[:, None], values)]) is None
+
+
+@pytest.mark.parametrize(
+    "optimizer", [lambda p: torch.optim.SGD(p, 0.1, momentum=0.9), lambda p: torch.optim.Adam(p, 0.01)]
+)
+def test_a_map_of_a_perceptron_takes_the_steps_of_torch(optimizer):
+    model, (x, y) = network(IRIS, nn.Sigmoid()), data(30, 4)
+    moving = training_map(model, nn.CrossEntropyLoss(), (x, y), optimizer)
+    assert moving.objective.closed is not None
+    state, steps = moving.initial, optimizer(model.parameters())
+    for t in range(100):
+        state = moving.step(state, t)
+        steps.zero_grad()
+        nn.CrossEntropyLoss()(model(x), y).backward()
+        steps.step()
+    agrees(moving.weights_of(state), vector(model), 1e-12)
+
+
+def test_the_closed_form_of_an_objective_is_its_graph():
+    model, (x, y) = network(IRIS, nn.Tanh()), data(30, 4)
+    closed, graph = (objective(model, nn.CrossEntropyLoss(), (x, y)) for _ in range(2))
+    graph.closed = None
+    assert closed.closed is not None
+    w = copies(model, 3)
+    v = torch.randn(3, 4, 83, generator=torch.Generator().manual_seed(2), dtype=w.dtype)
+    for a, b in zip(closed.products(w, v), graph.products(w, v), strict=True):
+        agrees(a, b)
+    for inputs in (None, x[:5], x[3], x[:4, None]):
+        agrees(closed.outputs(w, inputs), graph.outputs(w, inputs))
+    agrees(closed.loss(w), graph.loss(w))
+
+
+def test_summed_batches_and_batches_of_names_use_the_graph():
+    model, (x, y) = network(IRIS, nn.Tanh()), data(30, 4)
+    assert objective(model, F.cross_entropy, [(x, y), (x, y)], accumulate=2).closed is None
+    assert objective(model, F.cross_entropy, ({"input": x}, y)).closed is None

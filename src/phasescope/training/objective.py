@@ -21,6 +21,7 @@ from phasescope.errors import InputError, MemoryLimitError
 from phasescope.recording.batch import first_float, leaves, map_leaves
 from phasescope.recording.modules import as_module
 from phasescope.recording.untouched import plain_kernels, untouched
+from phasescope.training.perceptron import Perceptron, recognise
 
 Loss = Callable[..., Any]
 
@@ -122,6 +123,8 @@ class Objective:
         Tensor of shape () or (M,)
             The loss, in the unit of the user's own.
         """
+        if self.closed is not None:
+            return self.closed.loss(w, t)
         with torch.no_grad(), plain_kernels(recurrent=self._recurrent):
             if w.ndim == 1:
                 return self._loss(w, t)
@@ -146,6 +149,8 @@ class Objective:
         gradient : Tensor of the shape of `w`
             Its derivative by each parameter.
         """
+        if self.closed is not None:
+            return self.closed.gradient(w, t)
         with plain_kernels(recurrent=self._recurrent):
             if w.ndim == 1:
                 return self._gradient(w, t)
@@ -176,6 +181,8 @@ class Objective:
         -----
         The graph of the gradient is built once and serves all products: each costs about one gradient.
         """
+        if self.closed is not None:
+            return self.closed.linearised(w, t)
         with torch.enable_grad(), plain_kernels(recurrent=self._recurrent):
             point = w.detach().clone().requires_grad_(True)
             loss = self._loss(point, t)
@@ -221,6 +228,8 @@ class Objective:
         products : Tensor of the shape of `v`
             ``H v``, `H` the second derivative of the loss.
         """
+        if self.closed is not None:
+            return self.closed.products(w, v, t)
         if w.ndim == 1:
             loss, gradient, product = self.linearised(w, t)
             return loss, gradient, product(v)
@@ -247,10 +256,23 @@ class Objective:
             The output, one for each copy.
         """
         batch = self._batches[0] if inputs is None else _as_batch(self._fitted(inputs), alone=True)
+        if self.closed is not None and len(batch.args) == 1 and not batch.kwargs:
+            (one,) = batch.args
+            if isinstance(one, Tensor) and one.ndim == self._batches[0].args[0].ndim:
+                return self.closed.outputs(w, one)
         with torch.no_grad(), plain_kernels(recurrent=self._recurrent):
             if w.ndim > 1:
                 return torch.stack([self._output(one, batch) for one in w])
             return self._output(w, batch)
+
+    @cached_property
+    def closed(self) -> Perceptron | None:
+        """The closed form of a multilayer perceptron, which all methods use, or None for other models."""
+        usual = all(len(each.args) == 1 and not each.kwargs for each in self._batches)
+        if self._accumulate > 1 or not usual:
+            return None
+        pairs = [(each.args[0], each.target) for each in self._batches]
+        return recognise(self.module, list(self.slices), self.loss_function, pairs)
 
     @cached_property
     def vmapped(self) -> bool:

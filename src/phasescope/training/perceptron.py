@@ -58,8 +58,7 @@ class _Linear:
 
 @dataclass(frozen=True)
 class _Batch:
-    x: Tensor  # what enters the first trained layer, (inputs, samples)
-    samples: int  # before they were filled up
+    x: Tensor  # what enters the first trained layer, (inputs, samples filled up)
     loss: Loss
 
 
@@ -130,17 +129,14 @@ class Perceptron:
         losses, gradient, turned = self._swept(batch.x, every, w, v)
         return losses, gradient, turned
 
-    def outputs(self, w: Tensor, inputs: Tensor | None = None) -> Tensor:
-        """Return the network's output, (samples, outputs) or (M, samples, outputs); by default on batch 0."""
-        if inputs is None:
-            x, samples = self.batches[0].x, self.batches[0].samples
-        else:
-            x, samples = _filled(self.entering(inputs)), len(inputs)
+    def outputs(self, w: Tensor, inputs: Tensor) -> Tensor:
+        """Return the network's output, (samples, outputs) or (M, samples, outputs)."""
+        x = _filled(self.entering(inputs))
 
         def every(rows: Tensor) -> tuple[Tensor]:
             found = self._forward(rows, x, 0)[0]
             found = torch.log_softmax(found, 1) if self.log_softmax else found
-            return (found[..., :samples].mT.contiguous(),)
+            return (found[..., : len(inputs)].mT.contiguous(),)
 
         (found,) = self._swept(x, every, w)
         return found
@@ -431,12 +427,15 @@ def _prepared(
         if x.ndim != 2 or x.shape[1] != made.inputs:
             return None
         loss = _BUILDERS[name](target, len(inputs), made.classes, x.dtype, options)
-    return None if loss is None else _Batch(_filled(x), len(inputs), loss)
+    return None if loss is None else _Batch(_filled(x), loss)
 
 
 def _filled(rows: Tensor) -> Tensor:
     """Return samples (samples, units) as columns, the last repeated up to an aligned number."""
-    return torch.cat([rows, rows[-1:].expand(-len(rows) % _ALIGNED, -1)]).mT.contiguous()
+    if len(rows) % _ALIGNED:
+        rows = torch.cat([rows, rows[-1:].expand(-len(rows) % _ALIGNED, -1)])
+    # Where rows are few, columns make faster products; a large batch is not held twice.
+    return rows.mT.contiguous() if rows.numel() < 2**20 else rows.mT
 
 
 def _columns(rows: Tensor) -> Tensor:
