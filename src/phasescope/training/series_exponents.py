@@ -569,8 +569,9 @@ def _exponent(
     )
     p, r2, p_surrogates = float(line.pvalue), float(line.rvalue**2), math.nan
     if surrogates and p < SIGNIFICANT and exponent.value > 2 * exponent.error:
+        kept = meeting_ends(np.abs(x - x[0]), np.abs(x - x[1]))
         few, steep = min(_SURROGATE_STARTS, len(distances)), 0
-        for copy in phase_randomised(x[: meeting_ends(x)], surrogates, random):
+        for copy in phase_randomised(x[:kept], surrogates, random):
             others = method.distances(copy, few, theiler, steps, floor, random)[0][:, first : last + 1]
             slope = _lines(np.log(np.maximum(others, max(floor, _TINY))).mean(axis=0)).slope
             steep += bool(slope >= line.slope)

@@ -10,14 +10,16 @@ _ROUNDS = 100
 _TAIL = 0.1  # share of a series that may be cut so that its ends meet
 
 
-def meeting_ends(x: Array) -> int:
+def meeting_ends(away: Array, from_second: Array) -> int:
     """Return how many values to keep, nine tenths or more, so that the end continues into the beginning.
 
-    A periodogram takes a series for one period: a jump, or a kink, between its ends is power at all
-    frequencies.
+    A periodogram takes a series for one period, and a jump between its ends is power at all frequencies. The
+    first two values that are cut must be near the first two of the series, from which `away` and
+    `from_second` hold the distance of each value.
     """
-    lengths = np.arange(max(4, len(x) - int(_TAIL * len(x))), len(x) + 1)
-    return int(lengths[np.argmin(np.abs(np.take(x, lengths, mode="wrap") - x[0]))])
+    n = len(away)
+    lengths = np.arange(max(4, n - int(_TAIL * n)), n - 1)
+    return int(lengths[np.argmin(away[lengths] + from_second[lengths + 1])]) if len(lengths) else n
 
 
 def shuffled(x: Array, copies: int, random: np.random.Generator) -> Array:
