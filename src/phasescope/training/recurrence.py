@@ -124,7 +124,8 @@ class Recurrence:
         if not self.surrogates:
             return f"{here}; without surrogates this separates nothing."
         names = {"shuffled": "its values in random order", "phase": "series with its spectrum"}
-        above, within = [], []
+        above: list[str] = []
+        within: list[str] = []
         for kind, found in self.surrogates.items():
             high = found.measured["determinism"] > found.mean["determinism"]
             side = above if high and found.p["determinism"] <= SIGNIFICANT else within
