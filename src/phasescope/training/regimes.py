@@ -132,14 +132,9 @@ class Regimes:
     @property
     def labels(self) -> list[str]:
         """Regime of each window in words, with its period: "period 3"."""
-        return [
-            f"{kind} of period {period}"
-            if kind == "drifting cycle"
-            else f"period {period}"
-            if kind == "period"
-            else kind
-            for kind, period in zip(self.kinds.tolist(), self.periods.tolist(), strict=True)
-        ]
+        named = {"period": "period {}", "drifting cycle": "drifting cycle of period {}"}
+        both = zip(self.kinds.tolist(), self.periods.tolist(), strict=True)
+        return [named.get(kind, kind).format(period) for kind, period in both]
 
     @property
     def kind(self) -> str:
@@ -157,7 +152,7 @@ class Regimes:
 
     @property
     def chaotic(self) -> bool | None:
-        """Whether the series is irregular and its tangent exponent positive by two errors; None without one."""
+        """Whether it is irregular and the tangent exponent positive by two errors; None without one."""
         if self.exponent is None or not self.exponent.determined:
             return None
         return bool(
@@ -210,19 +205,17 @@ def regimes(
 
     With r the range of a window and ``D_k(t) = x(t+k) - x(t)``, the regime is the first of these that holds:
 
-    - "steady": r is within rounding. - monotone, where 90 % of the path leads one way: "converging" if its
-    steps shrink, "growing" if they double
-      from the first third to the last, "drifting" between.
+    - "steady": r is within rounding.
+    - monotone, where 90 % of the path leads one way: "converging" if its steps shrink, "growing" if they
+      double from the first third to the last, "drifting" between.
     - "period": the smallest k from 2 to `max_period` with ``|D_k| <= tolerance r`` throughout. It is a
-    "drifting
-      cycle" instead if the regions are further apart than they are wide, 90 % of the returns of each region
-      go one way, are above rounding and keep at least half their speed.
-    - "decaying oscillation", "growing oscillation": the logarithm of the amplitude (half the second
-    difference of
-      successive extrema, so that a trend drops out) is a line in time with R^2 > 0.8 and changes by 5 % or
-      more.
+      "drifting cycle" instead if the regions are further apart than they are wide and 90 % of the returns of
+      each region go one way, above rounding, and keep at least half their speed.
+    - "decaying oscillation", "growing oscillation": the logarithm of the amplitude (a quarter of the second
+      difference of successive extrema, so that a trend drops out) is a line in time with R^2 > 0.8 and
+      changes by 5 % or more.
     - "drifting cycle": as above with ``|D_k| <= 0.05 r``.
-    - "slow": smooth with fewer than six turns, so the window is too short for it.
+    - "slow": smooth with fewer than six turns; the window is too short for it.
     - "irregular": none of them.
 
     Parameters
@@ -249,15 +242,19 @@ def regimes(
     InputError
         If the series is not one, not finite, or shorter than two windows, or an argument is out of range.
 
-    Notes ----- Nothing changes when the series is shifted or multiplied by a positive number, apart from
-    rounding, which counts 64 times the last bit of the largest value, in the dtype of the series. Laminar
-    stretches are those of at least three periods k with ``|D_k| <= 0.05`` of the whole range; a stretch lasts
-    k steps longer than that. When it fails: noise of mini-batches above the tolerance makes a cycle
-    irregular; a period above `max_period` is irregular; a switch inside a window makes that window irregular.
-     Irregular is not chaos: give the
-    tangent exponent. Cost: linear in the series, about 0.2 ms a window, and `shuffles` FFTs of the longest
-    irregular stretch. Regimes as in Danovski, Soriano and Lacasa, arXiv:2404.05782, section 4.3; the
-    thresholds are our own.
+    Notes
+    -----
+    Nothing changes when the series is shifted or multiplied by a positive number, apart from rounding, which
+    counts 64 times the last bit of the largest value, in the dtype of the series. Laminar stretches are those
+    of at least three periods k with ``|D_k| <= 0.05`` of the whole range; a stretch lasts k steps longer than
+    that.
+
+    When it fails: noise of mini-batches above the tolerance makes a cycle irregular, and so does a period
+    above `max_period` or a switch inside a window. Laminar stretches shorter than a window need
+    `laminar_period`. Irregular is not chaos: give the tangent exponent.
+
+    Cost: linear in the series, about 0.2 ms a window, and `shuffles` FFTs of the longest irregular stretch.
+    Regimes as in Danovski, Soriano and Lacasa, arXiv:2404.05782; the thresholds are our own.
     """
     if window < _SHORTEST:
         raise InputError(

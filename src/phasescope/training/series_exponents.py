@@ -139,18 +139,29 @@ def kantz(
     InputError
         If the series is not one or not finite, or an argument is out of range.
 
-    Notes ----- By default the window is the one whose slope is the most significant (largest ratio of slope
-    to its error), among those from step 1 to the step at which 85 % of the growth is reached that cover half
-    of these steps, and five points. It is reported in ``exponent.window``. Error: the scatter of the slope
-    over ten blocks of starts in time, and a quarter of the difference of the slopes of the window's halves,
-    in quadrature; a wrong embedding is not in it.
+    Notes
+    -----
+    By default the window is the one whose slope is the most significant (largest ratio of slope to its
+    error). Windows reach from step 1 to the step with 80 % of the growth, and cover 70 % of these steps and
+    five points. The window is reported in ``exponent.window``. Error: the scatter of the slope over ten
+    blocks of starts in time, and a quarter of the difference of the slopes of the window's halves, in
+    quadrature. An embedding that is wrong is not in it.
 
-    When it fails: distances of noise that is smooth also grow. Surrogates with the same spectrum and random
-    phases have that growth too; where one of 19 is as steep, the exponent is not determined. White noise
-    saturates within one step and is not determined. A dimension too low makes false neighbours, which raise
-    the first steps. A positive value is evidence from one scalar alone: a tangent exponent of the map
-    outweighs it. Cost: a k-d tree and ``starts * neighbours * steps`` differences, and a quarter of that for
-    each surrogate. Source: Kantz, Phys. Lett. A 185, 77 (1994).
+    When it fails:
+
+    - Distances of smooth noise grow as well. So do those of surrogates with the same spectrum and random
+      phases: where one of 19 is as steep, the exponent is not determined. White noise saturates within one
+      step.
+    - A dimension that is too low makes false neighbours, which raise the first steps.
+    - The mean before the logarithm favours neighbours that part fast. The value is too high by 2 % for the
+      logistic map, 3 % for Henon's and 10 % for Lorenz's attractor (10 000 values). :func:`rosenstein` has no
+      such bias.
+    - Where neighbours start near saturation the value is too low: 0.24 for 0.31 on the loss of the reduced
+      softmax map at E = 20, 30 000 steps.
+
+    A positive value is evidence from one scalar; a tangent exponent of the map outweighs it. Cost: a k-d tree
+    and ``starts * neighbours * steps`` differences, and for each surrogate those of 500 starts. Source:
+    Kantz, Phys. Lett. A 185, 77 (1994).
     """
     _at_least_one(dimension=dimension, delay=delay, neighbours=neighbours, starts=starts)
     if radius is not None:
@@ -205,9 +216,12 @@ def rosenstein(
     InputError
         If the series is not one or not finite, or an argument is out of range.
 
-    Notes ----- Window, error and failures as in :func:`kantz`. It starts from smaller distances than that
-    method, so it has more steps before saturation and is more sensitive to noise. Cost: a k-d tree and ``N *
-    steps`` differences. Source: Rosenstein, Collins and De Luca, Physica D 65, 117 (1993).
+    Notes
+    -----
+    Window, error and failures as in :func:`kantz`. It starts from smaller distances than that method, so it
+    has more steps before saturation and is more sensitive to noise. Cost: a k-d tree and ``starts * steps``
+    differences, and for each surrogate those of 500 starts. Source: Rosenstein, Collins and De Luca, Physica
+    D 65, 117 (1993).
     """
     _at_least_one(dimension=dimension, delay=delay, starts=starts)
     method = _Method(dimension, delay, 1, None, 2.0)
