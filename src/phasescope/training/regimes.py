@@ -69,6 +69,11 @@ class Autocorrelation:
     last: int
 
     @property
+    def citations(self) -> str:
+        """Keys of the papers behind the method."""
+        return "danovski2024"
+
+    @property
     def outside(self) -> NDArray[np.int64]:
         """Lags from 1 on at which the correlation lies outside the band; one in twenty does so by chance."""
         beyond = (self.correlation < self.low) | (self.correlation > self.high)
@@ -128,6 +133,11 @@ class Regimes:
     mean_laminar_length: Estimate
     autocorrelation: Autocorrelation | None
     exponent: Estimate | None
+
+    @property
+    def citations(self) -> str:
+        """Keys of the papers behind the method."""
+        return "danovski2024"
 
     @property
     def labels(self) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -40,6 +40,8 @@ class SeriesExponent:
 
     Parameters
     ----------
+    method : {"kantz", "rosenstein"}
+        Which of the two.
     exponent : Estimate
         Slope of `curve` over its ``window``, per unit of time; not determined, with the reason, for a series
         that is constant, exactly periodic or too short, and where surrogates grow as fast.
@@ -63,6 +65,7 @@ class SeriesExponent:
         Points with neighbours.
     """
 
+    method: Literal["kantz", "rosenstein"]
     exponent: Estimate
     p: float
     r2: float
@@ -74,6 +77,12 @@ class SeriesExponent:
     theiler: int
     radius: float
     starts: int
+
+    @property
+    def citations(self) -> str:
+        """Keys of the papers behind the method."""
+        paper = {"kantz": "kantz1994", "rosenstein": "rosenstein1993"}[self.method]
+        return paper if math.isnan(self.p_surrogates) else f"{paper} schreiber1996"
 
     @property
     def significant(self) -> bool:
@@ -166,7 +175,7 @@ def kantz(
     _at_least_one(dimension=dimension, delay=delay, neighbours=neighbours, starts=starts)
     if radius is not None:
         _check_radius(radius)
-    method = _Method(dimension, delay, neighbours, radius, math.inf)
+    method = _Method("kantz", dimension, delay, neighbours, radius, math.inf)
     return _exponent(series, method, starts, theiler, steps, window, dt, surrogates, seed)
 
 
@@ -224,7 +233,7 @@ def rosenstein(
     D 65, 117 (1993).
     """
     _at_least_one(dimension=dimension, delay=delay, starts=starts)
-    method = _Method(dimension, delay, 1, None, 2.0)
+    method = _Method("rosenstein", dimension, delay, 1, None, 2.0)
     return _exponent(series, method, starts, theiler, steps, window, dt, surrogates, seed)
 
 
@@ -261,6 +270,11 @@ class LocalExponents:
     drawn: int
     share: Estimate
     median: Estimate
+
+    @property
+    def citations(self) -> str:
+        """Keys of the papers behind the method."""
+        return "danovski2024 kantz1994"
 
     @property
     def significant(self) -> NDArray[np.bool_]:
@@ -410,6 +424,7 @@ def _check_radius(radius: float) -> None:
 class _Method(NamedTuple):
     """How neighbours are found: so many nearest ones, or all within `radius`."""
 
+    name: Literal["kantz", "rosenstein"]
     dimension: int
     delay: int
     nearest: int
@@ -526,6 +541,7 @@ def _exponent(
         if isinstance(exponent, str):
             exponent = Estimate.not_determined(exponent, n=len(distances))
         return SeriesExponent(
+            method.name,
             exponent,
             p,
             r2,
