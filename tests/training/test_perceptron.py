@@ -120,17 +120,17 @@ def test_every_activation_has_the_derivatives_of_its_module(activation):
     holds(network([4, 5, 4, 3], activation, seed=3), nn.CrossEntropyLoss(), data(11, 4))
 
 
-@pytest.mark.parametrize("loss", CLASSED, ids=str)
+@pytest.mark.parametrize("loss", CLASSED)
 def test_every_loss_of_classes_has_the_derivatives_of_its_module(loss):
     holds(network(IRIS, nn.Sigmoid()), loss, data(13, 4))
 
 
-@pytest.mark.parametrize("loss", VALUED, ids=str)
+@pytest.mark.parametrize("loss", VALUED)
 def test_every_loss_of_values_has_the_derivatives_of_its_module(loss):
     holds(network(IRIS, nn.Tanh()), loss, data(13, 4, kind="values"))
 
 
-@pytest.mark.parametrize("loss", [nn.NLLLoss(), F.nll_loss, nn.NLLLoss(ignore_index=2)], ids=str)
+@pytest.mark.parametrize("loss", [nn.NLLLoss(), F.nll_loss, nn.NLLLoss(ignore_index=2)])
 def test_log_softmax_with_the_likelihood_is_cross_entropy(loss):
     model = network(IRIS, nn.Tanh(), last=[nn.LogSoftmax(dim=1)])
     x, y = data(13, 4)

@@ -6,6 +6,8 @@ from phasescope.training.growth import PerturbationGrowth, perturbation_growth
 from phasescope.training.maps import Map, StepMap, TrainingMap, step_map, training_map
 from phasescope.training.objective import Objective, objective
 from phasescope.training.plasticity import feedback_alignment, oja
+from phasescope.training.recurrence import Recurrence, SurrogateMeasures, recurrence
+from phasescope.training.regimes import Autocorrelation, Regimes, autocorrelation, regimes
 from phasescope.training.rules import (
     Adam,
     AdamW,
@@ -16,29 +18,48 @@ from phasescope.training.rules import (
     RMSprop,
     Rule,
 )
+from phasescope.training.series_exponents import (
+    LocalExponents,
+    SeriesExponent,
+    kantz,
+    local_exponents,
+    rosenstein,
+)
 from phasescope.training.tangents import TangentExponents, tangent_exponents
 from phasescope.training.trajectory import Trajectory, trajectory
 
 __all__ = [
     "Adam",
     "AdamW",
+    "Autocorrelation",
     "GradientDescent",
     "HeavyBall",
+    "LocalExponents",
     "Map",
     "MomentumRMSprop",
     "Nesterov",
     "Objective",
     "PerturbationGrowth",
     "RMSprop",
+    "Recurrence",
+    "Regimes",
     "Rule",
+    "SeriesExponent",
     "StepMap",
+    "SurrogateMeasures",
     "TangentExponents",
     "TrainingMap",
     "Trajectory",
+    "autocorrelation",
     "feedback_alignment",
+    "kantz",
+    "local_exponents",
     "objective",
     "oja",
     "perturbation_growth",
+    "recurrence",
+    "regimes",
+    "rosenstein",
     "step_map",
     "tangent_exponents",
     "training_map",
