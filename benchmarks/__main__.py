@@ -21,6 +21,7 @@ BENCHMARKS = (
     "engine",
     "dfa",
     "recording",
+    "series",
 )
 THREADS = 2
 

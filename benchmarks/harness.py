@@ -22,20 +22,24 @@ class Comparison:
 
 
 def interleaved(
-    contenders: dict[str, Callable[[], Any]], *, repeats: int = 7
+    contenders: dict[str, Callable[[], Any]],
+    *,
+    repeats: int = 7,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Return the median seconds of each contender, and the median over rounds of its ratio to the first.
 
     The contenders take turns; a ratio is formed within one round, so a slow spell of the machine cancels.
+    `clock` is ``time.process_time`` where CPU seconds of one thread are compared.
     """
     times: dict[str, list[float]] = {name: [] for name in contenders}
     for call in contenders.values():
         call()
     for _ in range(repeats):
         for name, call in contenders.items():
-            start = time.perf_counter()
+            start = clock()
             call()
-            times[name].append(time.perf_counter() - start)
+            times[name].append(clock() - start)
     first = next(iter(contenders))
     ratios = {
         name: statistics.median(t / t0 for t, t0 in zip(values, times[first], strict=True))
