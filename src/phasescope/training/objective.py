@@ -47,6 +47,21 @@ class Objective:
     Made by :func:`objective`. All parameters that are trained lie in one flat vector of length `size`, in the
     order of ``model.named_parameters()``. Step `t` of training uses batch ``t % batches``.
 
+    Parameters
+    ----------
+    module : nn.Module
+        The frozen copy.
+    loss : callable or None
+        As :func:`objective` takes it.
+    batches : sequence
+        The batches, each as arguments and target.
+    names : sequence of str
+        Of the parameters that are trained.
+    accumulate : int
+        Number of batches whose mean loss makes one step.
+    notes : sequence of str
+        What was frozen or changed in the copy.
+
     Attributes
     ----------
     size : int

@@ -112,7 +112,19 @@ class Rule(ABC):
 
 @dataclass(frozen=True)
 class GradientDescent(Rule):
-    """``w - rate g``: gradient descent, with one batch or many."""
+    """``w - rate g``: gradient descent, with one batch or many.
+
+    Parameters
+    ----------
+    rate : float or Tensor of shape (n,)
+        Learning rate.
+    decay : float or Tensor of shape (n,)
+        Weight decay, added to the gradient as ``decay * weights``.
+    schedule : callable, optional
+        ``schedule(t)`` multiplies the rate at step `t`; 1 by default.
+    age : int
+        Steps that the optimiser had made before the map's step 0.
+    """
 
     def step(self, parts: Parts, gradient: Tensor, t: int) -> list[Tensor]:
         (w,) = parts
@@ -126,7 +138,23 @@ class GradientDescent(Rule):
 
 @dataclass(frozen=True)
 class HeavyBall(Rule):
-    """``v' = momentum v + g``, ``w' = w - rate v'``: gradient descent with Polyak's momentum."""
+    """``v' = momentum v + g``, ``w' = w - rate v'``: gradient descent with Polyak's momentum.
+
+    Parameters
+    ----------
+    rate : float or Tensor of shape (n,)
+        Learning rate.
+    decay : float or Tensor of shape (n,)
+        Weight decay, added to the gradient as ``decay * weights``.
+    schedule : callable, optional
+        ``schedule(t)`` multiplies the rate at step `t`; 1 by default.
+    age : int
+        Steps that the optimiser had made before the map's step 0.
+    momentum : float or Tensor of shape (n,)
+        Share of the velocity that stays.
+    dampening : float or Tensor of shape (n,)
+        Share of the gradient that does not enter the velocity, from the second step on.
+    """
 
     momentum: Number = 0.9
     dampening: Number = 0.0
@@ -153,7 +181,21 @@ class HeavyBall(Rule):
 
 @dataclass(frozen=True)
 class Nesterov(Rule):
-    """``v' = momentum v + g``, ``w' = w - rate (g + momentum v')``: momentum that looks ahead."""
+    """``v' = momentum v + g``, ``w' = w - rate (g + momentum v')``: momentum that looks ahead.
+
+    Parameters
+    ----------
+    rate : float or Tensor of shape (n,)
+        Learning rate.
+    decay : float or Tensor of shape (n,)
+        Weight decay, added to the gradient as ``decay * weights``.
+    schedule : callable, optional
+        ``schedule(t)`` multiplies the rate at step `t`; 1 by default.
+    age : int
+        Steps that the optimiser had made before the map's step 0.
+    momentum : float or Tensor of shape (n,)
+        Share of the velocity that stays.
+    """
 
     momentum: Number = 0.9
 
@@ -176,7 +218,23 @@ class Nesterov(Rule):
 
 @dataclass(frozen=True)
 class RMSprop(Rule):
-    """``s' = alpha s + (1 - alpha) g^2``, ``w' = w - rate g / (sqrt(s') + eps)``."""
+    """``s' = alpha s + (1 - alpha) g^2``, ``w' = w - rate g / (sqrt(s') + eps)``.
+
+    Parameters
+    ----------
+    rate : float or Tensor of shape (n,)
+        Learning rate.
+    decay : float or Tensor of shape (n,)
+        Weight decay, added to the gradient as ``decay * weights``.
+    schedule : callable, optional
+        ``schedule(t)`` multiplies the rate at step `t`; 1 by default.
+    age : int
+        Steps that the optimiser had made before the map's step 0.
+    alpha : float or Tensor of shape (n,)
+        Share of the mean square that stays.
+    eps : float or Tensor of shape (n,)
+        Added to the root, in the unit of the gradient.
+    """
 
     alpha: Number = 0.99
     eps: Number = 1e-8
@@ -206,7 +264,25 @@ class RMSprop(Rule):
 
 @dataclass(frozen=True)
 class MomentumRMSprop(Rule):
-    """RMSprop with momentum: ``v' = momentum v + g / (sqrt(s') + eps)``, ``w' = w - rate v'``."""
+    """RMSprop with momentum: ``v' = momentum v + g / (sqrt(s') + eps)``, ``w' = w - rate v'``.
+
+    Parameters
+    ----------
+    rate : float or Tensor of shape (n,)
+        Learning rate.
+    decay : float or Tensor of shape (n,)
+        Weight decay, added to the gradient as ``decay * weights``.
+    schedule : callable, optional
+        ``schedule(t)`` multiplies the rate at step `t`; 1 by default.
+    age : int
+        Steps that the optimiser had made before the map's step 0.
+    alpha : float or Tensor of shape (n,)
+        Share of the mean square that stays.
+    eps : float or Tensor of shape (n,)
+        Added to the root, in the unit of the gradient.
+    momentum : float or Tensor of shape (n,)
+        Share of the velocity that stays.
+    """
 
     alpha: Number = 0.99
     eps: Number = 1e-8
@@ -245,6 +321,21 @@ class Adam(Rule):
     """``m' = b1 m + (1 - b1) g``, ``s' = b2 s + (1 - b2) g^2``, ``w' = w - rate m^ / (sqrt(s^) + eps)``.
 
     `m^` and `s^` are ``m' / (1 - b1^(t+1))`` and ``s' / (1 - b2^(t+1))``.
+
+    Parameters
+    ----------
+    rate : float or Tensor of shape (n,)
+        Learning rate.
+    decay : float or Tensor of shape (n,)
+        Weight decay, added to the gradient as ``decay * weights``.
+    schedule : callable, optional
+        ``schedule(t)`` multiplies the rate at step `t`; 1 by default.
+    age : int
+        Steps that the optimiser had made before the map's step 0.
+    beta1, beta2 : float or Tensor of shape (n,)
+        Shares of the mean and of the mean square that stay.
+    eps : float or Tensor of shape (n,)
+        Added to the root, in the unit of the gradient.
     """
 
     beta1: Number = 0.9
@@ -299,7 +390,25 @@ class Adam(Rule):
 
 @dataclass(frozen=True)
 class AdamW(Adam):
-    """Adam whose decay shrinks the weights by ``1 - rate decoupled`` and stays out of the gradient."""
+    """Adam whose decay shrinks the weights by ``1 - rate decoupled`` and stays out of the gradient.
+
+    Parameters
+    ----------
+    rate : float or Tensor of shape (n,)
+        Learning rate.
+    decay : float or Tensor of shape (n,)
+        Weight decay, added to the gradient as ``decay * weights``.
+    schedule : callable, optional
+        ``schedule(t)`` multiplies the rate at step `t`; 1 by default.
+    age : int
+        Steps that the optimiser had made before the map's step 0.
+    beta1, beta2 : float or Tensor of shape (n,)
+        Shares of the mean and of the mean square that stay.
+    eps : float or Tensor of shape (n,)
+        Added to the root, in the unit of the gradient.
+    decoupled : float or Tensor of shape (n,)
+        Decay that stays out of the gradient.
+    """
 
     decoupled: Number = 0.01
 
