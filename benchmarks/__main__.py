@@ -22,6 +22,7 @@ BENCHMARKS = (
     "dfa",
     "recording",
     "series",
+    "ensembles",
 )
 THREADS = 2
 

@@ -570,7 +570,9 @@ def _logistic(z: Tensor) -> Tensor:
 
 
 def _sigmoid(z: Tensor) -> Iterator[Tensor]:
-    a = z.neg_().exp_().add_(1).reciprocal_()
+    # In one thread, copies of whole pairs of vectors of 64 bytes leave no end to torch's own, faster sigmoid.
+    whole = z[0].numel() * z.element_size() % 128 == 0 and torch.get_num_threads() == 1
+    a = z.sigmoid_() if whole or z.is_cuda else z.neg_().exp_().add_(1).reciprocal_()
     yield a
     slope = (1 - a).mul_(a)
     yield slope
