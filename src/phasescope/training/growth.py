@@ -382,7 +382,7 @@ def _followed(
             if not found["l1"][s].isfinite().any():
                 break
     else:
-        loss[steps] = map.advance(x.view(starts, each, -1)[:, 0], start + steps)[1]
+        loss[steps] = map.loss(x.view(starts, each, -1)[:, 0], start + steps)
     report(steps)
     arrays = {name: np.moveaxis(each.double().cpu().numpy(), 0, -1) for name, each in found.items()}
     return arrays, loss.double().cpu().numpy().T, x.view(starts, each, -1)[:, 0]
@@ -500,7 +500,7 @@ def _result(
     l1 = distances["l1"]
     steps = l1.shape[-1] - 1
     broken = ~np.isfinite(l1).all(axis=1)
-    if isinstance(map, TrainingMap):  # others have no loss
+    if isinstance(map, TrainingMap) or np.isfinite(loss[:, 0]).any():  # other maps may have no loss
         broken |= ~np.isfinite(loss)
     broken = np.logical_or.accumulate(broken, axis=1)
     diverged = [int(each.argmax()) if each.any() else None for each in broken]

@@ -175,8 +175,8 @@ def tangent_exponents(
     Adam, where a gradient is tiny). That exponent is ``-inf``, and `local` is ``-inf`` in this step; a new
     random direction takes its place, so that later stretches can be read with :meth:`TangentExponents.over`.
 
-    Cost: a gradient and `k` Hessian products a step. Memory: at most ``k + 4`` vectors of the length of a
-    state beside what one gradient takes.
+    Cost: a gradient and `k` Hessian products a step. Memory for one large network: `k` states for the
+    directions and 3 to 5.5 more, beside the activations of a gradient.
     """
     states, single = starting_states(map, x, start, steps)
     if not 1 <= k <= map.size:
@@ -202,9 +202,7 @@ def tangent_exponents(
         )
     local = np.full((len(states), steps, k), np.nan)
     loss = np.full((len(states), steps), np.nan)
-    final = torch.empty_like(states)
-    vectors = states.new_empty((0, k, map.size))
-    parts = []
+    ends, directions = [], []
     for i in range(0, len(states), rows):
         some = slice(i, i + rows)
         generators = [torch.Generator().manual_seed(_mixed(seed, j)) for j in range(len(states))[some]]
@@ -213,15 +211,15 @@ def tangent_exponents(
             if progress is not None:
                 progress(before + done, -(-len(states) // rows) * steps)
 
-        local[some], loss[some], final[some], vectors = _followed(
+        local[some], loss[some], end, vectors = _followed(
             map, states[some], k, chosen, generators, start, steps, every, report
         )
-        parts.append(vectors)
-    if len(parts) > 1:
-        vectors = torch.cat(parts)
+        ends.append(end)
+        directions.append(vectors)
+    final, vectors = (parts[0] if len(parts) == 1 else torch.cat(parts) for parts in (ends, directions))
 
     broken = np.isnan(local).any(axis=-1)
-    if isinstance(map, TrainingMap):  # others have no loss
+    if isinstance(map, TrainingMap) or np.isfinite(loss[:, 0]).any():  # other maps may have no loss
         broken |= ~np.isfinite(loss)
     broken = np.logical_or.accumulate(broken, axis=1)
     local[broken], loss[broken] = np.nan, np.nan
@@ -231,7 +229,7 @@ def tangent_exponents(
             f"The loss, the state or its derivative is not finite at step {start}.",
             "Check the state, the data and the learning rate.",
         )
-    exponents = tuple(_estimates(each, 0, steps, end) for each, end in zip(local, diverged, strict=True))
+    exponents = tuple(_estimates(each, 0, steps, step) for each, step in zip(local, diverged, strict=True))
     return TangentExponents(
         start=start,
         steps=steps,
@@ -264,7 +262,7 @@ def _followed(
     v = states.new_empty((len(states), k, map.size))
     for rows, generator in zip(v, generators, strict=True):
         for row in rows:
-            row.copy_(torch.randn(map.size, generator=generator, dtype=torch.float64))
+            row.copy_(torch.randn(map.size, generator=generator, dtype=row.dtype))
             row.mul_(chosen)
     _orthonormalise(v, generators)
     local = states.new_full((steps, len(states), k), math.nan, dtype=torch.float64)
@@ -313,7 +311,7 @@ def _orthonormalise(v: Tensor, generators: list[torch.Generator]) -> Tensor:
             length = _reduced(v[i, :j], row)
             if length <= lost[i, 0]:
                 length = 0.0
-                row.copy_(torch.randn(len(row), generator=generators[i], dtype=torch.float64))
+                row.copy_(torch.randn(len(row), generator=generators[i], dtype=row.dtype))
                 _reduced(v[i, :j], row)
             lengths[i, j] = length
     return lengths.log()

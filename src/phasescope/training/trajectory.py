@@ -233,7 +233,8 @@ def trajectory(
     displaced[0] = travelled[0] = 0.0
     if 0 in places:
         networks[places[0]] = first
-    diverged, has_loss = None, isinstance(map, TrainingMap)
+    has_loss = isinstance(map, TrainingMap) or bool(map.loss(map.initial, 0).isfinite())
+    diverged = None
     for s in range(steps):
         state, value = map.advance(state, start + s)
         w = map.weights_of(state)
