@@ -382,7 +382,7 @@ def _followed(
             if not found["l1"][s].isfinite().any():
                 break
     else:
-        loss[steps] = map.loss(x.view(starts, each, -1)[:, 0], start + steps)
+        loss[steps] = map.advance(x.view(starts, each, -1)[:, 0], start + steps)[1]
     report(steps)
     arrays = {name: np.moveaxis(each.double().cpu().numpy(), 0, -1) for name, each in found.items()}
     return arrays, loss.double().cpu().numpy().T, x.view(starts, each, -1)[:, 0]
