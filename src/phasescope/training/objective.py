@@ -110,6 +110,11 @@ class Objective:
         self.notes = tuple(notes)
         self._recurrent = any(isinstance(each, nn.RNNBase) for each in module.modules())
 
+    @property
+    def data(self) -> list[Any]:
+        """The batches of one cycle, in the type and on the device of the parameters."""
+        return [each.whole for each in self._batches]
+
     def named(self, w: Tensor) -> dict[str, Tensor]:
         """Return the parameters in a vector by their names, as views of it.
 
@@ -279,6 +284,19 @@ class Objective:
             if w.ndim > 1:
                 return torch.stack([self._output(one, batch) for one in w])
             return self._output(w, batch)
+
+    def run(self, w: Tensor, t: int = 0) -> None:
+        """Call the model as the loss of step `t` does, so that hooks on the layers of `module` see it.
+
+        Parameters
+        ----------
+        w : Tensor of shape (size,)
+            A vector of parameters.
+        t : int
+            The step; chooses the batch.
+        """
+        with torch.no_grad(), plain_kernels(recurrent=self._recurrent):
+            self._loss(w, t)
 
     @cached_property
     def closed(self) -> Perceptron | None:
