@@ -6,6 +6,15 @@ from phasescope.training.growth import PerturbationGrowth, perturbation_growth
 from phasescope.training.maps import Map, StepMap, TrainingMap, step_map, training_map
 from phasescope.training.objective import Objective, objective
 from phasescope.training.plasticity import feedback_alignment, oja
+from phasescope.training.range_test import RangeTest, range_test
+from phasescope.training.rates import (
+    LearningRateScan,
+    RateRow,
+    ScanCost,
+    Suggestion,
+    estimate_cost,
+    scan_learning_rate,
+)
 from phasescope.training.recurrence import Recurrence, SurrogateMeasures, recurrence
 from phasescope.training.regimes import Autocorrelation, Regimes, autocorrelation, regimes
 from phasescope.training.rules import (
@@ -34,6 +43,7 @@ __all__ = [
     "Autocorrelation",
     "GradientDescent",
     "HeavyBall",
+    "LearningRateScan",
     "LocalExponents",
     "Map",
     "MomentumRMSprop",
@@ -41,25 +51,32 @@ __all__ = [
     "Objective",
     "PerturbationGrowth",
     "RMSprop",
+    "RangeTest",
+    "RateRow",
     "Recurrence",
     "Regimes",
     "Rule",
+    "ScanCost",
     "SeriesExponent",
     "StepMap",
+    "Suggestion",
     "SurrogateMeasures",
     "TangentExponents",
     "TrainingMap",
     "Trajectory",
     "autocorrelation",
+    "estimate_cost",
     "feedback_alignment",
     "kantz",
     "local_exponents",
     "objective",
     "oja",
     "perturbation_growth",
+    "range_test",
     "recurrence",
     "regimes",
     "rosenstein",
+    "scan_learning_rate",
     "step_map",
     "tangent_exponents",
     "training_map",
