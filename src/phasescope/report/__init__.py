@@ -3,6 +3,7 @@
 from phasescope.report.fate import Fate, Training
 from phasescope.report.noise_page import render_noise, save_noise
 from phasescope.report.page import document, render, save
+from phasescope.report.rates_page import rates_figure, render_rates, save_rates
 from phasescope.report.study_page import render_study, save_study
 from phasescope.sweep.files import check_writable
 
@@ -11,10 +12,13 @@ __all__ = [
     "Training",
     "check_writable",
     "document",
+    "rates_figure",
     "render",
     "render_noise",
+    "render_rates",
     "render_study",
     "save",
     "save_noise",
+    "save_rates",
     "save_study",
 ]
