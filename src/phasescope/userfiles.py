@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import ast
 import difflib
+import functools
 import hashlib
 import importlib.util
 import inspect
 import re
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -109,6 +110,24 @@ def call_factory(spec: str) -> Any:
             return found()
         except (Exception, SystemExit) as error:
             raise InputError(f"{spec} failed: {_what_happened(error, path)}") from error
+
+
+def load_factory(spec: str) -> Callable[..., Any]:
+    """Return ``FILE.py:name`` as a function that says where it failed."""
+    path, _, _ = split(spec)
+    found = load_object(spec)
+    if isinstance(found, nn.Module) or not callable(found):
+        raise InputError(f"{spec} is {describe(found)}, not a function.", "Name a function.")
+
+    @functools.wraps(found)
+    def call(*arguments: Any) -> Any:
+        with _importable(path):
+            try:
+                return found(*arguments)
+            except (Exception, SystemExit) as error:
+                raise InputError(f"{spec} failed: {_what_happened(error, path)}") from error
+
+    return call
 
 
 def contents_hash(spec: str) -> str:

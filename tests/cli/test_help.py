@@ -23,6 +23,7 @@ print("HEAVY", sorted(heavy), code)
         ["critical", "-h"],
         ["inspect", "--help"],
         ["dfa", "--help"],
+        ["lr-scan", "--help"],
         ["demo", "--help"],
         ["study"],
         ["study", "run", "-h"],
@@ -40,9 +41,9 @@ def test_the_usage_has_one_line_for_each_command(capsys):
     out = capsys.readouterr().out
     lines = [line.strip("│ ") for line in out.splitlines()]
     listed = [line.split()[1] for line in lines if line.startswith("•")]
-    assert listed == ["critical", "inspect", "dfa", "study", "demo"]
+    assert listed == ["critical", "inspect", "dfa", "lr-scan", "study", "demo"]
     first = next(number for number, line in enumerate(lines) if line.startswith("•"))
-    assert all(line.startswith("•") for line in lines[first : first + 5])
+    assert all(line.startswith("•") for line in lines[first : first + 6])
     assert "130 stopped" in out
 
 
@@ -55,6 +56,13 @@ def test_the_usage_has_one_line_for_each_command(capsys):
             ["--data", "--out", "--max-memory", "--check", "--json", "--seed", "--debug", "runs its code"],
         ),
         ("dfa", ["FILE", "--column", "--order", "--out", "--json", "--seed", "--debug", ".npy"]),
+        (
+            "lr-scan",
+            [
+                *("--rates", "--low", "--high", "--steps", "--seeds", "--budget", "--target", "--out"),
+                *("--device", "--json", "--seed", "--debug", "FILE.py:factory", "runs its code"),
+            ],
+        ),
         ("demo", ["--out", "--quick", "--json", "--seed", "--debug"]),
         ("study", ["list", "run", "report"]),
         ("study list", ["--json", "--debug"]),

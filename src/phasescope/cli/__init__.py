@@ -22,6 +22,7 @@ _COMMANDS: dict[str, Callable[..., Any]] = {
     "critical": commands.Critical,
     "inspect": commands.Inspect,
     "dfa": commands.Dfa,
+    "lr-scan": commands.LearningRates,
     "study": commands.StudyCommands,
     "demo": commands.Demo,
 }

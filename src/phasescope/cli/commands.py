@@ -31,6 +31,13 @@ _SERIES = (
     "A time series, one row a step: .csv, .txt (with or without a row of names) or .npy of shape (time,) or "
     "(time, columns)."
 )
+_TRAINING = (
+    "A function of a seed that returns model, loss, data, or a dictionary with these keys and any of "
+    "optimizer, validation, target, scheduler, accumulate. Naming a file runs its code."
+)
+_RATES = "Learning rates to scan. Without it, powers of two around what the sharpness at the start allows."
+_BUDGET = "Most seconds to take; a later call with the same options goes on from there."
+_GOAL = "Score to reach, an accuracy or a loss, in place of the factory's."
 _CHECK = "Exit with code 1 where a claim disagrees, for use in scripts."
 _NAME = (
     "A study that `phasescope study list` shows, or FILE.py:NAME with one of your own, whose code then runs."
@@ -122,6 +129,37 @@ class Dfa:
             seed=self.seed,
             command=_command_line(),
         )
+
+
+@dataclass(frozen=True)
+class LearningRates:
+    """Find how far a learning rate can go, and which rates serve best."""
+
+    factory: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="FILE.py:factory", help=_TRAINING)]
+    rates: Annotated[tuple[float, ...], tyro.conf.arg(metavar="RATE [RATE ...]", help=_RATES)] = ()
+    low: Annotated[float | None, tyro.conf.arg(metavar="RATE")] = None
+    """With --high, in place of --rates: from here in steps of a factor of two."""
+    high: Annotated[float | None, tyro.conf.arg(metavar="RATE")] = None
+    """With --low: up to here."""
+    steps: int = 200
+    """Steps of each training."""
+    seeds: int = 3
+    """How many initialisations, from --seed on."""
+    budget: Annotated[float | None, tyro.conf.arg(metavar="SECONDS", help=_BUDGET)] = None
+    target: Annotated[float | None, tyro.conf.arg(metavar="SCORE", help=_GOAL)] = None
+    out: Annotated[Path, tyro.conf.arg(metavar="DIR")] = field(default=Path("phasescope-lr-scan"))
+    """Folder for report.html, report.json and the finished runs, from which a later call goes on."""
+    device: Annotated[str | None, tyro.conf.arg(metavar="DEVICE")] = None
+    """Where torch computes: cpu, cuda, cuda:1; the model's own without it."""
+    json: Annotated[bool, tyro.conf.arg(help=_JSON)] = False
+    seed: int = 0
+    """First seed that the factory is called with."""
+    debug: Annotated[bool, tyro.conf.arg(help=_DEBUG)] = False
+
+    def run(self) -> tuple[str, int]:
+        from phasescope.cli import lr_scan
+
+        return lr_scan.run(self, command=_command_line())
 
 
 @dataclass(frozen=True)
