@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from phasescope.training.density import SpectralDensity
+from phasescope.training.flat_directions import FlatDirections, flat_directions
 from phasescope.training.growth import PerturbationGrowth, perturbation_growth
 from phasescope.training.maps import Map, StepMap, TrainingMap, step_map, training_map
 from phasescope.training.objective import Objective, objective
@@ -34,6 +36,7 @@ from phasescope.training.series_exponents import (
     local_exponents,
     rosenstein,
 )
+from phasescope.training.sharpness import Sharpness, sharpness
 from phasescope.training.tangents import TangentExponents, tangent_exponents
 from phasescope.training.trajectory import Trajectory, trajectory
 
@@ -41,6 +44,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "Autocorrelation",
+    "FlatDirections",
     "GradientDescent",
     "HeavyBall",
     "LearningRateScan",
@@ -58,6 +62,8 @@ __all__ = [
     "Rule",
     "ScanCost",
     "SeriesExponent",
+    "Sharpness",
+    "SpectralDensity",
     "StepMap",
     "Suggestion",
     "SurrogateMeasures",
@@ -67,6 +73,7 @@ __all__ = [
     "autocorrelation",
     "estimate_cost",
     "feedback_alignment",
+    "flat_directions",
     "kantz",
     "local_exponents",
     "objective",
@@ -77,6 +84,7 @@ __all__ = [
     "regimes",
     "rosenstein",
     "scan_learning_rate",
+    "sharpness",
     "step_map",
     "tangent_exponents",
     "training_map",

@@ -29,7 +29,6 @@ from phasescope.training.rules import (
 )
 
 _ROWWISE = 2**20  # entries of the tangents above which they are moved one by one
-_IGNORED = {"params", "initial_lr", "foreach", "fused", "capturable", "differentiable"}
 
 
 class Map(ABC):

@@ -323,7 +323,7 @@ def _warm(start: Sharpness | Tensor, n: int, k: int) -> Tensor:
 def _trace(
     product: Product, found: Subspace, probes: int, generator: torch.Generator
 ) -> tuple[Estimate, int]:
-    """Return the sum of all eigenvalues: known in the subspace, a mean over random directions outside of it."""
+    """Return the sum of all eigenvalues: known in the subspace, a mean over random directions outside it."""
     inside, (m, n) = float(found.values.sum()), found.basis.shape
     if m == n:
         return Estimate(inside, float(found.errors[0]), "all eigenvalues", n), 0
