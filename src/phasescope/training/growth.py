@@ -286,11 +286,8 @@ def perturbation_growth(
         for i in range(0, len(states), together)
         for j in range(0, copies, share)
     ]
-    shape = (len(states), copies, steps + 1)
-    names = ["l1", "l2", *map.slices]
-    names += ["outputs"] if inputs is not None else []
-    names += ["matched"] if matcher else []
-    distances = {name: np.full(shape, np.nan) for name in names}
+    curves = np.full((len(states), copies, steps + 1), np.nan)
+    means: dict[str, Array] = {}
     loss = np.full((len(states), steps + 1), np.nan)
     final = torch.empty_like(states)
     generators = [np.random.default_rng([seed, i]) for i in range(len(states))]
@@ -306,11 +303,12 @@ def perturbation_growth(
             if progress is not None:
                 progress(before + done, len(chunks) * steps)
 
-        found, seen, last = _followed(map, pack, start, steps, inputs, matcher, one_by_one, report)
-        for name, values in found.items():
-            distances[name][some, part] = values
+        l1, sums, seen, last = _followed(map, pack, start, steps, inputs, matcher, one_by_one, report)
+        curves[some, part] = l1
+        for name, values in sums.items():
+            means.setdefault(name, np.zeros_like(loss))[some] += values / copies
         loss[some], final[some] = seen, last
-    return _result(map, states, single, start, size, distances, loss, final, notes)
+    return _result(map, states, single, start, size, curves, means, loss, final, notes)
 
 
 def _checked_rounding(size: float, weights: Tensor) -> float:
@@ -346,30 +344,37 @@ def _followed(
     matcher: _Matcher | None,
     one_by_one: bool,
     report: Callable[[int], None],
-) -> tuple[dict[str, Array], Array, Tensor]:
-    """Advance references and copies (i, 1 + m, N) together; return distances, losses and last references."""
+) -> tuple[Array, dict[str, Array], Array, Tensor]:
+    """Advance references and copies (i, 1 + m, N) together.
+
+    Return L1 of each copy, sums over copies of the other distances, losses and last references.
+    """
     starts, each, _ = pack.shape
     x = pack.reshape(starts * each, -1)
-    names = ["l1", "l2", *map.slices]
-    names += ["outputs"] if inputs is not None else []
-    names += ["matched"] if matcher else []
-    found = {name: x.new_full((steps + 1, starts, each - 1), math.nan) for name in names}
+    names = [
+        "l2",
+        *map.slices,
+        *(["outputs"] if inputs is not None else []),
+        *(["matched"] if matcher else []),
+    ]
+    l1 = x.new_full((steps + 1, starts, each - 1), math.nan)
+    sums = {name: x.new_full((steps + 1, starts), math.nan) for name in names}
     loss = x.new_full((steps + 1, starts), math.nan)
     for s in range(steps + 1):
         w = map.weights_of(x).view(starts, each, -1)
         difference = (w[:, 1:] - w[:, :1]).abs()
-        found["l1"][s] = difference.sum(-1)
-        found["l2"][s] = torch.linalg.vector_norm(difference, dim=-1)
+        l1[s] = difference.sum(-1)
+        sums["l2"][s] = torch.linalg.vector_norm(difference, dim=-1).sum(-1)
         for name, place in map.slices.items():
-            found[name][s] = difference[..., place].sum(-1)
+            sums[name][s] = difference[..., place].sum((-2, -1))
         if inputs is not None and isinstance(map, TrainingMap):
             function = partial(map.objective.outputs, inputs=inputs)
             rows = map.weights_of(x)
             y = torch.stack([function(row.clone()) for row in rows]) if one_by_one else function(rows)
             y = y.reshape(starts, each, -1)
-            found["outputs"][s] = (y[:, 1:] - y[:, :1]).square().mean(-1).sqrt()
+            sums["outputs"][s] = (y[:, 1:] - y[:, :1]).square().mean(-1).sqrt().sum(-1)
         if matcher:
-            found["matched"][s] = matcher.distances(w, found["l1"][s])
+            sums["matched"][s] = matcher.distances(w, l1[s]).sum(-1)
         if s < steps:
             if one_by_one:  # each in memory of its own
                 pairs = [map.advance(row.clone(), start + s) for row in x]
@@ -379,13 +384,14 @@ def _followed(
             loss[s] = values.view(starts, each)[:, 0]
         if s % _LOOK == _LOOK - 1:
             report(s + 1)
-            if not found["l1"][s].isfinite().any():
+            if not l1[s].isfinite().any():
                 break
     else:
         loss[steps] = map.advance(x.view(starts, each, -1)[:, 0], start + steps)[1]
     report(steps)
-    arrays = {name: np.moveaxis(each.double().cpu().numpy(), 0, -1) for name, each in found.items()}
-    return arrays, loss.double().cpu().numpy().T, x.view(starts, each, -1)[:, 0]
+    others = {name: values.double().cpu().numpy().T for name, values in sums.items()}
+    curves = np.moveaxis(l1.double().cpu().numpy(), 0, -1)
+    return curves, others, loss.double().cpu().numpy().T, x.view(starts, each, -1)[:, 0]
 
 
 class _Matcher:
@@ -401,7 +407,7 @@ class _Matcher:
                 f"Units of {type(module).__name__} cannot be matched.",
                 "Pass match=False, or an nn.Sequential of nn.Linear and elementwise activations.",
             )
-        for name, part in module.named_modules():
+        for name, part in module.named_modules(remove_duplicate=False):
             if isinstance(part, (nn.Sequential, nn.Flatten, nn.Identity, *_ELEMENTWISE)):
                 continue
             if not isinstance(part, nn.Linear):
@@ -491,13 +497,13 @@ def _result(
     single: bool,
     start: int,
     size: float,
-    distances: dict[str, Array],
+    l1: Array,
+    means: dict[str, Array],
     loss: Array,
     final: Tensor,
     notes: list[str],
 ) -> PerturbationGrowth:
     """Cut what came after a divergence, estimate the exponents, and give the verdict."""
-    l1 = distances["l1"]
     steps = l1.shape[-1] - 1
     broken = ~np.isfinite(l1).all(axis=1)
     if isinstance(map, TrainingMap) or np.isfinite(loss[:, 0]).any():  # other maps may have no loss
@@ -508,16 +514,15 @@ def _result(
         raise InputError(
             f"The loss at step {start} is not finite.", "Check the state, the data and the learning rate."
         )
-    for each in distances.values():
-        each[np.broadcast_to(broken[:, None], each.shape)] = np.nan
-    loss[broken] = np.nan
+    l1[np.broadcast_to(broken[:, None], l1.shape)] = np.nan
+    for each in (*means.values(), loss):
+        each[broken] = np.nan
 
     floor = 4 * torch.finfo(states.dtype).eps * map.weights_of(states).abs().sum(-1).double().cpu().numpy()
     found = [
         _exponents(curves[:, : steps + 1 if end is None else end], least, steps, end)
         for curves, least, end in zip(l1, floor, diverged, strict=True)
     ]
-    one = {name: each.mean(axis=1) for name, each in distances.items()}
     if any(end is not None for end in diverged):
         first = min(end for end in diverged if end is not None)
         notes.append(f"{sum(end is not None for end in diverged)} run(s) diverged, the first at step {first}")
@@ -532,12 +537,12 @@ def _result(
         start=start,
         steps=steps,
         size=size,
-        l1=given(one["l1"]),
-        l2=given(one["l2"]),
+        l1=given(l1.mean(axis=1)),
+        l2=given(means["l2"]),
         copies=given(l1),
-        layers={name: given(one[name]) for name in map.slices},
-        outputs=given(one["outputs"]) if "outputs" in one else None,
-        matched=given(one["matched"]) if "matched" in one else None,
+        layers={name: given(means[name]) for name in map.slices},
+        outputs=given(means["outputs"]) if "outputs" in means else None,
+        matched=given(means["matched"]) if "matched" in means else None,
         loss=given(loss),
         exponent=column(0),
         fitted=column(1),
