@@ -138,6 +138,8 @@ def test_recurrent_cells_have_second_derivatives(layer):
         made.gradient(made.initial + step * gradient)[1] - made.gradient(made.initial - step * gradient)[1]
     )
     torch.testing.assert_close(product(gradient), slope / (2 * step), rtol=1e-6, atol=1e-8)
+    copies = torch.stack([made.initial, 1.1 * made.initial])
+    torch.testing.assert_close(made.loss(copies), torch.stack([made.loss(one) for one in copies]))
 
 
 class Everything(nn.Module):

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from phasescope.errors import InputError
+from phasescope.recording.memory import peak_bytes
 from phasescope.training import (
     HeavyBall,
     TrainingMap,
@@ -326,6 +327,19 @@ def test_many_weights_are_made_orthogonal_in_place_with_the_same_result(monkeypa
     monkeypatch.setattr("phasescope.training.tangents._IN_PLACE", 1)
     large = tangent_exponents(iris(0.5), steps=10, k=5)
     np.testing.assert_allclose(large.local, small.local, atol=1e-10)
+
+
+@pytest.mark.parametrize(("norm", "optimizer"), [(False, 0.1), (True, 0.1), (True, sgd(0.1, momentum=0.9))])
+def test_memory_is_that_of_the_directions_and_few_more_states(norm, optimizer):
+    blocks = [
+        (nn.Linear(150, 150), nn.LayerNorm(150) if norm else nn.Identity(), nn.Tanh()) for _ in range(5)
+    ]
+    model = nn.Sequential(nn.Linear(4, 150), *(part for block in blocks for part in block), nn.Linear(150, 3))
+    made = training_map(model, F.cross_entropy, (X[:2], Y[:2]), optimizer)
+    peak = peak_bytes(nn.Module(), lambda: tangent_exponents(made, steps=2, k=12))
+    state = made.size * 8
+    assert 12 * made.size > 2**20  # large enough to be worth it
+    assert peak - state < (12 + 5.5) * state  # the map's own start is counted too
 
 
 def test_running_exponents_end_at_the_exponents():

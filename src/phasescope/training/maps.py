@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
 from typing import Any
 
 import torch
@@ -29,6 +29,7 @@ from phasescope.training.rules import (
 )
 
 _ROWWISE = 2**20  # entries of the tangents above which they are moved one by one
+_PIECE = 2**14  # entries that are then moved at once
 
 
 class Map(ABC):
@@ -196,9 +197,9 @@ class TrainingMap(Map):
     def tangent(
         self, x: Tensor, v: Tensor, t: int, *, overwrite: bool = False
     ) -> tuple[Tensor, Tensor, Tensor]:
-        parts = self.parts(x)
         if x.ndim == 1 and v.numel() > _ROWWISE:
-            return self._tangent_by_rows(parts, v, t, overwrite=overwrite)
+            return self._tangent_by_rows(x, v, t, overwrite=overwrite)
+        parts = self.parts(x)
         changes = self.parts(v)
         loss, gradient, d_gradient = self.objective.products(parts[0], changes[0], t)
         wide = [each.unsqueeze(-2) for each in parts]
@@ -206,17 +207,39 @@ class TrainingMap(Map):
         return torch.cat(self.rule.step(parts, gradient, t), dim=-1), torch.cat(moved, dim=-1), loss
 
     def _tangent_by_rows(
-        self, parts: Sequence[Tensor], v: Tensor, t: int, *, overwrite: bool
+        self, x: Tensor, v: Tensor, t: int, *, overwrite: bool
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Move one change after the other, so that no more than one more vector is held."""
+        """Move one change after the other, each in pieces, which holds few vectors beside the changes."""
+        parts = self.parts(x)
         loss, gradient, product = self.objective.linearised(parts[0], t)
+        pieces = [slice(i, i + _PIECE) for i in range(0, self.weights, _PIECE)]
+        rules = [_restricted(self.rule, piece) for piece in pieces]
         out = v if overwrite else torch.empty_like(v)
         for row, target in zip(v, out, strict=True):
-            changes = self.parts(row)
-            moved = self.rule.tangent(parts, gradient, changes, product(changes[0]), t)
-            for piece, place in zip(moved, self.parts(target), strict=True):
-                place.copy_(piece)
-        return torch.cat(self.rule.step(parts, gradient, t), dim=-1), out, loss
+            changes, places = self.parts(row), self.parts(target)
+            d_gradient = product(changes[0])
+            for piece, rule in zip(pieces, rules, strict=True):
+                here, d_here = [each[piece] for each in parts], [each[piece] for each in changes]
+                moved = rule.tangent(here, gradient[piece], d_here, d_gradient[piece], t)
+                for new, place in zip(moved, places, strict=True):
+                    place[piece] = new
+            del d_gradient
+        del product
+        state = torch.empty_like(x)
+        for piece, rule in zip(pieces, rules, strict=True):
+            moved = rule.step([each[piece] for each in parts], gradient[piece], t)
+            for new, place in zip(moved, self.parts(state), strict=True):
+                place[piece] = new
+        return state, out, loss
+
+
+def _restricted(rule: Rule, piece: slice) -> Rule:
+    """Return a rule for some of the weights."""
+    options = {each.name: getattr(rule, each.name) for each in fields(rule)}
+    own: dict[str, Any] = {
+        name: value[piece] for name, value in options.items() if isinstance(value, Tensor) and value.ndim
+    }
+    return replace(rule, **own)
 
 
 class StepMap(Map):

@@ -148,7 +148,7 @@ class Objective:
         with torch.no_grad(), plain_kernels(recurrent=self._recurrent):
             if w.ndim == 1:
                 return self._loss(w, t)
-            if self.vmapped:
+            if self.vmapped and not self._recurrent:  # cells have a batched gradient, not a batched output
                 return torch.func.vmap(partial(self._loss, t=t))(w)
             return torch.stack([self._loss(one, t) for one in w])
 
@@ -204,7 +204,7 @@ class Objective:
         if self.closed is not None:
             return self.closed.linearised(w, t)
         with torch.enable_grad(), plain_kernels(recurrent=self._recurrent):
-            point = w.detach().clone().requires_grad_(True)
+            point = w.detach().requires_grad_(True)
             loss = self._loss(point, t)
             (gradient,) = torch.autograd.grad(loss, point, create_graph=True)
         recurrent = self._recurrent

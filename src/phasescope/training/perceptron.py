@@ -290,7 +290,8 @@ def _products(kept: Sequence[_LinearPass | _CurvePass], turn: Turn, v: Tensor, s
             block = block.view(copies, layer.outputs, k, layer.inputs).transpose(1, 2)
             if entered is not None:
                 second = torch.bmm(entered.flatten(1, 2), delta.mT)
-                block = block + second.view(copies, layer.inputs, k, layer.outputs).permute(0, 2, 3, 1)
+                block.add_(second.view(copies, layer.inputs, k, layer.outputs).permute(0, 2, 3, 1))
+                del second
             turned[layer.weight] = block.flatten(2)
         if i:
             back = torch.bmm(here.matrix.mT, change.flatten(2)).view(copies, layer.inputs * k, -1)
