@@ -73,7 +73,7 @@ class SpectralDensity:
             return Estimate(inside, 0.0, "all eigenvalues", self.size, (low, high))
         middle, half = [], []
         for d, e in zip(self.diagonal, self.off_diagonal, strict=True):
-            (first, last), (start, end) = _below(d, e, high), _below(d, e, low)
+            (first, last), (start, end) = share_below(d, e, high), share_below(d, e, low)
             middle.append((first + last - start - end) / 2)
             half.append((last - first + end - start) / 2)
         over = Estimate.from_samples(middle)
@@ -190,7 +190,7 @@ def probed_density(
     return found, products
 
 
-def _below(diagonal: Array, off_diagonal: Array, end: float) -> tuple[float, float]:
+def share_below(diagonal: Array, off_diagonal: Array, end: float) -> tuple[float, float]:
     """Return bounds of the share of the spectral measure of one probe below `end`.
 
     The rule that has a node at `end` is exact to the same degree: with m steps the tridiagonal matrix T gets

@@ -14,6 +14,7 @@ Array = NDArray[np.float64]
 Product = Callable[[Tensor], Tensor]
 
 _ROUNDINGS = 100.0  # of the largest eigenvalue: what is smaller counts as zero
+_FLOOR = 10.0  # roundings of the largest eigenvalue that the others are known to at best
 _DEPENDENT = 1e-6  # share of a start outside the others below which it is left out
 _LOOSE = 5.0  # times the tolerance: residual that is allowed where the bound by the gap is within it
 _SAME = 1e-6  # relative difference below which two sets of eigenvalues are the same
@@ -106,7 +107,9 @@ def extreme_eigenvalues(
         residuals = _residuals(queue, rotation)
         errors = _errors(values, residuals)
         scale = max(scale, float(np.abs(values).max()))
-        if invariant is None and m >= k and all(each.proportions is not None for each in queue):
+        started = all(each.proportions is not None for each in queue)
+        left = max(float(each.vector.norm()) for each in queue) > rounding * scale
+        if invariant is None and m >= k and started and (left or k == 1):
             allowed = np.maximum(
                 tolerance * np.maximum(np.abs(values[:k]), tolerance * scale), rounding * scale
             )
@@ -114,7 +117,7 @@ def extreme_eigenvalues(
             converged = bool(np.all(worst[:k] <= allowed)) and (
                 not smallest or bool(worst[-1] <= max(tolerance, rounding) * scale)
             )
-    floor = torch.finfo(starts.dtype).eps * scale
+    floor = _FLOOR * torch.finfo(starts.dtype).eps * scale
     return Subspace(values, np.maximum(errors, floor), basis[:m], rotation, products, converged)
 
 
