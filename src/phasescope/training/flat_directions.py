@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -172,11 +172,14 @@ def flat_directions(
             rows=max(2, int(limit // bytes_each)),
             generator=torch.Generator().manual_seed(seed),
         )
-    rising, falling = density.share(tolerance, np.inf), density.share(-np.inf, -tolerance)
+    flat, rising, falling = (
+        _number(density, low, high)
+        for low, high in ((-tolerance, tolerance), (tolerance, np.inf), (-np.inf, -tolerance))
+    )
     return FlatDirections(
-        flat=density.share(-tolerance, tolerance) * n,
-        rising=rising * n,
-        falling=falling * n,
+        flat=flat,
+        rising=rising,
+        falling=falling,
         tolerance=float(tolerance),
         size=n,
         exact=density.exact,
@@ -184,3 +187,8 @@ def flat_directions(
         t=t,
         products=products,
     )
+
+
+def _number(density: SpectralDensity, low: float, high: float) -> Estimate:
+    found = density.share(low, high) * density.size
+    return replace(found, value=float(round(found.value))) if density.exact else found
