@@ -456,12 +456,7 @@ def training_map(
                     f"{type(module).__name__} does not have.",
                     "Make the optimiser from the parameters of this model.",
                 )
-    held = {
-        name: number
-        for number, group in enumerate(groups)
-        for parameter, name in group
-        if parameter.requires_grad
-    }
+    held = [str(name) for group in groups for parameter, name in group if parameter.requires_grad]
     made = objective(
         model,
         loss,
@@ -469,13 +464,29 @@ def training_map(
         dtype=dtype,
         device=device,
         accumulate=accumulate,
-        trained=[str(name) for name in held],
+        trained=held,
     )
-    group_of = {name: optimizer.param_groups[held[name]] for name in made.slices}
-    rule = _rule_of(optimizer, group_of, made, schedule)
+    return map_now(made, module, optimizer, schedule)
+
+
+def map_now(
+    made: Objective,
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    schedule: Callable[[int], float] | None = None,
+) -> TrainingMap:
+    """Return the map of an optimiser on a loss made before, from its memory and the weights of now."""
+    names = {id(parameter): name for name, parameter in module.named_parameters()}
+    group_of = {names[id(p)]: group for group in optimizer.param_groups for p in group["params"]}
+    rule = _rule_of(optimizer, {name: group_of[name] for name in made.slices}, made, schedule)
     remembered, age = _remembered(optimizer, module, made, rule)
-    rule = replace(rule, age=age)
-    return TrainingMap(made, rule, torch.cat([made.initial, *remembered]))
+    return TrainingMap(made, replace(rule, age=age), torch.cat([weights_now(made, module), *remembered]))
+
+
+def weights_now(made: Objective, module: nn.Module) -> Tensor:
+    """Return the present trained parameters of the user's module as a vector of the objective."""
+    parameters = dict(module.named_parameters())
+    return torch.cat([parameters[name].detach().to(made.initial).flatten() for name in made.slices])
 
 
 def _checked_rate(rate: float) -> float:
