@@ -191,11 +191,18 @@ def _tensor_state(model: nn.Module) -> list[tuple[Tensor, Any]]:
     return state
 
 
+def _alike(one: Tensor, other: Tensor) -> bool:
+    same = torch.equal(one, other)
+    return same and (not one.is_floating_point() or torch.equal(one.signbit(), other.signbit()))
+
+
 def _restore_tensors(state: list[tuple[Tensor, Any]]) -> None:
     for tensor, saved in state:
         if isinstance(saved, Tensor):
+            # A buffer that is as it was is not written to: a graph that is still in use may hold it.
             with torch.no_grad():
-                tensor.copy_(saved)
+                if not _alike(tensor, saved):
+                    tensor.copy_(saved)
         else:
             requires_grad, grad = saved
             if tensor.is_leaf and tensor.requires_grad != requires_grad:
