@@ -49,8 +49,9 @@ def inspection() -> Inspection:
 
 def test_all_instruments_run_by_default(inspection):
     assert set(inspection.datasets) == {"propagation"}
-    assert list(inspection.skipped) == ["noise"]
+    assert list(inspection.skipped) == ["noise", "stability"]
     assert "no recurrent, attention or 1-d convolution layer" in inspection.skipped["noise"]
+    assert inspection.skipped["stability"].startswith("give loss and data: inspect(model, batch, loss=")
     assert inspection.model == "Sequential"
     assert inspection.label == "Sequential"
     assert 0 < inspection.seconds < 60

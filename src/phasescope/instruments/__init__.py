@@ -4,5 +4,26 @@ from phasescope.instruments.activation_noise import ActivationNoise
 from phasescope.instruments.contract import Finding, Instrument
 from phasescope.instruments.inspection import Inspection, inspect
 from phasescope.instruments.propagation import SignalPropagation
+from phasescope.instruments.training import (
+    TrainingRecorder,
+    TrainingStability,
+    lightning_callback,
+    read_record,
+    recorded_exponent,
+    transformers_callback,
+)
 
-__all__ = ["ActivationNoise", "Finding", "Inspection", "Instrument", "SignalPropagation", "inspect"]
+__all__ = [
+    "ActivationNoise",
+    "Finding",
+    "Inspection",
+    "Instrument",
+    "SignalPropagation",
+    "TrainingRecorder",
+    "TrainingStability",
+    "inspect",
+    "lightning_callback",
+    "read_record",
+    "recorded_exponent",
+    "transformers_callback",
+]

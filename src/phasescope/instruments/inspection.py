@@ -14,11 +14,16 @@ from phasescope.errors import InputError
 from phasescope.instruments.activation_noise import ActivationNoise
 from phasescope.instruments.contract import SEVERITIES, Finding, Instrument
 from phasescope.instruments.propagation import SignalPropagation
+from phasescope.instruments.training import TrainingStability
+from phasescope.instruments.training.given import first_inputs
 
 if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.figure import Figure
     from torch import nn
+
+    from phasescope.training.maps import Optimizer
+    from phasescope.training.objective import Loss
 
 VERSION = 1
 
@@ -120,6 +125,9 @@ def inspect(
     model: nn.Module | Callable[..., Any],
     batch: Any,
     *,
+    loss: Loss | None = None,
+    data: Any = None,
+    optimizer: Optimizer | None = None,
     instruments: Sequence[Instrument] | None = None,
     seed: int = 0,
     max_memory: int | None = None,
@@ -137,9 +145,17 @@ def inspect(
         The user's model, at initialisation or trained, in train or eval mode.
     batch : tensor, sequence or mapping of tensors
         What the model is called with; a tuple gives positional arguments, a mapping keyword arguments. The
-        first axis of each tensor counts the inputs; 16 to 256 of them are enough.
+        first axis of each tensor counts the inputs; 16 to 256 of them are enough. None takes the inputs of
+        the first batch of `data`.
+    loss : callable, optional
+        The loss of training, as in :func:`phasescope.training.objective`. With it, or with `data`, the
+        stability of training is measured too.
+    data : batch, list of batches or iterable, optional
+        What training goes over, inputs and targets; `batch` by default.
+    optimizer : torch.optim.Optimizer, callable or float, optional
+        The optimiser, a function that makes one from a list of parameters, or the rate of gradient descent.
     instruments : sequence of Instrument, optional
-        Which ones; all of phasescope's by default.
+        Which ones, in place of all of phasescope's; `loss`, `data` and `optimizer` are then not used.
     seed : int
         Seed of every random choice.
     max_memory : int, optional
@@ -157,10 +173,18 @@ def inspect(
     Notes
     -----
     Signal propagation costs about 20 forward-backward passes of the same batch. The noise of activations
-    is measured for sequence models with sequences of at least 160 time steps, in 5 to 40 s on one core.
+    is measured for sequence models with sequences of at least 160 time steps, in 5 to 40 s on one core. The
+    stability of training costs some 600 gradients of a batch of `data`.
     """
     start = time.perf_counter()
-    chosen = [SignalPropagation(), ActivationNoise()] if instruments is None else list(instruments)
+    ours: list[Instrument] = [
+        SignalPropagation(),
+        ActivationNoise(),
+        TrainingStability(loss, data, optimizer),
+    ]
+    chosen = ours if instruments is None else list(instruments)
+    if batch is None and data is not None:
+        batch = first_inputs(data)
     model_name = _model_name(model)
     datasets: dict[str, xr.Dataset] = {}
     findings: list[Finding] = []

@@ -11,10 +11,13 @@ import numpy as np
 from phasescope.instruments.activation_noise import findings as activation_noise
 from phasescope.instruments.propagation import findings as propagation
 from phasescope.instruments.rows import Column, Row
+from phasescope.instruments.training import findings as stability
 from phasescope.report.numbers import measured, percent
 
 if TYPE_CHECKING:
     import xarray as xr
+
+_COLUMNS = {"noise": activation_noise.COLUMNS, "stability": stability.COLUMNS}
 
 
 @dataclass(frozen=True)
@@ -72,8 +75,7 @@ def layer_table(dataset: xr.Dataset, *, most_rows: int) -> LayerTable:
 
 def _columns(dataset: xr.Dataset) -> Sequence[Column]:
     """Return the columns that the instrument names; of another instrument, every number of a row."""
-    noise = dataset.attrs.get("instrument") == "noise"
-    columns = activation_noise.COLUMNS if noise else propagation.COLUMNS
+    columns = _COLUMNS.get(str(dataset.attrs.get("instrument")), propagation.COLUMNS)
     known = [column for column in columns if column.variable in dataset]
     if known:
         return known

@@ -19,6 +19,7 @@ from phasescope.instruments.activation_noise import figure as activation_noise
 from phasescope.instruments.propagation import figure as propagation
 from phasescope.instruments.propagation.weight_scale import code_to_copy
 from phasescope.instruments.rows import Column
+from phasescope.instruments.training import figure as stability
 from phasescope.report import comparison
 from phasescope.report.comparison import PROPAGATION, Line, Subject, colours, opening
 from phasescope.report.fate import Training, training_context
@@ -41,6 +42,7 @@ _COMPARED = (
     "output, at each weight layer. Dots: measured, with one standard error; lines: theory of infinitely wide "
     "layers with the same weight variances, where it is known."
 )
+_CAPTIONS = propagation.CAPTIONS | activation_noise.CAPTIONS | stability.CAPTIONS
 _DEPTH_RULE = (
     "A difference between inputs that grows or shrinks by χ⊥ a layer survives about 1/|ln χ⊥| layers; "
     "a network much deeper than that trains badly."
@@ -182,7 +184,7 @@ def _pictures(inspections: Sequence[Inspection], compared: Sequence[Subject]) ->
         shared = len(compared) > 1 and name == PROPAGATION
         if name in inspection.instruments and not shared:
             label = inspection.label if len(inspections) > 1 else ""
-            groups += _pictures_of(inspection, name, f"n{position}", propagation.CAPTIONS, label)
+            groups += _pictures_of(inspection, name, f"n{position}", _CAPTIONS, label)
     return groups
 
 
@@ -249,7 +251,7 @@ def _network_of(inspection: Inspection, name: str, prefix: str, most_rows: int) 
     return {
         "label": inspection.label,
         "findings": _said_once(inspection.findings_of(name)),
-        "pictures": _pictures_of(inspection, name, prefix, activation_noise.CAPTIONS),
+        "pictures": _pictures_of(inspection, name, prefix, _CAPTIONS),
         "table": table,
         "counts": f"{table.measured} rows{cut}",
         "open": len(table.rows) <= _MOST_OPEN,

@@ -482,7 +482,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _batches(data: Any) -> tuple[list[Any], list[str]]:
-    if isinstance(data, (Tensor, Mapping)) or _is_batch(data):
+    if isinstance(data, (Tensor, Mapping)) or is_batch(data):
         return [data], []
     if not isinstance(data, Iterable):
         raise InputError(f"The data are of type {type(data).__name__}.", _DATA)
@@ -504,7 +504,7 @@ def _batches(data: Any) -> tuple[list[Any], list[str]]:
     return kept, [] if listed else [f"the loader was read once: its {len(kept)} batches repeat in that order"]
 
 
-def _is_batch(data: Any) -> bool:
+def is_batch(data: Any) -> bool:
     """Whether a tuple or list is one batch, rather than a list of them."""
     return (
         isinstance(data, (tuple, list))

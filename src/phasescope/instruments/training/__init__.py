@@ -1,0 +1,20 @@
+"""Training: a recorder for a run of the user's own, and how stable training is at this moment.
+
+``recorder`` records, ``pace`` keeps it within its budget, ``record_file`` is the file, ``read`` reads it, and
+``callbacks`` carry it into Lightning and transformers. ``instrument`` is the instrument of ``inspect``:
+``given`` sorts what the user gave, ``measure`` computes, ``findings`` says what it means, ``figure`` draws.
+"""
+
+from phasescope.instruments.training.callbacks import lightning_callback, transformers_callback
+from phasescope.instruments.training.instrument import TrainingStability
+from phasescope.instruments.training.read import read_record, recorded_exponent
+from phasescope.instruments.training.recorder import TrainingRecorder
+
+__all__ = [
+    "TrainingRecorder",
+    "TrainingStability",
+    "lightning_callback",
+    "read_record",
+    "recorded_exponent",
+    "transformers_callback",
+]
