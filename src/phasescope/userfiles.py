@@ -93,21 +93,25 @@ def load_object(spec: str) -> Any:
         return _lookup(_import(path), name, path)
 
 
-def call_factory(spec: str) -> Any:
-    """Return what the factory ``FILE.py:name`` returns; a name that is no function is returned as it is."""
+def call_factory(spec: str, *, seed: int | None = None) -> Any:
+    """Return what the factory ``FILE.py:name`` returns; a name that is no function is returned as it is.
+
+    A factory that needs an argument called seed, and no other, is given `seed`.
+    """
     path, name, _ = split(spec)
     with _importable(path):
         found = _lookup(_import(path), name, path)
         if isinstance(found, nn.Module) or not callable(found):
             return found
         needed = _required_arguments(found)
-        if needed:
+        offered = {"seed": seed} if seed is not None and needed == ["seed"] else {}
+        if needed and not offered:
             raise InputError(
                 f"{spec} needs arguments: {', '.join(needed)}.",
                 "Give each a default, or name a function without arguments that calls it.",
             )
         try:
-            return found()
+            return found(**offered)
         except (Exception, SystemExit) as error:
             raise InputError(f"{spec} failed: {_what_happened(error, path)}") from error
 

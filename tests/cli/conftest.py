@@ -55,6 +55,29 @@ def triple():
     return net(), batch(), 1
 
 
+def training():
+    x = torch.randn(12, 16)
+    data = x, torch.zeros(12, 16)
+    return {"model": net(), "loss": nn.functional.mse_loss, "data": data, "optimizer": 0.1}
+
+
+def with_loss():
+    return net(), nn.functional.mse_loss, (torch.randn(12, 16), torch.zeros(12, 16))
+
+
+def seeded(seed):
+    torch.manual_seed(seed)
+    return training()
+
+
+def misspelt():
+    return {"model": net(), "lose": nn.functional.mse_loss}
+
+
+def without_model():
+    return {"data": batch()}
+
+
 def leaves():
     raise SystemExit("no licence")
 

@@ -45,7 +45,9 @@ def files(models, tmp_path):
         (["models.py"], ["which function", "with_batch"]),
         (["models"], ["'models'", "FILE.py:function"]),
         (["models.py:number"], ["models.py:number", "an int", "torch.nn.Module"]),
-        (["models.py:triple"], ["a tuple of 3", "(module, batch)"]),
+        (["models.py:triple"], ["a tuple of 3", "(module, batch)", "dictionary"]),
+        (["models.py:misspelt"], ["unknown key 'lose'", "loss"]),
+        (["models.py:without_model"], ["no key 'model'"]),
         (["models.py:needs"], ["models.py:needs", "width", "default"]),
         (
             ["models.py:raises"],

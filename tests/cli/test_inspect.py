@@ -86,6 +86,27 @@ def test_two_folders_with_the_same_file_names_do_not_mix(phasescope, tmp_path):
     assert ratios == pytest.approx([1.0, 25.0], rel=1e-4)
 
 
+@pytest.mark.parametrize("factory", ["training", "seeded"])
+def test_loss_and_data_of_a_factory_add_the_stability_of_training(phasescope, models, tmp_path, factory):
+    answer = phasescope("inspect", f"models.py:{factory}", "--json", "--seed", 3, "--out", "out")
+    (found,) = answer.json["inspections"]
+    assert found["instruments"]["stability"]["attrs"]["optimizer"] == "gradient descent"
+    assert found["instruments"]["propagation"]["attrs"]["inputs"] == 12
+    assert "Stability of training" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_without_an_optimiser_the_sharpness_alone_is_measured(phasescope, models):
+    answer = phasescope("inspect", "models.py:with_loss")
+    assert answer.code == 0
+    assert "Stability of training: no optimiser" in answer.out
+
+
+def test_the_reason_says_how_to_give_loss_and_data(phasescope, models):
+    answer = phasescope("inspect", "models.py:with_batch")
+    assert "stability was skipped: give loss and data" in answer.out
+    assert "a factory that returns a dictionary with model, loss and data" in answer.out
+
+
 def test_check_turns_a_problem_into_exit_code_1(phasescope, models):
     (models.parent / "deep.py").write_text(
         "import torch\nfrom torch import nn\n\n\ndef ordered():\n"

@@ -20,8 +20,10 @@ _ACTIVATION = (
     "your own function, nn.Module or Module class in a file. Naming a file runs its code."
 )
 _TARGETS = (
-    "A function without arguments that returns a module, or a module and a batch; @CHECKPOINT loads a state "
-    "dict (.pt or .safetensors) into it. Several targets are shown side by side. Naming a file runs its code."
+    "A function without arguments, or of a seed, that returns a module, or a module and a batch, or a "
+    "dictionary with model, loss, data and optimizer, which adds the stability of training; @CHECKPOINT "
+    "loads a state dict (.pt or .safetensors) into it. Several targets are shown side by side. Naming a file "
+    "runs its code."
 )
 _DATA = (
     "The batch, in place of the factory's: a tensor file (.pt, .safetensors, .npy, .npz, .npz:NAME, .csv) or "

@@ -13,6 +13,7 @@ from phasescope.cli.progress import progress
 from phasescope.cli.targets import Target, fit_to, load_batch, load_targets, seed_everything
 from phasescope.errors import InputError
 from phasescope.instruments import Inspection, inspect
+from phasescope.instruments.training.given import first_inputs
 from phasescope.recording.memory import in_bytes
 
 
@@ -36,10 +37,13 @@ def run(
     batch = None if data is None else load_batch(data)
     inspections = []
     with progress(len(specs)) as step:
-        for target in load_targets(specs):
+        for target in load_targets(specs, seed=seed):
             step(f"inspecting {target.label}")
             given = _batch_for(target, batch)
-            inspections.append(inspect(target.model, given, seed=seed, max_memory=limit, label=target.label))
+            training = {"loss": target.loss, "data": target.data, "optimizer": target.optimizer}
+            inspections.append(
+                inspect(target.model, given, **training, seed=seed, max_memory=limit, label=target.label)
+            )
     page = report.save(inspections, out, command=command)
     failed = check and any(f.severity == "problem" for each in inspections for f in each.findings)
     return _answer(inspections, page, as_json=as_json), int(failed)
@@ -55,6 +59,8 @@ def memory_bytes(text: str | None) -> int | None:
 
 def _batch_for(target: Target, batch: object) -> object:
     chosen = target.batch if batch is None else fit_to(batch, target.model)
+    if chosen is None and target.data is not None:
+        chosen = first_inputs(target.data)
     if chosen is None:
         raise InputError(
             f"{target.label} came without data.",

@@ -42,23 +42,52 @@ class Target:
 
     label: str  # unique among the targets of one command
     model: Any  # what the factory returned
-    batch: Any  # what the factory returned beside the model, if anything
+    batch: Any = None  # what the factory returned beside the model, if anything
+    loss: Any = None  # these three for what looks at training
+    data: Any = None
+    optimizer: Any = None
 
 
-def load_targets(specs: Sequence[str]) -> Iterator[Target]:
-    """Yield the model, and the batch if there is one, of every ``FILE.py:factory[@CHECKPOINT]``."""
+_KEYS = ("model", "batch", "loss", "data", "optimizer")
+_OTHERS = ("validation", "target", "scheduler", "accumulate")  # keys that other commands read
+
+
+def load_targets(specs: Sequence[str], *, seed: int = 0) -> Iterator[Target]:
+    """Yield the model, and what comes with it, of every ``FILE.py:factory[@CHECKPOINT]``.
+
+    A factory returns a module; or a pair (module, batch); or (module, loss, data); or a dictionary with model
+    and any of batch, loss, data, optimizer. One that takes a seed is given it.
+    """
     for spec, label in zip(specs, labels_of(specs), strict=True):
         path, name, checkpoint = split(spec)
-        made = call_factory(f"{path}:{name}")
-        model, batch = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
+        made = call_factory(f"{path}:{name}", seed=seed)
+        parts = _parts(made, spec)
+        model = parts["model"]
         if not isinstance(model, nn.Module) and not inspect.isroutine(model):
             raise InputError(
                 f"{spec} gives {describe(made)}, not a torch.nn.Module.",
-                "Return a module, or a pair (module, batch).",
+                "Return a module, a pair (module, batch), or a dictionary with model, loss and data.",
             )
         if checkpoint:
             _load_checkpoint(model, Path(checkpoint), spec)
-        yield Target(label, model, batch)
+        yield Target(label, **parts)
+
+
+def _parts(made: Any, spec: str) -> dict[str, Any]:
+    if isinstance(made, dict):
+        unknown = [str(key) for key in made if key not in (*_KEYS, *_OTHERS)]
+        if unknown or "model" not in made:
+            what = f"an unknown key {unknown[0]!r}" if unknown else "no key 'model'"
+            raise InputError(
+                f"The dictionary of {spec} has {what}.",
+                f"Use {', '.join((*_KEYS, *_OTHERS))}; model is needed.",
+            )
+        return {key: made[key] for key in _KEYS if key in made}
+    if isinstance(made, tuple) and len(made) == 2:
+        return {"model": made[0], "batch": made[1]}
+    if isinstance(made, tuple) and len(made) == 3 and callable(made[1]):
+        return dict(zip(("model", "loss", "data"), made, strict=True))
+    return {"model": made}
 
 
 def _load_checkpoint(model: Any, path: Path, spec: str) -> None:
