@@ -91,6 +91,7 @@ def push_forward(model: nn.Module, layers: list[Layer], batch: Batch, tangent: T
         see(layer, _primal(first_float(args)), *_parts(entered))
         return None if entered is tensor else replace_first_float(output, entered)
 
+    load_forward_mode()  # not inside a level of its own, where it fails
     with torch.no_grad(), forward_ad.dual_level():
         inside = gate.batch(batch)
         with watched(layers, observe):
@@ -98,7 +99,6 @@ def push_forward(model: nn.Module, layers: list[Layer], batch: Batch, tangent: T
 
 
 def _dual(tensor: Tensor, tangent: Tensor) -> Tensor:
-    load_forward_mode()
     dual: Tensor = forward_ad.make_dual(tensor, tangent)  # type: ignore[no-untyped-call]
     return dual
 
