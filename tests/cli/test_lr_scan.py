@@ -119,10 +119,11 @@ def test_a_later_call_takes_what_is_there_and_gives_the_same_bytes(phasescope, t
 
 
 def test_a_changed_file_or_length_is_another_scan(phasescope, training, tmp_path):
-    phasescope("lr-scan", "train.py:bowl", *SHORT)
-    phasescope("lr-scan", "train.py:bowl", *RATES, "--steps", "10", "--seeds", "1")
+    words = ("lr-scan", "train.py:bowl", "--rates", "0.1", "--seeds", "1", "--steps")
+    phasescope(*words, "4")
+    phasescope(*words, "5")
     training.write_text(TRAINING + "\n# changed\n")
-    phasescope("lr-scan", "train.py:bowl", *SHORT)
+    phasescope(*words, "4")
     assert len(list((tmp_path / "phasescope-lr-scan" / "runs").iterdir())) == 3
 
 
@@ -187,7 +188,7 @@ def test_low_and_high_span_factors_of_two(phasescope, training):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
-def test_ctrl_c_leaves_what_is_done_and_the_same_command_goes_on(training, tmp_path):
+def test_ctrl_c_leaves_what_is_done_and_the_same_command_goes_on(phasescope, training, tmp_path):
     command = [sys.executable, "-c", "import sys; from phasescope.cli import main; sys.exit(main())"]
     words = ["lr-scan", "train.py:slow", "--rates", "0.1", "0.2", "--steps", "6", "--seeds", "3", "--json"]
     running = subprocess.Popen(
@@ -203,14 +204,7 @@ def test_ctrl_c_leaves_what_is_done_and_the_same_command_goes_on(training, tmp_p
     assert out == ""
     assert "the same command goes on from there" in err.splitlines()[-1]
     before = {path: path.read_bytes() for path in folder.glob("*/*.json")}
-    resumed = subprocess.run([*command, *words], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert len(before) >= 3
+    resumed, fresh = phasescope(*words).json, phasescope(*words, "--out", "fresh").json
     assert {path: path.read_bytes() for path in before} == before
-    fresh = subprocess.run(
-        [*command, *words, "--out", "fresh"], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
-    answers = [json.loads(each.stdout) for each in (resumed, fresh)]
-    assert [answer.pop("page") for answer in answers] == [
-        "phasescope-lr-scan/report.html",
-        "fresh/report.html",
-    ]
-    assert answers[0] == answers[1]
+    assert resumed | {"page": ""} == fresh | {"page": ""}

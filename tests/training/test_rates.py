@@ -71,7 +71,7 @@ def test_the_edge_is_two_over_the_largest_curvature(quadratic):
     assert quadratic.edge.value == pytest.approx(0.5, rel=1e-4)
     for row in quadratic.rows:
         assert row.sharpness_start.value == pytest.approx(row.rate * 4 / 2, rel=1e-3)
-        assert row.sharpness_ratio.value == pytest.approx(row.rate * 4 / 2, rel=1e-3) or row.rate > 0.5
+        assert row.sharpness_ratio.value == pytest.approx(row.rate * 4 / 2, rel=0.03) or row.rate > 0.5
 
 
 def test_the_exponent_tends_to_the_slowest_decaying_direction(quadratic):
@@ -156,7 +156,7 @@ def test_a_schedule_is_followed_step_by_step():
     row = found.rows[0]
     late = [ratio for step, ratio in zip(row.looks, row.sharpness, strict=True) if step >= 5]
     assert row.sharpness[0] == pytest.approx(1.6, rel=1e-3)
-    assert late == pytest.approx([0.8] * len(late), rel=1e-3)
+    assert late == pytest.approx([0.8] * len(late), rel=0.03)
     assert row.verdict == "regular"
     slow = [math.log(abs(1 - 0.8 * h)) * 5 + math.log(abs(1 - 0.4 * h)) * 95 for h in CURVATURES.tolist()]
     assert row.exponent.value == pytest.approx(max(slow) / 100, abs=0.03)
@@ -320,6 +320,15 @@ def test_a_budget_that_is_too_small_leaves_what_it_allows_undetermined():
     assert "No rate is recommended: the budget ended" in found.reason
     assert any("The budget of 1e-06 s was spent after 0 runs" in note for note in found.notes)
     assert json.dumps(found.to_dict(), allow_nan=False)
+
+
+def test_a_budget_that_ends_within_the_first_initialisation_recommends_nothing():
+    known, rates = {}, [0.1, 0.2, 0.4]
+    scan(rates=rates, known=known, seeds=[0])
+    kept = {name: each for name, each in known.items() if "rate=0.4" not in name}
+    found = scan(rates=rates, known=kept, seeds=[0], budget=1e-9)
+    assert found.rates == (0.1, 0.2)
+    assert "the budget ended before 1 of 3 rates were run once" in found.reason
 
 
 def test_a_small_budget_takes_tangents_on_a_part_of_the_batch_and_trains_on_all_of_it():

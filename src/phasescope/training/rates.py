@@ -30,7 +30,8 @@ _FLAT = 1e-9  # spread of outputs over the inputs, relative to their size, below
 _STRIDE, _STRIDES = 1.13, 6  # smallest ratio of rates in the search upwards, and most steps of it
 _BRACKET = 1.02  # ratio of rates at which the bisection ends
 _SEARCH = 7  # runs that both take, about
-_LOOKS = 8  # times, beside the first steps, at which the sharpness is measured
+_FIRST, _LATER = 1e-3, 0.05  # residuals of the sharpness; its error is of the order of their square
+_LOOKS = 6  # times, beside the first steps, at which the sharpness is measured
 _EARLY = (0, 1, 3, 10)
 _CURVE = 100  # points of a stored curve
 _LADDER = tuple(2.0**k for k in range(-2, 5))  # times the rate that the sharpness at the start allows
@@ -610,7 +611,8 @@ def _blown(losses: Sequence[float]) -> bool:
 def _ratio(made: TrainingMap, x: Tensor, t: int, start: Tensor | None) -> tuple[float, Tensor | None]:
     """Return the largest curvature over the optimiser's threshold, and its direction."""
     try:
-        found = sharpness(made, x, t=t, start=start, tolerance=1e-2, max_products=60)
+        tolerance = _FIRST if start is None else _LATER
+        found = sharpness(made, x, t=t, start=start, tolerance=tolerance, max_products=60)
     except InputError:  # no gradient seen yet, a rate of zero, or a curvature that is not finite
         return math.nan, None
     return found.ratio.value, found.vectors
@@ -874,7 +876,8 @@ def _summary(
     rows = tuple(_row(rate, records, goal, setup, runs.steps) for rate, records in of_rates.items())
     onset = _onset(limits, grid, runs)
     edge = _edge(of_rates)
-    low, high, reason = _recommended(rows, of_rates, goal, setup, runs.steps)
+    missing = sum(runs.seeds[0] not in of_rates.get(rate, {}) for rate in grid)
+    low, high, reason = _recommended(rows, of_rates, goal, setup, runs.steps, missing)
     suggested = _compared(runs, grid, goal, setup) if compare and len(grid) > 1 and not spent else {}
     notes = list(setup.objective.notes)
     if not setup.score.held:
@@ -1113,6 +1116,7 @@ def _recommended(
     goal: float,
     setup: Trial,
     steps: int,
+    missing: int,
 ) -> tuple[Estimate, Estimate, str]:
     """Return the range of rates around the fastest that are about as fast, and why, in words."""
 
@@ -1122,6 +1126,8 @@ def _recommended(
 
     if not rows:
         return none("the budget ended before the first run")
+    if missing:
+        return none(f"the budget ended before {missing} of {missing + len(rows)} rates were run once")
     if math.isnan(goal):
         return none(f"at no rate the {setup.score.name} is better after {steps} steps than at the start")
     aim = f"{setup.score.name} {'of' if setup.score.higher else 'down to'} {goal:.4g}"
