@@ -23,6 +23,7 @@ BENCHMARKS = (
     "recording",
     "series",
     "ensembles",
+    "tangents",
 )
 THREADS = 2
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from phasescope.errors import InputError, MemoryLimitError
 from phasescope.recording.batch import first_float, leaves, map_leaves
+from phasescope.recording.memory import peak_bytes
 from phasescope.recording.modules import as_module
 from phasescope.recording.untouched import plain_kernels, untouched
 from phasescope.training.perceptron import Perceptron, recognise
@@ -28,7 +29,8 @@ Loss = Callable[..., Any]
 _DATA = "Pass one batch (inputs, targets), a mapping, a list of batches, or a data loader."
 _LOADER_LIMIT = 1e9  # bytes of batches that are read from a loader and kept
 _NOISE = 1e3  # roundings that two evaluations of the same loss may differ by
-_VMAP_LIMIT = 2**17  # k n up to which k Hessian products are taken in one call
+# Bytes up to which k Hessian products are taken in one call: beyond a core's cache that costs twice as much.
+_TOGETHER, _TOGETHER_GPU = 2**23, 2**30
 
 
 @dataclass(frozen=True)
@@ -208,6 +210,7 @@ class Objective:
             loss = self._loss(point, t)
             (gradient,) = torch.autograd.grad(loss, point, create_graph=True)
         recurrent = self._recurrent
+        together = _TOGETHER if w.device.type == "cpu" else _TOGETHER_GPU
 
         def once(v: Tensor, *, batched: bool = False) -> Tensor:
             with plain_kernels(recurrent=recurrent):
@@ -221,7 +224,7 @@ class Objective:
                 return torch.zeros_like(v)
             if v.ndim == 1:
                 return once(v)
-            if self.vmapped and len(v) > 1 and v.numel() <= _VMAP_LIMIT:
+            if len(v) > 1 and len(v) * self._gradient_bytes <= together and self.vmapped:
                 return once(v, batched=True)
             return torch.stack([once(row) for row in v])
 
@@ -319,6 +322,10 @@ class Objective:
             return False
         scale = single.abs().max().clamp(min=torch.finfo(self.dtype).tiny)
         return bool((both - single).abs().max() <= 1e4 * torch.finfo(self.dtype).eps * scale)
+
+    @cached_property
+    def _gradient_bytes(self) -> int:
+        return peak_bytes(self.module, lambda: self._gradient(self.initial, 0))
 
     def _gradient(self, w: Tensor, t: int) -> tuple[Tensor, Tensor]:
         with torch.enable_grad():
