@@ -26,6 +26,8 @@ TRAIN = 120
 UNITS = 10  # hidden
 CLASSES = 3
 SIZE = 1e-8  # of the paper's perturbations of each weight
+# Seconds that one step of one network takes, and one step with one tangent.
+STEP, TANGENT = 2.5e-5, 6e-5
 
 
 class Common(StudySettings):
@@ -59,7 +61,7 @@ class Iris:
 
 @lru_cache(maxsize=8)
 def iris(split: int) -> Iris:
-    """Return Iris in the order ``numpy.random.default_rng(split).permutation(150)``; as it comes it is sorted."""
+    """Return Iris in the order ``numpy.random.default_rng(split).permutation(150)``; the file is sorted."""
     flowers = load_iris()
     order = np.random.default_rng(split).permutation(len(flowers.target))
     x, y = torch.from_numpy(flowers.data[order]), torch.from_numpy(flowers.target[order]).long()
@@ -101,6 +103,13 @@ def outputs(w: Tensor, x: Tensor) -> Tensor:
     """Return the outputs before the softmax, shape (networks, flowers, classes)."""
     weight = w[..., 50:80].reshape(*w.shape[:-1], CLASSES, UNITS)
     return torch.matmul(hidden(w, x), weight.mT) + w[..., None, 80:]
+
+
+def saturation(w: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return which hidden units are stuck at 1 for all flowers, and which move with the flower."""
+    h = hidden(w, x)
+    low, high = h.amin(-2), h.amax(-2)
+    return low > 0.9, high - low > 0.1
 
 
 def accuracy(w: Tensor, x: Tensor, y: Tensor) -> Tensor:
