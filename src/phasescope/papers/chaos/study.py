@@ -2,6 +2,16 @@
 
 from __future__ import annotations
 
+from phasescope.papers.chaos import (
+    accuracies,
+    after_learning,
+    exponential_growth,
+    intermittency,
+    large_rate,
+    low_rate,
+    reduced_map,
+    transience,
+)
 from phasescope.papers.chaos.shared import STUDY as NAME
 from phasescope.papers.chaos.shared import Common
 from phasescope.studies.part import Study
@@ -12,6 +22,15 @@ STUDY = Study(
     summary="Training as a map of the weights: low, high and very high learning rates, and what lies beyond.",
     source="arXiv:2404.05782; arXiv:2506.08523",
     common={"quick": Common(), "paper": Common()},
-    parts=(),
+    parts=(
+        low_rate.LOW_RATE,
+        after_learning.AFTER_LEARNING,
+        exponential_growth.EXPONENTIAL_GROWTH,
+        transience.TRANSIENCE,
+        large_rate.LARGE_RATE,
+        reduced_map.REDUCED_MAP,
+        intermittency.INTERMITTENCY,
+        accuracies.ACCURACIES,
+    ),
     citations=("danovski2024", "jimenez2025"),
 )
