@@ -409,7 +409,7 @@ def draw_distances(axes: Axes, n: Numbers) -> None:
         distance = np.exp(np.log(_distance(runs)).mean(0))
         axes.plot(distance, color=colour, lw=1.2, label=f"{rate:g}")
     axes.set(yscale="log", title="Distance of copies", xlabel="step", ylabel="L1 distance")
-    legend(axes, title="rate", fontsize=7, ncols=2)
+    legend(axes, title="rate", fontsize=7, ncols=2, loc="center right")
 
 
 def draw_accuracy(axes: Axes, n: Numbers) -> None:
@@ -432,6 +432,7 @@ def draw_limit(axes: Axes, n: Numbers, rate: float) -> None:
         label = f"{count}" if count in (COUNTS[0], COUNTS[8], COUNTS[-1]) else None
         axes.plot(series[:31], color=colour, lw=1, label=label)
     axes.set(yscale="log", title=f"Few weights, rate {rate:g}", xlabel="step", ylabel="L1 distance")
+    axes.set_ylim(1e-9, 1e5)
 
 
 def draw_limit_low(axes: Axes, n: Numbers) -> None:

@@ -516,12 +516,12 @@ def notes(n: Numbers) -> list[str]:
 def draw_early(axes: Axes, n: Numbers) -> None:
     _on_one_axis(axes, n, _EARLY)
     axes.set(title="Steps 0 to 200", xlabel="largest sharpness / threshold", ylabel="exponent, 1/step")
-    legend(axes, fontsize=7)
 
 
 def draw_late(axes: Axes, n: Numbers) -> None:
     _on_one_axis(axes, n, _LATE)
     axes.set(title="Steps 1500 to 3000", xlabel="largest sharpness / threshold", ylabel="exponent, 1/step")
+    legend(axes, fontsize=7, loc="upper right")
 
 
 def _on_one_axis(axes: Axes, n: Numbers, windows: slice) -> None:
@@ -533,6 +533,7 @@ def _on_one_axis(axes: Axes, n: Numbers, windows: slice) -> None:
         axes.plot(ratio, growth, "o", ms=2.6, color=colour, label=optimiser, alpha=0.8)
     axes.axvline(1, color=plotting.THEORY, lw=1)
     axes.set_xscale("log")
+    axes.set_xlim(0.03, 300)
     axes.set_yscale("symlog", linthresh=1e-3)
 
 
@@ -572,9 +573,9 @@ def draw_bursts(axes: Axes, n: Numbers) -> None:
     growth, ratio = run["growth"][start], run["ratio"][start]
     steps = (np.arange(len(growth)) + 0.5) * _WINDOW
     axes.plot(steps, ratio, color=plotting.INK, lw=0.9, label="sharpness / threshold")
-    axes.plot(steps, 10 * growth, color=plotting.MEASURED, lw=1.1, label="10 x exponent")
+    axes.plot(steps, 30 * growth, color=plotting.MEASURED, lw=1.1, label="30 x exponent")
     axes.axhline(1, color=plotting.THEORY, lw=0.8)
-    axes.set(title=f"Adam, {ASKED:g}, start {start}", xlabel="step", ylim=(-0.6, 2.5))
+    axes.set(title=f"Adam, {ASKED:g}, start {start}", xlabel="step")
     legend(axes)
 
 
