@@ -229,6 +229,11 @@ class Numbers:
         """Return one value for each start."""
         return np.asarray(self.variants[variant][name].values, dtype=np.float64)
 
+    def edge(self, variant: str) -> float:
+        """Return the geometric mean onset times the largest sharpness over 2: 1 at the edge of stability."""
+        onset, largest = (np.log(self.of(variant, name)) for name in ("onset", "largest"))
+        return float(np.exp(np.nanmean(onset) + largest.mean()) / 2)
+
     def log(self, name: str) -> np.ndarray:
         """Return for each variant that has one the mean logarithm over starts."""
         return np.array([np.nanmean(np.log(self.of(variant, name))) for variant in self.names])
@@ -257,7 +262,7 @@ def _jackknife(function: Callable[[np.ndarray], float], rows: np.ndarray, method
 
 
 def _axis_claims(n: Numbers) -> list[Check]:
-    rows = np.stack([n.log("onset"), n.log("first"), n.log("largest")], axis=1)
+    rows = np.stack([n.log("onset"), n.log("first"), n.log("largest")], axis=1)  # (variants, 3)
     spread = "difference of standard deviations over variants, jackknife"
 
     def narrower(column: int) -> Estimate:
@@ -267,17 +272,19 @@ def _axis_claims(n: Numbers) -> list[Check]:
             spread,
         )
 
-    spreads = [100 * float(np.std(rows[:, 0] + extra, ddof=1)) for extra in (0, rows[:, 1], rows[:, 2])]
-    note = (
-        f"Measured: standard deviation of ln(onset) over {len(rows)} variants less that of ln(onset x "
-        f"sharpness). They are {spreads[0]:.0f} %, {spreads[1]:.0f} % with the sharpness of the start and "
-        f"{spreads[2]:.0f} % with the largest along the flow."
-    )
+    note = f"Measured: standard deviation of ln(onset) over {len(rows)} variants less that of ln(onset x "
+    note += "sharpness)."
+    if len(rows) > 1:
+        plain, first, largest = (100 * (rows[:, 0] + x).std(ddof=1) for x in (0, rows[:, 1], rows[:, 2]))
+        note += (
+            f" They are {plain:.0f} %, {first:.0f} % with the sharpness of the start and {largest:.0f} % "
+            "with the largest along the flow."
+        )
     source = f"asked in {PAPER}; measured here"
     ratios = rows[:, 0] + rows[:, 2] - math.log(2)
     worst = f"{math.exp(ratios.max()):.1f} ({n.names[int(ratios.argmax())]})" if len(ratios) else "none"
     pairs = [(n.of(name, "onset"), n.of(name, "largest")) for name in n.names]
-    edges = np.concatenate([onset[: len(largest)] * largest / 2 for onset, largest in pairs])
+    edges = np.concatenate([np.zeros(0), *(onset[: len(largest)] * largest / 2 for onset, largest in pairs)])
     below = edges[np.isfinite(edges)] < 1
     return [
         Claim(
@@ -401,7 +408,7 @@ def tables(n: Numbers) -> list[Table]:
                 + ("" if np.isfinite(onset).all() else f" ({np.isnan(onset).sum()} without)"),
                 str(over_starts(n.of(name, "first"))),
                 str(over_starts(n.of(name, "largest"))),
-                f"{np.exp(np.nanmean(np.log(onset)) + np.mean(np.log(n.of(name, 'largest')))) / 2:.2f}",
+                f"{n.edge(name):.2f}" if name in n.names else "unknown",
                 f"{np.isfinite(kept).mean():.2f}",
                 str(over_starts(kept)),
                 str(over_starts(n.of(name, "whole"))),
@@ -451,7 +458,7 @@ def draw_onsets(axes: Axes, n: Numbers) -> None:
 
 def draw_sharpness(axes: Axes, n: Numbers) -> None:
     palette = _palette()
-    seen = set()
+    seen: set[str] = set()
     for name in n.names:
         group = VARIANTS[name].group
         largest, onset = np.log(n.of(name, "largest")), np.log(n.of(name, "onset"))
@@ -464,8 +471,9 @@ def draw_sharpness(axes: Axes, n: Numbers) -> None:
             label=None if group in seen else group,
         )
         seen.add(group)
-    x = np.exp([n.log("largest").min() - 0.3, n.log("largest").max() + 0.3])
-    axes.plot(x, 2 / x, color=plotting.THEORY, lw=1, label="2 / sharpness")
+    if n.names:
+        x = np.exp([n.log("largest").min() - 0.3, n.log("largest").max() + 0.3])
+        axes.plot(x, 2 / x, color=plotting.THEORY, lw=1, label="2 / sharpness")
     axes.set(xscale="log", yscale="log", title="Against sharpness", xlabel="largest sharpness along the flow")
     axes.set_ylabel("onset of chaos")
     legend(axes, fontsize=7)

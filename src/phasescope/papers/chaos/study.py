@@ -1,14 +1,19 @@
-"""The study ``chaos``: training as a dynamical system, from low learning rates to intermittency."""
+"""The study ``chaos``: training as a dynamical system, from low learning rates to intermittency, and beyond."""
 
 from __future__ import annotations
 
 from phasescope.papers.chaos import (
     accuracies,
     after_learning,
+    beyond,
     exponential_growth,
+    follow_up,
     intermittency,
     large_rate,
     low_rate,
+    mnist,
+    optimisers,
+    plasticity_rules,
     reduced_map,
     transience,
 )
@@ -31,6 +36,11 @@ STUDY = Study(
         reduced_map.REDUCED_MAP,
         intermittency.INTERMITTENCY,
         accuracies.ACCURACIES,
+        mnist.MNIST,
+        follow_up.FOLLOW_UP,
+        beyond.BEYOND,
+        optimisers.OPTIMISERS,
+        plasticity_rules.PLASTICITY,
     ),
     citations=("danovski2024", "jimenez2025"),
 )
