@@ -25,7 +25,7 @@ def row(rate, *, late=0.5, verdicts=None, time=None, sentence="It trains."):
         sharpness_ratio=number(late),
         final_loss=number(0.2),
         rises=number(0.25),
-        time_to_target=time or number(30 / rate, 2.0),
+        time_to_target=time or number(5 / rate, 2.0),
         failed_share=0.0 if time is None else 1 / 3,
         verdicts=verdicts or {"regular": 3},
         dead_units=0.0,
@@ -116,7 +116,7 @@ def test_both_files_are_written_and_say_the_same(tmp_path, page):
     assert stored["training"] == "train.py:net"
     assert stored["onset"] == 1.2
     assert stored["rates"] == [0.25, 0.5, 1.0, 2.0]
-    assert stored["time_to_target"] == [120.0, 60.0, 30.0, None]
+    assert stored["time_to_target"] == [20.0, 10.0, 5.0, None]
     assert stored["in_time"][0]["sharpness_ratio"] == [1.0, 1.0, None]
     assert stored["range_test"]["steepest point"]["reason"] == "1 of 3 never reach 0.9 in 20 steps"
 

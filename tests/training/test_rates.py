@@ -194,6 +194,24 @@ def test_a_network_that_dies_is_told_from_a_stable_one():
     assert "3 of 3 networks die before they become chaotic" in found.onset.reason or found.onset.determined
 
 
+def test_no_rate_is_recommended_beyond_one_at_which_a_network_dies():
+    known = {}
+    rates = [0.1, 0.2, 0.4]
+    options = {"rates": rates, "seeds": [0], "known": known, "target": 0.3, "steps": 20}
+    assert scan(**options).recommended_high.value == 0.4
+    # the loss at 0.4 is made to rise, so that the strides below it are made, and one of them to die
+    key = "full seed=0 rate=0.4"
+    known[key] = known[key] | {"final_loss": 1.0}
+    stride = np.geomspace(0.2, 0.4, 7)[1]
+    known[f"growth seed=0 rate={stride!r}".replace("np.float64(", "").replace(")", "")] = known[key] | {
+        "dead": True
+    }
+    found = scan(**options)
+    assert found.recommended_high.value == 0.2
+    assert "At 0.2" in found.reason
+    assert "a network dies" in found.reason
+
+
 def test_divergence_names_step_and_rate():
     def cubic(seed):
         return bowl(seed, loss=lambda output: (output**4).sum())

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
-from matplotlib.ticker import FormatStrFormatter, NullFormatter
+from matplotlib.ticker import FormatStrFormatter, NullFormatter, NullLocator
 
 from phasescope import __version__, plotting
 from phasescope.citations import citation
@@ -36,6 +36,7 @@ _HEADINGS = (
     "failed",
     "verdict",
 )
+_TICKS = 8
 _RECOMMENDED = plotting.PHASE_COLOURS["critical"]
 _ONSET = plotting.PHASE_COLOURS["chaotic"]
 
@@ -114,7 +115,7 @@ def rates_figure(found: LearningRateScan) -> Figure:
         _points(times, rates, [row.time_to_target for row in found.rows])
         late = [row.rate for row in found.rows if not row.time_to_target.determined]
         times.plot(late, [found.steps] * len(late), "x", color=plotting.INK, label="not by all")
-        times.set(title="Steps to the target", ylabel="steps", ylim=(0, None))
+        times.set(title="Steps to the target", ylabel="steps", ylim=(0, 1.1 * found.steps))
         _points(losses, rates, [row.final_loss for row in found.rows])
         losses.set(title="Loss at the end", ylabel="loss")
         values = [row.final_loss.value for row in found.rows if row.final_loss.determined]
@@ -130,7 +131,9 @@ def rates_figure(found: LearningRateScan) -> Figure:
         _points(exponents, rates, [row.exponent for row in found.rows])
         exponents.axhline(0.0, color=plotting.INK, linewidth=0.9, linestyle="--")
         exponents.set(title="Exponent of a small difference", ylabel="per step", xlabel="learning rate")
-        exponents.xaxis.set_major_formatter(FormatStrFormatter("%g"))
+        shown = found.rates[:: -(-len(rates) // _TICKS)]
+        exponents.set_xticks(shown, [f"{rate:g}" for rate in shown])
+        exponents.xaxis.set_minor_locator(NullLocator())
         for axes in (times, ratios):
             axes.legend(loc="best")
     return figure

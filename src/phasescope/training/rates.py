@@ -265,7 +265,7 @@ class LearningRateScan:
         }
 
     def __str__(self) -> str:
-        return "\n".join([self.headline, self.reason, f"onset of chaos: {self.onset}", *self.findings])
+        return "\n".join([self.headline, self.reason, *self.findings])
 
 
 def scan_learning_rate(
@@ -343,13 +343,14 @@ def scan_learning_rate(
     ``(1 + 1000**(1/steps)) / h``, which tends to ``2 / h``.
 
     The recommended range holds the rates around the fastest that no initialisation fails at and that take at
-    most 25 % more steps, or whose difference over the same initialisations is below two standard errors. It
+    most 25 % more steps, or whose difference over the same initialisations is below two standard errors; it
+    ends below the smallest rate at which the search for the onset has seen a network die or diverge. It
     rests on measured times alone: whether they are shortest near the onset depends on the network.
 
-    Cost: rates times initialisations times steps, each 2 to 3 gradients; bisection adds about half of one
-    rate for each of 6 steps, the sharpness about 60 gradients a run. The method is that of Danovski, Soriano
-    and Lacasa (arXiv:2404.05782) with tangents in place of perturbed copies; the shortest time near the onset
-    of chaos is the claim of arXiv:2506.08523.
+    Cost: rates times initialisations times steps, each 2 to 3 gradients; the search for the onset adds about
+    7 shorter runs an initialisation, the sharpness about 60 gradients a run. The method is that of Danovski,
+    Soriano and Lacasa (arXiv:2404.05782) with tangents in place of perturbed copies; the shortest time near
+    the onset of chaos is the claim of arXiv:2506.08523.
     """
     runs = _Runs(
         factory, tuple(seeds), steps, budget, {} if known is None else known, progress, seed, dtype, device
@@ -877,7 +878,9 @@ def _summary(
     onset = _onset(limits, grid, runs)
     edge = _edge(of_rates)
     missing = sum(runs.seeds[0] not in of_rates.get(rate, {}) for rate in grid)
-    low, high, reason = _recommended(rows, of_rates, goal, setup, runs.steps, missing)
+    failing = [(high, kind) for _, high, kind in limits if kind in ("dead", "diverged")]
+    ceiling = min(failing, default=(math.inf, ""))
+    low, high, reason = _recommended(rows, of_rates, goal, setup, runs.steps, missing, ceiling)
     suggested = _compared(runs, grid, goal, setup) if compare and len(grid) > 1 and not spent else {}
     notes = list(setup.objective.notes)
     if not setup.score.held:
@@ -1117,6 +1120,7 @@ def _recommended(
     setup: Trial,
     steps: int,
     missing: int,
+    ceiling: tuple[float, str],
 ) -> tuple[Estimate, Estimate, str]:
     """Return the range of rates around the fastest that are about as fast, and why, in words."""
 
@@ -1138,6 +1142,10 @@ def _recommended(
             f"no rate brings all initialisations to {aim} within {steps} steps; the best, {best.rate:g}, "
             f"brings {1 - best.failed_share:.0%} of them there"
         )
+    limit = f"at {ceiling[0]:.2g} a network {_ENDS.get(ceiling[1], '')}"
+    good = [row for row in good if row.rate < ceiling[0]]
+    if not good:
+        return none(f"the rates that reach {aim} are too high: {limit}")
     if len(rows) == 1:
         return none(
             f"a single rate, {rows[0].rate:g}, has nothing to be compared with; it reaches {aim} after "
@@ -1183,16 +1191,23 @@ def _recommended(
     if first < last:
         said[0] += f", fastest at {best.rate:g}"
     said.append(_neighbour(below, "lower", rows[0].rate))
-    said.append(_neighbour(above, "higher", rows[-1].rate))
     inner = rows[first].rate, rows[last].rate
+    end = min(above.rate if above else math.inf, ceiling[0])
+    if above is None or above.rate <= ceiling[0]:
+        said.append(_neighbour(above, "higher", rows[-1].rate))
+    else:
+        said.append(limit[:1].upper() + limit[1:])
     gap_low = (inner[0] - below.rate) / 2 if below else math.nan
-    gap_high = (above.rate - inner[1]) / 2 if above else math.nan
+    gap_high = (end - inner[1]) / 2 if math.isfinite(end) else math.nan
     method = "measured time to the target; error from the spacing of the rates"
     return (
         Estimate(inner[0], gap_low, method, count),
         Estimate(inner[1], gap_high, method, count),
         ". ".join(said) + ".",
     )
+
+
+_ENDS = {"dead": "dies", "diverged": "diverges"}
 
 
 def _neighbour(row: RateRow | None, side: str, end: float) -> str:
