@@ -39,6 +39,7 @@ _ADAPTIVE = tuple(10 ** (k / 2) for k in range(-10, 1))  # where the start has n
 _EXTENSIONS = 6  # rates more, at either end, until the lowest is regular and the highest is not
 _WAY = 0.9  # of the way from the start to the best score: the target, where none is given
 _SLOWER = 0.25  # share of the best time that a recommended rate may be slower
+_BEYOND = 10  # times the highest rate, where the ramp of the range test ends
 _SMALLEST = 32  # inputs that a sub-batch keeps
 
 
@@ -809,8 +810,8 @@ class _Runs:
 
     def _ramp(self, setup: Trial) -> Record:
         steps = max(10, len(self.grid) * self.steps)
-        rates = np.geomspace(self.grid[0], self.grid[-1], steps)
-        steepest, tenth = suggestions(rates, ramp(setup, self.grid[0], self.grid[-1], steps))
+        low, high = self.grid[0], _BEYOND * self.grid[-1]
+        steepest, tenth = suggestions(np.geomspace(low, high, steps), ramp(setup, low, high, steps))
         return {"steepest": _plain(steepest), "tenth": _plain(tenth)}
 
 
