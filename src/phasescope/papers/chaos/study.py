@@ -1,4 +1,4 @@
-"""The study ``chaos``: training as a dynamical system, from low learning rates to intermittency, and beyond."""
+"""The study ``chaos``: training as a dynamical system, from low rates to intermittency, and beyond."""
 
 from __future__ import annotations
 
