@@ -172,6 +172,25 @@ def test_accumulated_batches_make_one_step():
     )
 
 
+class Saddle(nn.Module):
+    """Starts on top of a double well, whose curvature is -1 there and 2 in the wells; 1/2 across."""
+
+    def __init__(self):
+        super().__init__()
+        self.w = nn.Parameter(torch.tensor([[1e-5, 1.0]], dtype=torch.float64))
+
+    def forward(self, x):
+        return ((self.w[0, 0] ** 2 - 1) ** 2 + self.w[0, 1] ** 2) / 4 * x
+
+
+def test_growth_at_a_saddle_is_not_called_a_sharpness_that_rises():
+    data = (torch.ones(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64))
+    found = scan(lambda seed: (Saddle(), lambda out, y: out.sum(), data), rates=(0.02, 0.2), steps=100)
+    assert found.edge.value == pytest.approx(4.0, rel=1e-3)
+    assert found.onset.value < 0.2
+    assert "comes from directions of negative curvature. It need not be chaos" in found.findings[0]
+
+
 def test_a_network_that_dies_is_told_from_a_stable_one():
     def dying(seed):
         # inputs of about 10, all positive: one step at a high rate takes every unit below zero

@@ -906,7 +906,7 @@ def _summary(
         steps=runs.steps,
         seeds=runs.seeds,
         suggestions=suggested,
-        findings=tuple(_findings(rows, onset, edge, suggested)),
+        findings=tuple(_findings(rows, onset, edge, suggested, runs.inputs)),
         notes=tuple(notes),
     )
 
@@ -1092,7 +1092,8 @@ def _onset(limits: Sequence[tuple[float, float, str]], grid: Sequence[float], ru
         )
     values = [math.sqrt(low * high) for low, high, _ in limits]
     half = float(np.mean([(high - low) / 2 for low, high, _ in limits]))
-    method = f"smallest rate at which a tangent grows 1000-fold {within}"
+    on = "" if runs.inputs is None else f" on {runs.inputs} inputs"
+    method = f"smallest rate at which a tangent grows 1000-fold {within}{on}"
     if n == 1:
         return Estimate(values[0], half, f"{method}; one initialisation, error of the bisection alone", 1)
     found = Estimate.from_samples(values, method=f"{method}, mean over initialisations")
@@ -1239,14 +1240,32 @@ def _compared(runs: _Runs, grid: Sequence[float], goal: float, setup: Trial) -> 
     return found
 
 
+def _early_growth(rows: Sequence[RateRow], onset: float) -> str:
+    """Say why differences grow at a rate that the sharpness at the start allows, as far as is known."""
+    row = min(rows, key=lambda row: abs(math.log(row.rate / onset)))
+    highest = max((value for value in row.sharpness if math.isfinite(value)), default=math.nan)
+    if highest >= 1:
+        return f"in training the sharpness rises, at rate {row.rate:g} to {highest:.2g} times the threshold."
+    if math.isfinite(highest):
+        return (
+            f"the sharpness stays below the threshold, at rate {row.rate:g} it reaches {highest:.2g} times it, "
+            "so the growth comes from directions of negative curvature. It need not be chaos: ask for more "
+            "steps."
+        )
+    return "the sharpness was not measured there."
+
+
 def _findings(
     rows: Sequence[RateRow],
     onset: Estimate,
     edge: Estimate,
     suggested: dict[str, Suggestion],
+    inputs: int | None,
 ) -> list[str]:
     """Return sentences on the limits and their order, dead networks, and the range test."""
     said: list[str] = []
+    sets_in = "chaos sets in" if inputs is None else f"on {inputs} inputs, small differences grow 1000-fold"
+    begins = sets_in[0].upper() + sets_in[1:]
     if onset.determined and edge.determined:
         factor = onset.value / edge.value
         if factor > 1.25:
@@ -1260,20 +1279,20 @@ def _findings(
                     f"{near.sharpness_ratio.value:.2g} times the threshold while training begins"
                 )
             said.append(
-                f"The sharpness at the start allows rates up to {edge}; chaos sets in {factor:.1f} times "
+                f"The sharpness at the start allows rates up to {edge}; {sets_in} {factor:.1f} times "
                 f"higher, at {onset}{why}."
             )
         elif factor < 0.8:
             said.append(
-                f"Chaos sets in at {onset}, below the rate of {edge} that the sharpness at the start allows: "
-                "the sharpness rises in training until it meets the threshold."
+                f"{begins} at {onset}, below the rate of {edge} that the sharpness at the start allows: "
+                f"{_early_growth(rows, onset.value)}"
             )
         else:
             said.append(
-                f"Chaos sets in at {onset}, where the sharpness at the start meets the threshold ({edge})."
+                f"{begins} at {onset}, where the sharpness at the start meets the threshold ({edge})."
             )
     elif onset.determined:
-        said.append(f"Chaos sets in at {onset}.")
+        said.append(f"{begins} at {onset}.")
     else:
         said.append(f"The onset of chaos is not determined: {onset.reason}.")
     dead = [row.rate for row in rows if "dead" in row.verdicts]
