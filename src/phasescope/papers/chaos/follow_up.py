@@ -117,7 +117,8 @@ def tasks(config: Any) -> list[Task]:
         count = settings.large_images if large else settings.images
         known |= {"images": count, "held_out": settings.large_test if large else 360}
         known |= {"target": settings.large_target if large else settings.target}
-        gradients = 30 * settings.steps * count * (3e-5 if large else 4e-6)
+        runs = 8 + 0.6 * settings.strides
+        gradients = runs * settings.steps * count * (2.2e-5 if large else 4.5e-6)
         for net in OTHERS if large else settings.nets:
             for start in range(settings.large_starts if large else settings.starts):
                 parameters = {"net": net, "start": start, **known}

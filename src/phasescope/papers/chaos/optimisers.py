@@ -100,7 +100,7 @@ def tasks(config: Any) -> list[Task]:
     """Return one task an optimiser and rate, and those that look closer at Adam."""
     settings: OptimisersSettings = config.optimisers
     common = {"seed": config.seed, "split": config.split, "starts": settings.starts}
-    each = 2e-4 * settings.starts
+    each = 3e-4 + 1e-4 * settings.starts
 
     def task(kind: str, optimiser: str, rate: float, steps: int, cost: float = 1.0) -> Task:
         known = {"kind": kind, "optimiser": optimiser, "rate": rate, "steps": steps, "copies": 0, **common}
