@@ -1248,7 +1248,7 @@ def _early_growth(rows: Sequence[RateRow], onset: float) -> str:
         return f"in training the sharpness rises, at rate {row.rate:g} to {highest:.2g} times the threshold."
     if math.isfinite(highest):
         return (
-            f"the sharpness stays below the threshold, at rate {row.rate:g} it reaches {highest:.2g} times it, "
+            f"the sharpness stays below the threshold, at rate {row.rate:g} at {highest:.2g} times it, "
             "so the growth comes from directions of negative curvature. It need not be chaos: ask for more "
             "steps."
         )
