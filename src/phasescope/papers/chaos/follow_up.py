@@ -68,17 +68,17 @@ OTHERS: tuple[NetName, ...] = ("tanh", "relu")  # networks for MNIST and Fashion
 class FollowUpSettings(Settings):
     """Sizes of the comparison."""
 
-    starts: int = 8  # initialisations
+    starts: int = 4  # initialisations
     images: int = 1437  # of digits for training; 360 others test
     steps: int = 200
     target: float = 0.9  # test accuracy that is acceptable
     lowest: float = 0.1  # rate at which the search for the onset begins; it doubles
-    strides: int = 12  # to an octave, between the last rate of those that is calm and the first that is not
+    strides: int = 8  # to an octave, between the last rate of those that is calm and the first that is not
     nets: tuple[NetName, ...] = ("tanh", "relu", "sigmoid", "deep", "cnn", "decay")  # trained on the digits
     large_images: int = 2000  # of MNIST and Fashion-MNIST
     large_test: int = 1000
     large_target: float = 0.8
-    large_starts: int = 3
+    large_starts: int = 2
 
 
 QUICK = FollowUpSettings(

@@ -52,8 +52,8 @@ class MnistSettings(Settings):
     steps: int = _STEPS
     images: int = _IMAGES  # for training; the digits have 1437
     test: int = 2000  # images for the accuracy
-    starts: int = 3  # initialisations
-    copies: int = 2  # perturbed copies of each; the paper has 10 or 20
+    starts: int = 2  # initialisations
+    copies: int = 1  # perturbed copies of each; the paper has 10 or 20
     limit_starts: int = 2  # initialisations of figure 16
     limit_steps: int = _LIMIT_STEPS
 
