@@ -24,6 +24,7 @@ BENCHMARKS = (
     "series",
     "ensembles",
     "tangents",
+    "sharpness",
 )
 THREADS = 2
 
