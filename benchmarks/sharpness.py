@@ -148,7 +148,7 @@ def _case(steps: int, k: int, repeats: int, comparison: Comparison) -> list[dict
     ]
 
 
-def run(steps: tuple[int, ...] = (60, 300), repeats: int = 5) -> Comparison:
+def run(steps: tuple[int, ...] = (60,), repeats: int = 3) -> Comparison:
     """Return CPU seconds of one thread, and their ratio to one forward-backward pass of the model."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
