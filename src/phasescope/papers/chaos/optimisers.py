@@ -584,7 +584,7 @@ def draw_bursts(axes: Axes, n: Numbers) -> None:
     axes.plot(steps, 30 * growth, color=plotting.MEASURED, lw=1.1, label="30 x exponent")
     axes.axhline(1, color=plotting.THEORY, lw=0.8)
     axes.set(title=f"Adam, {ASKED:g}, start {start}", xlabel="step")
-    legend(axes, loc="center right")
+    legend(axes, loc=(0.42, 0.24))
 
 
 def figures(n: Numbers) -> list[Panels]:
