@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from phasescope import noise, plotting
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 PICTURE = ROOT / "docs" / "_static" / "phases.png"
+RATES = ROOT / "docs" / "_static" / "rates.png"
 WIDTH = 128
 PHASES = {"ordered": (0.9, 0.05), "critical": (1.0, 0.0), "chaotic": (1.6, 0.05)}
 
@@ -85,6 +87,13 @@ def draw_picture() -> None:
         figure.savefig(PICTURE, dpi=130, facecolor="white", transparent=False)
 
 
+def draw_rates() -> None:
+    """Draw the scan of learning rates that the example makes."""
+    example = runpy.run_path(str(ROOT / "examples" / "choose_a_learning_rate.py"))
+    with plotting.style():
+        example["figure"].savefig(RATES, dpi=110, facecolor="white", transparent=False)
+
+
 def rendered(text: str) -> str:
     """Return the README with its generated blocks renewed."""
     for name, block in outputs().items():
@@ -103,6 +112,7 @@ def main() -> None:
         raise SystemExit(0 if renewed == current else "README.md is stale: run `make readme`")
     README.write_text(renewed)
     draw_picture()
+    draw_rates()
 
 
 if __name__ == "__main__":

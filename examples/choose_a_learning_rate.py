@@ -75,7 +75,8 @@ for row in scan.rows:
     print(f"{row.rate:<7g}{row.sentence}")
 
 # %%
-# One picture. In green the rates that reach the target fastest, in orange the onset of chaos.
+# One picture. In green the rates that reach the target fastest; in orange, where it can be determined, the
+# onset of chaos. Here the networks die before that.
 
 figure = report.rates_figure(scan)
 figure
