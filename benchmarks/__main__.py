@@ -21,6 +21,7 @@ BENCHMARKS = (
     "engine",
     "dfa",
     "recording",
+    "recorder",
     "series",
     "ensembles",
     "tangents",

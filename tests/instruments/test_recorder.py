@@ -371,6 +371,8 @@ class Clock:
     def perf_counter(self) -> float:
         return self.now
 
+    process_time = perf_counter
+
 
 def test_what_is_spent_stays_within_the_budget(path, monkeypatch):
     clock = Clock()
@@ -398,13 +400,13 @@ def test_what_is_spent_stays_within_the_budget(path, monkeypatch):
         overheads.append(recorder.overhead)
     recorder.close()
     assert max(overheads) <= 0.05 + 1e-9
-    assert overheads[-1] > 0.04
+    assert overheads[-1] > 0.035
     record = read_record(path)
     gaps = np.diff(record["step"].values[np.isfinite(record["path"].values)])
-    assert np.median(gaps) == 4  # half of 0.05 s a step pays 0.1 s in four steps
+    assert set(gaps) <= {4, 5}  # half of 0.05 s a step, less a tenth, pays 0.1 s in 4.4 steps
     growths = record["step"].values[np.isfinite(record["growth"].values)]
     assert {len(run) for run in np.split(growths, np.flatnonzero(np.diff(growths) > 1) + 1)} == {10}
-    assert "path, displacement, gradient every 4.0 steps" in recorder.summary
+    assert "path, displacement, gradient every 4.4 steps" in recorder.summary
     assert "5 % allowed" in recorder.summary
 
 
@@ -420,7 +422,7 @@ def test_a_budget_without_a_use_for_one_job_goes_to_the_others():
                 ran[job] += 1
                 pace.spend(job, seconds)
     assert ran["norms"] == 1000
-    assert 88 <= ran["sharpness"] <= 90  # 0.09 s a step are left for it
+    assert 78 <= ran["sharpness"] <= 80  # 0.08 s a step are left for it
 
 
 def test_intervals_and_cost_are_told(path):

@@ -47,8 +47,8 @@ class TrainingStability(Instrument):
     It applies to models with parameters once loss or data are given. Models of up to 5 million parameters are
     measured in float64, larger ones in their own type. The findings hold for the batches that were used.
 
-    Cost: about 4.5 gradients of a batch a step, and 10 to 30 for each point; some 600 in all. Memory: up to
-    40 vectors of the size of a state, and one Hessian product.
+    Cost: about 4.5 gradients of a batch a step, and 10 to 30 for each point; some 600 in all. Memory: one
+    Hessian product, 8 states of the optimiser, and at least 12 vectors of weights.
 
     References: Cohen et al. 2021 (arXiv:2103.00065), Danovski, Soriano and Lacasa 2024 (arXiv:2404.05782);
     the work is done by ``phasescope.training``.

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import statistics
+from collections import deque
 from collections.abc import Sequence
 
 _FIRST_SHARE = 0.5  # of the budget, for the first job where there are several
+_PLANNED = 0.9  # of the budget; the rest is for what a call cannot see of itself
+_RECENT = 7  # runs whose median is expected: one that was interrupted by other processes does not count
 
 
 class Pace:
     """Saves for each measurement from the time that the user's own steps take.
 
     Each second of the user's own steps brings `budget` seconds, half of them for the first job and the rest
-    for the others; what a job does not need goes to the next. A job is due once as much is saved as its runs
-    have been seen to take, and at most twice as much is saved. Without a budget, each job is always due.
+    for the others; what a job does not need goes to the next. A job is due once as much is saved as the
+    median of its last runs took, and at most twice as much is saved. Without a budget, each is always due.
     """
 
     def __init__(self, budget: float | None, jobs: Sequence[str]) -> None:
@@ -20,6 +24,7 @@ class Pace:
         self.own = self.spent = 0.0  # seconds of the user's steps, and of everything that was measured
         self.runs = dict.fromkeys(jobs, 0)
         self._expected = dict.fromkeys(jobs, 0.0)
+        self._recent: dict[str, deque[float]] = {job: deque(maxlen=_RECENT) for job in jobs}
         self._saved = dict.fromkeys(jobs, 0.0)
         others = len(jobs) - 1
         shares = [_FIRST_SHARE if others else 1.0, *[(1.0 - _FIRST_SHARE) / max(others, 1)] * others]
@@ -34,9 +39,9 @@ class Pace:
         self.own += seconds
         if self.budget is None:
             return
-        left = self.budget * seconds
+        income = left = _PLANNED * self.budget * seconds
         for job, share in self._shares.items():
-            left -= self._save(job, share * self.budget * seconds)
+            left -= self._save(job, share * income)
         for job in self._shares:
             left -= self._save(job, left)
 
@@ -56,7 +61,8 @@ class Pace:
             self.runs[job] += runs
             self._saved[job] -= seconds
             if runs:
-                self._expected[job] = (self._expected[job] + parts * seconds) / 2
+                self._recent[job].append(parts * seconds)
+                self._expected[job] = statistics.median(self._recent[job])
 
     def drop(self, job: str) -> None:
         """Run a job no more."""

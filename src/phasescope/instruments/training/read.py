@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 _DESCRIBED = {  # unit and name
-    "seconds": ("s", "time of the training steps"),
+    "seconds": ("s", "time since the recorder was made, over all sessions"),
     "loss": ("1", "loss of the step"),
     "path": ("1", "path length of the trained parameters, L2"),
     "skipped": ("steps", "steps over which the straight line was taken"),

@@ -28,6 +28,7 @@ from phasescope.training.sharpness import Sharpness, sharpness
 
 MEASURES = ("path", "displacement", "distance", "gradient", "sharpness", "exponent")
 _BURST, _ALIGNING = 10, 2  # steps in a row of which a growth is recorded, and those before it
+_WARM = 0.5  # of the time that the first sharpness takes, which has no vectors to start from
 _TOLERANCE = 1e-2  # relative residual of the sharpness
 _THIN = 10_000  # a line at every step up to this one, at every second up to twice as many, and so on
 _TOLD_AT = {10**k for k in range(1, 12)}
@@ -115,7 +116,8 @@ class TrainingRecorder:
     path lengths go on in between. A line is in the hands of the operating system before the call returns.
 
     Cost: path and displacement take about 10 % of a step of a small MLP with batches of 128, so that at 5 %
-    they are measured at every second or third step.
+    they are measured at every second or third step. On the CPU, time is that of the processor, so that other
+    processes do not count.
 
     Examples
     --------
@@ -183,19 +185,22 @@ class TrainingRecorder:
         self._first = self._covered = self._next_line = self.step
         self._last = [p.detach().clone() for p in self._parameters] if "path" in self._measured else []
         self._first_line()
-        self._left = time.perf_counter()
+        self._began, self._left = time.perf_counter(), self._now()
 
     def __call__(self, loss: Tensor | float | None = None, *, step: int | None = None) -> None:
         """Record a step that was made since the last call, with its loss."""
-        due = [job for job in self._pace.runs if self._pace.due(job) or (job == "exponent" and self._burst)]
-        if due:
-            self._synchronise()  # until here it is the user's own step
-        now = time.perf_counter()
+        now = self._now()
         self._pace.earn(now - self._left)
         self.step = self.step + 1 if step is None else step
+        due = [job for job in self._pace.runs if self._pace.due(job) or (job == "exponent" and self._burst)]
         if due and self._file is not None:
-            self._record(due, loss, now)
-        self._left = time.perf_counter()
+            if self._parameters[0].is_cuda:
+                torch.cuda.synchronize(self._parameters[0].device)  # until here it is the user's own step
+                self._pace.earn(self._now() - now)
+                now = self._now()
+            now = self._record(due, loss, now)
+        self._left = self._now()
+        self._pace.spend("norms", self._left - now, runs=0)
 
     def note(self, step: int, **values: float) -> None:
         """Write numbers of the user's own to a step, such as a validation loss.
@@ -331,15 +336,15 @@ class TrainingRecorder:
         """Measure once before the first step, which also tells how long each job takes."""
         values: dict[str, float] = {}
         for job in self._pace.runs:
-            self._synchronise()
-            began = time.perf_counter()
+            began = self._now()
             values |= self._norms() if job == "norms" else self._on_the_copy(job)
-            parts = _ALIGNING + _BURST if job == "exponent" else 1
-            self._pace.expect(job, parts * (time.perf_counter() - began))
+            parts = {"exponent": _ALIGNING + _BURST, "sharpness": _WARM}.get(job, 1)
+            self._pace.expect(job, parts * (self._now() - began))
         self._burst = 0
         self._write({"step": self.step, "seconds": self._seconds, **values})
 
-    def _record(self, due: Sequence[str], loss: Tensor | float | None, began: float) -> None:
+    def _record(self, due: Sequence[str], loss: Tensor | float | None, began: float) -> float:
+        """Measure what is due, write a line, and return the time up to which it has been paid for."""
         values: dict[str, float] = {}
         for job in [job for job in due if job != "norms"]:
             try:
@@ -349,7 +354,7 @@ class TrainingRecorder:
                 note = f"{job} was not measured from here on: {error}"
                 self._write({"step": self.step, "note": note})
                 self._tell(f"recorder at step {self.step}: {note}")
-            now = time.perf_counter()
+            now = self._now()
             self._pace.spend(job, now - began, parts=_ALIGNING + _BURST if job == "exponent" else 1)
             began = now
         if values or ("norms" in due and self.step >= self._next_line):
@@ -357,21 +362,24 @@ class TrainingRecorder:
             if loss is not None:
                 values["loss"] = float(loss.detach()) if isinstance(loss, Tensor) else float(loss)
             values |= self._norms() if "norms" in due else {}
-            self._write({"step": self.step, "seconds": round(self._seconds + self._pace.own, 6), **values})
+            seconds = self._seconds + time.perf_counter() - self._began
+            self._write({"step": self.step, "seconds": round(seconds, 6), **values})
         elif "norms" in due:
             self._norms()
-        self._pace.spend("norms", time.perf_counter() - began, runs="norms" in due)
+        now = self._now()
+        self._pace.spend("norms", now - began, runs="norms" in due)
         if self.step - self._first in _TOLD_AT:
             self._tell(self.summary)
+        return now
 
     def _on_the_copy(self, job: str) -> dict[str, float]:
         assert self._objective is not None
         with untouched(self._objective.module):
             return self._sharpness() if job == "sharpness" else self._growth()
 
-    def _synchronise(self) -> None:
-        if self._parameters[0].is_cuda:
-            torch.cuda.synchronize(self._parameters[0].device)
+    def _now(self) -> float:
+        """Return the time of the processor, where that is what computes: other processes do not count."""
+        return time.process_time() if self._parameters[0].device.type == "cpu" else time.perf_counter()
 
     def _norms(self) -> dict[str, float]:
         """Return what is read off the weights and gradients, and go on with the path."""
