@@ -80,6 +80,9 @@ def main() -> None:
     }
     arguments.out.mkdir(parents=True, exist_ok=True)
     path = arguments.out / "benchmarks.json"
+    if path.exists():  # what did not run now stays, in the order of the list
+        results = json.loads(path.read_text())["results"] | results
+    results = {name: results[name] for name in BENCHMARKS if name in results}
     path.write_text(json.dumps({"machine": machine, "results": results}, indent=1) + "\n")
     console.print(f"written to {path}")
 
