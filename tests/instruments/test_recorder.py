@@ -20,8 +20,8 @@ from torch import nn
 from phasescope.errors import InputError
 from phasescope.instruments import TrainingRecorder, read_record, recorded_exponent
 from phasescope.instruments.training import recorder as recorder_file
-from phasescope.instruments.training.pace import Pace
-from phasescope.instruments.training.record_file import decode, encode
+from phasescope.instruments.training.record import decode, encode
+from phasescope.instruments.training.recorder import Pace
 
 LOSS = nn.functional.cross_entropy
 

@@ -1,13 +1,13 @@
 """Training: a recorder for a run of the user's own, and how stable training is at this moment.
 
-``recorder`` records, ``pace`` keeps it within its budget, ``record_file`` is the file, ``read`` reads it, and
-``callbacks`` carry it into Lightning and transformers. ``instrument`` is the instrument of ``inspect``:
+``recorder`` records within a budget, ``record`` writes and reads the file, and ``callbacks`` carry it into
+Lightning and transformers. ``instrument`` is the instrument of ``inspect``:
 ``given`` sorts what the user gave, ``measure`` computes, ``findings`` says what it means, ``figure`` draws.
 """
 
 from phasescope.instruments.training.callbacks import lightning_callback, transformers_callback
 from phasescope.instruments.training.instrument import TrainingStability
-from phasescope.instruments.training.read import read_record, recorded_exponent
+from phasescope.instruments.training.record import read_record, recorded_exponent
 from phasescope.instruments.training.recorder import TrainingRecorder
 
 __all__ = [
