@@ -70,7 +70,7 @@ def test_a_users_function_is_softplus(phasescope, models):
         ("models.py:nrmalise", ["'nrmalise'", "normalise"]),
         ("models.py:number", ["models.py:number", "an int"]),
         ("model.py:normalise", ["no file model.py", "models.py"]),
-        ("models.py", ["which function", "softplus_like"]),
+        ("models.py", ["which function", "with_batch"]),
         ("models.py:a:b", ["FILE.py:function"]),
     ],
 )
