@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import time
 import warnings
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from phasescope.training import Objective, objective
 STEPS, RATE, KICK = 50, 1.0, 1e-8
 LOOPED = 10  # copies of the loop that are timed
 LOOP, GRAPH, CLOSED = "loop over modules and SGD", "any module (vmap of the gradient)", "perceptron"
+PEER = "deep-lyapunov"
 
 
 def _iris() -> tuple[nn.Sequential, tuple[Tensor, Tensor]]:
@@ -68,6 +70,28 @@ def _loop(model: nn.Module, data: tuple[Tensor, Tensor], starts: Tensor) -> Tens
             optimizer.step()
         ends.append(nn.utils.parameters_to_vector(one.parameters()).detach())
     return torch.stack(ends)
+
+
+def _peer(model: nn.Module, data: tuple[Tensor, Tensor]) -> Callable[[], Any]:
+    """Return deep-lyapunov's training of the same number of copies, which it takes one after the other."""
+    analyser = importlib.import_module("deep_lyapunov").StabilityAnalyzer
+    batches = [data]
+
+    def train(one: nn.Module, loader: Any, epochs: int) -> dict[str, list[float]]:
+        optimizer, loss = torch.optim.SGD(one.parameters(), lr=RATE), nn.CrossEntropyLoss()
+        losses = []
+        for _ in range(epochs):
+            for inputs, targets in loader:
+                optimizer.zero_grad()
+                value = loss(one(inputs), targets)
+                value.backward()
+                optimizer.step()
+                losses.append(float(value.detach()))
+        return {"loss": losses}
+
+    return lambda: analyser(model, n_trajectories=LOOPED, device="cpu", verbose=False).analyze(
+        train, batches, STEPS
+    )
 
 
 def _together(made: Objective, starts: Tensor) -> Tensor:
@@ -142,7 +166,12 @@ def _run(repeats: int) -> Comparison:
         f"{GRAPH}, 1000 copies": lambda: _together(graph, many),
         f"{CLOSED}, 1000 copies": lambda: _together(closed, many),
     }
-    shares = {name: 10.0 if name == LOOP else 0.1 if "1000" in name else 1.0 for name in calls}
+    missing = ""
+    try:
+        calls[PEER] = _peer(copy.deepcopy(model), data)
+    except ImportError:
+        missing = "deep-lyapunov is not installed."
+    shares = {name: 10.0 if name in (LOOP, PEER) else 0.1 if "1000" in name else 1.0 for name in calls}
     seconds, ratios = interleaved(calls, repeats=repeats, clock=time.process_time)
     comparison = Comparison("50 steps of 100 copies of the Iris network", "100 copies")
     comparison.seconds = {name: value * shares[name] for name, value in seconds.items()}
@@ -158,6 +187,7 @@ def _run(repeats: int) -> Comparison:
             "goal": 25.0 if name.startswith(CLOSED) else 12.0,
         }
         for name in list(calls)[1:]
+        if name != PEER
     ]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's own, on its first use of forward mode
@@ -168,5 +198,8 @@ def _run(repeats: int) -> Comparison:
         f"CPU seconds of one thread; the loop is timed on {LOOPED} copies, those of 1000 copies are a tenth.",
         f"A copy among 1000 costs {per_copy:.2f} times one among 100 (goal 1.15).",
         "Tangents: loss, gradient and k Hessian products, in units of one gradient of the same form.",
+        missing
+        or f"{PEER} takes {comparison.ratios[PEER]:.2f} times the loop's time for the same copies and steps; "
+        "its copies start 1 % apart, and its exponent has no window and no error.",
     ]
     return comparison
