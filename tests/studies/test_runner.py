@@ -271,6 +271,11 @@ def test_a_part_with_other_presets_than_the_study_is_refused(toy):
         replace(toy, parts=(odd,))
 
 
+def test_two_parts_of_one_name_are_refused(toy):
+    with pytest.raises(InputError, match="two parts are called mean"):
+        replace(toy, parts=(toy_study.MEAN, toy_study.MEAN))
+
+
 def test_a_study_written_as_a_class_is_shown_the_new_form(tmp_path, toy):
     with pytest.raises(InputError, match=r"Drift writes a part as a class.*PART = Part\(name="):
 

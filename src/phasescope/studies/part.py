@@ -286,7 +286,8 @@ class Study:
     Raises
     ------
     InputError
-        If something else than a :class:`Part` is among the parts, or a part has other presets than the study.
+        If something else than a :class:`Part` is among the parts, two have one name, or a part has other
+        presets than the study.
     """
 
     name: str
@@ -300,9 +301,15 @@ class Study:
     citations: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        seen: set[str] = set()
         for part in self.parts:
             if not isinstance(part, Part):
                 raise InputError(f"Study {self.name}: {part!r} is not a Part.", NEW_FORM)
+            if part.name in seen:
+                raise InputError(
+                    f"Study {self.name}: two parts are called {part.name}.", "Give each part a name of its own."
+                )
+            seen.add(part.name)
             if part.presets and set(part.presets) != set(self.common):
                 raise InputError(
                     f"Study {self.name}: part {part.name} has the presets {', '.join(part.presets)}, "
