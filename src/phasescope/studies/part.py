@@ -307,7 +307,7 @@ class Study:
                 raise InputError(f"Study {self.name}: {part!r} is not a Part.", NEW_FORM)
             if part.name in seen:
                 raise InputError(
-                    f"Study {self.name}: two parts are called {part.name}.", "Give each part a name of its own."
+                    f"Study {self.name}: two parts are called {part.name}.", "Give each its own name."
                 )
             seen.add(part.name)
             if part.presets and set(part.presets) != set(self.common):
