@@ -34,6 +34,7 @@ SOURCE = "arXiv:2506.08523"
 RAMP = (1e-3, 10.0)  # of the range test, in 100 steps
 MULTIPLES = (0.25, 0.5, 1.0, 2.0)  # of the onset, at which the time to the target is measured
 _DOUBLINGS = 9  # of the lowest rate at most, in the search for the onset
+_FEWEST = 3  # initialisations, to compare times to a target
 _BEYOND = 1  # rates of the grid that are looked at beyond the onset
 
 
@@ -343,10 +344,19 @@ def _measured(n: Numbers, case: tuple[str, str]) -> dict[str, Estimate]:
     return {
         "onset": over_starts(some["onset"].values),
         "fails": share(~reached[beyond.any(1)], "share of initialisations"),
-        "below": over_starts(half - one, ratio),
-        "above": over_starts(double - one, ratio),
-        "range": over_starts(np.where(known, best - one, math.nan), ratio),
+        "below": _compared(half - one, ratio),
+        "above": _compared(double - one, ratio),
+        "range": _compared(np.where(known, best - one, math.nan), ratio),
     }
+
+
+def _compared(differences: np.ndarray, method: str) -> Estimate:
+    """Return the mean over initialisations; times are whole numbers, and two may agree by chance."""
+    if np.isfinite(differences).sum() < _FEWEST:
+        return Estimate.not_determined(
+            f"fewer than {_FEWEST} initialisations have both times", method=method, n=len(differences)
+        )
+    return over_starts(differences, method)
 
 
 def _notes(n: Numbers, case: tuple[str, str]) -> dict[str, str]:

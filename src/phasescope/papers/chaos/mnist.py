@@ -196,6 +196,7 @@ def _figure_claims(n: Numbers) -> list[Check]:
                 math.log10(_DISTANCE[rate]),
                 final,
                 allowance=_READ_DECADES,
+                resolution=_READ_DECADES,
                 note=f"Base-10 logarithm of L1. Allowance {_READ_DECADES}: read off a plot of one network.",
             )
         )
@@ -211,6 +212,7 @@ def _figure_claims(n: Numbers) -> list[Check]:
                 _ACCURACY[rate],
                 over_starts(_end(n.rates[rate]["accuracy"].values)),
                 allowance=allowance,
+                resolution=2 * _READ_ACCURACY,
                 note=f"Allowance {allowance}: read off a plot of one network.",
             )
         )
@@ -272,6 +274,7 @@ def _shape_claims(n: Numbers) -> list[Check]:
                     1.5,
                     over_starts(np.log10(_tail(n.rates[15.0]["loss"].values))),
                     allowance=0.5,
+                    resolution=0.5,
                     note="Base-10 logarithm of the median over the second half.",
                 )
             ],
