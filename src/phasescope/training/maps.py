@@ -432,7 +432,7 @@ def training_map(
     module = as_module(model)
     if isinstance(optimizer, (int, float)):
         made = objective(model, loss, data, dtype=dtype, device=device, accumulate=accumulate)
-        return TrainingMap(made, GradientDescent(_checked_rate(optimizer), schedule=schedule))
+        return TrainingMap(made, GradientDescent(checked_rate(optimizer), schedule=schedule))
     if not isinstance(optimizer, torch.optim.Optimizer):
         if not callable(optimizer):
             raise InputError(
@@ -489,7 +489,8 @@ def weights_now(made: Objective, module: nn.Module) -> Tensor:
     return torch.cat([parameters[name].detach().to(made.initial).flatten() for name in made.slices])
 
 
-def _checked_rate(rate: float) -> float:
+def checked_rate(rate: float) -> float:
+    """Return a learning rate, made sure to be finite and above 0."""
     if not (math.isfinite(rate) and rate > 0):
         raise InputError(f"The learning rate is {rate!r}.", "Pass a finite number above 0.")
     return float(rate)
@@ -533,7 +534,7 @@ def _rule_of(
         return values.pop()
 
     for group in group_of.values():
-        _checked_rate(float(group["lr"]))
+        checked_rate(float(group["lr"]))
     common: dict[str, Any] = {"rate": option("lr"), "schedule": schedule}
     refuse("maximize")
     if kind == "SGD":

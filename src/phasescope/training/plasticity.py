@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from phasescope.errors import InputError
-from phasescope.training.maps import StepMap, step_map
+from phasescope.training.maps import StepMap, checked_rate, step_map
 from phasescope.training.objective import Loss
 
 _ELEMENTWISE = (
@@ -81,7 +81,7 @@ def oja(
             + ("." if inputs.ndim != 2 else " and hold values that are not finite."),
             "Pass a finite matrix, one input a row.",
         )
-    _check_rate(rate)
+    checked_rate(rate)
     samples, features = inputs.shape
     second_moment = inputs.T @ inputs / samples
     if start is None:
@@ -155,7 +155,7 @@ def feedback_alignment(
     T. P. Lillicrap, D. Cownden, D. B. Tweed, C. J. Akerman, Nat. Commun. 7, 13276 (2016), arXiv:1411.0247;
     A. Nøkland, arXiv:1609.01596, for the direct form.
     """
-    _check_rate(rate)
+    checked_rate(rate)
     layers = _layers_of(model)
     linear = [(name, part) for name, part in layers if isinstance(part, nn.Linear)]
     inputs, target = data
@@ -209,11 +209,6 @@ def feedback_alignment(
 
     start = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
     return step_map(step, start, loss=value)
-
-
-def _check_rate(rate: float) -> None:
-    if not (math.isfinite(rate) and rate > 0):
-        raise InputError(f"The learning rate is {rate!r}.", "Pass a finite number above 0.")
 
 
 def _layers_of(model: nn.Module) -> list[tuple[str, nn.Module]]:
