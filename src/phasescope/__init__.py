@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from phasescope import signal as signal
     from phasescope import studies as studies
     from phasescope import sweep as sweep
+    from phasescope import synapses as synapses
     from phasescope import testing as testing
     from phasescope import theory as theory
     from phasescope import training as training
@@ -49,6 +50,7 @@ _ROOMS = (
     "signal",
     "studies",
     "sweep",
+    "synapses",
     "testing",
     "theory",
     "training",
@@ -71,6 +73,7 @@ __all__ = [
     "signal",
     "studies",
     "sweep",
+    "synapses",
     "testing",
     "theory",
     "training",

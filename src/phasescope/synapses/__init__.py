@@ -1,0 +1,21 @@
+"""Synaptic ensembles: which weights carry a property of the output, and how to change it alone."""
+
+from __future__ import annotations
+
+from phasescope.synapses.picture_net import PictureNet, grid
+from phasescope.synapses.properties import Property
+from phasescope.synapses.sensitivity import PictureSensitivity, Sensitivity, sensitivity
+from phasescope.synapses.wiring import Wiring, full_cascade, layers, thinned_cascade
+
+__all__ = [
+    "PictureNet",
+    "PictureSensitivity",
+    "Property",
+    "Sensitivity",
+    "Wiring",
+    "full_cascade",
+    "grid",
+    "layers",
+    "sensitivity",
+    "thinned_cascade",
+]
