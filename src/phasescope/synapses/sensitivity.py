@@ -113,8 +113,8 @@ class Sensitivity(ABC):
 class PictureSensitivity(Sensitivity):
     """The sensitivity of a :class:`PictureNet`: exact maps, built only where they are asked for.
 
-    Made by :func:`sensitivity`. Weights are numbered as in :class:`Wiring`: synapses by target and then source,
-    then biases.
+    Made by :func:`sensitivity`. Weights are numbered as in :class:`Wiring`: synapses by target and then
+    source, then biases.
 
     Parameters
     ----------
