@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import re
 import runpy
-import subprocess
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch import nn
 
 import phasescope
 from phasescope import noise, plotting
+from phasescope.cli import main as main_of_phasescope
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
@@ -43,17 +45,24 @@ def digits() -> torch.Tensor:
 
 def command(*words: str) -> str:
     """Return what a phasescope command prints."""
-    run = subprocess.run(
-        [sys.executable, "-m", "phasescope", *words], capture_output=True, text=True, check=True
-    )
-    return run.stdout.rstrip()
+    printed = io.StringIO()
+    with redirect_stdout(printed):
+        code = main_of_phasescope(list(words))
+    if code:
+        raise SystemExit(f"phasescope {' '.join(words)} ended with {code}")
+    return printed.getvalue().rstrip()
 
 
 def stored_table() -> str:
     """Return the stored comparison of initialisations."""
-    script = ROOT / "examples" / "trainability.py"
-    run = subprocess.run([sys.executable, str(script), "--table"], capture_output=True, text=True, check=True)
-    return run.stdout.strip()
+    printed, words = io.StringIO(), sys.argv
+    sys.argv = ["trainability.py", "--table"]
+    try:
+        with redirect_stdout(printed):
+            runpy.run_path(str(ROOT / "examples" / "trainability.py"), run_name="__main__")
+    finally:
+        sys.argv = words
+    return printed.getvalue().strip()
 
 
 def outputs() -> dict[str, str]:

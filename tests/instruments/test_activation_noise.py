@@ -218,6 +218,7 @@ def test_packed_sequences_are_cut_to_one_length():
     assert np.isfinite([float(reset[name]) for name in ("beta", "beta_untrained", "beta_shuffled")]).all()
 
 
+@pytest.mark.slow
 def test_many_sequences_are_thinned_and_one_is_cut_into_pieces():
     dataset = NOISE.measure(nn.RNN(2, 2, batch_first=True), normal(100, 160, 2))
     assert dataset.attrs["inputs"] == 64
@@ -275,6 +276,7 @@ def test_a_network_that_cannot_be_reset_says_so_and_is_measured():
     assert any("untrained network was not measured" in note for note in json.loads(dataset.attrs["notes"]))
 
 
+@pytest.mark.slow
 def test_another_seed_shuffles_otherwise_and_measures_the_same():
     model, batch = nn.RNN(2, 3, batch_first=True), normal(8, 160, 2)
     one, other = NOISE.measure(model, batch, seed=0), NOISE.measure(model, batch, seed=1)

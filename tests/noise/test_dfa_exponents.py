@@ -119,6 +119,7 @@ def test_many_windows_enter_the_fit_as_a_few():
     assert coverage(result, 0.6) > 0.888
 
 
+@pytest.mark.slow
 def test_errors_shrink_with_the_length():
     errors = [dfa(fractional_gaussian_noise(0.7, n, seed=1)).alpha_error for n in (250, 1000, 4000)]
     assert errors[0] > 1.5 * errors[1] > 2.25 * errors[2]

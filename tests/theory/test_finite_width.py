@@ -76,6 +76,7 @@ def test_rate_of_a_growing_kernel_at_the_depth_it_is_set_for(residual):
     assert rate == pytest.approx(vertex_rate("mrepu1", residual=residual), rel=0.05)
 
 
+@pytest.mark.slow
 def test_rate_of_a_half_stable_point_against_sampled_networks():
     point = critical_point("gelu")
     width, depth, networks = 3000, 6, 2500

@@ -127,6 +127,7 @@ def test_figures(small):
     ("activation", "reason"),
     [("relu", "no critical line"), ("hardtanh", "slope jumps"), ("softsign", "second derivative jumps")],
 )
+@pytest.mark.slow
 def test_without_kappa_or_its_logarithm(activation, reason, tmp_path):
     settings = config(*SMALL, f"activation={activation}")
     data, _, found = run(DECAY, settings, tmp_path)

@@ -44,6 +44,7 @@ def test_the_largest_eigenvalue_against_the_whole_jacobian():
     assert largest_eigenvalue(network, x, 3, seed=2) == pytest.approx(exact, rel=0.01)
 
 
+@pytest.mark.slow
 def test_wide_networks_follow_the_kernel():
     point = critical_line("tanh", 0.3)
     x, x_test = (inputs(count, point.C_W, point.C_b, point.K, count) for count in (12, 30))

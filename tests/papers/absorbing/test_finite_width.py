@@ -58,6 +58,7 @@ def test_the_exact_law_is_recovered(small):
     assert found["mean-t2"].expected == pytest.approx(0.759, abs=4 * 0.013)
 
 
+@pytest.mark.slow
 def test_a_large_correction_is_not_hidden(small):
     settings, data, _, _ = small
     found = checks(analysed(FINITE_WIDTH, following(data, correction=60.0), settings).checks)
@@ -66,6 +67,7 @@ def test_a_large_correction_is_not_hidden(small):
     assert found["typical-t1"].verdict == "agrees"
 
 
+@pytest.mark.slow
 def test_another_exponent_is_seen(small):
     settings, data, _, _ = small
     found = checks(analysed(FINITE_WIDTH, following(data, size=0.7, noise=0.03), settings).checks)

@@ -120,6 +120,7 @@ def test_figure_table_and_notes(small):
     assert any("Chosen here" in note for note in analysis.notes)
 
 
+@pytest.mark.slow
 def test_activations_without_kappa_or_line_beside_one_that_has_it(tmp_path):
     changes = ("activation=hardtanh", "compared=relu", "metric_factors.rates=[0.06]")
     settings = config(*SMALL, *changes, "metric_factors.also=[]")
@@ -132,6 +133,7 @@ def test_activations_without_kappa_or_line_beside_one_that_has_it(tmp_path):
     assert len(draw(METRIC_FACTORS, data, settings)) == 1
 
 
+@pytest.mark.slow
 def test_few_distances_leave_the_limit_open(tmp_path):
     changes = ("compared=sin", "activation=sin", "metric_factors.rates=[0.06]")
     settings = config(*SMALL, *changes)

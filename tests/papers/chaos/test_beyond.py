@@ -57,6 +57,7 @@ def analysed(measure, directory):
     return finished, checks(finished.checks)
 
 
+@pytest.mark.slow
 def test_onsets_at_the_edge_agree(tmp_path):
     finished, found = analysed(at_the_edge, tmp_path)
     wanted = set(found) - {"axis-start"}
