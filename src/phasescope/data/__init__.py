@@ -1,7 +1,19 @@
-"""Data sets: those bundled with scikit-learn, and official files in a folder that the user names."""
+"""Data sets and pictures: those bundled with libraries, and files that the user names."""
 
 from phasescope.data.idx import fashion_mnist, mnist, read_idx
 from phasescope.data.images import Images, cifar10, digits
 from phasescope.data.imdb import Reviews, imdb
+from phasescope.data.pictures import Picture, picture
 
-__all__ = ["Images", "Reviews", "cifar10", "digits", "fashion_mnist", "imdb", "mnist", "read_idx"]
+__all__ = [
+    "Images",
+    "Picture",
+    "Reviews",
+    "cifar10",
+    "digits",
+    "fashion_mnist",
+    "imdb",
+    "mnist",
+    "picture",
+    "read_idx",
+]
