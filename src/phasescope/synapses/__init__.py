@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from phasescope.synapses.fitting import BestFit, Fit, fit, fit_best, rmse
 from phasescope.synapses.picture_net import PictureNet, grid
 from phasescope.synapses.properties import Property
 from phasescope.synapses.sensitivity import PictureSensitivity, Sensitivity, sensitivity
 from phasescope.synapses.wiring import Wiring, full_cascade, layers, thinned_cascade
 
 __all__ = [
+    "BestFit",
+    "Fit",
     "PictureNet",
     "PictureSensitivity",
     "Property",
     "Sensitivity",
     "Wiring",
+    "fit",
+    "fit_best",
     "full_cascade",
     "grid",
     "layers",
+    "rmse",
     "sensitivity",
     "thinned_cascade",
 ]
