@@ -1,5 +1,6 @@
 """Pages from what instruments return: `save` writes one HTML file and the same content as JSON."""
 
+from phasescope.report.explorer import ReadyMade, render_explorer, save_explorer
 from phasescope.report.fate import Fate, Training
 from phasescope.report.noise_page import render_noise, save_noise
 from phasescope.report.page import document, render, save
@@ -9,15 +10,18 @@ from phasescope.sweep.files import check_writable
 
 __all__ = [
     "Fate",
+    "ReadyMade",
     "Training",
     "check_writable",
     "document",
     "rates_figure",
     "render",
+    "render_explorer",
     "render_noise",
     "render_rates",
     "render_study",
     "save",
+    "save_explorer",
     "save_noise",
     "save_rates",
     "save_study",

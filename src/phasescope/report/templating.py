@@ -21,7 +21,13 @@ _PRODUCT = re.compile(r" (±|=|×) ")
 _ERROR = re.compile(r" ± [^)]*")
 
 
-def render_template(name: str, **values: Any) -> str:
+def render_template(
+    name: str,
+    *,
+    styles: tuple[str, ...] = ("report.css",),
+    scripts: tuple[str, ...] = ("report.js",),
+    **values: Any,
+) -> str:
     """Return the page that a template makes of `values`, every text in them escaped."""
     environment = Environment(
         loader=PackageLoader("phasescope.report"),
@@ -31,11 +37,11 @@ def render_template(name: str, **values: Any) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"prose": prose, "soft_error": soft_error}
-    script = _part("report.js")
+    script = "\n".join(map(_part, scripts))
     return environment.get_template(name).render(
         **values,
         version=__version__,
-        style=Markup(_part("report.css")),
+        style=Markup("\n".join(map(_part, styles))),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )

@@ -25,6 +25,8 @@ All arrays are Float64Array unless another type is named. Errors are `Error` wit
     C.version                       counts changes of weights
     C.pictureWith(s, value, out)    the picture with one weight moved, into out; C itself stays
     C.pictureOf(weights, out)       the same for all weights
+    E.canvas(dict, height, width, points)   the same on other inputs: points (inputs * pixels), input after input
+    E.unpack(base64)                float32 bytes in base64, as explorer.py packs them -> Float64Array
     C.toJSON()                      what PictureNet.from_dict reads (dict of to_dict)
     E.toBytes(picture, rgba, pixels)             (-1, 1) -> 0 .. 255, round half up, clipped; rgba Uint8ClampedArray(4 * pixels), alpha 255
     E.differenceBytes(a, b, rgba, pixels, gain)  128 + 127.5 * gain * (a - b), clipped
@@ -58,6 +60,9 @@ PROPERTIES are plain objects {kind, mask, channel, axis, threshold, softness, si
         {weights (size), asked, reached, kept: [{before, after}], damage, steps, complete, note}   real passes, re-linearised, backtracking
     C.compensation(s, t, move, keep) -> {direction (size), ratio, move: effect a unit, note}       two synapses: keep stays to first order
     C.bestPair(move, keep) -> {first, second, direction, ...}                                      the least damage among pairs in one neuron
+
+DATA of the page, `JSON.parse` of #explorer-data (explorer.py): {title, name, height, width, net (dict), original (packed picture), fits: [{seed, rmse}],
+    notes: [sentence], ready_made: [{key, title, text, net, height, width, points (packed, or null: x, y of the grid)}]}; outputs of a ready-made net are 1 (grey) or 3
 
 WORKER (page only): the same calls away from the page's thread, each answered by a Promise; the newest request of a `slot` drops older ones
     const A = E.assistant(dict, height, width)
