@@ -561,12 +561,739 @@ function phasescopeEngine() {
       return out;
     };
 
+    /* out = J^T (keep * (J change)): pixels with keep 0 do not count. `along`, if given, takes |keep * J change|^2. */
+    const masked = new Float64Array(channels * P);
+    function normalProduct(change, keepPixels, out) {
+      let along = 0;
+      out.fill(0);
+      for (let from = 0; from < P; from += BLOCK) {
+        const to = Math.min(P, from + BLOCK);
+        pushBlock(change, from, to);
+        for (let c = 0; c < channels; c++) {
+          for (let p = from, q = outputs[c] * BLOCK, m = c * P + from; p < to; p++, q++, m++) {
+            const x = keepPixels[p] * tangent[q];
+            masked[m] = x;
+            along += x * x;
+          }
+        }
+        backward(masked, delta, 0, from, to, BLOCK, from);
+        gatherBlock(from, to, out);
+      }
+      return along;
+    }
+
+    // ------------------------------------------------------------ properties
+
+    const xs = new Float64Array(P);
+    const ys = new Float64Array(P);
+    {
+      const centres = grid(height, width);
+      xs.set(centres.subarray(0, P));
+      ys.set(centres.subarray(P));
+    }
+
+    /* Value of a property of a picture, and its derivative in the picture into `seeds` where that is given. */
+    function evaluate(prop, f, seeds) {
+      const mask = prop.mask || null;
+      if (mask !== null && mask.length !== P) refuse(`The region has ${mask.length} pixels, the picture ${P}.`);
+      const channel = prop.channel === undefined ? null : prop.channel;
+      if (channel !== null && !(Number.isInteger(channel) && channel >= 0 && channel < channels)) refuse(`There is no channel ${channel}.`);
+      if (seeds) seeds.fill(0);
+      let inside = P;
+      if (mask !== null) {
+        inside = 0;
+        for (let p = 0; p < P; p++) inside += mask[p] ? 1 : 0;
+        if (inside === 0) refuse("The region is empty: paint some pixels.");
+      }
+      const part = (c, factor) => {
+        let sum = 0;
+        for (let p = 0, q = c * P; p < P; p++, q++) {
+          if (mask !== null && !mask[p]) continue;
+          sum += f[q];
+          if (seeds) seeds[q] += factor;
+        }
+        return factor * sum;
+      };
+      if (prop.kind === "region") return NaN;
+      if (prop.kind === "mean") {
+        if (channel !== null) return part(channel, 1 / inside);
+        let sum = 0;
+        for (let c = 0; c < channels; c++) sum += part(c, 1 / (inside * channels));
+        return sum;
+      }
+      if (prop.kind === "balance") {
+        if (channel === null || channels < 2) refuse("Colour balance needs a channel, and a picture with others.");
+        let sum = 0;
+        for (let c = 0; c < channels; c++) sum += part(c, (c === channel ? 1 : -1 / (channels - 1)) / inside);
+        return sum;
+      }
+      if (prop.kind === "energy") {
+        const norm = 1 / (inside * channels);
+        let sum = 0;
+        for (let c = 0; c < channels; c++) {
+          for (let p = 0, q = c * P; p < P; p++, q++) {
+            if (mask !== null && !mask[p]) continue;
+            sum += f[q] * f[q];
+            if (seeds) seeds[q] = 2 * norm * f[q];
+          }
+        }
+        return norm * sum;
+      }
+      return moments(prop, f, seeds, mask, channel);
+    }
+
+    const occupied = new Float64Array(P);
+    const slope = new Float64Array(P);
+    function moments(prop, f, seeds, mask, channel) {
+      const threshold = prop.threshold === undefined ? 0 : prop.threshold;
+      const softness = prop.softness === undefined ? 0.1 : prop.softness;
+      const sign = prop.sign === undefined ? 1 : prop.sign;
+      if (!(softness > 0) || !Number.isFinite(threshold)) refuse("Softness must be above 0, and the threshold a number.");
+      const m = occupied;
+      let M = 0, X = 0, Y = 0;
+      for (let p = 0; p < P; p++) {
+        if (mask !== null && !mask[p]) { m[p] = 0; slope[p] = 0; continue; }
+        let s = 0;
+        if (channel !== null) s = f[channel * P + p];
+        else { for (let c = 0; c < channels; c++) s += f[c * P + p]; s /= channels; }
+        const value = 0.5 + 0.5 * tanh((0.5 * sign * (s - threshold)) / softness);
+        m[p] = value;
+        M += value; X += value * xs[p]; Y += value * ys[p];
+      }
+      if (!(M > 0)) refuse("Nothing in the region passes the threshold.");
+      const x0 = X / M, y0 = Y / M;
+      let value;
+      let mu20 = 0, mu11 = 0, mu02 = 0;
+      if (prop.kind === "tilt" || prop.kind === "width") {
+        for (let p = 0; p < P; p++) {
+          const dx = xs[p] - x0, dy = ys[p] - y0;
+          mu20 += m[p] * dx * dx; mu11 += m[p] * dx * dy; mu02 += m[p] * dy * dy;
+        }
+        mu20 /= M; mu11 /= M; mu02 /= M;
+      }
+      const vertical = prop.axis === "y";
+      const A = 2 * mu11, B = mu20 - mu02;
+      if (prop.kind === "area") value = M / P;
+      else if (prop.kind === "centroid") value = vertical ? y0 : x0;
+      else if (prop.kind === "tilt") value = 0.5 * Math.atan2(A, B);
+      else if (prop.kind === "width") value = 2 * Math.sqrt(vertical ? mu02 : mu20);
+      else refuse(`There is no property of the kind ${prop.kind}.`);
+      if (!seeds) return value;
+      for (let p = 0; p < P; p++) {
+        if (m[p] === 0) continue;
+        const dx = xs[p] - x0, dy = ys[p] - y0;
+        let d;
+        if (prop.kind === "area") d = 1 / P;
+        else if (prop.kind === "centroid") d = (vertical ? dy : dx) / M;
+        else if (prop.kind === "width") d = ((vertical ? dy * dy - mu02 : dx * dx - mu20) / M) / Math.sqrt(vertical ? mu02 : mu20);
+        else {
+          const dA = (2 * (dx * dy - mu11)) / M, dB = (dx * dx - mu20 - dy * dy + mu02) / M;
+          d = (0.5 * (B * dA - A * dB)) / (A * A + B * B);
+        }
+        d *= (sign * m[p] * (1 - m[p])) / softness;
+        if (channel !== null) seeds[channel * P + p] = d;
+        else for (let c = 0; c < channels; c++) seeds[c * P + p] = d / channels;
+      }
+      return value;
+    }
+
+    C.value = (prop, f = picture) => evaluate(prop, f, null);
+
+    C.gradient = (prop) => {
+      if (prop.kind === "region") refuse("A region alone has no value: choose a property of it.");
+      const seeds = new Float64Array(channels * P);
+      const value = evaluate(prop, picture, seeds);
+      const g = C.pulledBack(seeds);
+      if (!Number.isFinite(value) || !g.every(Number.isFinite)) refuse(`The property ${prop.name || prop.kind} has no finite gradient here.`);
+      return { value, seeds, weights: g };
+    };
+
+    // ------------------------------------------------------------ the programme
+
+    /* Cholesky factor of about J^T keep J + damping, from a sample of pixels: it makes the conjugate gradients short. */
+    function preconditioner(keepPixels, damping, count) {
+      const sq = squares();
+      const chance = new Float64Array(P);
+      let kept = 0, sum = 0;
+      for (let p = 0; p < P; p++) {
+        if (!keepPixels[p]) continue;
+        kept++;
+        for (let i = 0; i < units; i++) chance[p] += sq[i * P + p];
+        sum += chance[p];
+      }
+      const list = [], weight = [];
+      if (kept <= count) for (let p = 0; p < P; p++) { if (keepPixels[p]) { list.push(p); weight.push(1); } }
+      else {
+        // Half of the chance is the same for all pixels, half goes with the energy of their maps.
+        let reached = 0, next = 0.5;
+        for (let p = 0; p < P; p++) {
+          if (!keepPixels[p]) continue;
+          const share = count * (0.5 / kept + (sum > 0 ? (0.5 * chance[p]) / sum : 0.5 / kept));
+          reached += share;
+          let hits = 0;
+          for (; next <= reached; next++) hits++;
+          if (hits) { list.push(p); weight.push(hits / share); }
+        }
+      }
+      const n = list.length;
+      const G = new Float64Array(size * size);
+      const d = deltas();
+      const rows = new Float64Array((inputs + units + 1) * n); // values at the sample, and 1 for the biases
+      for (let v = 0; v < inputs + units; v++) for (let k = 0; k < n; k++) rows[v * n + k] = values[own[v] + list[k]];
+      rows.fill(1, (inputs + units) * n);
+      const D = new Float64Array(channels * units * n);
+      for (let r = 0; r < channels * units; r++) for (let k = 0; k < n; k++) D[r * n + k] = d[r * P + list[k]];
+      const both = new Float64Array(n), left = new Float64Array(n);
+      const members = Array.from({ length: units }, (_, i) => {
+        const own = [];
+        for (let s = first[i]; s < first[i + 1]; s++) own.push([s, reads[s] * n]);
+        own.push([synapses + i, (inputs + units) * n]);
+        return own;
+      });
+      for (let i = 0; i < units; i++) {
+        for (let j = 0; j <= i; j++) {
+          both.fill(0);
+          for (let c = 0; c < channels; c++) {
+            for (let k = 0, a = (c * units + i) * n, b = (c * units + j) * n; k < n; k++, a++, b++) both[k] += D[a] * D[b];
+          }
+          for (let k = 0; k < n; k++) both[k] *= weight[k];
+          for (const [s, a] of members[i]) {
+            for (let k = 0; k < n; k++) left[k] = both[k] * rows[a + k];
+            const right = members[j];
+            let t = 0;
+            for (; t + 4 <= right.length; t += 4) {
+              let b0 = right[t][1], b1 = right[t + 1][1], b2 = right[t + 2][1], b3 = right[t + 3][1];
+              let s0 = 0, s1 = 0, s2 = 0, s3 = 0;
+              for (let k = 0; k < n; k++) {
+                const x = left[k];
+                s0 += x * rows[b0++]; s1 += x * rows[b1++]; s2 += x * rows[b2++]; s3 += x * rows[b3++];
+              }
+              G[s * size + right[t][0]] = s0; G[s * size + right[t + 1][0]] = s1;
+              G[s * size + right[t + 2][0]] = s2; G[s * size + right[t + 3][0]] = s3;
+            }
+            for (; t < right.length; t++) {
+              let b = right[t][1], total = 0;
+              for (let k = 0; k < n; k++) total += left[k] * rows[b++];
+              G[s * size + right[t][0]] = total;
+            }
+          }
+        }
+      }
+      for (let s = 0; s < size; s++) {
+        for (let t = 0; t < s; t++) {
+          const value = targets[s] >= targets[t] ? G[s * size + t] : G[t * size + s];
+          G[s * size + t] = G[t * size + s] = value;
+        }
+        G[s * size + s] += damping;
+      }
+      return cholesky(G, size);
+    }
+
+    /* 1 where a change counts as damage: outside the property's region, or everywhere if it has none. */
+    function outsideOf(prop) {
+      const keepPixels = new Float64Array(P).fill(1);
+      if (prop.mask) for (let p = 0; p < P; p++) if (prop.mask[p]) keepPixels[p] = 0;
+      if (!keepPixels.includes(1)) keepPixels.fill(1);
+      return keepPixels;
+    }
+
+    /* What solves (J^T keep J + lambda) x = g; lambda = damping * mean(rms of maps, squared) * numbers that are kept. */
+    function solver(keepPixels, damping) {
+      const key = `${hashOf(keepPixels)} ${damping}`;
+      cache.solvers = cache.solvers || new Map();
+      if (cache.solvers.has(key)) return cache.solvers.get(key);
+      if (!(damping > 0)) refuse("The damping must be above 0.");
+      const total = C.energies();
+      let mean = 0, count = 0;
+      for (let s = 0; s < size; s++) mean += total[s] / (size * channels * P);
+      for (let p = 0; p < P; p++) count += keepPixels[p] * channels;
+      const lambda = Math.max(damping * mean * count, 1e-300);
+      const made = { lambda, count, keepPixels, factor: preconditioner(keepPixels, lambda, SAMPLE), solved: new Map(), iterations: 0 };
+      cache.solvers.set(key, made);
+      return made;
+    }
+
+    /* (J^T keep J + lambda)^-1 g by preconditioned conjugate gradients on products with J and its transpose. */
+    function solve(made, g, tolerance = 1e-9, most = 400) {
+      const x = new Float64Array(size), r = Float64Array.from(g), z = new Float64Array(size), Ap = new Float64Array(size);
+      substitute(made.factor, size, r, z);
+      const p = Float64Array.from(z);
+      let rz = dot(r, z);
+      const start = rz;
+      let k = 0;
+      for (; k < most && rz > tolerance * tolerance * start; k++) {
+        normalProduct(p, made.keepPixels, Ap);
+        for (let s = 0; s < size; s++) Ap[s] += made.lambda * p[s];
+        const alpha = rz / dot(p, Ap);
+        for (let s = 0; s < size; s++) { x[s] += alpha * p[s]; r[s] -= alpha * Ap[s]; }
+        substitute(made.factor, size, r, z);
+        const next = dot(r, z);
+        const beta = next / rz;
+        for (let s = 0; s < size; s++) p[s] = z[s] + beta * p[s];
+        rz = next;
+      }
+      made.iterations = k;
+      return x;
+    }
+
+    function solved(made, prop, g) {
+      const key = keyOf(prop);
+      if (!made.solved.has(key)) made.solved.set(key, solve(made, g));
+      return made.solved.get(key);
+    }
+
+    function touches(prop, g, what) {
+      if (!(dot(g, g) > 0)) refuse(`No weight changes the ${what} property ${nameOf(prop)}.`);
+    }
+
+    /* The y of rows . y = right hand side; refuses where one row is nearly a combination of the others. */
+    function small(matrix, right, props) {
+      const n = right.length;
+      const M = matrix.map((row, i) => row.map((value, j) => value / Math.sqrt(matrix[i][i] * matrix[j][j])));
+      const b = right.map((value, i) => value / Math.sqrt(matrix[i][i]));
+      for (let k = 0; k < n; k++) {
+        if (!(M[k][k] > 1e-10)) refuse(`${nameOf(props[k])} cannot be kept: no weight moves ${nameOf(props[0])} without it.`);
+        for (let i = k + 1; i < n; i++) {
+          const factor = M[i][k] / M[k][k];
+          for (let j = k; j < n; j++) M[i][j] -= factor * M[k][j];
+          b[i] -= factor * b[k];
+        }
+      }
+      for (let k = n - 1; k >= 0; k--) {
+        for (let j = k + 1; j < n; j++) b[k] -= M[k][j] * b[j];
+        b[k] /= M[k][k];
+      }
+      return b.map((value, i) => value / Math.sqrt(matrix[i][i]));
+    }
+
+    /* Least damage to first order: direction with g_move . direction = 1 and g_kept . direction = 0. */
+    C.programme = ({ move, keep = [], damping = DAMPING }) => {
+      if (keep.length + 1 > size) refuse(`There are ${keep.length + 1} properties and ${size} weights.`);
+      const props = [move, ...keep];
+      const made = solver(outsideOf(move), damping);
+      const gradients = props.map((prop) => C.gradient(prop).weights);
+      touches(move, gradients[0], "moved");
+      const held = gradients.filter((g, k) => k === 0 || dot(g, g) > 0); // what nothing moves, stays
+      const names = props.filter((_, k) => k === 0 || dot(gradients[k], gradients[k]) > 0);
+      let iterations = 0;
+      const columns = held.map((g, k) => {
+        const known = made.solved.has(keyOf(names[k]));
+        const x = solved(made, names[k], g);
+        if (!known) iterations += made.iterations;
+        return x;
+      });
+      const matrix = held.map((g) => columns.map((x) => dot(g, x)));
+      const y = small(matrix, held.map((_, k) => (k === 0 ? 1 : 0)), names);
+      const direction = new Float64Array(size);
+      columns.forEach((x, k) => { for (let s = 0; s < size; s++) direction[s] += y[k] * x[s]; });
+      const damage = Math.sqrt(maskedEnergy(C.pushed(direction, masked), made.keepPixels) / made.count);
+      return { direction, damage, iterations };
+    };
+
+    function maskedEnergy(change, keepPixels) {
+      let sum = 0;
+      for (let c = 0; c < channels; c++) for (let p = 0, q = c * P; p < P; p++, q++) if (keepPixels[p]) sum += change[q] * change[q];
+      return sum;
+    }
+
+    /* The change asked for, in real passes: linearised again at each new place, halved until the picture confirms it.
+       Damage counts from the original from the first step on, so what earlier steps spoiled is taken back. */
+    C.edit = ({ move, amount, keep = [], damping = DAMPING, steps = 12, tolerance = 1e-3, step = Infinity }, original = null) => {
+      if (!Number.isFinite(amount)) refuse("The amount must be a number.");
+      const start = Float64Array.from(weights);
+      const startPicture = Float64Array.from(picture);
+      const base = original === null ? startPicture : C.pictureOf(original);
+      const props = [move, ...keep];
+      const before = props.map((prop) => C.value(prop));
+      const keepPixels = outsideOf(move);
+      const asked = amount;
+      const want = before.map((value, k) => (k === 0 ? value + asked : value));
+      const scale = Math.max(Math.abs(asked), 1e-12);
+      const gap = () => want.map((value, k) => value - C.value(props[k]));
+      // Misses are compared in units of the moved property: |g_move| / |g_kept| turns one into the other.
+      let sizes = null;
+      let done = 0, note = "";
+      try {
+        for (; done < steps; done++) {
+          const miss = gap();
+          const gradients = props.map((prop) => C.gradient(prop).weights);
+          sizes = sizes || gradients.map((g) => Math.sqrt(dot(gradients[0], gradients[0]) / Math.max(dot(g, g), 1e-300)));
+          const weigh = (list) => Math.max(...list.map((value, k) => Math.abs(value) * sizes[k]));
+          if (weigh(miss) <= tolerance * scale) break;
+          touches(move, gradients[0], "moved");
+          const made = solver(keepPixels, damping);
+          const names = props.filter((_, k) => dot(gradients[k], gradients[k]) > 0);
+          const rows = gradients.filter((g) => dot(g, g) > 0);
+          const right = miss.filter((_, k) => dot(gradients[k], gradients[k]) > 0);
+          // What is left of the damage so far pulls back.
+          const pull = new Float64Array(size);
+          for (let q = 0; q < channels * P; q++) masked[q] = keepPixels[q % P] * (picture[q] - startPicture[q]);
+          C.pulledBack(Float64Array.from(masked), pull);
+          for (let s = 0; s < size; s++) pull[s] += made.lambda * (weights[s] - start[s]);
+          const back = done === 0 ? new Float64Array(size) : solve(made, pull, 1e-6);
+          const columns = rows.map((g, k) => solved(made, names[k], g));
+          const y = small(rows.map((g) => columns.map((x) => dot(g, x))), right.map((value, k) => value + dot(rows[k], back)), names);
+          const change = new Float64Array(size);
+          for (let s = 0; s < size; s++) {
+            change[s] = -back[s];
+            for (let k = 0; k < columns.length; k++) change[s] += y[k] * columns[k][s];
+          }
+          const here = Float64Array.from(weights);
+          const worst = weigh(miss);
+          let share = Math.min(1, step / worst), accepted = false;
+          for (let half = 0; half < 10 && !accepted; half++, share /= 2) {
+            C.setWeights(here.map((value, s) => value + share * change[s]));
+            accepted = weigh(gap()) <= (1 - 0.5 * share) * worst;
+          }
+          if (!accepted) {
+            C.setWeights(here);
+            note = "No smaller step comes nearer.";
+            break;
+          }
+        }
+        const after = props.map((prop) => C.value(prop));
+        const moved = Float64Array.from(weights);
+        const damage = Math.sqrt(maskedEnergy(masked.map((_, q) => picture[q] - base[q]), keepPixels) / keptCount(keepPixels));
+        const complete = sizes === null || Math.max(...after.map((value, k) => Math.abs(want[k] - value) * sizes[k])) <= tolerance * scale;
+        if (!complete && !note) note = `Not reached after ${done} steps.`;
+        return {
+          weights: moved, asked, reached: after[0] - before[0], kept: keep.map((_, k) => ({ before: before[k + 1], after: after[k + 1] })),
+          damage, steps: done, complete, note,
+        };
+      } finally {
+        C.setWeights(start);
+      }
+    };
+
+    function keptCount(keepPixels) {
+      let count = 0;
+      for (let p = 0; p < P; p++) count += keepPixels[p] * channels;
+      return count;
+    }
+
+    // ------------------------------------------------------------ two synapses, one synapse, one neuron
+
+    /* What one does to the kept property the other takes back: direction (q_t, -q_s), one unit of the moved property. */
+    C.compensation = (s, t, move, keep) => {
+      if (s === t) refuse("Choose two different weights.");
+      const g = C.gradient(move).weights, q = C.gradient(keep).weights;
+      const effect = g[s] * q[t] - g[t] * q[s];
+      if (!(Math.abs(effect) > 1e-12 * Math.sqrt((g[s] * g[s] + g[t] * g[t]) * (q[s] * q[s] + q[t] * q[t])))) {
+        refuse("These two weights move both properties in the same proportion: they cannot part them.");
+      }
+      const direction = new Float64Array(size);
+      direction[s] = q[t] / effect;
+      direction[t] = -q[s] / effect;
+      const keepPixels = outsideOf(move);
+      const damage = Math.sqrt(maskedEnergy(C.pushed(direction), keepPixels) / keptCount(keepPixels));
+      return { direction, ratio: direction[t] / direction[s], damage };
+    };
+
+    /* The pair of weights of one neuron that moves one property, keeps the other and does the least damage. */
+    C.bestPair = (move, keep) => {
+      const g = C.gradient(move).weights, q = C.gradient(keep).weights;
+      const keepPixels = outsideOf(move);
+      const sq = squares();
+      const list = [];
+      for (let p = 0; p < P; p++) if (keepPixels[p]) list.push(p);
+      const n = list.length;
+      const row = new Float64Array(n);
+      let best = null;
+      for (let i = 0; i < units; i++) {
+        const members = [];
+        for (let s = first[i]; s < first[i + 1]; s++) members.push([s, own[reads[s]]]);
+        members.push([synapses + i, -1]);
+        const value = (a, p) => (a < 0 ? 1 : values[a + p]);
+        const cross = (a, b) => {
+          let sum = 0;
+          for (let k = 0; k < n; k++) sum += row[k] * value(a, list[k]) * value(b, list[k]);
+          return sum;
+        };
+        for (let k = 0; k < n; k++) row[k] = sq[i * P + list[k]];
+        const energy = members.map(([, a]) => cross(a, a));
+        for (let k = 0; k < members.length; k++) {
+          for (let l = 0; l < k; l++) {
+            const s = members[k][0], t = members[l][0];
+            const effect = g[s] * q[t] - g[t] * q[s];
+            if (!(Math.abs(effect) > 1e-9 * Math.sqrt((g[s] * g[s] + g[t] * g[t]) * (q[s] * q[s] + q[t] * q[t])))) continue;
+            const a = q[t] / effect, b = -q[s] / effect;
+            const damage = Math.sqrt(Math.max(0, a * a * energy[k] + b * b * energy[l] + 2 * a * b * cross(members[k][1], members[l][1])) / (n * channels));
+            if (best === null || damage < best.damage) best = { first: s, second: t, unit: i, a, b, damage };
+          }
+        }
+      }
+      if (best === null) refuse("No two weights of one neuron part these properties.");
+      const direction = new Float64Array(size);
+      direction[best.first] = best.a;
+      direction[best.second] = best.b;
+      return { first: best.first, second: best.second, unit: best.unit, direction, ratio: best.b / best.a, damage: best.damage };
+    };
+
+    /* What each unit's sum z takes on the picture, against what inputs in (-1, 1) chosen freely could give it. */
+    C.workingRange = (unit) => {
+      const a = C.activation(unit);
+      let low = Infinity, high = -Infinity, free = 0;
+      for (let p = 0; p < P; p++) { low = Math.min(low, a[p]); high = Math.max(high, a[p]); }
+      for (let s = first[unit]; s < first[unit + 1]; s++) free += Math.abs(weights[s]);
+      const b = weights[synapses + unit];
+      return { low, high, freeLow: tanh(b - free), freeHigh: tanh(b + free) };
+    };
+
+    // ------------------------------------------------------------ ensembles and their nulls
+
+    /* Strength, damage and what follows for every weight; "region" has the strength sqrt(energy inside). */
+    C.ensemble = (prop, { cover = 0.9, unit = "rms" } = {}) => {
+      if (!(cover > 0 && cover <= 1)) refuse("The share to cover must lie in (0, 1].");
+      const total = C.energies();
+      const masked = prop.mask ? pixelsOf(prop.mask) : everywhere;
+      if (masked.length === 0) refuse("The region is empty: paint some pixels.");
+      const inside = prop.mask ? energiesAt(masked, new Float64Array(size)) : total;
+      let strength, along = 0, toward = null;
+      if (prop.kind === "region") strength = inside.map(Math.sqrt);
+      else {
+        toward = C.gradient(prop);
+        strength = toward.weights;
+        along = dot(toward.seeds, toward.seeds);
+      }
+      const left = P - masked.length;
+      const damage = new Float64Array(size), control = new Float64Array(size), lift = new Float64Array(size), share = new Float64Array(size);
+      for (let s = 0; s < size; s++) {
+        if (left > 0) damage[s] = Math.sqrt(Math.max(0, total[s] - inside[s]) / (left * channels));
+        else damage[s] = Math.sqrt(Math.max(0, total[s] - (toward ? (strength[s] * strength[s]) / along : 0)) / (P * channels));
+        control[s] = damage[s] > 0 ? Math.abs(strength[s]) / damage[s] : strength[s] === 0 ? 0 : Infinity;
+        share[s] = total[s] > 0 ? inside[s] / total[s] : 0;
+        lift[s] = (share[s] * P) / masked.length;
+      }
+      const rms = total.map((energy) => Math.sqrt(energy / (channels * P)));
+      const scales = {
+        one: new Float64Array(size).fill(1),
+        weight: weights.map(Math.abs),
+        rms: rms.map((value) => (value > 0 ? 1 / value : 0)),
+      };
+      const sets = {};
+      let order = null, effect = null;
+      for (const kind of Object.keys(scales)) {
+        const e = strength.map((g, s) => g * g * scales[kind][s] * scales[kind][s]);
+        const falling = Int32Array.from(e.keys()).sort((a, b) => e[b] - e[a] || a - b);
+        const whole = e.reduce((sum, value) => sum + value, 0);
+        if (!(whole > 0)) refuse(`No weight changes ${nameOf(prop)}.`);
+        let sum = 0, n = 0;
+        while (n < size && sum < cover * whole * (1 - 1e-12)) sum += e[falling[n++]];
+        sets[kind] = falling.slice(0, n);
+        if (kind === unit) { order = falling; effect = e.map((value) => value / whole); }
+      }
+      if (order === null) refuse(`The unit ${unit} is none of one, weight, rms.`);
+      const chosen = sets[unit];
+      const perUnit = new Float64Array(units);
+      for (let s = 0; s < size; s++) perUnit[targets[s]] += effect[s];
+      const ascending = Int32Array.from(chosen).sort();
+      const runs = [];
+      for (const s of ascending) {
+        const run = runs[runs.length - 1];
+        if (s < synapses && run && run.last === s - 1 && targets[run.last] === targets[s]) run.last = s;
+        else runs.push({ first: s, last: s, target: targets[s] });
+      }
+      return {
+        unit, cover, strength, damage, control, lift, inside, total, share, rms, order, effect, sets, weights: chosen, runs, perUnit,
+        units: Int32Array.from(new Set(Array.from(chosen, (s) => targets[s]))).sort(), area: masked.length / P,
+      };
+    };
+
+    /* Largest change to either side over which the effect of a weight stays linear to `tolerance`. */
+    C.linearRange = (s, prop = null, tolerance = 0.2) => {
+      const J = C.map(s);
+      const g = prop === null ? 0 : C.gradient(prop).weights[s];
+      const a = new Float64Array(channels * P), b = new Float64Array(channels * P);
+      const norm = prop === null ? Math.sqrt(dot(J, J)) : Math.abs(g);
+      if (!(norm > 0)) return { low: -Infinity, high: Infinity, size: Infinity };
+      const off = (d) => {
+        C.pictureWith(s, weights[s] + d, a);
+        C.pictureWith(s, weights[s] - d, b);
+        if (prop !== null) return Math.abs((evaluate(prop, a, null) - evaluate(prop, b, null)) / (2 * d) - g) / norm;
+        let sum = 0;
+        for (let q = 0; q < a.length; q++) { const x = (a[q] - b[q]) / (2 * d) - J[q]; sum += x * x; }
+        return Math.sqrt(sum) / norm;
+      };
+      let low = 1e-6, high = 1e-3;
+      if (off(low) > tolerance) return { low: weights[s], high: weights[s], size: 0 };
+      while (high < 100 && off(high) <= tolerance) { low = high; high *= 2; }
+      if (high >= 100) return { low: weights[s] - low, high: weights[s] + low, size: low };
+      for (let k = 0; k < 12; k++) {
+        const middle = Math.sqrt(low * high);
+        if (off(middle) <= tolerance) low = middle;
+        else high = middle;
+      }
+      return { low: weights[s] - low, high: weights[s] + low, size: low };
+    };
+
     C.setWeights(weights);
     return C;
   }
 
+  // ---------------------------------------------------------------- algebra
+
+  const SAMPLE = 768; // pixels of which the preconditioner is made
+  const DAMPING = 1e-5; // of the programme, as in Python's edit: ridge / mean(rms^2)
+
+  function dot(a, b) {
+    let sum = 0;
+    for (let k = 0; k < a.length; k++) sum += a[k] * b[k];
+    return sum;
+  }
+
+  /* Lower factor in place, row by row. */
+  function cholesky(A, n) {
+    for (let i = 0; i < n; i++) {
+      const a = i * n;
+      for (let j = 0; j <= i; j++) {
+        const b = j * n;
+        let s0 = A[a + j], s1 = 0, s2 = 0, s3 = 0;
+        let k = 0;
+        for (; k + 4 <= j; k += 4) {
+          s0 -= A[a + k] * A[b + k]; s1 -= A[a + k + 1] * A[b + k + 1];
+          s2 -= A[a + k + 2] * A[b + k + 2]; s3 -= A[a + k + 3] * A[b + k + 3];
+        }
+        for (; k < j; k++) s0 -= A[a + k] * A[b + k];
+        const sum = s0 + s1 + (s2 + s3);
+        if (j < i) A[a + j] = sum / A[b + j];
+        else if (sum > 0) A[a + j] = Math.sqrt(sum);
+        else refuse("The programme has no solution here: the maps of the weights are too alike. Raise the damping.");
+      }
+    }
+    return A;
+  }
+
+  function substitute(L, n, b, x) {
+    for (let i = 0; i < n; i++) {
+      let sum = b[i];
+      for (let k = 0, a = i * n; k < i; k++, a++) sum -= L[a] * x[k];
+      x[i] = sum / L[i * n + i];
+    }
+    for (let i = n - 1; i >= 0; i--) {
+      const value = (x[i] /= L[i * n + i]);
+      for (let k = 0, a = i * n; k < i; k++, a++) x[k] -= L[a] * value;
+    }
+    return x;
+  }
+
+  function hashOf(array) {
+    let hash = 2166136261;
+    for (let k = 0; k < array.length; k++) hash = Math.imul(hash ^ array[k], 16777619);
+    return `${array.length}:${hash >>> 0}`;
+  }
+
+  function keyOf(prop) {
+    return JSON.stringify({ ...prop, name: "", mask: prop.mask ? hashOf(prop.mask) : null });
+  }
+
+  function nameOf(prop) {
+    return prop.name || prop.kind;
+  }
+
+  const PROPERTIES = [
+    { kind: "mean", title: "Mean colour", needs: ["mask", "channel"], unit: "", span: 0.3 },
+    { kind: "balance", title: "Colour balance", needs: ["mask", "channel"], unit: "", span: 0.3 },
+    { kind: "energy", title: "Region energy", needs: ["mask"], unit: "", span: 0.2 },
+    { kind: "area", title: "Area of bright parts", needs: ["mask", "objects"], unit: "of the picture", span: 0.05 },
+    { kind: "centroid", title: "Centre", needs: ["mask", "axis", "objects"], unit: "", span: 0.1 },
+    { kind: "tilt", title: "Tilt", needs: ["mask", "objects"], unit: "rad", span: 0.2 },
+    { kind: "width", title: "Width", needs: ["mask", "axis", "objects"], unit: "", span: 0.1 },
+    { kind: "region", title: "Everything in the region", needs: ["mask"], unit: "", span: 0 },
+  ];
+
+  // ---------------------------------------------------------------- away from the page's thread
+
+  /* What runs in the worker: one network, told which weights to use with every request. */
+  function serve(C, { method, args, weights }) {
+    if (typeof C[method] !== "function") refuse(`There is no ${method}.`);
+    if (weights) C.setWeights(weights);
+    return C[method](...args);
+  }
+
+  function assistant(dict, height, width, points = null) {
+    const plain = { ...dict, weights: Array.from(dict.weights) };
+    let worker = null, home = null, current = null, number = 0, stopped = false;
+    const waiting = [];
+    const A = { local: false };
+
+    function answer(done, failed, result) {
+      const job = current;
+      current = null;
+      if (job) (failed ? job.reject(Object.assign(new Error(failed), { dropped: false })) : job.resolve(result));
+      next();
+    }
+
+    function workHere() {
+      A.local = true;
+      worker = null;
+      if (current) { waiting.unshift(current); current = null; }
+      next();
+    }
+
+    function next() {
+      if (current || stopped || !waiting.length) return;
+      current = waiting.shift();
+      const { method, args, weights } = current;
+      current.number = ++number;
+      if (worker) worker.postMessage({ number, method, args, weights });
+      else {
+        setTimeout(() => {
+          try {
+            home = home || canvas(plain, height, width, points);
+            const result = serve(home, { method, args, weights });
+            answer(true, null, result);
+          } catch (error) {
+            answer(true, error.message);
+          }
+        }, 0);
+      }
+    }
+
+    A.call = (method, args = [], { weights = null, slot = method } = {}) =>
+      new Promise((resolve, reject) => {
+        for (let k = waiting.length - 1; k >= 0; k--) {
+          if (waiting[k].slot !== slot) continue;
+          waiting[k].reject(Object.assign(new Error("A newer request took its place."), { dropped: true }));
+          waiting.splice(k, 1);
+        }
+        waiting.push({ method, args, weights: weights ? Float64Array.from(weights) : null, slot, resolve, reject });
+        next();
+      });
+
+    A.stop = () => {
+      stopped = true;
+      if (worker) worker.terminate();
+      for (const job of [current, ...waiting]) if (job) job.reject(Object.assign(new Error("Stopped."), { dropped: true }));
+      waiting.length = 0;
+      current = null;
+    };
+
+    try {
+      const source = `"use strict";
+const E = (${phasescopeEngine})();
+let C = null;
+onmessage = ({ data }) => {
+  if (data.start) { C = E.canvas(...data.start); postMessage({ ready: true }); return; }
+  try { postMessage({ number: data.number, result: E.serve(C, data) }); }
+  catch (error) { postMessage({ number: data.number, error: error.message }); }
+};`;
+      const address = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
+      worker = new Worker(address);
+      worker.onmessage = ({ data }) => {
+        if (data.ready) URL.revokeObjectURL(address);
+        else if (current && data.number === current.number) answer(true, data.error, data.result);
+      };
+      worker.onerror = workHere;
+      worker.postMessage({ start: [plain, height, width, points] });
+    } catch (error) {
+      workHere();
+    }
+    return A;
+  }
+
   return {
     checkNetwork, wiring, tanh, toBytes, fromBytes, differenceBytes, mapBytes, activationBytes, rmse, unpack, grid, canvas,
+    PROPERTIES, serve, assistant,
   };
 }
 if (typeof module !== "undefined") module.exports = phasescopeEngine;
