@@ -26,13 +26,13 @@ All arrays are Float64Array unless another type is named. Errors are `Error` wit
     C.pictureWith(s, value, out)    the picture with one weight moved, into out; C itself stays
     C.pictureOf(weights, out)       the same for all weights
     E.canvas(dict, height, width, points)   the same on other inputs: points (inputs * pixels), input after input
-    E.unpack(base64)                float32 bytes in base64, as explorer.py packs them -> Float64Array
-    C.toJSON()                      what PictureNet.from_dict reads (dict of to_dict)
-    E.toBytes(picture, rgba, pixels)             (-1, 1) -> 0 .. 255, round half up, clipped; rgba Uint8ClampedArray(4 * pixels), alpha 255
-    E.differenceBytes(a, b, rgba, pixels, gain)  128 + 127.5 * gain * (a - b), clipped
+    E.pack(picture), E.unpack(base64)   float32 bytes in base64, as explorer.py packs them -> Float64Array
+    C.toJSON(name, original)        what PictureNet.from_dict reads; with the original picture in it, `phasescope explore FILE.json` shows it, too
+    E.toBytes(picture, rgba, pixels)             floor(128 (v + 1)), the inverse of fromBytes; rgba Uint8ClampedArray(4 * pixels), alpha 255
+    E.differenceBytes(a, b, rgba, pixels, gain)  128 + 127.5 gain (a - b), clipped
     E.activationBytes(row, rgba, pixels)         grey
     E.mapBytes(map, rgba, pixels, gain)          as differenceBytes of map and 0
-    E.fromBytes(rgba, pixels) -> picture         2 * byte / 255 - 1, as Python reads a PNG
+    E.fromBytes(rgba, pixels) -> picture         (2 byte + 1) / 256 - 1, as Python reads a picture
     E.rmse(a, b)
 
     C.map(s, out)                   exact d picture / d w_s, (channels * pixels)
@@ -195,7 +195,7 @@ function phasescopeEngine() {
   function toBytes(picture, rgba, pixels) {
     const grey = picture.length === pixels;
     for (let p = 0; p < pixels; p++) {
-      for (let c = 0; c < 3; c++) rgba[4 * p + c] = Math.floor(127.5 * (picture[grey ? p : c * pixels + p] + 1) + 0.5);
+      for (let c = 0; c < 3; c++) rgba[4 * p + c] = Math.floor(128 * (picture[grey ? p : c * pixels + p] + 1));
       rgba[4 * p + 3] = 255;
     }
     return rgba;
@@ -203,7 +203,7 @@ function phasescopeEngine() {
 
   function fromBytes(rgba, pixels) {
     const picture = new Float64Array(3 * pixels);
-    for (let c = 0; c < 3; c++) for (let p = 0; p < pixels; p++) picture[c * pixels + p] = (2 * rgba[4 * p + c]) / 255 - 1;
+    for (let c = 0; c < 3; c++) for (let p = 0; p < pixels; p++) picture[c * pixels + p] = (2 * rgba[4 * p + c] + 1) / 256 - 1;
     return picture;
   }
 
@@ -225,7 +225,7 @@ function phasescopeEngine() {
 
   function activationBytes(row, rgba, pixels) {
     for (let p = 0; p < pixels; p++) {
-      rgba[4 * p] = rgba[4 * p + 1] = rgba[4 * p + 2] = Math.floor(127.5 * (row[p] + 1) + 0.5);
+      rgba[4 * p] = rgba[4 * p + 1] = rgba[4 * p + 2] = Math.floor(128 * (row[p] + 1));
       rgba[4 * p + 3] = 255;
     }
     return rgba;
@@ -241,6 +241,15 @@ function phasescopeEngine() {
     const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
     const view = new DataView(bytes.buffer);
     return Float64Array.from({ length: bytes.length >> 2 }, (_, k) => view.getFloat32(4 * k, true));
+  }
+
+  /* float32 bytes in base64, which unpack and `phasescope explore` read. */
+  function pack(picture) {
+    const view = new DataView(new ArrayBuffer(4 * picture.length));
+    picture.forEach((value, k) => view.setFloat32(4 * k, value, true));
+    let text = "";
+    for (let k = 0; k < view.byteLength; k++) text += String.fromCharCode(view.getUint8(k));
+    return btoa(text);
   }
 
   /* Centres of the pixels: x to the right, y upwards, all x and then all y. */
@@ -360,7 +369,8 @@ function phasescopeEngine() {
       return copyOut(other, out);
     };
 
-    C.toJSON = () => ({
+    C.toJSON = (name = "", original = null) => ({
+      ...(original === null ? {} : { picture: { name, height, width, original: pack(original) } }),
       kind: "picture-net", version: 1, inputs, sources: W.sources, outputs: Array.from(outputs), weights: Array.from(weights),
     });
 
@@ -1292,7 +1302,7 @@ onmessage = ({ data }) => {
   }
 
   return {
-    checkNetwork, wiring, tanh, toBytes, fromBytes, differenceBytes, mapBytes, activationBytes, rmse, unpack, grid, canvas,
+    checkNetwork, wiring, tanh, toBytes, fromBytes, differenceBytes, mapBytes, activationBytes, rmse, pack, unpack, grid, canvas,
     PROPERTIES, serve, assistant,
   };
 }
