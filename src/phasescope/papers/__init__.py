@@ -9,8 +9,9 @@ if TYPE_CHECKING:
     from phasescope.papers import absorbing as absorbing
     from phasescope.papers import chaos as chaos
     from phasescope.papers import noise as noise
+    from phasescope.papers import synapses as synapses
 
-__all__ = ["absorbing", "chaos", "noise"]
+__all__ = ["absorbing", "chaos", "noise", "synapses"]
 
 
 def __getattr__(name: str) -> Any:

@@ -14,6 +14,7 @@ _HOMES = {
     "absorbing": "phasescope.papers.absorbing:STUDY",
     "noise": "phasescope.papers.noise:STUDY",
     "chaos": "phasescope.papers.chaos:STUDY",
+    "synapses": "phasescope.papers.synapses:STUDY",
 }
 
 

@@ -1,0 +1,191 @@
+"""What all parts of the study ``synapses`` share: pictures, trained networks, their controls, regions.
+
+The article: a popular version of a talk at Neuroinformatics-2015. Its picture, its wiring of 37 neurons and
+460 synapses, its training and its threshold of "strong" are not known: all of them were chosen here. A
+network is known by its picture and the number of its start, whatever part asks for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor
+
+from phasescope.estimate import Estimate
+from phasescope.noise.population import widening
+from phasescope.studies.part import StudySettings
+from phasescope.synapses import PictureNet, PictureSensitivity, sensitivity, thinned_cascade
+
+STUDY = "synapses"
+ARTICLE = "the article on synaptic ensembles, 2015"
+HIDDEN = 34  # units of the thinned cascade before the three outputs
+
+
+class Common(StudySettings):
+    """Settings that every part reads."""
+
+    # flower, china, portrait, or picture files of the user
+    pictures: Annotated[tuple[str, ...], Field(min_length=1)] = ("flower", "china", "portrait")
+    seeds: Annotated[int, Field(ge=2)] = 5  # networks for each picture
+    longest: Annotated[int, Field(ge=16)] = 96  # pixels of the longer side
+    steps: Annotated[int, Field(ge=1)] = 60  # of Levenberg-Marquardt
+    mnist: str = ""  # folder of the user's own copy; empty for the digits of scikit-learn
+
+    @property
+    def subtitle(self) -> str:
+        """What the title of the page adds."""
+        return "" if self.mnist else "digits of scikit-learn, as no MNIST folder was named"
+
+
+def networks(config: Any) -> list[dict[str, Any]]:
+    """Return what names each trained network in the parameters of a task: every picture with every seed."""
+    known = {"longest": config.longest, "steps": config.steps, "seed": config.seed}
+    return [
+        {"picture": picture, "start": start, **known}
+        for picture in config.pictures
+        for start in range(config.seeds)
+    ]
+
+
+def training_seconds(known: Mapping[str, Any], hidden: int = HIDDEN) -> float:
+    """Return about what :func:`trained` takes the first time that a worker is asked for a network."""
+    pixels = 0.75 * known["longest"] ** 2
+    weights = thinned_cascade(hidden).size
+    return float(1 + known["steps"] * (pixels * weights**2 * 1e-10 + weights**3 * 1e-10))
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network that has learned a picture."""
+
+    net: PictureNet
+    target: Tensor  # (height, width, 3), in (-1, 1)
+    rmse: float
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the picture."""
+        return self.target.shape[0], self.target.shape[1]
+
+    @cached_property
+    def sensitivity(self) -> PictureSensitivity:
+        """Of the trained network."""
+        return sensitivity(self.net, *self.size)
+
+    def seen(self, net: PictureNet) -> PictureSensitivity:
+        """Return the sensitivity of another network on the same grid."""
+        return sensitivity(net, *self.size)
+
+
+def trained(known: Mapping[str, Any], hidden: int = HIDDEN) -> Trained:
+    """Return the network of :func:`networks`; a worker trains it once, always to the same weights."""
+    names = ("picture", "start", "longest", "steps", "seed")
+    return _trained(*(known[name] for name in names), hidden)
+
+
+@lru_cache(maxsize=32)
+def _trained(name: str, start: int, longest: int, steps: int, seed: int, hidden: int) -> Trained:
+    target = pictured(name, longest)
+    net, rmse = _fitted(PictureNet(thinned_cascade(hidden), seed=start + 1000 * seed), target, steps)
+    return Trained(net, target, rmse)
+
+
+@lru_cache(maxsize=8)
+def pictured(name: str, longest: int) -> Tensor:
+    """Return a picture, (height, width, 3) in (-1, 1)."""
+    from sklearn.datasets import load_sample_image
+
+    raw = torch.from_numpy(load_sample_image(f"{name if name != 'portrait' else 'china'}.jpg").astype(float))
+    height, width = (round(side * longest / max(raw.shape[:2])) for side in raw.shape[:2])
+    small = torch.nn.functional.interpolate(raw.permute(2, 0, 1)[None], (height, width), mode="area")
+    return (small[0].permute(1, 2, 0) / 127.5 - 1) * 0.99
+
+
+def _fitted(net: PictureNet, target: Tensor, steps: int) -> tuple[PictureNet, float]:
+    damping = 1.0
+    seen = sensitivity(net, *target.shape[:2])
+    rest = (target - seen.output).movedim(-1, 0).reshape(-1)
+    for _ in range(steps):
+        maps = seen.sweeps.maps().reshape(seen.size, -1)
+        gram, g = maps @ maps.T, maps @ rest
+        for _ in range(8):
+            step = torch.linalg.solve(gram + damping * torch.eye(seen.size, dtype=gram.dtype), g)
+            new = seen.at(seen.weights + step)
+            left = (target - new.output).movedim(-1, 0).reshape(-1)
+            if left @ left < rest @ rest:
+                seen, rest, damping = new, left, max(damping / 5, 1e-6)
+                break
+            damping *= 4
+    return seen.net, float(rest.square().mean().sqrt())
+
+
+def untrained(net: PictureNet, seed: int) -> PictureNet:
+    """Return a network with the same wiring that has learned nothing."""
+    return PictureNet(net.wiring, seed=seed % 2**63)
+
+
+def permuted(net: PictureNet, seed: int) -> PictureNet:
+    """Return a network with the same weights at other places: synapses among synapses, biases likewise."""
+    generator = torch.Generator().manual_seed(seed % 2**63)
+    weights, synapses = net.weights.detach(), net.wiring.synapses
+    places = torch.randperm(synapses, generator=generator)
+    others = torch.randperm(net.wiring.units, generator=generator)
+    return net.with_weights(torch.cat([weights[:synapses][places], weights[synapses:][others]]))
+
+
+def windows(size: tuple[int, int], count: int, side: int) -> Tensor:
+    """Return masks of about so many square windows on an even grid, shape (windows, height, width)."""
+    height, width = size
+    across = max(1, round((count * width / height) ** 0.5))
+    down = max(1, round(count / across))
+    tops = np.linspace(0, height - side, down).round().astype(int)
+    lefts = np.linspace(0, width - side, across).round().astype(int)
+    masks = torch.zeros(down, across, height, width, dtype=torch.bool)
+    for i, top in enumerate(tops):
+        for j, left in enumerate(lefts):
+            masks[i, j, top : top + side, left : left + side] = True
+    return masks.reshape(-1, height, width)
+
+
+def contrast(picture: Tensor, masks: Tensor) -> Tensor:
+    """Return the rms deviation of colours from their mean inside each mask, shape (masks,)."""
+    flat, inside = picture.reshape(-1, picture.shape[-1]), masks.reshape(len(masks), -1).to(picture.dtype)
+    count = inside.sum(1, keepdim=True)
+    means = inside @ flat / count
+    squares = inside @ flat.square() / count
+    return (squares - means.square()).clamp(min=0).mean(1).sqrt()
+
+
+def extent(fields: Tensor) -> Tensor:
+    """Return the share of the picture that each field covers: its participation ratio.
+
+    With e the sum of squares over channels at a pixel, ``(sum e)^2 / (pixels * sum e^2)``: 1 for an even
+    field, 1 / pixels for one that is confined to a pixel. `fields` has shape (..., height, width, channels).
+    """
+    energy = fields.square().sum(-1).flatten(-2)
+    return energy.sum(-1).square() / (energy.shape[-1] * energy.square().sum(-1)).clamp(min=1e-300)
+
+
+def over_networks(samples: NDArray[Any], method: str = "mean over networks") -> Estimate:
+    """Return the mean of networks, those without a number left out; its error is widened."""
+    values = np.asarray(samples, dtype=np.float64)
+    found = Estimate.from_samples(values[np.isfinite(values)], method=method)
+    if not found.determined:
+        return found
+    return replace(found, error=widening(found.n - 1) * found.error)
+
+
+def share(successes: NDArray[Any], method: str = "share of networks") -> Estimate:
+    """Return the share of trials that are true; none or all of n has the error of one in n."""
+    n = len(successes)
+    if not n:
+        return Estimate.not_determined("no trial is left")
+    value = float(np.mean(successes))
+    return Estimate(value, (max(value * (1 - value), 1 / n) / n) ** 0.5, method, n)
