@@ -4,17 +4,39 @@ from __future__ import annotations
 
 from phasescope.synapses.fitting import BestFit, Fit, fit, fit_best, rmse
 from phasescope.synapses.picture_net import PictureNet, grid
-from phasescope.synapses.properties import Property
+from phasescope.synapses.properties import (
+    Area,
+    BorderShift,
+    Centroid,
+    ColourBalance,
+    Custom,
+    MeanColour,
+    Property,
+    Region,
+    RegionEnergy,
+    Tilt,
+    Width,
+)
 from phasescope.synapses.sensitivity import PictureSensitivity, Sensitivity, sensitivity
 from phasescope.synapses.wiring import Wiring, full_cascade, layers, thinned_cascade
 
 __all__ = [
+    "Area",
     "BestFit",
+    "BorderShift",
+    "Centroid",
+    "ColourBalance",
+    "Custom",
     "Fit",
+    "MeanColour",
     "PictureNet",
     "PictureSensitivity",
     "Property",
+    "Region",
+    "RegionEnergy",
     "Sensitivity",
+    "Tilt",
+    "Width",
     "Wiring",
     "fit",
     "fit_best",
