@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from phasescope.synapses.ensembles import Ensemble, Runs, ensemble, selectivity
 from phasescope.synapses.fitting import BestFit, Fit, fit, fit_best, rmse
 from phasescope.synapses.picture_net import PictureNet, grid
 from phasescope.synapses.properties import (
@@ -27,6 +28,7 @@ __all__ = [
     "Centroid",
     "ColourBalance",
     "Custom",
+    "Ensemble",
     "Fit",
     "MeanColour",
     "PictureNet",
@@ -34,16 +36,19 @@ __all__ = [
     "Property",
     "Region",
     "RegionEnergy",
+    "Runs",
     "Sensitivity",
     "Tilt",
     "Width",
     "Wiring",
+    "ensemble",
     "fit",
     "fit_best",
     "full_cascade",
     "grid",
     "layers",
     "rmse",
+    "selectivity",
     "sensitivity",
     "thinned_cascade",
 ]

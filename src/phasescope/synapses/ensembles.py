@@ -1,0 +1,445 @@
+"""Ensembles: the fewest weights that carry a property, and how much of what they do it is.
+
+The strength of weight s is g_s = d property / d w_s; for a :class:`Region`, which is no number, it is the
+norm of the map J_s inside. Of the energy ||J_s||^2 of a map,
+
+    along_s  = g_s^2 / ||d property / d output||^2     (for a Region: the energy inside)
+
+is what the change of the property needs at least, and beside_s is damage: the energy outside the support of
+the property, or, where nothing is outside, all that is not along its gradient. The share
+
+    along_s / (along_s + beside_s),   in [0, 1],
+
+is 1 for a weight that does nothing else, and grows with the control ratio alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+import scipy.linalg
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from phasescope.errors import InputError
+from phasescope.synapses.properties import Property, Region
+from phasescope.synapses.sensitivity import PictureSensitivity, Sensitivity
+
+Array = NDArray[np.float64]
+Whole = NDArray[np.int64]
+Unit = Literal["one", "weight", "rms"]
+
+FLOOR = 1e-3  # a weight counts where scale is divided out if its strength is this share of the largest
+_CHUNK = 64  # maps that are pushed forward at a time
+_SHOWN = 8
+
+
+@dataclass(frozen=True)
+class Effects:
+    """What each weight does to a property and beside it; energies are sums over the output."""
+
+    strength: Tensor
+    along: Tensor
+    beside: Tensor | None
+    inside: Tensor | None  # energy of each map in the support; None where nothing is outside
+    counted: int  # numbers of the output over which beside is a sum
+    reason: str  # why there is no beside
+
+    @cached_property
+    def share(self) -> Tensor | None:
+        """The share of each weight; 0 for one that does nothing."""
+        if self.beside is None:
+            return None
+        total = self.along + self.beside
+        return torch.where(total > 0, self.along / total, 0.0)
+
+
+def effects(sensitivity: Sensitivity, prop: Property) -> Effects:
+    """Return what each weight does to a property and beside it."""
+    output = sensitivity.output
+    support = prop.support(output)
+    outside = None if support is None or bool(support.all()) else ~support
+    inside = beside = None
+    counted, reason = output.numel(), ""
+    if outside is not None:
+        counted = int(outside.sum()) * (output.numel() // outside.numel())
+        if isinstance(sensitivity, PictureSensitivity):
+            assert support is not None
+            inside, beside = sensitivity.energy(torch.stack([support, outside]))
+        else:
+            reason = "the energy of maps outside a support is known for picture networks alone"
+    if isinstance(prop, Region):
+        if inside is None and reason:
+            raise InputError(f"The {prop.name} has no value.", f"Use another property: {reason}.")
+        along = sensitivity.rms.square() * output.numel() if inside is None else inside
+        return Effects(
+            along.sqrt(),
+            along,
+            torch.zeros_like(along) if inside is None else beside,
+            inside,
+            counted,
+            reason,
+        )
+    gradient = prop.gradient(output)
+    strength = sensitivity.pulled_back(gradient)
+    if not bool(torch.isfinite(strength).all()):
+        first = int(torch.nonzero(~torch.isfinite(strength))[0])
+        raise InputError(
+            f"The {prop.name} has no finite derivative in {sensitivity.name(first)}.", "Check the weights."
+        )
+    along = strength.square() / gradient.square().sum().clamp(min=torch.finfo(strength.dtype).tiny)
+    if outside is None:
+        beside = (sensitivity.rms.square() * output.numel() - along).clamp(min=0)
+    return Effects(strength, along, beside, inside, counted, reason)
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Runs of consecutive weights in an ensemble, against what the wiring alone makes of it.
+
+    Parameters
+    ----------
+    found : array of int, shape (runs, 2)
+        First and last weight of each run.
+    expected : float
+        Mean number of runs if as many weights were drawn at random among those that enter the same unit.
+    anywhere : float
+        The same if they were drawn among all weights.
+    """
+
+    found: Whole
+    expected: float
+    anywhere: float
+
+    def __str__(self) -> str:
+        return (
+            f"{len(self.found)} runs; {self.expected:.1f} expected from the number into each unit, "
+            f"{self.anywhere:.1f} if drawn among all weights"
+        )
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """The weights that carry a property; :func:`ensemble` makes it.
+
+    Parameters
+    ----------
+    name : str
+        Of the property.
+    value : float
+        The property at these weights; NaN for a region.
+    cover : float
+        Share of the sum of (g u)^2 that each set covers at least.
+    strength : array, shape (weights,)
+        g = d property / d w, signed; for a region the norm of the map inside, in units of the output.
+    damage : array, shape (weights,), or None
+        D: rms change of the output outside the support for a unit change of the weight. Where nothing is
+        outside: of the part of its change that is not along the gradient of the property.
+    control : array, shape (weights,), or None
+        ``|g| / D``; infinite for a weight without damage, 0 for one without effect.
+    lift : array, shape (weights,), or None
+        Share of the map's energy inside the support over the support's share of the output.
+    share : array, shape (weights,), or None
+        along / (along + beside), in [0, 1].
+    sets : dict
+        For each unit of change, ``one``, ``weight``, ``rms``: the weights in falling order of ``|g u|``.
+    carried : dict
+        For each unit the share of the sum of g^2 that its set carries.
+    groups : array of int, shape (weights,)
+        The unit that each weight enters.
+    reason : str
+        Why damage, control, lift and share are missing; empty where they are not.
+    """
+
+    name: str
+    value: float
+    cover: float
+    strength: Array = field(repr=False)
+    damage: Array | None = field(repr=False)
+    control: Array | None = field(repr=False)
+    lift: Array | None = field(repr=False)
+    share: Array | None = field(repr=False)
+    sets: dict[Unit, Whole] = field(repr=False)
+    carried: dict[Unit, float]
+    groups: Whole = field(repr=False)
+    reason: str
+    _names: Callable[[int], str] = field(repr=False)
+
+    def units(self, unit: Unit = "rms") -> dict[int, int]:
+        """Return how many weights of a set enter each unit of the network, most first.
+
+        Parameters
+        ----------
+        unit : {"one", "weight", "rms"}
+            Unit of change of the set.
+        """
+        entered, counts = np.unique(self.groups[self.sets[unit]], return_counts=True)
+        return {int(entered[i]): int(counts[i]) for i in np.argsort(-counts, kind="stable")}
+
+    def runs(self, unit: Unit = "rms") -> Runs:
+        """Return the runs of consecutive weights in a set, and how many the wiring alone would make.
+
+        Synapses into one unit stand side by side and share what their target passes on, so that ensembles
+        come in runs by structure.
+
+        Parameters
+        ----------
+        unit : {"one", "weight", "rms"}
+            Unit of change of the set.
+        """
+        chosen = np.sort(self.sets[unit])
+        starts = np.flatnonzero(np.diff(chosen, prepend=-2) > 1)
+        ends = np.append(starts[1:], len(chosen)) - 1
+        found = np.stack([chosen[starts], chosen[ends]], axis=1)
+        # A block is a stretch of weights into one unit: m of its n, drawn at random, make
+        # m (n - m + 1) / n runs, and those of neighbouring blocks meet with chance (m / n) (m' / n').
+        block = np.cumsum(np.diff(self.groups, prepend=self.groups[0]) != 0)
+        sizes = np.bincount(block)
+        counts = np.bincount(block[chosen], minlength=len(sizes))
+        density = counts / sizes
+        expected = (density * (sizes - counts + 1)).sum() - (density[1:] * density[:-1]).sum()
+        whole = len(self.strength)
+        return Runs(found, float(expected), len(chosen) * (whole - len(chosen) + 1) / whole)
+
+    def __str__(self) -> str:
+        at = "" if math.isnan(self.value) else f" = {self.value:.4g}"
+        lines = [
+            f"{self.name}{at}, {len(self.strength)} weights",
+            f"fewest weights with {100 * self.cover:.4g} % of the sum of (g u)^2:",
+            f"  {'unit u':<9}{'weights':>9}{'into units':>12}{'runs':>6}{'expected':>10}{'carried':>9}",
+        ]
+        titles = {"one": "1", "weight": "|w|", "rms": "1/rms(J)"}
+        for unit, chosen in self.sets.items():
+            runs = self.runs(unit)
+            lines.append(
+                f"  {titles[unit]:<9}{len(chosen):>9}{len(self.units(unit)):>12}{len(runs.found):>6}"
+                f"{runs.expected:>10.1f}{100 * self.carried[unit]:>7.1f} %"
+            )
+        best = list(self.sets)[-1]
+        lines.append(f"  {'first in u = ' + titles[best]:<34}{'g':>11}{'damage':>11}{'|g|/D':>9}{'share':>8}")
+        for s in self.sets[best][:_SHOWN]:
+            columns = f"{self.strength[s]:>11.3g}"
+            if self.damage is not None and self.control is not None and self.share is not None:
+                columns += f"{self.damage[s]:>11.3g}{self.control[s]:>9.3g}{self.share[s]:>8.3f}"
+            lines.append(f"  {self._names(int(s)):<34}{columns}")
+        return "\n".join([*lines, f"damage: not determined, {self.reason}"] if self.reason else lines)
+
+
+def ensemble(
+    sensitivity: Sensitivity,
+    prop: Property,
+    *,
+    cover: float = 0.9,
+    units: Sequence[Unit] = ("one", "weight", "rms"),
+) -> Ensemble:
+    """Return the weights that carry a property: strengths, damage, and the fewest that cover it.
+
+    A set holds the fewest weights with at least `cover` of the sum of (g_s u_s)^2, for three units of change
+    u: 1, the weight's own size ``|w_s|``, and 1 / rms(J_s), the change that moves the whole output by one.
+    They differ several times in size, so all three are given. In the unit 1 / rms a map that is nearly zero
+    would count like any other; there a weight counts if its ``|g|`` is at least 0.001 of the largest.
+
+    Parameters
+    ----------
+    sensitivity : Sensitivity
+        Of a picture network (:func:`sensitivity`) or of any module.
+    prop : Property
+        What is carried.
+    cover : float
+        In (0, 1].
+    units : sequence of {"one", "weight", "rms"}
+        Which sets to make; without ``rms`` a module is spared the pass that estimates it.
+
+    Raises
+    ------
+    InputError
+        If `cover` is out of range, the property has no gradient, or no weight changes it.
+
+    Notes
+    -----
+    Cost: one backward pass for the strengths; on a picture network one more for each output, for the
+    energies; sorting. No array is larger than the number of weights.
+
+    Fails: strengths are first-order; see :func:`linear_range` for how far they hold. For modules other than
+    picture networks damage is known only where the property is about the whole output.
+    """
+    if not 0 < cover <= 1:
+        raise InputError(f"cover={cover} is no share.", "Use a number in (0, 1], 0.9 by default.")
+    found = effects(sensitivity, prop)
+    strength = _array(found.strength)
+    if not strength.any():
+        raise InputError(
+            f"No weight changes the {prop.name} to first order.", "Choose another property or other weights."
+        )
+    size = np.abs(strength)
+    sets: dict[Unit, Whole] = {}
+    carried: dict[Unit, float] = {}
+    for unit in units:
+        scaled = size * _unit(sensitivity, unit, size)
+        sets[unit] = _fewest(scaled, cover)
+        carried[unit] = float((size[sets[unit]] ** 2).sum() / (size**2).sum())
+    damage = control = lift = share = None
+    if found.beside is not None and found.share is not None:
+        damage, share = np.sqrt(_array(found.beside) / max(found.counted, 1)), _array(found.share)
+        control = np.divide(size, damage, out=np.where(size > 0, np.inf, 0.0), where=damage > 0)
+        if found.inside is not None:
+            inside, total = _array(found.inside), _array(found.inside + found.beside)
+            part = 1 - found.counted / sensitivity.output.numel()
+            lift = np.divide(inside, total * part, out=np.zeros_like(inside), where=total > 0)
+    return Ensemble(
+        prop.name,
+        math.nan if isinstance(prop, Region) else sensitivity.value(prop),
+        cover,
+        strength,
+        damage,
+        control,
+        lift,
+        share,
+        sets,
+        carried,
+        np.asarray(sensitivity.groups.cpu(), dtype=np.int64),
+        found.reason,
+        sensitivity.name,
+    )
+
+
+def selectivity(
+    sensitivity: Sensitivity, prop: Property, weights: Sequence[int] | Whole, *, ridge: float = 1e-6
+) -> float:
+    """Return how much of what some weights do together can be the property alone, in [0, 1].
+
+    For a :class:`Region` R it is
+
+        sigma(S) = max over dw on S of ||J_R dw||^2 / ||J dw||^2,
+
+    the best change of these weights, by its share inside. For a number it is the same with ``||J_R dw||^2``
+    replaced by ``(g dw)^2 / ||d property / d output||^2``, the least energy that such a change of the
+    property needs, and ``||J dw||^2`` by the sum of that and the damage. For one weight it is its share. The
+    ridge keeps changes out that move nothing: maps are scaled to norm 1, and ``ridge ||dw||^2`` is added to
+    the denominator.
+
+    Parameters
+    ----------
+    sensitivity : Sensitivity
+        Of a picture network or of any module.
+    prop : Property
+        What should change.
+    weights : sequence of int
+        Numbers of the weights S that may change.
+    ridge : float
+        Above 0.
+
+    Raises
+    ------
+    InputError
+        If there is no weight, one that does not exist or is named twice, or `ridge` is not above 0.
+
+    Notes
+    -----
+    Cost: one map for each weight, and a matrix of their number squared. Many weights reach a high value for
+    any region (all of a network, nearly 1): compare with random sets of the same size, :func:`nulls`.
+    """
+    chosen = np.asarray(weights, dtype=np.int64).reshape(-1)
+    if not len(chosen) or len(set(chosen.tolist())) < len(chosen):
+        raise InputError(f"{len(chosen)} weights, some of them twice or none.", "Name each weight once.")
+    if chosen.min() < 0 or chosen.max() >= sensitivity.size:
+        raise InputError(
+            f"Weight {chosen.min() if chosen.min() < 0 else chosen.max()} of {sensitivity.size}.",
+            "Numbers run from 0.",
+        )
+    if not ridge > 0:
+        raise InputError(f"ridge={ridge} is not above 0.", "Use a small number, 1e-6 by default.")
+    return selectivities(sensitivity, prop, chosen[None], ridge)[0]
+
+
+def selectivities(sensitivity: Sensitivity, prop: Property, sets: Whole, ridge: float = 1e-6) -> list[float]:
+    """Return the selectivity of sets of one size, a row each; each map is built once."""
+    chosen, where = np.unique(sets, return_inverse=True)
+    where = where.reshape(sets.shape)
+    output = sensitivity.output
+    support = prop.support(output)
+    gradient = None if isinstance(prop, Region) else prop.gradient(output)
+    maps = _maps(sensitivity, chosen)
+    whole = support is None or bool(support.all())
+    flat = maps.reshape(len(chosen), -1)
+    if gradient is None:
+        inside = flat if whole else maps[:, support].reshape(len(chosen), -1)
+        above = _array(inside @ inside.T)
+    else:
+        along = flat @ (gradient.reshape(-1) / gradient.norm().clamp(min=torch.finfo(flat.dtype).tiny))
+        above = _array(torch.outer(along, along))
+    if whole and gradient is not None:
+        below = _array(flat @ flat.T) - above
+    elif whole:
+        below = np.zeros_like(above)
+    else:
+        assert support is not None
+        outside = maps[:, ~support].reshape(len(chosen), -1)
+        below = _array(outside @ outside.T)
+    return [_largest(above[np.ix_(rows, rows)], below[np.ix_(rows, rows)], ridge) for rows in where]
+
+
+def _largest(above: Array, below: Array, ridge: float) -> float:
+    """Return the largest x' above x / x' (above + below) x, each weight scaled to 1 in the denominator."""
+    scale = np.sqrt(np.clip(np.diag(above) + np.diag(below), 0, None))
+    alive = scale > 0
+    if not alive.any():
+        return 0.0
+    scaled = np.outer(scale[alive], scale[alive])
+    above, below = above[np.ix_(alive, alive)] / scaled, below[np.ix_(alive, alive)] / scaled
+    count = len(above)
+    largest = scipy.linalg.eigh(
+        above,
+        above + below + ridge * np.eye(count),
+        eigvals_only=True,
+        subset_by_index=[count - 1, count - 1],
+    )
+    return float(np.clip(largest[0], 0, 1))
+
+
+def _maps(sensitivity: Sensitivity, weights: Whole) -> Tensor:
+    """Return the maps of some weights, shape (weights, *output)."""
+    if isinstance(sensitivity, PictureSensitivity):
+        return sensitivity.maps()[weights] if len(weights) > _CHUNK else sensitivity.maps(weights.tolist())
+    parts = []
+    for start in range(0, len(weights), _CHUNK):
+        numbers = torch.from_numpy(weights[start : start + _CHUNK])
+        ones = torch.zeros(
+            len(numbers), sensitivity.size, dtype=sensitivity.weights.dtype, device=sensitivity.weights.device
+        )
+        ones[torch.arange(len(numbers)), numbers] = 1
+        parts.append(sensitivity.change(ones))
+    return torch.cat(parts)
+
+
+def _unit(sensitivity: Sensitivity, unit: Unit, size: Array) -> Array:
+    """Return the unit of change u of each weight; 0 where a weight does not count."""
+    if unit == "one":
+        return np.ones_like(size)
+    if unit == "weight":
+        return np.abs(_array(sensitivity.weights))
+    if unit != "rms":
+        raise InputError(f"{unit!r} is no unit of change.", "Use one, weight or rms.")
+    rms = _array(sensitivity.rms)
+    return np.divide(1.0, rms, out=np.zeros_like(rms), where=(rms > 0) & (size >= FLOOR * size.max()))
+
+
+def _fewest(scaled: Array, cover: float) -> Whole:
+    """Return the fewest weights with the covered share of the sum of squares, strongest first."""
+    order = np.argsort(-scaled, kind="stable")
+    sums = np.cumsum(scaled[order] ** 2)
+    if not sums[-1] > 0:
+        return order[:0]
+    # Rounding of the sum must not ask for one weight more.
+    count = int(np.searchsorted(sums, cover * sums[-1] * (1 - 1e-12))) + 1
+    return order[:count]
+
+
+def _array(tensor: Tensor) -> Array:
+    return np.asarray(tensor.detach().cpu(), dtype=np.float64)
