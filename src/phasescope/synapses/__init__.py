@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from phasescope.synapses.edits import Edit, edit
 from phasescope.synapses.ensembles import Ensemble, Runs, ensemble, selectivity
 from phasescope.synapses.fitting import BestFit, Fit, fit, fit_best, rmse
 from phasescope.synapses.picture_net import PictureNet, grid
@@ -28,6 +29,7 @@ __all__ = [
     "Centroid",
     "ColourBalance",
     "Custom",
+    "Edit",
     "Ensemble",
     "Fit",
     "MeanColour",
@@ -41,6 +43,7 @@ __all__ = [
     "Tilt",
     "Width",
     "Wiring",
+    "edit",
     "ensemble",
     "fit",
     "fit_best",
