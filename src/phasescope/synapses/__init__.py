@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from phasescope.synapses.classifiers import CalibrationError, ClassMargin, Logit, NextTokenMargin
 from phasescope.synapses.edits import Edit, edit
 from phasescope.synapses.ensembles import Ensemble, Runs, ensemble, selectivity
 from phasescope.synapses.fitting import BestFit, Fit, fit, fit_best, rmse
+from phasescope.synapses.modules import ModuleSensitivity, module_sensitivity
 from phasescope.synapses.picture_net import PictureNet, grid
 from phasescope.synapses.properties import (
     Area,
@@ -26,13 +28,18 @@ __all__ = [
     "Area",
     "BestFit",
     "BorderShift",
+    "CalibrationError",
     "Centroid",
+    "ClassMargin",
     "ColourBalance",
     "Custom",
     "Edit",
     "Ensemble",
     "Fit",
+    "Logit",
     "MeanColour",
+    "ModuleSensitivity",
+    "NextTokenMargin",
     "PictureNet",
     "PictureSensitivity",
     "Property",
@@ -50,6 +57,7 @@ __all__ = [
     "full_cascade",
     "grid",
     "layers",
+    "module_sensitivity",
     "rmse",
     "selectivity",
     "sensitivity",

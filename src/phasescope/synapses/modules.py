@@ -1,0 +1,708 @@
+"""How each weight of any module changes its output, by vector-Jacobian products: never the full Jacobian.
+
+The weights of all parameters form one vector. A property costs one backward pass. The size of a map,
+sum over the output of J[s]^2, is estimated by random signs (Hutchinson): for independent v = +-1 the mean of
+(sum_o v_o J[s, o])^2 is the sum of J[s, o]^2. The batch is cut into parts, each with its own signs; their
+terms add up, so that one pass over the batch in n parts is as good as n probes of the whole.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import torch
+import torch.autograd.forward_ad as forward_ad
+from torch import Tensor, nn
+
+from phasescope.errors import InputError
+from phasescope.recording.batch import Batch, as_batch, first_float
+from phasescope.recording.layers import drew_noise, run
+from phasescope.recording.modules import as_module
+from phasescope.recording.tangents import load_forward_mode
+from phasescope.recording.untouched import has_running_statistics, untouched
+from phasescope.synapses.sensitivity import Sensitivity
+
+Read = Callable[[Any], Tensor]
+"""Gives the tensor that is looked at from what the model returns."""
+
+Mode = Literal["eval", "given"]
+
+_PARTS, _LARGEST_PART = 16, 512  # parts of a batch; samples in one
+_EXACT = 256  # numbers in the output up to which sizes of maps are exact
+_ALONE = 1e-3  # relative difference between a sample alone and among others
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One parameter as a run of consecutive weights.
+
+    Parameters
+    ----------
+    names : tuple of str
+        All names under which the model holds it; more than one where modules share it.
+    shape : tuple of int
+        Its shape.
+    start : int
+        Number of its first weight.
+    """
+
+    names: tuple[str, ...]
+    shape: tuple[int, ...]
+    start: int
+
+    @property
+    def stop(self) -> int:
+        """Number after that of its last weight."""
+        return self.start + math.prod(self.shape)
+
+    @property
+    def layer(self) -> str:
+        """Path of the module that holds it first; its own name where that is the model itself."""
+        return self.owner or self.names[0]
+
+    @property
+    def owner(self) -> str:
+        """Path of the module that holds it first, "" for the model itself."""
+        return self.names[0].rpartition(".")[0]
+
+
+class ModuleSensitivity(Sensitivity):
+    """The sensitivity of any module on a batch; made by :func:`module_sensitivity`.
+
+    The weights were copied and later changes of them are not seen. Frozen parameters and buffers are read
+    from the model at each call.
+
+    Attributes
+    ----------
+    weights : tensor, shape (size,)
+        All weights, parameter by parameter in the order of the model, each in its own order.
+    output : tensor
+        On the whole batch; the last axis counts the outputs (classes, tokens) where there are two or more.
+    pieces : tuple of Piece
+        The parameters.
+    shape : tuple of int
+        What a mask of cases has: the shape of the output without its last axis; (samples,) for an output of
+        one axis.
+    notes : tuple of str
+        In which mode the model ran, what was left out, and how the batch was cut.
+    """
+
+    def __init__(self, network: _Network, weights: Tensor, output: Tensor | None = None) -> None:
+        self._network, self.weights = network, weights
+        self.output = network.outputs(weights) if output is None else output
+        self.pieces, self.notes = network.pieces, tuple(network.notes)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of a mask over the output."""
+        return tuple(self.output.shape[:-1] if self.output.ndim > 1 else self.output.shape)
+
+    def pulled_back(self, seeds: Tensor) -> Tensor:
+        """Return <seeds, J[s]> for all weights, the sum over the output, by one pass forward and backward.
+
+        Parameters
+        ----------
+        seeds : tensor, of the shape of the output, or with one more dimension in front for k of them
+            Each of the k costs a further backward pass.
+
+        Returns
+        -------
+        tensor, shape (size,) or (k, size)
+
+        Raises
+        ------
+        InputError
+            If the shape is another.
+        """
+        single = seeds.ndim == self.output.ndim
+        rows = seeds[None] if single else seeds
+        if rows.shape[1:] != self.output.shape:
+            raise InputError(
+                f"The seeds have shape {tuple(seeds.shape)}.", f"Use {tuple(self.output.shape)}."
+            )
+        total = self.weights.new_zeros(len(rows), self.size)
+
+        def visit(part: slice, pull: _Pull) -> None:
+            for row, found in zip(rows, total, strict=True):
+                if bool(row[part].any()):
+                    for piece, gradient in pull(row[part]):
+                        found[piece.start : piece.stop] += gradient
+
+        self._network.backward(self.weights, visit)
+        return total[0] if single else total
+
+    def change(self, difference: Tensor) -> Tensor:
+        """Return the change of the output to first order, sum of J[s] difference[s].
+
+        By forward-mode differentiation, or by differentiating the backward pass where an operator of the
+        model has no forward mode. Cost: about two passes forward for each difference.
+
+        Parameters
+        ----------
+        difference : tensor, shape (size,) or (k, size)
+            Of the weights; k of them give k changes.
+
+        Returns
+        -------
+        tensor, of the shape of the output, or with one more dimension in front
+
+        Raises
+        ------
+        InputError
+            If the shape is another, or the model cannot be differentiated in either way.
+        """
+        if difference.shape[-1:] != (self.size,) or difference.ndim > 2:
+            raise InputError(
+                f"The difference has shape {tuple(difference.shape)}.",
+                f"Use ({self.size},) or (k, {self.size}).",
+            )
+        rows = difference.to(self.weights).reshape(-1, self.size)
+        pushed = torch.stack([self._network.pushed(self.weights, row) for row in rows])
+        return pushed if difference.ndim == 2 else pushed[0]
+
+    def at(self, weights: Tensor) -> ModuleSensitivity:
+        """Return the same for other weights, by one pass forward; this one stays as it is.
+
+        Parameters
+        ----------
+        weights : tensor, shape (size,)
+
+        Raises
+        ------
+        InputError
+            If the number of weights is another, or one is not finite.
+        """
+        if weights.shape != self.weights.shape:
+            raise InputError(f"There are {tuple(weights.shape)} weights.", f"Pass ({self.size},) of them.")
+        copied = weights.detach().to(self.weights).clone()
+        self._network.check(copied)
+        return ModuleSensitivity(self._network, copied)
+
+    def name(self, weight: int) -> str:
+        """Return the parameter and the place in it: ``layers.0.weight[12, 3]``.
+
+        A shared one has all its names: ``wte.weight = lm_head.weight[12, 3]``.
+
+        Parameters
+        ----------
+        weight : int
+            Its number.
+        """
+        piece = self.pieces[bisect_right([each.start for each in self.pieces], weight) - 1]
+        place, rest = [], weight - piece.start
+        for length in reversed(piece.shape):
+            rest, index = divmod(rest, length)
+            place.append(str(index))
+        name = " = ".join(piece.names)
+        return f"{name}[{', '.join(reversed(place))}]" if place else name
+
+    @property
+    def rms(self) -> Tensor:
+        """The rms of each map over the whole output, shape (size,); estimated where ``rms_error`` is not 0.
+
+        Estimated by random signs in one pass over the batch in n parts (or ``probes`` of them): its relative
+        error is at most sqrt(1 / (2 n)) where the parts weigh the same. Exact for an output of at most 256
+        numbers.
+        """
+        return self._rms[0]
+
+    @property
+    def rms_error(self) -> Tensor:
+        """One standard error of :attr:`rms`, rather too large than too small; 0 where it is exact."""
+        return self._rms[1]
+
+    @cached_property
+    def _rms(self) -> tuple[Tensor, Tensor]:
+        energy, error = self.energy_and_error(torch.ones(self.shape))
+        rms = (energy / self.output.numel()).sqrt_()
+        known = rms > 0
+        # d sqrt(E / N) = dE / (2 N sqrt(E / N))
+        error = error.div_(torch.where(known, rms, 1)).div_(2 * self.output.numel())
+        return rms, error.mul_(known)
+
+    def energy(self, masks: Tensor) -> Tensor:
+        """Return for all weights the sum of J[s]^2 over the cases of each mask and all outputs.
+
+        Estimated by random signs, exact for an output of at most 256 numbers. Parts of the batch that no mask
+        counts cost nothing.
+
+        Parameters
+        ----------
+        masks : tensor, of shape ``shape`` or (k, *shape)
+            True where a case counts; numbers weigh it. Each of the k costs a further backward pass.
+
+        Returns
+        -------
+        tensor, shape (size,) or (k, size)
+        """
+        return self.energy_and_error(masks)[0]
+
+    def energy_and_error(self, masks: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the same with one standard error; the square of the error is right or too large on average.
+
+        A term X = (v . J[s])^2 of one part has variance E[X^2] - E[X]^2 <= (2/3) E[X^2], with equality where
+        many outputs contribute; the error is the root of (2/3) sum of X^2.
+
+        Parameters
+        ----------
+        masks : tensor, of shape ``shape`` or (k, *shape)
+            As in :meth:`energy`.
+
+        Returns
+        -------
+        tuple of tensor, each of shape (size,) or (k, size)
+
+        Raises
+        ------
+        InputError
+            If the shape is another.
+        """
+        single = masks.ndim == len(self.shape)
+        rows = masks[None] if single else masks
+        if tuple(rows.shape[1:]) != self.shape:
+            raise InputError(f"The mask has shape {tuple(masks.shape)}.", f"Use {self.shape}.")
+        scales = rows.to(self.output).sqrt()
+        scales = scales[..., None] if self.output.ndim > 1 else scales
+        exact = self.output.numel() <= _EXACT
+        draw = torch.Generator().manual_seed(self._network.seed)
+        energy = self.weights.new_zeros(len(rows), self.size)
+        error = torch.zeros_like(energy)
+
+        def visit(part: slice, pull: _Pull) -> None:
+            like = self.output[part]
+            for signs in _one_hot(like) if exact else _signs(like, self._network.probes, draw):
+                for scale, squares, fourth in zip(scales[:, part], energy, error, strict=True):
+                    if bool(scale.any()):
+                        for piece, gradient in pull(signs * scale):
+                            place = slice(piece.start, piece.stop)
+                            square = gradient.square()
+                            squares[place] += square
+                            if not exact:  # root of the sum of X^4, without overflow
+                                torch.hypot(fourth[place], square, out=fourth[place])
+
+        self._network.backward(
+            self.weights, visit, scales.reshape(len(rows), len(self.output), -1).any(2).any(0)
+        )
+        if not exact:
+            energy /= self._network.probes
+            error *= math.sqrt(2 / 3) / self._network.probes
+        return (energy[0], error[0]) if single else (energy, error)
+
+    @cached_property
+    def groups(self) -> Tensor:
+        """The unit that each weight enters, numbered through the network, int32 of shape (size,).
+
+        The row of a weight matrix or a kernel, with the bias of that row; the column of an embedding and of a
+        layer that keeps its matrix transposed. Rows of a normalisation are units of their own, so are those
+        of each gate of a recurrent layer. A shared parameter counts where it stands first.
+        """
+        found = torch.empty(self.size, dtype=torch.int32, device=self.weights.device)
+        first: dict[tuple[str, str, int], int] = {}
+        units = 0
+        for piece in self.pieces:
+            axis = self._network.axis(piece)
+            length = piece.shape[axis] if piece.shape else 1
+            key = (piece.owner, _stage(piece), length)
+            if key not in first:
+                first[key] = units
+                units += length
+            rows = first[key] + torch.arange(length, dtype=torch.int32, device=found.device)
+            layout = [1] * len(piece.shape)
+            if layout:
+                layout[axis] = length
+            found[piece.start : piece.stop] = rows.reshape(layout).expand(piece.shape).reshape(-1)
+        return found
+
+    def named(self, weights: Tensor | None = None) -> dict[str, Tensor]:
+        """Return weights as tensors of the model's own shapes and types, by the first name of each.
+
+        Parameters
+        ----------
+        weights : tensor, shape (size,), optional
+            By default those at which everything is taken.
+        """
+        flat = self.weights if weights is None else weights
+        own = dict(self._network.module.named_parameters())
+        return {
+            piece.names[0]: flat[piece.start : piece.stop]
+            .reshape(piece.shape)
+            .to(own[piece.names[0]], copy=True)
+            for piece in self.pieces
+        }
+
+    def with_weights(self, weights: Tensor) -> nn.Module:
+        """Return a copy of the model with other weights; the model stays as it is.
+
+        Parameters
+        ----------
+        weights : tensor, shape (size,)
+        """
+        twin = copy.deepcopy(self._network.module)
+        parameters = dict(twin.named_parameters())
+        with torch.no_grad():
+            for name, values in self.named(weights).items():
+                parameters[name].copy_(values)
+        return twin
+
+
+_Pull = Callable[[Tensor], Iterator[tuple[Piece, Tensor]]]
+"""Gives, from seeds over a part of the output, the flat gradient of each piece, not to be written to."""
+
+
+class _Network:
+    """The user's model as a function of its weights on a batch; each call leaves the model as it was."""
+
+    def __init__(
+        self,
+        module: nn.Module,
+        batch: Batch,
+        pieces: tuple[Piece, ...],
+        read: Read | None,
+        *,
+        dtype: torch.dtype | None,
+        mode: Mode,
+        probes: int,
+        seed: int,
+        notes: list[str],
+    ) -> None:
+        self.module, self.batch, self.pieces, self.read = module, batch, pieces, read
+        self.dtype, self.mode, self.probes, self.seed, self.notes = dtype, mode, probes, seed, notes
+        self.parts = [slice(0, batch.size)]
+        self.forward_mode = True
+
+    def check(self, weights: Tensor) -> None:
+        """Refuse weights that are not finite, by name."""
+        for piece in self.pieces:
+            if not bool(weights[piece.start : piece.stop].isfinite().all()):
+                raise InputError(
+                    f"{' = '.join(piece.names)} holds NaN or infinite weights.", "Load or train finite ones."
+                )
+
+    @contextmanager
+    def _still(self) -> Iterator[None]:
+        with untouched(self.module):
+            for part in self.module.modules():
+                if self.mode == "eval":
+                    part.training = False
+                elif has_running_statistics(part) and hasattr(part, "momentum"):
+                    part.momentum = 0.0  # type: ignore[assignment]
+            yield
+
+    def _leaves(self, weights: Tensor) -> list[Tensor]:
+        """Return the weights as parameters, views where the type allows."""
+        own = dict(self.module.named_parameters())
+        found = []
+        for piece in self.pieces:
+            model = own[piece.names[0]]
+            values = weights[piece.start : piece.stop].reshape(piece.shape)
+            found.append(values.to(model.device, self.dtype or model.dtype).detach())
+        return found
+
+    def _call(self, leaves: list[Tensor], part: slice) -> Tensor:
+        """Return the output of a part of the batch."""
+        named = {piece.names[0]: leaf for piece, leaf in zip(self.pieces, leaves, strict=True)}
+        batch = self.batch.take(part.start, part.stop)
+        if self.dtype is not None:
+            own = [*self.module.named_parameters(), *self.module.named_buffers()]
+            named = {name: self._cast(tensor) for name, tensor in own} | named
+            batch = batch.mapped(self._cast)
+
+        def called(*args: Any, **kwargs: Any) -> Any:
+            return torch.func.functional_call(self.module, named, args, kwargs)
+
+        called.kind = getattr(self.module, "kind", type(self.module).__name__)  # type: ignore[attr-defined]
+        output = run(called, batch, self.batch)  # type: ignore[arg-type]
+        seen = output if self.read is None else self.read(output)
+        found = first_float(seen.to_tuple() if hasattr(seen, "to_tuple") else seen)
+        if found is None:
+            what = "The output" if self.read is None else "What read= returns"
+            raise InputError(
+                f"{what} is {type(seen).__name__}, without a tensor of floating-point numbers.",
+                "Pass read=, a function from the output to the tensor to look at.",
+            )
+        return found if found.ndim else found[None]
+
+    def _cast(self, tensor: Tensor) -> Tensor:
+        return tensor.detach().to(self.dtype) if tensor.is_floating_point() else tensor
+
+    def outputs(self, weights: Tensor) -> Tensor:
+        """Return the output of the whole batch."""
+        leaves = self._leaves(weights)
+        with self._still(), torch.no_grad():
+            return torch.cat([self._call(leaves, part).detach() for part in self.parts])
+
+    def cut(self, weights: Tensor, chunk: int | None) -> Tensor:
+        """Cut the batch into parts where its samples stand alone, and return the output of the whole."""
+        size = self.batch.size
+        length = min(_LARGEST_PART, -(-size // _PARTS)) if chunk is None else min(chunk, size)
+        if length < size:
+            reason = self._entangled(self._leaves(weights), length)
+            if reason:
+                self.notes.append(f"the batch was taken whole: {reason}")
+            else:
+                self.parts = [slice(at, min(at + length, size)) for at in range(0, size, length)]
+                self.notes.append(f"the batch of {size} samples was taken in {len(self.parts)} parts")
+        output = self.outputs(weights)
+        if output.isnan().any():
+            raise InputError(
+                f"The output of {type(self.module).__name__} holds NaN on this batch.",
+                "Check the weights and the batch.",
+            )
+        return output
+
+    def _entangled(self, leaves: list[Tensor], length: int) -> str:
+        """Return why the batch cannot be cut, "" where it can: a sample must give the same in any company."""
+        with self._still(), torch.no_grad():
+            if self.mode == "given" and any(part.training for part in self.module.modules()):
+                return "the model is in training mode, where samples can depend on each other"
+            length = max(length, 2)
+            many = self._call(leaves, slice(0, length))
+            if drew_noise():
+                return "the model draws random numbers"
+            # From the middle: what depends on earlier ones alone, as in time, would begin alike.
+            few = self._call(leaves, slice(length // 2, length))
+        if len(many) != length or len(few) != length - length // 2 or many.shape[1:] != few.shape[1:]:
+            return "the first axis of the output does not count its samples"
+        one, two = many[length // 2 :].double().nan_to_num(), few.double().nan_to_num()
+        if bool((one - two).abs().max() > _ALONE * one.abs().max()):
+            return "the output of a sample depends on the others"
+        return ""
+
+    def backward(
+        self, weights: Tensor, visit: Callable[[slice, _Pull], None], wanted: Tensor | None = None
+    ) -> None:
+        """Run each part forward with a graph and have it visited; leave out parts without a wanted sample."""
+        leaves = [leaf.requires_grad_() for leaf in self._leaves(weights)]
+        with self._still(), torch.enable_grad():
+            for part in self.parts:
+                if wanted is None or bool(wanted[part].any()):
+                    output = self._call(leaves, part)
+                    visit(part, self._puller(output, leaves, weights))
+
+    def _puller(self, output: Tensor, leaves: list[Tensor], weights: Tensor) -> _Pull:
+        def pull(seeds: Tensor) -> Iterator[tuple[Piece, Tensor]]:
+            if not output.requires_grad:
+                return
+            seeds = seeds.to(output)
+            found = torch.autograd.grad(output, leaves, seeds, retain_graph=True, allow_unused=True)
+            for piece, gradient in zip(self.pieces, found, strict=True):
+                if gradient is not None:
+                    yield piece, gradient.to(weights).reshape(-1)
+
+        return pull
+
+    def pushed(self, weights: Tensor, difference: Tensor) -> Tensor:
+        """Return J difference."""
+        if self.forward_mode:
+            try:
+                return self._pushed_forward(weights, difference)
+            except (InputError, RuntimeError):
+                self.forward_mode = False  # an operator has none
+        return self._pushed_by_two_backward(weights, difference)
+
+    def _pushed_forward(self, weights: Tensor, difference: Tensor) -> Tensor:
+        load_forward_mode()
+        leaves, tangents = self._leaves(weights), self._leaves(difference)
+        found = []
+        with self._still(), torch.no_grad(), forward_ad.dual_level():
+            duals = [
+                forward_ad.make_dual(leaf, tangent)  # type: ignore[no-untyped-call]
+                for leaf, tangent in zip(leaves, tangents, strict=True)
+            ]
+            for part in self.parts:
+                output, tangent = forward_ad.unpack_dual(self._call(duals, part))  # type: ignore[no-untyped-call]
+                found.append(torch.zeros_like(output) if tangent is None else tangent)
+            return torch.cat(found)
+
+    def _pushed_by_two_backward(self, weights: Tensor, difference: Tensor) -> Tensor:
+        leaves, tangents = self._leaves(weights), self._leaves(difference)
+        found = []
+        with self._still(), torch.enable_grad():
+            for leaf in leaves:
+                leaf.requires_grad_()
+            for part in self.parts:
+                output = self._call(leaves, part)
+                seeds = torch.zeros_like(output, requires_grad=True)
+                pulled = torch.autograd.grad(output, leaves, seeds, create_graph=True, allow_unused=True)
+                both = [(g, u) for g, u in zip(pulled, tangents, strict=True) if g is not None]
+                (pushed,) = torch.autograd.grad(
+                    [g for g, _ in both], seeds, [u for _, u in both], allow_unused=True
+                )
+                if pushed is None:
+                    raise InputError(
+                        f"An operator of {type(self.module).__name__} can be differentiated once only.",
+                        "Use plain torch operations.",
+                    )
+                found.append(pushed)
+        return torch.cat(found)
+
+    def axis(self, piece: Piece) -> int:
+        """Return the axis of a parameter that counts the units which its weights enter."""
+        if len(piece.shape) < 2:
+            return 0
+        owner = self.module.get_submodule(piece.owner)
+        if isinstance(owner, (nn.Embedding, nn.EmbeddingBag)):
+            return 1
+        if isinstance(owner, nn.modules.conv._ConvTransposeNd):
+            return 1
+        bias = getattr(owner, "bias", None)
+        rows = len(bias) if isinstance(bias, Tensor) and bias.ndim == 1 else piece.shape[0]
+        transposed = type(owner).__name__ == "Conv1D" or rows != piece.shape[0]
+        return 1 if transposed and piece.shape[1] == rows else 0
+
+
+def module_sensitivity(
+    model: nn.Module | Callable[..., Any],
+    batch: Any,
+    *,
+    parameters: Sequence[str] | None = None,
+    read: Read | None = None,
+    mode: Mode = "eval",
+    chunk: int | None = None,
+    probes: int = 1,
+    seed: int = 0,
+    dtype: torch.dtype | None = None,
+) -> ModuleSensitivity:
+    """Return how each weight of a module changes its output on a batch, without its Jacobian.
+
+    The model is left bit-identical, its mode, buffers, hooks and gradients included. Costs, in passes over
+    the batch: one forward here; one forward and backward a property (:meth:`ModuleSensitivity.gradient`);
+    the same once for the sizes of all maps (:attr:`ModuleSensitivity.rms`); two forward for a change. Memory:
+    one copy of the weights and of the output, one vector of that length a result, and one part of the batch
+    with its graph.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network.
+    batch : tensor, sequence or mapping of tensors
+        What it is called with; the samples lie along the first axis of each tensor.
+    parameters : sequence of str, optional
+        Names of parameters, or of modules for all parameters below them. By default all parameters that ask
+        for a gradient; frozen ones are left out, and ``notes`` says so. A shared parameter counts once.
+    read : callable, optional
+        Gives the tensor to look at from what the model returns; by default its first floating-point tensor. A
+        scalar becomes a tensor of one number.
+    mode : {"eval", "given"}
+        Evaluation mode, or the mode that each module is in. In training mode dropout draws the same numbers
+        at each call, batch normalisation uses the statistics of the batch, and the batch is not cut.
+    chunk : int, optional
+        Samples in a part of the batch; by default a 16th of it, at most 512. A batch whose samples depend on
+        each other is not cut, and ``notes`` says so.
+    probes : int
+        Random signs for each part, in the sizes of maps.
+    seed : int
+        Seed of these.
+    dtype : torch.dtype, optional
+        In which the network computes. By default its own; a network in half precision computes in float32.
+
+    Raises
+    ------
+    InputError
+        If the model refuses the batch, a name is unknown, no parameter is left, a weight is not finite, or
+        the output holds no floating-point tensor or NaN.
+    """
+    module = as_module(model)
+    if mode not in ("eval", "given"):
+        raise InputError(f"mode={mode!r}.", 'Use "eval" or "given".')
+    for name, number in (("chunk", chunk), ("probes", probes)):
+        if number is not None and number < 1:
+            raise InputError(f"{name}={number}.", "Use a whole number from 1.")
+    notes = ["in evaluation mode" if mode == "eval" else "in the mode that the model was given in"]
+    pieces = _pieces(module, parameters, notes)
+    fitted = as_batch(module, batch)
+    notes += fitted.notes
+    own = dict(module.named_parameters())
+    chosen = [own[piece.names[0]] for piece in pieces]
+    if dtype is None and any(p.dtype in (torch.float16, torch.bfloat16) for p in module.parameters()):
+        dtype = torch.float32
+        notes.append("a network in half precision: it computes in float32 here")
+    kind = torch.float32
+    for parameter in chosen:
+        kind = torch.promote_types(kind, dtype or parameter.dtype)
+    weights = torch.empty(pieces[-1].stop, dtype=kind, device=chosen[0].device)
+    for piece, parameter in zip(pieces, chosen, strict=True):
+        weights[piece.start : piece.stop] = parameter.detach().reshape(-1).to(weights)
+    network = _Network(
+        module, fitted, pieces, read, dtype=dtype, mode=mode, probes=probes, seed=seed, notes=notes
+    )
+    network.check(weights)
+    return ModuleSensitivity(network, weights, network.cut(weights, chunk))
+
+
+def _pieces(module: nn.Module, wanted: Sequence[str] | None, notes: list[str]) -> tuple[Piece, ...]:
+    """Return the parameters to look at, shared ones once; note what is left out."""
+    names: dict[int, list[str]] = {}
+    tensors: dict[int, Tensor] = {}
+    for name, parameter in module.named_parameters(remove_duplicate=False):
+        if isinstance(parameter, nn.parameter.UninitializedParameter):
+            raise InputError(
+                f"Parameter {name} of {type(module).__name__} has no shape yet.",
+                "Call the model once on a batch before.",
+            )
+        names.setdefault(id(parameter), []).append(name)
+        tensors[id(parameter)] = parameter
+    asked = None if wanted is None else {*([wanted] if isinstance(wanted, str) else wanted)}
+    if asked is not None:
+        known = [name for each in names.values() for name in each]
+        unknown = [one for one in asked if not any(_below(name, one) for name in known)]
+        if unknown:
+            raise InputError(
+                f"{type(module).__name__} has no parameter {sorted(unknown)[0]!r}.",
+                f"It has {', '.join(known[:6])}{', ...' if len(known) > 6 else ''}.",
+            )
+    pieces: list[Piece] = []
+    frozen: list[str] = []
+    start = 0
+    for key, own in names.items():
+        tensor = tensors[key]
+        if not tensor.is_floating_point() or not tensor.numel():
+            continue
+        if asked is None and not tensor.requires_grad:
+            frozen.append(own[0])
+        elif asked is None or any(_below(name, place) for name in own for place in asked):
+            pieces.append(Piece(tuple(own), tuple(tensor.shape), start))
+            start = pieces[-1].stop
+    if frozen:
+        more = f" and {len(frozen) - 3} more" if len(frozen) > 3 else ""
+        notes.append(f"frozen parameters were left out: {', '.join(frozen[:3])}{more}")
+    shared = [piece for piece in pieces if len(piece.names) > 1]
+    notes += [f"shared, counted once: {' = '.join(piece.names)}" for piece in shared]
+    if not pieces:
+        raise InputError(
+            f"{type(module).__name__} has no parameter to look at.",
+            "Name some with parameters=, or set requires_grad to True."
+            if frozen
+            else "Pass a network with weights.",
+        )
+    return tuple(pieces)
+
+
+def _below(name: str, place: str) -> bool:
+    return name == place or name.startswith(f"{place}.")
+
+
+def _stage(piece: Piece) -> str:
+    """Return what tells the layers of a recurrent module apart: ``0`` of ``weight_ih_l0``."""
+    name = piece.names[0].rpartition(".")[2]
+    return name.rpartition("_l")[2] if name.startswith(("weight_", "bias_")) else ""
+
+
+def _signs(like: Tensor, probes: int, draw: torch.Generator) -> Iterator[Tensor]:
+    for _ in range(probes):
+        signs = torch.randint(0, 2, like.shape, generator=draw, dtype=torch.int8)
+        yield signs.to(like).mul_(2).sub_(1)
+
+
+def _one_hot(like: Tensor) -> Iterator[Tensor]:
+    for number in range(like.numel()):
+        one = torch.zeros_like(like)
+        one.view(-1)[number] = 1
+        yield one
