@@ -14,7 +14,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Literal
 
 import torch
@@ -34,7 +34,8 @@ Read = Callable[[Any], Tensor]
 
 Mode = Literal["eval", "given"]
 
-_PARTS, _LARGEST_PART = 16, 512  # parts of a batch; samples in one
+_PARTS, _LEAST, _MOST = 16, 8, 512  # parts of a batch; samples in one
+_FEW = 20_000  # weights for each sample of the least part: small networks can afford smaller ones
 _EXACT = 256  # numbers in the output up to which sizes of maps are exact
 _ALONE = 1e-3  # relative difference between a sample alone and among others
 
@@ -132,8 +133,7 @@ class ModuleSensitivity(Sensitivity):
         def visit(part: slice, pull: _Pull) -> None:
             for row, found in zip(rows, total, strict=True):
                 if bool(row[part].any()):
-                    for piece, gradient in pull(row[part]):
-                        found[piece.start : piece.stop] += gradient
+                    pull(row[part], partial(_add, found))
 
         self._network.backward(self.weights, visit)
         return total[0] if single else total
@@ -205,32 +205,30 @@ class ModuleSensitivity(Sensitivity):
 
     @property
     def rms(self) -> Tensor:
-        """The rms of each map over the whole output, shape (size,); estimated where ``rms_error`` is not 0.
+        """The rms of each map over the whole output, shape (size,), with the relative error ``rms_error``.
 
-        Estimated by random signs in one pass over the batch in n parts (or ``probes`` of them): its relative
-        error is at most sqrt(1 / (2 n)) where the parts weigh the same. Exact for an output of at most 256
-        numbers.
+        Exact for an output of at most 256 numbers, else estimated by random signs in one pass over the batch.
         """
         return self._rms[0]
 
     @property
-    def rms_error(self) -> Tensor:
-        """One standard error of :attr:`rms`, rather too large than too small; 0 where it is exact."""
+    def rms_error(self) -> float:
+        """One relative standard error of :attr:`rms`, 0 where it is exact.
+
+        The root of a mean over the weights by the square of their energy, rather too large than too small:
+        about sqrt(1 / (2 n)) for n parts of the batch, or n probes of it.
+        """
         return self._rms[1]
 
     @cached_property
-    def _rms(self) -> tuple[Tensor, Tensor]:
-        energy, error = self.energy_and_error(torch.ones(self.shape))
-        rms = (energy / self.output.numel()).sqrt_()
-        known = rms > 0
-        # d sqrt(E / N) = dE / (2 N sqrt(E / N))
-        error = error.div_(torch.where(known, rms, 1)).div_(2 * self.output.numel())
-        return rms, error.mul_(known)
+    def _rms(self) -> tuple[Tensor, float]:
+        energy, error = self._energies(torch.ones(1, *self.shape))
+        return energy[0].div_(self.output.numel()).sqrt_(), error / 2
 
     def energy(self, masks: Tensor) -> Tensor:
         """Return for all weights the sum of J[s]^2 over the cases of each mask and all outputs.
 
-        Estimated by random signs, exact for an output of at most 256 numbers. Parts of the batch that no mask
+        Estimated by random signs like :attr:`rms`, and exact where that is. Parts of the batch that no mask
         counts cost nothing.
 
         Parameters
@@ -241,23 +239,6 @@ class ModuleSensitivity(Sensitivity):
         Returns
         -------
         tensor, shape (size,) or (k, size)
-        """
-        return self.energy_and_error(masks)[0]
-
-    def energy_and_error(self, masks: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the same with one standard error; the square of the error is right or too large on average.
-
-        A term X = (v . J[s])^2 of one part has variance E[X^2] - E[X]^2 <= (2/3) E[X^2], with equality where
-        many outputs contribute; the error is the root of (2/3) sum of X^2.
-
-        Parameters
-        ----------
-        masks : tensor, of shape ``shape`` or (k, *shape)
-            As in :meth:`energy`.
-
-        Returns
-        -------
-        tuple of tensor, each of shape (size,) or (k, size)
 
         Raises
         ------
@@ -268,32 +249,44 @@ class ModuleSensitivity(Sensitivity):
         rows = masks[None] if single else masks
         if tuple(rows.shape[1:]) != self.shape:
             raise InputError(f"The mask has shape {tuple(masks.shape)}.", f"Use {self.shape}.")
-        scales = rows.to(self.output).sqrt()
+        energies, _ = self._energies(rows)
+        return energies[0] if single else energies
+
+    def _energies(self, masks: Tensor) -> tuple[Tensor, float]:
+        """Return the energies in each mask, and the relative error of all.
+
+        A term X = (v . J[s])^2 of one part and one v has the variance E[X^2] - E[X]^2 <= (2/3) E[X^2], with
+        equality where many outputs contribute; the error is the root of (2/3) sum of X^2.
+        """
+        scales = masks.to(self.output).sqrt()
         scales = scales[..., None] if self.output.ndim > 1 else scales
         exact = self.output.numel() <= _EXACT
-        draw = torch.Generator().manual_seed(self._network.seed)
-        energy = self.weights.new_zeros(len(rows), self.size)
-        error = torch.zeros_like(energy)
+        probes, draw = self._network.probes, torch.Generator().manual_seed(self._network.seed)
+        energies = self.weights.new_zeros(len(masks), self.size)
+        squared = 0.0
 
         def visit(part: slice, pull: _Pull) -> None:
             like = self.output[part]
-            for signs in _one_hot(like) if exact else _signs(like, self._network.probes, draw):
-                for scale, squares, fourth in zip(scales[:, part], energy, error, strict=True):
+            for signs in _one_hot(like) if exact else _signs(like, probes, draw):
+                for scale, energy in zip(scales[:, part], energies, strict=True):
                     if bool(scale.any()):
-                        for piece, gradient in pull(signs * scale):
-                            place = slice(piece.start, piece.stop)
-                            square = gradient.square()
-                            squares[place] += square
-                            if not exact:  # root of the sum of X^4, without overflow
-                                torch.hypot(fourth[place], square, out=fourth[place])
+                        pull(signs * scale, partial(add, energy))
 
-        self._network.backward(
-            self.weights, visit, scales.reshape(len(rows), len(self.output), -1).any(2).any(0)
-        )
-        if not exact:
-            energy /= self._network.probes
-            error *= math.sqrt(2 / 3) / self._network.probes
-        return (energy[0], error[0]) if single else (energy, error)
+        def add(energy: Tensor, place: slice, gradient: Tensor) -> None:
+            nonlocal squared
+            square = gradient.square()
+            energy[place].add_(square)
+            squared += float(square.dot(square))
+
+        counted = scales.reshape(len(masks), len(self.output), -1).any(2).any(0)
+        self._network.backward(self.weights, visit, counted)
+        if exact:
+            return energies, 0.0
+        energies /= probes
+        total = float(sum(energy.dot(energy) for energy in energies))
+        variance = 2 / 3 * squared / probes**2
+        # What is left of the sum of squares without its own scatter is that of the true energies.
+        return energies, math.sqrt(variance / (total - variance)) if total else 0.0
 
     @cached_property
     def groups(self) -> Tensor:
@@ -352,8 +345,11 @@ class ModuleSensitivity(Sensitivity):
         return twin
 
 
-_Pull = Callable[[Tensor], Iterator[tuple[Piece, Tensor]]]
-"""Gives, from seeds over a part of the output, the flat gradient of each piece, not to be written to."""
+_Take = Callable[[slice, Tensor], None]
+"""Takes the place of a parameter among the weights, and its flat gradient, which it must not change."""
+
+_Pull = Callable[[Tensor, _Take], None]
+"""Pulls seeds over a part of the output back, and gives the gradient of each parameter as it comes."""
 
 
 class _Network:
@@ -441,7 +437,8 @@ class _Network:
     def cut(self, weights: Tensor, chunk: int | None) -> Tensor:
         """Cut the batch into parts where its samples stand alone, and return the output of the whole."""
         size = self.batch.size
-        length = min(_LARGEST_PART, -(-size // _PARTS)) if chunk is None else min(chunk, size)
+        least = min(_LEAST, 1 + len(weights) // _FEW)
+        length = min(size, max(least, min(_MOST, -(-size // _PARTS))) if chunk is None else chunk)
         if length < size:
             reason = self._entangled(self._leaves(weights), length)
             if reason:
@@ -487,14 +484,25 @@ class _Network:
                     visit(part, self._puller(output, leaves, weights))
 
     def _puller(self, output: Tensor, leaves: list[Tensor], weights: Tensor) -> _Pull:
-        def pull(seeds: Tensor) -> Iterator[tuple[Piece, Tensor]]:
+        def pull(seeds: Tensor, take: _Take) -> None:
+            def taken(place: slice, leaf: Tensor) -> None:
+                assert leaf.grad is not None
+                take(place, leaf.grad.to(weights).reshape(-1))
+                leaf.grad = None  # at once: all of them together take as much as the weights
+
             if not output.requires_grad:
                 return
-            seeds = seeds.to(output)
-            found = torch.autograd.grad(output, leaves, seeds, retain_graph=True, allow_unused=True)
-            for piece, gradient in zip(self.pieces, found, strict=True):
-                if gradient is not None:
-                    yield piece, gradient.to(weights).reshape(-1)
+            hooks = [
+                leaf.register_post_accumulate_grad_hook(  # type: ignore[no-untyped-call]
+                    partial(taken, slice(piece.start, piece.stop))
+                )
+                for piece, leaf in zip(self.pieces, leaves, strict=True)
+            ]
+            try:
+                torch.autograd.backward(output, seeds.to(output), retain_graph=True, inputs=leaves)
+            finally:
+                for hook in hooks:
+                    hook.remove()
 
         return pull
 
@@ -594,8 +602,8 @@ def module_sensitivity(
         Evaluation mode, or the mode that each module is in. In training mode dropout draws the same numbers
         at each call, batch normalisation uses the statistics of the batch, and the batch is not cut.
     chunk : int, optional
-        Samples in a part of the batch; by default a 16th of it, at most 512. A batch whose samples depend on
-        each other is not cut, and ``notes`` says so.
+        Samples in a part of the batch; by default a 16th of it, from 8 to 512 where the weights are many. A
+        batch whose samples depend on each other is not cut, and ``notes`` says so.
     probes : int
         Random signs for each part, in the sizes of maps.
     seed : int
@@ -683,6 +691,10 @@ def _pieces(module: nn.Module, wanted: Sequence[str] | None, notes: list[str]) -
             else "Pass a network with weights.",
         )
     return tuple(pieces)
+
+
+def _add(total: Tensor, place: slice, gradient: Tensor) -> None:
+    total[place].add_(gradient)
 
 
 def _below(name: str, place: str) -> bool:
