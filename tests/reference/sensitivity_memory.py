@@ -4,9 +4,9 @@ import json
 
 import psutil
 import torch
+from peak_memory import Peak
 from torch import nn
 
-from peak_memory import Peak
 from phasescope.synapses import ClassMargin, module_sensitivity
 
 
