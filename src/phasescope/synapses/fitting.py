@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.linalg.blas import ssyrk
 from scipy.optimize import line_search
 from torch import Tensor
 
@@ -31,7 +30,7 @@ Progress = Callable[[int, float], None]
 
 _STEPS = {"lm": 100, "lbfgs": 1000, "adam": 10_000, "rprop": 3000}  # without a budget
 _EVERY = {"lm": 1, "lbfgs": 5, "adam": 50, "rprop": 10}  # steps between two points of the curve
-_CHUNK = 2048  # points whose maps are in memory at a time
+_CHUNK = 8192  # points whose values are in memory at a time
 _HISTORY = 50  # pairs of L-BFGS
 
 
@@ -146,7 +145,7 @@ def fit(
 
     Notes
     -----
-    A step of ``lm`` costs one product of the maps with themselves, in float32 in chunks of 2048 points on the
+    A step of ``lm`` costs one product of the maps with themselves, in float32 in chunks of points on the
     CPU (the error and the gradient are float64), and one Cholesky factor of the number of weights. ``lbfgs``
     works in float64 too, the others in the dtype of the network. Its line search is scipy's, its pairs are
     kept here: scipy's L-BFGS-B does not give them out, and without them no fit continues bit-identically.
@@ -330,18 +329,6 @@ class _Problem:
             loss += float(residual.square().sum())
         return loss, gradient
 
-    def gram(self, weights: Tensor) -> Tensor:
-        """Return J^T J in float64, from maps in float32."""
-        size = len(weights)
-        total = torch.zeros(size, size, dtype=torch.float64, device=weights.device)
-        for c in self.chunks:
-            maps = Sweeps(self.net, self.points[c].float(), weights.float()).maps().reshape(size, -1)
-            if maps.is_cuda:
-                total += maps @ maps.T
-            else:  # half the work of a product, in the upper triangle
-                total += torch.from_numpy(ssyrk(1.0, maps.numpy().T, trans=1))
-        return torch.triu(total) + torch.triu(total, 1).T
-
 
 def _problem(
     net: PictureNet, target: Picture | Tensor, points: Tensor | None, dtype: torch.dtype
@@ -409,7 +396,10 @@ def _levenberg_marquardt(problem: _Problem, memory: dict[str, Any]) -> str:
     """Make one step of lower error, or return why there is none."""
     weights = memory["weights"]
     loss, gradient = problem.gradient(weights)
-    gram = problem.gram(weights)
+    # float32 suffices for the direction; the error and the gradient decide whether a step is taken.
+    gram = torch.zeros(len(weights), len(weights), dtype=torch.float64, device=weights.device)
+    for c in problem.chunks:
+        gram += Sweeps(problem.net, problem.points[c].float(), weights.float()).gram()
     diagonal = gram.diagonal()
     scale = (diagonal.mean() * diagonal).sqrt().clamp_min(1e-4 * float(diagonal.mean()))
     for damping in (memory.get("damping", 0.01), 0.01):

@@ -11,19 +11,24 @@ maps.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
-from functools import cached_property
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
 import torch
+from scipy.linalg import get_blas_funcs
 from torch import Tensor, nn
 
 from phasescope.errors import InputError
 from phasescope.synapses.wiring import Wiring, thinned_cascade
 
 Seed = int | torch.Generator
+
+_CHUNK = 2048  # points whose maps are in memory at a time
 
 
 class PictureNet(nn.Module):
@@ -205,48 +210,36 @@ class Sweeps:
     """One forward pass on all points, and the backward sweeps on it, each done once and on demand.
 
     Rows are values, columns are points: one row for each input, then one for each unit in the order in which
-    units are computed (``row_of`` gives a unit's row).
+    units are computed (``row_of`` gives a unit's row), and at last a row of ones, which the biases read.
     """
 
     def __init__(self, net: PictureNet, points: Tensor, weights: Tensor | None = None) -> None:
-        wiring = net.wiring
-        self.wiring = wiring
+        self.wiring = net.wiring
         self.weights = (net.weights if weights is None else weights).detach()
-        self._position = np.empty(wiring.units, dtype=np.int64)
-        self._position[list(wiring.order)] = np.arange(wiring.units)
-        # Where the synapses stand in the matrix of rows by rows, in the order of computation.
-        rows = self._position[wiring.targets[: wiring.synapses]]
-        hidden = wiring.reads >= wiring.inputs
-        columns = wiring.reads.copy()
-        columns[hidden] = wiring.inputs + self._position[wiring.reads[hidden] - wiring.inputs]
-        device = self.weights.device
-        self._rows, self._columns = torch.from_numpy(rows).to(device), torch.from_numpy(columns).to(device)
-        self._order = torch.tensor(wiring.order, device=device)
-        self.matrix = self.weights.new_zeros(wiring.units, wiring.inputs + wiring.units)
-        self.matrix[self._rows, self._columns] = self.weights[: wiring.synapses]
-        self.biases = self.weights[wiring.synapses :][self._order]
-        self._blocks = _blocks(wiring)
+        self._plan = _plan(net.wiring, self.weights.device)
+        units, first = net.wiring.units, net.wiring.inputs
+        self.matrix = self.weights.new_zeros(units, first + units + 1)
+        self.matrix[self._plan.targets, self._plan.reads] = self.weights
         self.values = self._forward(points.to(self.weights))
 
     def _forward(self, points: Tensor) -> Tensor:
         first = self.wiring.inputs
-        values = points.new_empty(first + self.wiring.units, len(points))
+        values = points.new_empty(self.matrix.shape[1], len(points))
         values[:first] = points.T
-        for start, stop in self._blocks:
-            block = values[first + start : first + stop]
-            torch.addmm(
-                self.biases[start:stop, None],
-                self.matrix[start:stop, : first + start],
-                values[: first + start],
-                out=block,
-            )
-            block.tanh_()
+        values[-1] = 1
+        torch.addmm(self.matrix[:, -1:], self.matrix[:, :first], values[:first], out=values[first:-1])
+        for block in self._plan.blocks:
+            own = values[first + block.start : first + block.stop]
+            if block.reads:
+                read = slice(first + block.reads.start, first + block.reads.stop)
+                own.addmm_(self.matrix[block.start : block.stop, read], values[read])
+            own.tanh_()
         return values
 
     @property
     def row_of(self) -> np.ndarray:
         """The row of each unit in ``values``, shape (units,)."""
-        rows: np.ndarray = self.wiring.inputs + self._position
+        rows: np.ndarray = self.wiring.inputs + self._plan.position
         return rows
 
     @cached_property
@@ -257,13 +250,13 @@ class Sweeps:
     @cached_property
     def outputs(self) -> Tensor:
         """The output, shape (outputs, points)."""
-        return self.activations[list(self.wiring.outputs)]
+        return self.values[self.wiring.inputs + self._plan.outputs]
 
     @cached_property
     def slopes(self) -> Tensor:
         """Derivative 1 - a^2 of each unit's tanh, in the order of computation, shape (units, points)."""
-        units = self.values[self.wiring.inputs :]
-        return torch.addcmul(torch.ones((), dtype=units.dtype, device=units.device), units, units, value=-1)
+        units = self.values[self.wiring.inputs : -1]
+        return torch.addcmul(self.values[-1], units, units, value=-1)
 
     def back(self, seeds: Tensor) -> Tensor:
         """Return the derivative in z of sum(seeds * outputs) for each unit, in the order of computation.
@@ -271,17 +264,23 @@ class Sweeps:
         `seeds` has shape (outputs, points) or (outputs, k, points), the result one row a unit.
         """
         flat = seeds.reshape(len(seeds), -1)
-        copies = flat.shape[1] // self.slopes.shape[1]
-        deltas = flat.new_zeros(self.wiring.units, flat.shape[1])
-        # Two outputs are two units, so plain assignment adds nothing up.
-        deltas[torch.from_numpy(self._position[list(self.wiring.outputs)]).to(deltas.device)] = flat
-        slopes = self.slopes.unsqueeze(1)
-        first = self.wiring.inputs
-        for start, stop in reversed(self._blocks):
-            block = deltas[start:stop]
-            if stop < self.wiring.units:
-                block.addmm_(self.matrix[stop:, first + start : first + stop].T, deltas[stop:])
-            block.view(stop - start, copies, -1).mul_(slopes[start:stop])
+        points = self.slopes.shape[1]
+        deltas = flat.new_empty(self.wiring.units, flat.shape[1])
+        for block in self._plan.blocks:
+            if block.has_output:
+                deltas[block.start : block.stop] = 0
+        deltas[self._plan.outputs] = flat
+        columns = self.matrix[:, self.wiring.inputs : -1]
+        for block in reversed(self._plan.blocks):
+            own = deltas[block.start : block.stop]
+            readers = slice(block.read_by.start, block.read_by.stop)
+            if block.read_by:
+                weights = columns[readers, block.start : block.stop].T
+                if block.has_output:
+                    own.addmm_(weights, deltas[readers])
+                else:
+                    torch.mm(weights, deltas[readers], out=own)
+            own.view(len(own), -1, points).mul_(self.slopes[block.start : block.stop, None])
         return deltas.reshape(self.wiring.units, *seeds.shape[1:])
 
     @cached_property
@@ -289,22 +288,19 @@ class Sweeps:
         """Derivative of each output c in z_i, in the order of computation, shape (units, outputs, points)."""
         count, points = len(self.wiring.outputs), self.values.shape[1]
         seeds = torch.eye(count, dtype=self.values.dtype, device=self.values.device)
-        return self.back(seeds[:, :, None].expand(count, count, points).contiguous())
+        return self.back(seeds[:, :, None].expand(count, count, points))
 
-    def maps(self, out: Tensor | None = None) -> Tensor:
-        """Return all maps J, shape (size, outputs, points), into `out` where it is given."""
-        shape = (self.wiring.size, *self.deltas.shape[1:])
-        maps = self.values.new_empty(shape) if out is None else out
-        ends = np.cumsum([0, *(len(row) for row in self.wiring.sources)])
-        for i in range(self.wiring.units):
-            delta = self.deltas[self._position[i]]
-            rows = slice(int(ends[i]), int(ends[i + 1]))
-            read = self.values[self._columns[rows]]
-            torch.mul(read.unsqueeze(1), delta, out=maps[rows])
-        torch.index_select(
-            self.deltas, 0, torch.from_numpy(self._position).to(maps.device), out=maps[self.wiring.synapses :]
-        )
-        return maps
+    def maps(self, weights: Sequence[int] | None = None, *, out: Tensor | None = None) -> Tensor:
+        """Return maps J of some weights, or of all, shape (weights, outputs, points), into `out` if given."""
+        if weights is not None:
+            chosen = torch.as_tensor(weights, device=self.values.device)
+            read = self.values[self._plan.reads[chosen]]
+            return self.deltas[self._plan.targets[chosen]] * read.unsqueeze(1)
+        if out is None:
+            out = self.values.new_empty(self.wiring.size, *self.deltas.shape[1:])
+        for run in self._plan.runs:  # views, so that nothing but the result is written
+            torch.mul(self.values[run.reads].unsqueeze(1), self.deltas[run.target], out=out[run.weights])
+        return out
 
     def pulled_back(self, seeds: Tensor) -> Tensor:
         """Return J^T seeds: the gradient of sum(seeds * outputs) in all weights.
@@ -312,55 +308,136 @@ class Sweeps:
         `seeds` has shape (outputs, points) or (outputs, k, points); the result (size,) or (k, size).
         """
         deltas = self.back(seeds)
-        if seeds.ndim == 2:
-            return self._gather(deltas @ self.values.T, deltas.sum(-1))
-        products = deltas.transpose(0, 1) @ self.values.T
-        return self._gather(products, deltas.sum(-1).T)
-
-    def _gather(self, products: Tensor, sums: Tensor) -> Tensor:
-        """Return entries of the matrix units by values and of the units, in the order of the weights."""
-        position = torch.from_numpy(self._position).to(products.device)
-        return torch.cat([products[..., self._rows, self._columns], sums[..., position]], dim=-1)
+        if deltas.ndim == 3:
+            deltas = deltas.transpose(0, 1)
+        return (deltas @ self.values.T)[..., self._plan.targets, self._plan.reads]
 
     def pushed(self, change: Tensor) -> Tensor:
         """Return J change, the change of the outputs to first order, shape (outputs, points).
 
         `change` has shape (size,), or (k, size) for a result of shape (k, outputs, points).
         """
-        if change.ndim == 2:
-            return torch.stack([self.pushed(row) for row in change])
-        first = self.wiring.inputs
-        matrix = torch.zeros_like(self.matrix)
-        matrix[self._rows, self._columns] = change[: self.wiring.synapses].to(matrix)
-        biases = change[self.wiring.synapses :].to(matrix)[self._order]
-        tangents = torch.zeros_like(self.values)
-        for start, stop in self._blocks:
-            block = tangents[first + start : first + stop]
-            torch.addmm(biases[start:stop, None], matrix[start:stop], self.values, out=block)
-            block.addmm_(self.matrix[start:stop, : first + start], tangents[: first + start])
-            block.mul_(self.slopes[start:stop])
-        return tangents[self.row_of[list(self.wiring.outputs)]]
+        rows = change.to(self.matrix).reshape(-1, self.wiring.size)
+        count, first = len(rows), self.wiring.inputs
+        direct = self.matrix.new_zeros(self.wiring.units, count, self.matrix.shape[1])
+        direct[self._plan.targets, :, self._plan.reads] = rows.T
+        tangents = (direct.reshape(-1, direct.shape[2]) @ self.values).reshape(self.wiring.units, -1)
+        points = self.values.shape[1]
+        for block in self._plan.blocks:
+            own = tangents[block.start : block.stop]
+            if block.reads:
+                read = slice(first + block.reads.start, first + block.reads.stop)
+                weights = self.matrix[block.start : block.stop, read]
+                own.addmm_(weights, tangents[block.reads.start : block.reads.stop])
+            own.view(len(own), count, points).mul_(self.slopes[block.start : block.stop, None])
+        found = tangents[self._plan.outputs].reshape(-1, count, points).transpose(0, 1)
+        return found if change.ndim == 2 else found[0]
 
     def energies(self, masks: Tensor) -> Tensor:
-        """Return the sum of J^2 over the pixels of each mask and all outputs, shape (masks, size).
+        """Return the sum of J^2 over the points of each mask and all outputs, shape (masks, size).
 
-        `masks` has shape (masks, points): weights of the pixels, such as 0 and 1. No map is built.
+        `masks` has shape (masks, points): weights of the pixels, such as 0 and 1.
         """
-        squares = self.deltas.square().sum(1)
-        weighted = masks.to(squares)[:, None, :] * squares
-        return self._gather(weighted @ self.values.square().T, weighted.sum(-1))
+        deltas, values = self.deltas.square().sum(1), self.values.square()
+        energies = values.new_zeros(len(masks), self.wiring.size)
+        for start in range(0, values.shape[1], _CHUNK):
+            part = slice(start, start + _CHUNK)
+            squares = deltas[self._plan.targets, part] * values[self._plan.reads, part]
+            energies.addmm_(masks[:, part].to(squares), squares.T)
+        return energies
+
+    def gram(self) -> Tensor:
+        """Return J^T J over all points and outputs, shape (size, size), summed up in float64."""
+        size = self.wiring.size
+        total = torch.zeros(size, size, dtype=torch.float64, device=self.values.device)
+        for start in range(0, self.values.shape[1], _CHUNK):
+            part = slice(start, start + _CHUNK)
+            maps = self.values.new_empty(size, len(self.wiring.outputs), self.values[0, part].numel())
+            for run in self._plan.runs:
+                read = self.values[run.reads, None, part]
+                torch.mul(read, self.deltas[run.target, :, part], out=maps[run.weights])
+            flat = maps.reshape(size, -1)
+            if flat.is_cuda:
+                total += flat @ flat.T
+            else:  # the upper triangle, in half the time of a product
+                (syrk,) = get_blas_funcs(("syrk",), (flat.numpy(),))
+                total += torch.from_numpy(syrk(1.0, flat.numpy().T, trans=1))
+        return torch.triu(total) + torch.triu(total, 1).T
 
 
-def _blocks(wiring: Wiring) -> list[tuple[int, int]]:
-    """Return runs of units, in the order of computation, that do not read each other."""
-    position = {unit: place for place, unit in enumerate(wiring.order)}
-    blocks, start = [], 0
-    for place, unit in enumerate(wiring.order):
-        read = (position[v - wiring.inputs] for v in wiring.sources[unit] if v >= wiring.inputs)
-        if place > start and max(read, default=-1) >= start:
-            blocks.append((start, place))
-            start = place
-    return [*blocks, (start, wiring.units)]
+@dataclass(frozen=True)
+class _Block:
+    """Units from start to stop, in the order of computation, that do not read each other."""
+
+    start: int
+    stop: int
+    # The smallest runs of units that hold all that the block reads, and all that read the block.
+    reads: range
+    read_by: range
+    has_output: bool
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Weights into one unit that read neighbouring rows."""
+
+    weights: slice
+    target: int
+    reads: slice
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What the sweeps of a wiring need to know: places in the order of computation, and runs of weights."""
+
+    position: np.ndarray
+    blocks: tuple[_Block, ...]
+    # Rows and columns of the weights in the matrix of units by values, and rows of the outputs.
+    targets: Tensor
+    reads: Tensor
+    outputs: Tensor
+    runs: tuple[_Run, ...]
+
+
+@lru_cache(maxsize=64)
+def _plan(wiring: Wiring, device: torch.device) -> _Plan:
+    units, first = wiring.units, wiring.inputs
+    position = np.empty(units, dtype=np.int64)
+    position[list(wiring.order)] = np.arange(units)
+    row_of = np.concatenate([np.arange(first), first + position])
+    targets = position[wiring.targets]
+    reads = np.concatenate([row_of[wiring.reads], np.full(units, first + units)])
+    connected = np.zeros((units, units), dtype=bool)
+    hidden = wiring.reads >= first
+    connected[targets[: wiring.synapses][hidden], reads[: wiring.synapses][hidden] - first] = True
+    outputs = position[list(wiring.outputs)]
+    starts = [0]
+    for place in range(units):
+        if connected[place, starts[-1] : place].any():
+            starts.append(place)
+    blocks = tuple(
+        _Block(
+            start,
+            stop,
+            _hull(connected[start:stop]),
+            _hull(connected[:, start:stop].T),
+            bool(((outputs >= start) & (outputs < stop)).any()),
+        )
+        for start, stop in itertools.pairwise([*starts, units])
+    )
+    breaks = np.flatnonzero((np.diff(targets) != 0) | (np.diff(reads) != 1)) + 1
+    runs = tuple(
+        _Run(slice(a, b), int(targets[a]), slice(int(reads[a]), int(reads[a]) + b - a))
+        for a, b in itertools.pairwise([0, *breaks.tolist(), wiring.size])
+    )
+    rows, columns, last = (torch.from_numpy(array).to(device) for array in (targets, reads, outputs))
+    return _Plan(position, blocks, rows, columns, last, runs)
+
+
+def _hull(connected: np.ndarray) -> range:
+    """Return the smallest run of columns that holds all True."""
+    places = np.flatnonzero(connected.any(0))
+    return range(int(places[0]), int(places[-1]) + 1) if len(places) else range(0)
 
 
 def _draw(wiring: Wiring, gain: float, seed: Seed) -> Tensor:

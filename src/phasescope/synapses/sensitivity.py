@@ -145,11 +145,7 @@ class PictureSensitivity(Sensitivity):
         weights : sequence of int, optional
             Numbers of the weights; by default all, in one array of size x outputs x points numbers.
         """
-        if weights is None:
-            return self._laid_out(self.sweeps.maps())
-        ones = torch.zeros(len(weights), self.size, dtype=self.weights.dtype, device=self.weights.device)
-        ones[torch.arange(len(weights)), list(weights)] = 1
-        return self._laid_out(self.sweeps.pushed(ones))
+        return self._laid_out(self.sweeps.maps(weights))
 
     def pulled_back(self, seeds: Tensor) -> Tensor:
         """Return <seeds, J[s]> for all weights by one backward sweep.
@@ -196,7 +192,8 @@ class PictureSensitivity(Sensitivity):
     def energy(self, masks: Tensor) -> Tensor:
         """Return for all weights the sum of J[s]^2 over the points of each mask and all outputs.
 
-        No map is built: the cost is one backward sweep for each output, and one matrix product a mask.
+        The cost is one backward sweep for each output, and one product of the masks with all squared maps, of
+        which 2048 points are in memory at a time.
 
         Parameters
         ----------
@@ -228,11 +225,10 @@ class PictureSensitivity(Sensitivity):
         mask : tensor of bool, shape shape, optional
             By default all points.
         """
-        maps = self.sweeps.maps()
-        if mask is not None:
-            maps = maps[:, :, mask.reshape(-1).to(maps.device)]
-        flat = maps.reshape(self.size, -1)
-        return flat @ flat.T
+        if mask is None:
+            return self.sweeps.gram()
+        chosen = mask.reshape(-1).to(self.points.device)
+        return Sweeps(self.net, self.points[chosen]).gram()
 
     def _laid_out(self, rows: Tensor) -> Tensor:
         """Return (..., outputs, points) as (..., *shape, outputs)."""
