@@ -270,12 +270,13 @@ class Sweeps:
             if block.has_output:
                 deltas[block.start : block.stop] = 0
         deltas[self._plan.outputs] = flat
-        columns = self.matrix[:, self.wiring.inputs : -1]
+        # A copy, since products with a column of a matrix are slow.
+        readers_of = self.matrix[:, self.wiring.inputs : -1].T.contiguous()
         for block in reversed(self._plan.blocks):
             own = deltas[block.start : block.stop]
             readers = slice(block.read_by.start, block.read_by.stop)
             if block.read_by:
-                weights = columns[readers, block.start : block.stop].T
+                weights = readers_of[block.start : block.stop, readers]
                 if block.has_output:
                     own.addmm_(weights, deltas[readers])
                 else:
@@ -342,7 +343,9 @@ class Sweeps:
         energies = values.new_zeros(len(masks), self.wiring.size)
         for start in range(0, values.shape[1], _CHUNK):
             part = slice(start, start + _CHUNK)
-            squares = deltas[self._plan.targets, part] * values[self._plan.reads, part]
+            squares = values.new_empty(self.wiring.size, values[0, part].numel())
+            for run in self._plan.runs:
+                torch.mul(values[run.reads, part], deltas[run.target, part], out=squares[run.weights])
             energies.addmm_(masks[:, part].to(squares), squares.T)
         return energies
 
