@@ -7,6 +7,7 @@ from phasescope.synapses.edits import Edit, edit
 from phasescope.synapses.ensembles import Ensemble, Runs, ensemble, selectivity
 from phasescope.synapses.fitting import BestFit, Fit, fit, fit_best, rmse
 from phasescope.synapses.modules import ModuleSensitivity, module_sensitivity
+from phasescope.synapses.nulls import Null, Nulls, nulls
 from phasescope.synapses.picture_net import PictureNet, grid
 from phasescope.synapses.properties import (
     Area,
@@ -40,6 +41,8 @@ __all__ = [
     "MeanColour",
     "ModuleSensitivity",
     "NextTokenMargin",
+    "Null",
+    "Nulls",
     "PictureNet",
     "PictureSensitivity",
     "Property",
@@ -58,6 +61,7 @@ __all__ = [
     "grid",
     "layers",
     "module_sensitivity",
+    "nulls",
     "rmse",
     "selectivity",
     "sensitivity",
