@@ -6,6 +6,15 @@ from phasescope.synapses.classifiers import CalibrationError, ClassMargin, Logit
 from phasescope.synapses.edits import Edit, edit
 from phasescope.synapses.ensembles import Ensemble, Runs, ensemble, selectivity
 from phasescope.synapses.fitting import BestFit, Fit, fit, fit_best, rmse
+from phasescope.synapses.maps import (
+    LinearRange,
+    Perturbation,
+    WorkingRange,
+    activation_maps,
+    linear_range,
+    perturb,
+    working_range,
+)
 from phasescope.synapses.modules import ModuleSensitivity, module_sensitivity
 from phasescope.synapses.nulls import Null, Nulls, nulls
 from phasescope.synapses.picture_net import PictureNet, grid
@@ -37,12 +46,14 @@ __all__ = [
     "Edit",
     "Ensemble",
     "Fit",
+    "LinearRange",
     "Logit",
     "MeanColour",
     "ModuleSensitivity",
     "NextTokenMargin",
     "Null",
     "Nulls",
+    "Perturbation",
     "PictureNet",
     "PictureSensitivity",
     "Property",
@@ -53,6 +64,8 @@ __all__ = [
     "Tilt",
     "Width",
     "Wiring",
+    "WorkingRange",
+    "activation_maps",
     "edit",
     "ensemble",
     "fit",
@@ -60,10 +73,13 @@ __all__ = [
     "full_cascade",
     "grid",
     "layers",
+    "linear_range",
     "module_sensitivity",
     "nulls",
+    "perturb",
     "rmse",
     "selectivity",
     "sensitivity",
     "thinned_cascade",
+    "working_range",
 ]

@@ -314,15 +314,21 @@ class _Outside:
     def gram(self, at: Sensitivity, columns: Tensor) -> Tensor:
         """Return J' P J / N for some weights, in float64."""
         if len(columns) > _COLUMNS and isinstance(at, PictureSensitivity):
-            pixels = None if self.mask is None else self.mask[..., 0]
-            if pixels is None or torch.equal(self.mask, pixels[..., None].expand_as(self.mask)):
-                full = at.gram(pixels)
-                if self.directions is not None:
-                    seen = at.pulled_back(self.directions.reshape(-1, *at.output.shape))
-                    full = full - seen.T @ seen
+            full = self._of_picture(at)
+            if full is not None:
                 return full[columns][:, columns].double() / self.count
         maps = torch.stack([self.part(at.change(_unit(at, column))).reshape(-1) for column in columns])
         return (maps @ maps.T).double() / self.count
+
+    def _of_picture(self, at: PictureSensitivity) -> Tensor | None:
+        """Return J' P J of all weights, or None where the mask tells outputs of one pixel apart."""
+        if self.mask is not None:
+            pixels = self.mask[..., 0]
+            same = torch.equal(self.mask, pixels[..., None].expand_as(self.mask))
+            return at.gram(pixels) if same else None
+        assert self.directions is not None
+        seen = at.pulled_back(self.directions.reshape(-1, *at.output.shape))
+        return at.gram() - seen.T @ seen
 
 
 @dataclass(frozen=True)
