@@ -32,11 +32,22 @@ from phasescope.synapses.properties import (
     Width,
 )
 from phasescope.synapses.sensitivity import PictureSensitivity, Sensitivity, sensitivity
+from phasescope.synapses.thought_experiments import (
+    Border,
+    BorderSensitivity,
+    ThoughtExperiment,
+    band,
+    comparison,
+    line,
+    two_bands,
+)
 from phasescope.synapses.wiring import Wiring, full_cascade, layers, thinned_cascade
 
 __all__ = [
     "Area",
     "BestFit",
+    "Border",
+    "BorderSensitivity",
     "BorderShift",
     "CalibrationError",
     "Centroid",
@@ -61,11 +72,14 @@ __all__ = [
     "RegionEnergy",
     "Runs",
     "Sensitivity",
+    "ThoughtExperiment",
     "Tilt",
     "Width",
     "Wiring",
     "WorkingRange",
     "activation_maps",
+    "band",
+    "comparison",
     "edit",
     "ensemble",
     "fit",
@@ -73,6 +87,7 @@ __all__ = [
     "full_cascade",
     "grid",
     "layers",
+    "line",
     "linear_range",
     "module_sensitivity",
     "nulls",
@@ -81,5 +96,6 @@ __all__ = [
     "selectivity",
     "sensitivity",
     "thinned_cascade",
+    "two_bands",
     "working_range",
 ]

@@ -209,7 +209,7 @@ def edit(
         By how much each is to change.
     keep : sequence of Property, or mapping of Property to float
         What is to stay; a mapping gives the drift that is allowed, otherwise it is `tolerance` times the
-        amount, times ``|g_q| / |g_phi|``.
+        largest amount.
     method : {"programme", "gradient", "sparse", "pair", "single"}
         How the change is found.
     weights : sequence of int, optional
@@ -692,9 +692,7 @@ def _checked(
     rows = gradients[:, columns].double()
     _check_independent(rows, moved, kept)
     amounts = torch.tensor([float(amount) for amount in move.values()], dtype=torch.float64)
-    sizes = rows.norm(dim=1).cpu()
-    unit = float((amounts.abs() / sizes[: len(moved)]).max())
-    drifts = torch.where(sizes > 0, unit * sizes, amounts.abs().max())[len(moved) :] * tolerance
+    drifts = torch.full((len(kept),), tolerance * float(amounts.abs().max()), dtype=torch.float64)
     if isinstance(keep, Mapping):
         drifts = torch.tensor([float(drift) for drift in keep.values()], dtype=torch.float64)
         if not (drifts > 0).all() or not torch.isfinite(drifts).all():

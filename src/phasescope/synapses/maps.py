@@ -288,8 +288,8 @@ def _firsts_beyond(effect: _Effect, tolerance: float, cap: float, power: int) ->
 class WorkingRange:
     """What each unit gets to see from valid inputs, against what free inputs could make of it.
 
-    A unit is a = tanh(z), z = b + sum of w v. Each v that is the value of a unit is free in (-1, 1), each that
-    is an input is free in `box`, independently: z then fills the interval from `lowest` to `highest`.
+    A unit is a = tanh(z), z = b + sum of w v. Each v that is the value of a unit is free in (-1, 1), each
+    that is an input is free in `box`, independently: z then fills the interval from `lowest` to `highest`.
 
     Attributes
     ----------
