@@ -39,12 +39,20 @@ class Batch:
 
     def take(self, start: int, stop: int) -> Self:
         """Return samples `start` to `stop` as copies: a model may work on them in place."""
+        return self._cut(slice(start, stop), min(stop, self.size) - start)
 
+    def pick(self, samples: Tensor) -> Self:
+        """Return the samples of these numbers as copies, in this order."""
+        return self._cut(samples, len(samples))
+
+    def _cut(self, place: slice | Tensor, size: int) -> Self:
         def cut(tensor: Tensor) -> Tensor:
-            part = tensor[start:stop] if self._has_samples(tensor) else tensor
-            return part.detach().clone()
+            if not self._has_samples(tensor):
+                return tensor.detach().clone()
+            rows = place if isinstance(place, slice) else place.to(tensor.device)
+            return tensor[rows].detach().clone()
 
-        return self.mapped(cut, size=min(stop, self.size) - start)
+        return self.mapped(cut, size=size)
 
     def mapped(self, function: Callable[[Tensor], Any], **changes: Any) -> Self:
         """Return the batch with `function` of every tensor in its place, and other fields changed."""

@@ -130,12 +130,13 @@ class ModuleSensitivity(Sensitivity):
             )
         total = self.weights.new_zeros(len(rows), self.size)
 
-        def visit(part: slice, pull: _Pull) -> None:
+        def visit(part: Tensor, pull: _Pull) -> None:
             for row, found in zip(rows, total, strict=True):
-                if bool(row[part].any()):
-                    pull(row[part], partial(_add, found))
+                seeds = row[part]
+                if bool(seeds.any()):
+                    pull(seeds, partial(_add, found))
 
-        self._network.backward(self.weights, visit)
+        self._network.backward(self.weights, visit, _any(rows))
         return total[0] if single else total
 
     def change(self, difference: Tensor) -> Tensor:
@@ -222,19 +223,18 @@ class ModuleSensitivity(Sensitivity):
 
     @cached_property
     def _rms(self) -> tuple[Tensor, float]:
-        energy, error = self._energies(torch.ones(1, *self.shape))
-        return energy[0].div_(self.output.numel()).sqrt_(), error / 2
+        energies, error = self._energies(torch.ones(1, *self.shape))
+        return energies[0].div_(self.output.numel()).sqrt_(), error / 2
 
     def energy(self, masks: Tensor) -> Tensor:
         """Return for all weights the sum of J[s]^2 over the cases of each mask and all outputs.
 
-        Estimated by random signs like :attr:`rms`, and exact where that is. Parts of the batch that no mask
-        counts cost nothing.
+        Estimated by random signs like :attr:`rms`; exact for a mask that counts at most 256 numbers.
 
         Parameters
         ----------
         masks : tensor, of shape ``shape`` or (k, *shape)
-            True where a case counts; numbers weigh it. Each of the k costs a further backward pass.
+            True where a case counts; numbers weigh it. A mask costs a pass over the samples that it counts.
 
         Returns
         -------
@@ -260,31 +260,30 @@ class ModuleSensitivity(Sensitivity):
         """
         scales = masks.to(self.output).sqrt()
         scales = scales[..., None] if self.output.ndim > 1 else scales
-        exact = self.output.numel() <= _EXACT
         probes, draw = self._network.probes, torch.Generator().manual_seed(self._network.seed)
         energies = self.weights.new_zeros(len(masks), self.size)
-        squared = 0.0
+        variance = total = 0.0
+        for scale, energy in zip(scales, energies, strict=True):
+            exact = int(scale.count_nonzero()) * (self.output.numel() // scale.numel()) <= _EXACT
+            squared = torch.zeros((), dtype=torch.float64)
 
-        def visit(part: slice, pull: _Pull) -> None:
-            like = self.output[part]
-            for signs in _one_hot(like) if exact else _signs(like, probes, draw):
-                for scale, energy in zip(scales[:, part], energies, strict=True):
-                    if bool(scale.any()):
-                        pull(signs * scale, partial(add, energy))
+            def visit(part: Tensor, pull: _Pull, scale: Tensor = scale, exact: bool = exact) -> None:
+                weights = scale[part].expand_as(self.output[part])
+                for signs in _one_hot(weights) if exact else _signs(weights, probes, draw):
+                    pull(signs * weights, add)
 
-        def add(energy: Tensor, place: slice, gradient: Tensor) -> None:
-            nonlocal squared
-            square = gradient.square()
-            energy[place].add_(square)
-            squared += float(square.dot(square))
+            def add(
+                place: slice, gradient: Tensor, energy: Tensor = energy, squared: Tensor = squared
+            ) -> None:
+                square = gradient.square()
+                energy[place].add_(square)
+                squared += float(square.dot(square))
 
-        counted = scales.reshape(len(masks), len(self.output), -1).any(2).any(0)
-        self._network.backward(self.weights, visit, counted)
-        if exact:
-            return energies, 0.0
-        energies /= probes
-        total = float(sum(energy.dot(energy) for energy in energies))
-        variance = 2 / 3 * squared / probes**2
+            self._network.backward(self.weights, visit, _any(scale[None]), fine=True)
+            if not exact:
+                energy /= probes
+                variance += 2 / 3 * float(squared) / probes**2
+            total += float(energy.dot(energy))
         # What is left of the sum of squares without its own scatter is that of the true energies.
         return energies, math.sqrt(variance / (total - variance)) if total else 0.0
 
@@ -370,7 +369,8 @@ class _Network:
     ) -> None:
         self.module, self.batch, self.pieces, self.read = module, batch, pieces, read
         self.dtype, self.mode, self.probes, self.seed, self.notes = dtype, mode, probes, seed, notes
-        self.parts = [slice(0, batch.size)]
+        self.length: int | None = None  # samples in a part at most; None where the batch is not cut
+        self.least = 1
         self.forward_mode = True
 
     def check(self, weights: Tensor) -> None:
@@ -401,10 +401,10 @@ class _Network:
             found.append(values.to(model.device, self.dtype or model.dtype).detach())
         return found
 
-    def _call(self, leaves: list[Tensor], part: slice) -> Tensor:
-        """Return the output of a part of the batch."""
+    def _call(self, leaves: list[Tensor], part: Tensor) -> Tensor:
+        """Return the output of some samples of the batch."""
         named = {piece.names[0]: leaf for piece, leaf in zip(self.pieces, leaves, strict=True)}
-        batch = self.batch.take(part.start, part.stop)
+        batch = self.batch.pick(part)
         if self.dtype is not None:
             own = [*self.module.named_parameters(), *self.module.named_buffers()]
             named = {name: self._cast(tensor) for name, tensor in own} | named
@@ -428,24 +428,36 @@ class _Network:
     def _cast(self, tensor: Tensor) -> Tensor:
         return tensor.detach().to(self.dtype) if tensor.is_floating_point() else tensor
 
+    def _parts(self, wanted: Tensor | None = None, *, fine: bool = False) -> Sequence[Tensor]:
+        """Return the numbers of all samples, or of those that are wanted, in parts; fine: in 16 or more."""
+        if self.length is None:
+            return [torch.arange(self.batch.size)]
+        samples = torch.arange(self.batch.size) if wanted is None else wanted.nonzero()[:, 0].cpu()
+        length = max(self.least, -(-len(samples) // _PARTS)) if fine else self.length
+        return samples.tensor_split(-(-len(samples) // min(length, self.length))) if len(samples) else []
+
     def outputs(self, weights: Tensor) -> Tensor:
         """Return the output of the whole batch."""
         leaves = self._leaves(weights)
         with self._still(), torch.no_grad():
-            return torch.cat([self._call(leaves, part).detach() for part in self.parts])
+            return torch.cat([self._call(leaves, part).detach() for part in self._parts()])
 
     def cut(self, weights: Tensor, chunk: int | None) -> Tensor:
         """Cut the batch into parts where its samples stand alone, and return the output of the whole."""
         size = self.batch.size
-        least = min(_LEAST, 1 + len(weights) // _FEW)
-        length = min(size, max(least, min(_MOST, -(-size // _PARTS))) if chunk is None else chunk)
-        if length < size:
-            reason = self._entangled(self._leaves(weights), length)
+        self.least = min(_LEAST, 1 + len(weights) // _FEW)
+        length = _MOST if chunk is None else chunk
+        if chunk is not None:
+            self.least = chunk
+        if size > min(self.least, length):
+            reason = self._entangled(self._leaves(weights))
             if reason:
                 self.notes.append(f"the batch was taken whole: {reason}")
             else:
-                self.parts = [slice(at, min(at + length, size)) for at in range(0, size, length)]
-                self.notes.append(f"the batch of {size} samples was taken in {len(self.parts)} parts")
+                self.length = length
+                self.notes.append(
+                    f"the batch of {size} samples was taken in {len(self._parts(fine=True))} parts"
+                )
         output = self.outputs(weights)
         if output.isnan().any():
             raise InputError(
@@ -454,17 +466,17 @@ class _Network:
             )
         return output
 
-    def _entangled(self, leaves: list[Tensor], length: int) -> str:
+    def _entangled(self, leaves: list[Tensor]) -> str:
         """Return why the batch cannot be cut, "" where it can: a sample must give the same in any company."""
+        if self.mode == "given" and any(part.training for part in self.module.modules()):
+            return "the model is in training mode, where samples can depend on each other"
+        length = min(self.batch.size, 4)
         with self._still(), torch.no_grad():
-            if self.mode == "given" and any(part.training for part in self.module.modules()):
-                return "the model is in training mode, where samples can depend on each other"
-            length = max(length, 2)
-            many = self._call(leaves, slice(0, length))
+            many = self._call(leaves, torch.arange(length))
             if drew_noise():
                 return "the model draws random numbers"
             # From the middle: what depends on earlier ones alone, as in time, would begin alike.
-            few = self._call(leaves, slice(length // 2, length))
+            few = self._call(leaves, torch.arange(length // 2, length))
         if len(many) != length or len(few) != length - length // 2 or many.shape[1:] != few.shape[1:]:
             return "the first axis of the output does not count its samples"
         one, two = many[length // 2 :].double().nan_to_num(), few.double().nan_to_num()
@@ -473,15 +485,18 @@ class _Network:
         return ""
 
     def backward(
-        self, weights: Tensor, visit: Callable[[slice, _Pull], None], wanted: Tensor | None = None
+        self,
+        weights: Tensor,
+        visit: Callable[[Tensor, _Pull], None],
+        wanted: Tensor,
+        *,
+        fine: bool = False,
     ) -> None:
-        """Run each part forward with a graph and have it visited; leave out parts without a wanted sample."""
+        """Run the wanted samples forward part by part, with a graph, and have each part visited."""
         leaves = [leaf.requires_grad_() for leaf in self._leaves(weights)]
         with self._still(), torch.enable_grad():
-            for part in self.parts:
-                if wanted is None or bool(wanted[part].any()):
-                    output = self._call(leaves, part)
-                    visit(part, self._puller(output, leaves, weights))
+            for part in self._parts(wanted, fine=fine):
+                visit(part, self._puller(self._call(leaves, part), leaves, weights))
 
     def _puller(self, output: Tensor, leaves: list[Tensor], weights: Tensor) -> _Pull:
         def pull(seeds: Tensor, take: _Take) -> None:
@@ -499,7 +514,9 @@ class _Network:
                 for piece, leaf in zip(self.pieces, leaves, strict=True)
             ]
             try:
-                torch.autograd.backward(output, seeds.to(output), retain_graph=True, inputs=leaves)
+                # A scalar product: with seeds of its own, backward() loads torch's symbolic shapes first.
+                product = (output * seeds.to(output)).sum()
+                product.backward(retain_graph=True, inputs=leaves)  # type: ignore[no-untyped-call]
             finally:
                 for hook in hooks:
                     hook.remove()
@@ -524,7 +541,7 @@ class _Network:
                 forward_ad.make_dual(leaf, tangent)  # type: ignore[no-untyped-call]
                 for leaf, tangent in zip(leaves, tangents, strict=True)
             ]
-            for part in self.parts:
+            for part in self._parts():
                 output, tangent = forward_ad.unpack_dual(self._call(duals, part))  # type: ignore[no-untyped-call]
                 found.append(torch.zeros_like(output) if tangent is None else tangent)
             return torch.cat(found)
@@ -535,7 +552,7 @@ class _Network:
         with self._still(), torch.enable_grad():
             for leaf in leaves:
                 leaf.requires_grad_()
-            for part in self.parts:
+            for part in self._parts():
                 output = self._call(leaves, part)
                 seeds = torch.zeros_like(output, requires_grad=True)
                 pulled = torch.autograd.grad(output, leaves, seeds, create_graph=True, allow_unused=True)
@@ -602,8 +619,8 @@ def module_sensitivity(
         Evaluation mode, or the mode that each module is in. In training mode dropout draws the same numbers
         at each call, batch normalisation uses the statistics of the batch, and the batch is not cut.
     chunk : int, optional
-        Samples in a part of the batch; by default a 16th of it, from 8 to 512 where the weights are many. A
-        batch whose samples depend on each other is not cut, and ``notes`` says so.
+        Samples in a part of the batch; by default a 16th of those that count, from 8 to 512 where the weights
+        are many. A batch whose samples depend on each other is not cut, and ``notes`` says so.
     probes : int
         Random signs for each part, in the sizes of maps.
     seed : int
@@ -691,6 +708,11 @@ def _pieces(module: nn.Module, wanted: Sequence[str] | None, notes: list[str]) -
             else "Pass a network with weights.",
         )
     return tuple(pieces)
+
+
+def _any(rows: Tensor) -> Tensor:
+    """Return which samples have a number other than 0 in any of some rows, shape (samples,)."""
+    return rows.reshape(len(rows), rows.shape[1], -1).any(2).any(0)
 
 
 def _add(total: Tensor, place: slice, gradient: Tensor) -> None:
