@@ -49,9 +49,10 @@ PROPERTIES are plain objects {kind, mask, channel, axis, threshold, softness, si
     C.gradient(prop) -> {value, seeds (channels * pixels), weights (size)}   d value / d picture and d value / d w
 
     C.ensemble(prop, {cover = 0.9, unit = "rms" | "one" | "weight"}) ->
-        {unit, cover, strength (size), damage (size), control (size), lift (size), inside (size), total (size), share (size), order Int32Array (weights by falling strength in the unit),
+        {unit, cover, strength (size), damage (size), control (size), lift (size), inside (size), total (size), rms (size), share (size), order Int32Array (weights by falling |g u|), effect (size) their parts of sum (g u)^2,
+         share = along / (along + beside) in [0, 1]: what of a weight's whole effect is the property,
          sets: {one, weight, rms} of Int32Array, weights: the chosen set, units: Int32Array (neurons of the set, ascending), perUnit (units) share of sum (g u)^2 by target,
-         best: {weight, share, lift}, runs: [{first, last, target}], area: share of pixels inside}
+         runs: [{first, last}] consecutive weights, area: share of pixels inside}
     C.nulls(prop, {count = 200, regionsTried = 1, seed = 0}) ->
         {share, weight, shares (count, sorted), p, corrected, low, median, high (5 %, 50 %, 95 %), certified, verdict (a sentence), reason}
     C.linearRange(s, prop or null, tolerance = 0.2) -> {low, high}   weights between which the change is linear to 20 % (null prop: the picture's)
@@ -1051,61 +1052,75 @@ function phasescopeEngine() {
 
     // ------------------------------------------------------------ ensembles and their nulls
 
-    /* Strength, damage and what follows for every weight; "region" has the strength sqrt(energy inside). */
+    /* Of the energy of each map: along the property (for a region: all inside), and beside it, which is damage.
+       share = along / (along + beside). Python: synapses/ensembles.py. */
+    function effects(prop) {
+      const total = C.energies();
+      const list = prop.mask ? pixelsOf(prop.mask) : everywhere;
+      if (list.length === 0) refuse("The region is empty: paint some pixels.");
+      const inside = prop.mask ? energiesAt(list, new Float64Array(size)) : total;
+      const left = P - list.length;
+      let strength, along;
+      if (prop.kind === "region") {
+        strength = inside.map(Math.sqrt);
+        along = inside;
+      } else {
+        const toward = C.gradient(prop);
+        const norm = dot(toward.seeds, toward.seeds);
+        strength = toward.weights;
+        along = strength.map((g) => (g * g) / norm);
+      }
+      const beside = new Float64Array(size), share = new Float64Array(size);
+      for (let s = 0; s < size; s++) {
+        if (left > 0) beside[s] = Math.max(0, total[s] - inside[s]);
+        else beside[s] = prop.kind === "region" ? 0 : Math.max(0, total[s] - along[s]);
+        share[s] = along[s] + beside[s] > 0 ? along[s] / (along[s] + beside[s]) : 0;
+      }
+      return { strength, along, beside, share, inside, total, counted: (left > 0 ? left : P) * channels, area: list.length / P };
+    }
+
+    const FLOOR = 1e-3; // in the unit 1 / rms a weight counts if its strength is this share of the largest
+
     C.ensemble = (prop, { cover = 0.9, unit = "rms" } = {}) => {
       if (!(cover > 0 && cover <= 1)) refuse("The share to cover must lie in (0, 1].");
-      const total = C.energies();
-      const masked = prop.mask ? pixelsOf(prop.mask) : everywhere;
-      if (masked.length === 0) refuse("The region is empty: paint some pixels.");
-      const inside = prop.mask ? energiesAt(masked, new Float64Array(size)) : total;
-      let strength, along = 0, toward = null;
-      if (prop.kind === "region") strength = inside.map(Math.sqrt);
-      else {
-        toward = C.gradient(prop);
-        strength = toward.weights;
-        along = dot(toward.seeds, toward.seeds);
-      }
-      const left = P - masked.length;
-      const damage = new Float64Array(size), control = new Float64Array(size), lift = new Float64Array(size), share = new Float64Array(size);
-      for (let s = 0; s < size; s++) {
-        if (left > 0) damage[s] = Math.sqrt(Math.max(0, total[s] - inside[s]) / (left * channels));
-        else damage[s] = Math.sqrt(Math.max(0, total[s] - (toward ? (strength[s] * strength[s]) / along : 0)) / (P * channels));
-        control[s] = damage[s] > 0 ? Math.abs(strength[s]) / damage[s] : strength[s] === 0 ? 0 : Infinity;
-        share[s] = total[s] > 0 ? inside[s] / total[s] : 0;
-        lift[s] = (share[s] * P) / masked.length;
-      }
+      const found = effects(prop);
+      const { strength, beside, share, inside, total, counted, area } = found;
+      const damage = beside.map((energy) => Math.sqrt(energy / counted));
+      const control = strength.map((g, s) => (damage[s] > 0 ? Math.abs(g) / damage[s] : g === 0 ? 0 : Infinity));
+      const lift = inside.map((energy, s) => (total[s] > 0 ? energy / (total[s] * area) : 0));
       const rms = total.map((energy) => Math.sqrt(energy / (channels * P)));
+      let largest = 0;
+      for (let s = 0; s < size; s++) largest = Math.max(largest, Math.abs(strength[s]));
+      if (!(largest > 0)) refuse(`No weight changes ${nameOf(prop)}.`);
       const scales = {
         one: new Float64Array(size).fill(1),
         weight: weights.map(Math.abs),
-        rms: rms.map((value) => (value > 0 ? 1 / value : 0)),
+        rms: rms.map((value, s) => (value > 0 && Math.abs(strength[s]) >= FLOOR * largest ? 1 / value : 0)),
       };
       const sets = {};
       let order = null, effect = null;
       for (const kind of Object.keys(scales)) {
-        const e = strength.map((g, s) => g * g * scales[kind][s] * scales[kind][s]);
-        const falling = Int32Array.from(e.keys()).sort((a, b) => e[b] - e[a] || a - b);
-        const whole = e.reduce((sum, value) => sum + value, 0);
-        if (!(whole > 0)) refuse(`No weight changes ${nameOf(prop)}.`);
+        const scaled = strength.map((g, s) => Math.abs(g) * scales[kind][s]);
+        const falling = Int32Array.from(scaled.keys()).sort((a, b) => scaled[b] - scaled[a] || a - b);
+        const whole = dot(scaled, scaled);
         let sum = 0, n = 0;
-        while (n < size && sum < cover * whole * (1 - 1e-12)) sum += e[falling[n++]];
+        while (n < size && sum < cover * whole * (1 - 1e-12)) sum += scaled[falling[n]] * scaled[falling[n++]];
         sets[kind] = falling.slice(0, n);
-        if (kind === unit) { order = falling; effect = e.map((value) => value / whole); }
+        if (kind === unit) { order = falling; effect = scaled.map((value) => (whole > 0 ? (value * value) / whole : 0)); }
       }
       if (order === null) refuse(`The unit ${unit} is none of one, weight, rms.`);
       const chosen = sets[unit];
       const perUnit = new Float64Array(units);
       for (let s = 0; s < size; s++) perUnit[targets[s]] += effect[s];
-      const ascending = Int32Array.from(chosen).sort();
       const runs = [];
-      for (const s of ascending) {
+      for (const s of Int32Array.from(chosen).sort()) {
         const run = runs[runs.length - 1];
-        if (s < synapses && run && run.last === s - 1 && targets[run.last] === targets[s]) run.last = s;
-        else runs.push({ first: s, last: s, target: targets[s] });
+        if (run && run.last === s - 1) run.last = s;
+        else runs.push({ first: s, last: s });
       }
       return {
         unit, cover, strength, damage, control, lift, inside, total, share, rms, order, effect, sets, weights: chosen, runs, perUnit,
-        units: Int32Array.from(new Set(Array.from(chosen, (s) => targets[s]))).sort(), area: masked.length / P,
+        units: Int32Array.from(new Set(Array.from(chosen, (s) => targets[s]))).sort(), area,
       };
     };
 
