@@ -800,31 +800,51 @@ function phasescopeEngine() {
       return cholesky(G, size);
     }
 
-    /* 1 where a change counts as damage: outside the property's region, or everywhere if it has none. */
-    function outsideOf(prop) {
+    /* Where a change is damage: outside the region of the moved property, 1 for each such pixel; or, where nothing is
+       outside, all that is not along the derivative of the property. `count` numbers of the picture are looked at. */
+    function outsideOf(move) {
       const keepPixels = new Float64Array(P).fill(1);
-      if (prop.mask) for (let p = 0; p < P; p++) if (prop.mask[p]) keepPixels[p] = 0;
-      if (!keepPixels.includes(1)) keepPixels.fill(1);
-      return keepPixels;
+      let left = P;
+      if (move.mask) for (let p = 0; p < P; p++) if (move.mask[p]) { keepPixels[p] = 0; left--; }
+      if (left > 0 && left < P) return { keepPixels, count: left * channels, along: null, key: hashOf(keepPixels) };
+      keepPixels.fill(1);
+      const { seeds } = C.gradient(move);
+      const norm = Math.sqrt(dot(seeds, seeds));
+      return { keepPixels, count: P * channels, along: norm > 0 ? seeds.map((x) => x / norm) : null, key: `whole ${keyOf(move)}` };
     }
 
-    /* What solves (J^T keep J + lambda) x = g; lambda = damping * mean(rms of maps, squared) * numbers that are kept. */
-    function solver(keepPixels, damping) {
-      const key = `${hashOf(keepPixels)} ${damping}`;
-      cache.solvers = cache.solvers || new Map();
-      if (cache.solvers.has(key)) return cache.solvers.get(key);
-      if (!(damping > 0)) refuse("The damping must be above 0.");
+    /* The damage in a change of the picture, in place. */
+    function damaging(outside, change) {
+      const { keepPixels, along } = outside;
+      if (along) {
+        const part = dot(change, along);
+        for (let q = 0; q < change.length; q++) change[q] -= part * along[q];
+      } else for (let c = 0; c < channels; c++) for (let p = 0, q = c * P; p < P; p++, q++) change[q] *= keepPixels[p];
+      return change;
+    }
+
+    function rmsOutside(outside, change) {
+      damaging(outside, change);
+      return Math.sqrt(dot(change, change) / outside.count);
+    }
+
+    function meanSquare() {
       const total = C.energies();
-      let mean = 0, count = 0;
+      let mean = 0;
       for (let s = 0; s < size; s++) mean += total[s] / (size * channels * P);
-      for (let p = 0; p < P; p++) count += keepPixels[p] * channels;
-      const lambda = Math.max(damping * mean * count, 1e-300);
-      const made = { lambda, count, keepPixels, factor: preconditioner(keepPixels, lambda, SAMPLE), solved: new Map(), iterations: 0 };
-      cache.solvers.set(key, made);
-      return made;
+      return Math.max(mean, 1e-300);
     }
 
-    /* (J^T keep J + lambda)^-1 g by preconditioned conjugate gradients on products with J and its transpose. */
+    /* What solves (J^T P J + lambda) x = g. */
+    function solver(outside, lambda, factor = null) {
+      return {
+        lambda, outside, iterations: 0, solved: new Map(),
+        drop: outside.along ? C.pulledBack(outside.along) : null, // J^T P J = J^T J - drop drop^T
+        factor: factor || preconditioner(outside.keepPixels, lambda, SAMPLE),
+      };
+    }
+
+    /* By preconditioned conjugate gradients on products with J and its transpose. */
     function solve(made, g, tolerance = 1e-9, most = 400) {
       const x = new Float64Array(size), r = Float64Array.from(g), z = new Float64Array(size), Ap = new Float64Array(size);
       substitute(made.factor, size, r, z);
@@ -833,8 +853,9 @@ function phasescopeEngine() {
       const start = rz;
       let k = 0;
       for (; k < most && rz > tolerance * tolerance * start; k++) {
-        normalProduct(p, made.keepPixels, Ap);
-        for (let s = 0; s < size; s++) Ap[s] += made.lambda * p[s];
+        normalProduct(p, made.outside.keepPixels, Ap);
+        const part = made.drop ? dot(made.drop, p) : 0;
+        for (let s = 0; s < size; s++) Ap[s] += made.lambda * p[s] - (made.drop ? part * made.drop[s] : 0);
         const alpha = rz / dot(p, Ap);
         for (let s = 0; s < size; s++) { x[s] += alpha * p[s]; r[s] -= alpha * Ap[s]; }
         substitute(made.factor, size, r, z);
@@ -843,7 +864,7 @@ function phasescopeEngine() {
         for (let s = 0; s < size; s++) p[s] = z[s] + beta * p[s];
         rz = next;
       }
-      made.iterations = k;
+      made.iterations += k;
       return x;
     }
 
@@ -879,108 +900,103 @@ function phasescopeEngine() {
 
     /* Least damage to first order: direction with g_move . direction = 1 and g_kept . direction = 0. */
     C.programme = ({ move, keep = [], damping = DAMPING }) => {
+      if (!(damping > 0)) refuse("The damping must be above 0.");
       if (keep.length + 1 > size) refuse(`There are ${keep.length + 1} properties and ${size} weights.`);
-      const props = [move, ...keep];
-      const made = solver(outsideOf(move), damping);
-      const gradients = props.map((prop) => C.gradient(prop).weights);
-      touches(move, gradients[0], "moved");
-      const held = gradients.filter((g, k) => k === 0 || dot(g, g) > 0); // what nothing moves, stays
-      const names = props.filter((_, k) => k === 0 || dot(gradients[k], gradients[k]) > 0);
-      let iterations = 0;
-      const columns = held.map((g, k) => {
-        const known = made.solved.has(keyOf(names[k]));
-        const x = solved(made, names[k], g);
-        if (!known) iterations += made.iterations;
-        return x;
-      });
-      const matrix = held.map((g) => columns.map((x) => dot(g, x)));
-      const y = small(matrix, held.map((_, k) => (k === 0 ? 1 : 0)), names);
+      const all = [move, ...keep];
+      const slopes = all.map((prop) => C.gradient(prop).weights);
+      touches(move, slopes[0], "moved");
+      const props = all.filter((_, k) => dot(slopes[k], slopes[k]) > 0); // what no weight moves, stays
+      const rows = slopes.filter((g) => dot(g, g) > 0);
+      const outside = outsideOf(move);
+      cache.solvers = cache.solvers || new Map();
+      const key = `${outside.key} ${damping}`;
+      if (!cache.solvers.has(key)) cache.solvers.set(key, solver(outside, damping * meanSquare() * outside.count));
+      const made = cache.solvers.get(key);
+      const before = made.iterations;
+      const columns = rows.map((g, k) => solved(made, props[k], g));
+      const y = small(rows.map((g) => columns.map((x) => dot(g, x))), rows.map((_, k) => (k === 0 ? 1 : 0)), props);
       const direction = new Float64Array(size);
       columns.forEach((x, k) => { for (let s = 0; s < size; s++) direction[s] += y[k] * x[s]; });
-      const damage = Math.sqrt(maskedEnergy(C.pushed(direction, masked), made.keepPixels) / made.count);
-      return { direction, damage, iterations };
+      return { direction, damage: rmsOutside(outside, C.pushed(direction)), iterations: made.iterations - before };
     };
 
-    function maskedEnergy(change, keepPixels) {
-      let sum = 0;
-      for (let c = 0; c < channels; c++) for (let p = 0, q = c * P; p < P; p++, q++) if (keepPixels[p]) sum += change[q] * change[q];
-      return sum;
-    }
-
-    /* The change asked for, in real passes: linearised again at each new place, halved until the picture confirms it.
-       Damage counts from the original from the first step on, so what earlier steps spoiled is taken back. */
-    C.edit = ({ move, amount, keep = [], damping = DAMPING, steps = 12, tolerance = 1e-3, step = Infinity }, original = null) => {
+    /* The change asked for, by real passes: sequential quadratic programming with an exact penalty, as Python's edit. */
+    C.edit = ({ move, amount, keep = [], damping = DAMPING, steps = 30, tolerance = 1e-3 }, original = null) => {
       if (!Number.isFinite(amount)) refuse("The amount must be a number.");
-      const start = Float64Array.from(weights);
-      const startPicture = Float64Array.from(picture);
-      const base = original === null ? startPicture : C.pictureOf(original);
-      const props = [move, ...keep];
-      const before = props.map((prop) => C.value(prop));
-      const keepPixels = outsideOf(move);
-      const asked = amount;
-      const want = before.map((value, k) => (k === 0 ? value + asked : value));
-      const scale = Math.max(Math.abs(asked), 1e-12);
-      const gap = () => want.map((value, k) => value - C.value(props[k]));
-      // Misses are compared in units of the moved property: |g_move| / |g_kept| turns one into the other.
-      let sizes = null;
-      let done = 0, note = "";
+      if (!(damping > 0)) refuse("The damping must be above 0.");
+      const w0 = Float64Array.from(weights), f0 = Float64Array.from(picture);
+      const base = original === null ? f0 : C.pictureOf(original);
+      const all = [move, ...keep];
+      const first = all.map((prop) => C.gradient(prop));
+      touches(move, first[0].weights, "moved");
+      const outside = outsideOf(move);
+      const ridge = damping * meanSquare();
+      const lengths = first.map(({ weights: g }) => Math.sqrt(dot(g, g)));
+      const values = first.map(({ value }) => value);
+      const targets = values.map((value, k) => (k === 0 ? value + amount : value));
+      const allowed = lengths.map((length) => (tolerance * Math.abs(amount) * length) / lengths[0]);
+      const misses = () => targets.map((value, k) => value - C.value(all[k]));
+      const within = (list) => list.every((miss, k) => Math.abs(miss) <= allowed[k]);
+      const change = new Float64Array(channels * P);
+      const cost = () => {
+        let sum = 0;
+        for (let s = 0; s < size; s++) sum += (weights[s] - w0[s]) * (weights[s] - w0[s]);
+        for (let q = 0; q < change.length; q++) change[q] = picture[q] - f0[q];
+        return 0.5 * (ridge * sum + rmsOutside(outside, change) ** 2);
+      };
+      const merit = (fines) => cost() + misses().reduce((sum, miss, k) => sum + fines[k] * Math.abs(miss), 0);
+      const fines = all.map(() => 0);
+      let extra = 0, factor = null, done = 0, stuck = false;
       try {
-        for (; done < steps; done++) {
-          const miss = gap();
-          const gradients = props.map((prop) => C.gradient(prop).weights);
-          sizes = sizes || gradients.map((g) => Math.sqrt(dot(gradients[0], gradients[0]) / Math.max(dot(g, g), 1e-300)));
-          const weigh = (list) => Math.max(...list.map((value, k) => Math.abs(value) * sizes[k]));
-          if (weigh(miss) <= tolerance * scale) break;
-          touches(move, gradients[0], "moved");
-          const made = solver(keepPixels, damping);
-          const names = props.filter((_, k) => dot(gradients[k], gradients[k]) > 0);
-          const rows = gradients.filter((g) => dot(g, g) > 0);
-          const right = miss.filter((_, k) => dot(gradients[k], gradients[k]) > 0);
-          // What is left of the damage so far pulls back.
-          const pull = new Float64Array(size);
-          for (let q = 0; q < channels * P; q++) masked[q] = keepPixels[q % P] * (picture[q] - startPicture[q]);
-          C.pulledBack(Float64Array.from(masked), pull);
-          for (let s = 0; s < size; s++) pull[s] += made.lambda * (weights[s] - start[s]);
-          const back = done === 0 ? new Float64Array(size) : solve(made, pull, 1e-6);
-          const columns = rows.map((g, k) => solved(made, names[k], g));
-          const y = small(rows.map((g) => columns.map((x) => dot(g, x))), right.map((value, k) => value + dot(rows[k], back)), names);
-          const change = new Float64Array(size);
-          for (let s = 0; s < size; s++) {
-            change[s] = -back[s];
-            for (let k = 0; k < columns.length; k++) change[s] += y[k] * columns[k][s];
+        while (done < steps) {
+          done++;
+          const rows = all.map((prop) => C.gradient(prop).weights);
+          const made = solver(outside, (ridge + extra) * outside.count, factor);
+          factor = made.factor; // serves the next steps, too: it only makes the conjugate gradients short
+          for (let q = 0; q < change.length; q++) change[q] = picture[q] - f0[q];
+          const slope = C.pulledBack(damaging(outside, change));
+          for (let s = 0; s < size; s++) slope[s] = slope[s] / outside.count + ridge * (weights[s] - w0[s]);
+          const held = all.map((_, k) => k).filter((k) => dot(rows[k], rows[k]) > 0);
+          const across = held.map((k) => solve(made, rows[k], 1e-6).map((x) => x * outside.count));
+          const free = done === 1 ? new Float64Array(size) : solve(made, slope, 1e-6).map((x) => x * outside.count);
+          if (made.iterations > 60 * (held.length + 1)) factor = null;
+          const miss = misses();
+          const y = small(
+            held.map((k) => across.map((x) => dot(rows[k], x))),
+            held.map((k) => miss[k] + dot(rows[k], free)),
+            held.map((k) => all[k]),
+          );
+          const step = free.map((x) => -x);
+          y.forEach((value, k) => { for (let s = 0; s < size; s++) step[s] += value * across[k][s]; });
+          held.forEach((k, n) => (fines[k] = Math.max(fines[k], 2 * Math.abs(y[n]))));
+          const fall = dot(slope, step) - miss.reduce((sum, value, k) => sum + fines[k] * Math.abs(value), 0);
+          if (within(miss) && -fall <= 1e-2 * cost()) break;
+          const before = merit(fines), here = Float64Array.from(weights);
+          let length = 1, accepted = false;
+          for (; length > 1 / 1024; length /= 2) {
+            C.setWeights(here.map((value, s) => value + length * step[s]));
+            accepted = merit(fines) <= before + 1e-4 * length * fall;
+            if (accepted) break;
           }
-          const here = Float64Array.from(weights);
-          const worst = weigh(miss);
-          let share = Math.min(1, step / worst), accepted = false;
-          for (let half = 0; half < 10 && !accepted; half++, share /= 2) {
-            C.setWeights(here.map((value, s) => value + share * change[s]));
-            accepted = weigh(gap()) <= (1 - 0.5 * share) * worst;
-          }
-          if (!accepted) {
-            C.setWeights(here);
-            note = "No smaller step comes nearer.";
-            break;
-          }
+          if (!accepted) C.setWeights(here);
+          const last = extra;
+          if (length < 0.25) extra = Math.max(10 * extra, 10 * ridge);
+          else if (length === 1) extra /= 10;
+          if (extra !== last) factor = null;
+          if (!accepted && extra > 1e6 * ridge) { stuck = true; break; }
         }
-        const after = props.map((prop) => C.value(prop));
-        const moved = Float64Array.from(weights);
-        const damage = Math.sqrt(maskedEnergy(masked.map((_, q) => picture[q] - base[q]), keepPixels) / keptCount(keepPixels));
-        const complete = sizes === null || Math.max(...after.map((value, k) => Math.abs(want[k] - value) * sizes[k])) <= tolerance * scale;
-        if (!complete && !note) note = `Not reached after ${done} steps.`;
+        const miss = misses(), complete = within(miss);
+        const damage = rmsOutside(outside, picture.map((value, q) => value - base[q]));
         return {
-          weights: moved, asked, reached: after[0] - before[0], kept: keep.map((_, k) => ({ before: before[k + 1], after: after[k + 1] })),
-          damage, steps: done, complete, note,
+          weights: Float64Array.from(weights), asked: amount, reached: amount - miss[0],
+          kept: keep.map((_, k) => ({ before: values[k + 1], after: values[k + 1] - miss[k + 1] })),
+          damage, steps: done, complete,
+          note: complete ? "" : stuck ? "No smaller step comes nearer." : `Not all is reached after ${done} steps.`,
         };
       } finally {
-        C.setWeights(start);
+        C.setWeights(w0);
       }
     };
-
-    function keptCount(keepPixels) {
-      let count = 0;
-      for (let p = 0; p < P; p++) count += keepPixels[p] * channels;
-      return count;
-    }
 
     // ------------------------------------------------------------ two synapses, one synapse, one neuron
 
@@ -995,15 +1011,14 @@ function phasescopeEngine() {
       const direction = new Float64Array(size);
       direction[s] = q[t] / effect;
       direction[t] = -q[s] / effect;
-      const keepPixels = outsideOf(move);
-      const damage = Math.sqrt(maskedEnergy(C.pushed(direction), keepPixels) / keptCount(keepPixels));
+      const damage = rmsOutside(outsideOf(move), C.pushed(direction));
       return { direction, ratio: direction[t] / direction[s], damage };
     };
 
     /* The pair of weights of one neuron that moves one property, keeps the other and does the least damage. */
     C.bestPair = (move, keep) => {
       const g = C.gradient(move).weights, q = C.gradient(keep).weights;
-      const keepPixels = outsideOf(move);
+      const { keepPixels } = outsideOf(move);
       const sq = squares();
       const list = [];
       for (let p = 0; p < P; p++) if (keepPixels[p]) list.push(p);
@@ -1124,7 +1139,7 @@ function phasescopeEngine() {
       };
     };
 
-    /* Largest change to either side over which the effect of a weight stays linear to `tolerance`. */
+    /* Largest change to either side over which the effect of a weight stays linear to `tolerance`, as Python's linear_range. */
     C.linearRange = (s, prop = null, tolerance = 0.2) => {
       const J = C.map(s);
       const g = prop === null ? 0 : C.gradient(prop).weights[s];
@@ -1139,14 +1154,16 @@ function phasescopeEngine() {
         for (let q = 0; q < a.length; q++) { const x = (a[q] - b[q]) / (2 * d) - J[q]; sum += x * x; }
         return Math.sqrt(sum) / norm;
       };
-      let low = 1e-6, high = 1e-3;
-      if (off(low) > tolerance) return { low: weights[s], high: weights[s], size: 0 };
-      while (high < 100 && off(high) <= tolerance) { low = high; high *= 2; }
-      if (high >= 100) return { low: weights[s] - low, high: weights[s] + low, size: low };
-      for (let k = 0; k < 12; k++) {
-        const middle = Math.sqrt(low * high);
-        if (off(middle) <= tolerance) low = middle;
-        else high = middle;
+      let low = 0, high = 0.05;
+      while (high > 1e-6 && off(high) > tolerance) high /= 4;
+      if (high > 1e-6) {
+        for (low = high, high *= 2; high < 100 && off(high) <= tolerance; high *= 2) low = high;
+        if (high >= 100) low = high = 100;
+        while (high > 1.01 * low) {
+          const middle = Math.sqrt(low * high);
+          if (off(middle) <= tolerance) low = middle;
+          else high = middle;
+        }
       }
       return { low: weights[s] - low, high: weights[s] + low, size: low };
     };
