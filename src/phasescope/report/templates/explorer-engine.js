@@ -1168,6 +1168,65 @@ function phasescopeEngine() {
       return { low: weights[s] - low, high: weights[s] + low, size: low };
     };
 
+    // ------------------------------------------------------------ few weights
+
+    /* As the programme, with `count` weights: each next one lessens damage and misses most; then least damage among them. */
+    C.sparse = ({ move, keep = [], count = 8, damping = DAMPING }) => {
+      const props = [move, ...keep];
+      const rows = props.map((prop) => C.gradient(prop).weights);
+      rows.forEach((g, k) => touches(props[k], g, k ? "kept" : "moved"));
+      if (!(count > keep.length && count <= size)) refuse(`${count} weights cannot move one property and keep ${keep.length}.`);
+      const keepPixels = outsideOf(move);
+      const harm = energiesAt([...keepPixels.keys()].filter((p) => keepPixels[p]), new Float64Array(size));
+      const lambda = Math.max(damping * (harm.reduce((sum, e) => sum + e, 0) / size), 1e-300);
+      const sizes = rows.map((g) => dot(rows[0], rows[0]) / dot(g, g));
+      let least = Infinity;
+      for (let s = 0; s < size; s++) if (rows[0][s] !== 0) least = Math.min(least, (harm[s] + lambda) / (rows[0][s] * rows[0][s]));
+      const weigh = sizes.map((value) => 100 * least * value); // a miss costs this times its square
+      const chosen = [], maps = [], gram = [];
+      let found = new Float64Array(0);
+      const full = new Float64Array(size), back = new Float64Array(size);
+      for (let n = 0; n < count; n++) {
+        full.fill(0);
+        chosen.forEach((s, k) => { full[s] = found[k]; });
+        back.fill(0);
+        if (n) normalProduct(full, keepPixels, back);
+        const miss = rows.map((g, k) => (k === 0 ? 1 : 0) - dot(g, full));
+        let best = -1, gain = 0;
+        for (let s = 0; s < size; s++) {
+          if (chosen.includes(s)) continue;
+          let slope = -back[s], curve = harm[s] + lambda;
+          rows.forEach((g, k) => { slope += weigh[k] * g[s] * miss[k]; curve += weigh[k] * g[s] * g[s]; });
+          if ((slope * slope) / curve > gain) [best, gain] = [s, (slope * slope) / curve];
+        }
+        if (best < 0) break;
+        const map = C.map(best);
+        for (let q = 0; q < map.length; q++) map[q] *= keepPixels[q % P];
+        chosen.push(best);
+        maps.push(map);
+        gram.push(maps.map((other) => dot(other, map)));
+        const N = chosen.length, M = new Float64Array(N * N), right = new Float64Array(N), x = new Float64Array(N);
+        for (let k = 0; k < N; k++) for (let l = 0; l <= k; l++) {
+          let value = gram[k][l] + (k === l ? lambda : 0);
+          rows.forEach((g, r) => { value += weigh[r] * g[chosen[k]] * g[chosen[l]]; });
+          M[k * N + l] = M[l * N + k] = value;
+        }
+        for (let k = 0; k < N; k++) right[k] = weigh[0] * rows[0][chosen[k]];
+        substitute(cholesky(M, N), N, right, x);
+        found = x;
+      }
+      const N = chosen.length, M = new Float64Array(N * N);
+      for (let k = 0; k < N; k++) for (let l = 0; l <= k; l++) M[k * N + l] = M[l * N + k] = gram[k][l] + (k === l ? lambda : 0);
+      const factor = cholesky(M, N);
+      const picked = rows.map((g) => Float64Array.from(chosen, (s) => g[s]));
+      const columns = picked.map((g) => { const x = new Float64Array(N); substitute(factor, N, g, x); return x; });
+      const y = small(picked.map((g) => columns.map((x) => dot(g, x))), rows.map((_, k) => (k === 0 ? 1 : 0)), props);
+      const direction = new Float64Array(size);
+      columns.forEach((x, k) => chosen.forEach((s, l) => { direction[s] += y[k] * x[l]; }));
+      const damage = Math.sqrt(maskedEnergy(C.pushed(direction), keepPixels) / keptCount(keepPixels));
+      return { direction, weights: Int32Array.from(chosen), damage };
+    };
+
     C.setWeights(weights);
     return C;
   }

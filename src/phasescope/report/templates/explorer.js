@@ -22,8 +22,8 @@
   ];
   const SPAN = { mean: 0.2, balance: 0.2, area: 0.1, centroid: 0.15, width: 0.15, tilt: 0.35 };
 
-  // C paints, A computes away from the page. S is what undo, links and files are about.
-  let C, A;
+  // C paints; three workers compute: what is wanted at once, nulls, edits. S is what undo, links and files are about.
+  let C, quick, slow, solver;
   const S = { dict: DATA.net, original: E.unpack(DATA.original), mask: null, chosen: 0 };
   const view = { third: "change", tool: "brush", pointed: null, unitPointed: null };
   let trained, trainedPicture; // weights as they came, and their picture
@@ -141,7 +141,11 @@
     flush();
     return { ...S, mask: S.mask && S.mask.slice(), weights: C.weights.slice() };
   };
-  const begin = () => { stopSwing(); before ??= snapshot(); };
+  function begin() {
+    stopSwing();
+    if (job) [job] = [null, commit()];
+    before ??= snapshot();
+  }
 
   function commit(text) {
     if (!before) return;
@@ -173,6 +177,7 @@
 
   function step(from, to, text) {
     stopSwing();
+    if (job) [job] = [null, commit()];
     if (!from.length) return;
     to.push(snapshot());
     restore(from.pop());
@@ -195,6 +200,8 @@
     $("reset").disabled = same(C.weights, trained) && !S.mask;
     styleArcs();
     closeup();
+    ranges.clear();
+    askRange();
     resetSliders();
     findEnsemble();
     setTimeout(keepLink, 0);
@@ -209,6 +216,7 @@
     $("number").value = S.chosen;
     $("kind").textContent = isBias(S.chosen) ? "bias" : "synapse";
     $("way").textContent = wayOf(S.chosen);
+    if (reach.weight !== S.chosen) Object.assign(reach, { weight: S.chosen, half: visible(S.chosen, 0.25) });
     setSlider();
     markChosen();
     closeup();
@@ -224,11 +232,12 @@
     return output < 0 ? `neuron ${unit}` : `neuron ${unit} (${COLOURS[output]})`;
   }
 
+  const reach = { weight: -1, half: 1 };
+
   // The slider reaches well beyond the linear range, where other things move too.
   function setSlider(range = ranges.get(S.chosen)) {
     const home = trained[S.chosen], now = C.weights[S.chosen];
-    const half = range ? clamp(3 * Math.max(range.high - home, home - range.low), 1e-3, 6)
-      : 0.3 + 0.3 * Math.abs(home);
+    const half = Math.max(reach.half, range ? 2 * Math.min(range.size, 3) : 0);
     const low = Math.min(home - half, now), high = Math.max(home + half, now), slider = $("slider");
     Object.assign(slider, { min: low, max: high, value: now });
     const place = (x) => `${clamp(100 * (x - low) / (high - low), 0, 100)}%`;
@@ -237,8 +246,8 @@
     slider.style.setProperty("--high", range ? place(range.high) : "0%");
     $("low").textContent = fixed(low);
     $("high").textContent = fixed(high);
-    $("range-said").textContent = range
-      ? `shaded: the picture changes in proportion, ${fixed(range.low)} to ${fixed(range.high)}` : "";
+    $("range-said").textContent = range && Number.isFinite(range.size)
+      ? `shaded: ${$("about").value === "region" ? "the picture" : PROPERTIES[$("about").value].title} changes in proportion, ${fixed(range.low)} to ${fixed(range.high)}` : "";
     showWeight();
   }
 
@@ -251,10 +260,10 @@
   }
 
   async function askRange() {
-    const weight = S.chosen, at = C.weights.slice();
+    const weight = S.chosen, at = C.weights.slice(), property = asked();
     at[weight] = trained[weight];
     try {
-      const range = await A.call("linearRange", [weight, null], { weights: at, slot: "range" });
+      const range = await quick.call("linearRange", [weight, property && property.kind !== "region" ? property : null], { weights: at, slot: "range" });
       ranges.set(weight, range);
       if (weight === S.chosen && !before) setSlider(range);
     } catch (error) { quietly(error); }
@@ -285,7 +294,7 @@
   // Moves weights to and fro by `moves` ([weight, amount]) and puts them back; resolves when done or stopped.
   function swingBy(moves, { seconds = 2.6, turns = 1 } = {}) {
     stopSwing();
-    if (CALM.matches) return Promise.resolve(false);
+    if (CALM.matches) return Promise.resolve(leap(moves));
     const home = moves.map(([weight]) => C.weights[weight]), start = performance.now();
     return new Promise((resolve) => {
       swing = { moves, home, resolve };
@@ -302,6 +311,16 @@
     });
   }
 
+  // Without motion the weights simply stand at the far end, until undone or until the tour goes on.
+  function leap(moves) {
+    begin();
+    for (const [weight, amount] of moves) waiting.set(weight, Math.fround(C.weights[weight] + amount));
+    frame();
+    commit("");
+    tour.left = past.length;
+    return true;
+  }
+
   function stopSwing(finished = false) {
     if (!swing) return;
     const { moves, home, resolve } = swing;
@@ -313,15 +332,13 @@
 
   // The amount of a weight at which the picture changes visibly: rms about `target`.
   function visible(weight, target = 0.09) {
-    const scratch = new Float64Array(C.picture.length), here = C.weights[weight];
-    let low = 0, high = 0.02;
-    const change = (amount) => E.rmse(C.pictureWith(weight, here + amount, scratch), C.picture);
-    for (let i = 0; i < 9 && change(high) < target; i++) [low, high] = [high, 2 * high];
-    for (let i = 0; i < 5; i++) {
-      const middle = (low + high) / 2;
-      if (change(middle) < target) low = middle; else high = middle;
+    const scratch = new Float64Array(C.picture.length), here = C.weights[weight], map = C.map(weight);
+    let amount = target * Math.sqrt(map.length / map.reduce((sum, x) => sum + x * x, 1e-300));
+    for (let i = 0; i < 3; i++) {
+      const change = E.rmse(C.pictureWith(weight, here + amount, scratch), C.picture);
+      amount *= clamp(target / (change || 1e-300), 0.25, 4);
     }
-    return (low + high) / 2;
+    return Math.min(amount, 20);
   }
 
   // ---------------------------------------------------------------- 7. The drawing of the wiring
@@ -500,10 +517,16 @@
     paint($("activation"), (bytes) => E.activationBytes(C.activation(unit), bytes, PIXELS));
     caption("activation", `${unitName(unit)}: its values`);
     paint($("map"), (bytes) => E.mapBytes(map, bytes, PIXELS, gain));
-    caption("map", `${isBias(weight) ? "bias" : `synapse ${weight}`}: what it changes (× ${brief(gain)})`);
-    const range = ranges.get(weight);
-    const size = range && range.high > range.low ? (range.high - range.low) / 2 : visible(weight, 0.05);
-    const seen = C.perturb(weight, size), wide = gainOf(seen.difference);
+    caption("map", `${isBias(weight) ? "bias" : `synapse ${weight}`}: what it changes`);
+    clearTimeout(restDue);
+    if (weight === S.chosen) drawLowerHigher(weight);
+    else restDue = setTimeout(() => drawLowerHigher(weight), 120);
+  }
+
+  // Both sides of a weight, as far away as makes the change plain to see.
+  let restDue = 0;
+  function drawLowerHigher(weight) {
+    const size = visible(weight, 0.08), seen = C.perturb(weight, size), wide = gainOf(seen.difference);
     paint($("lower"), (bytes) => E.toBytes(seen.lower, bytes, PIXELS));
     paint($("higher"), (bytes) => E.toBytes(seen.higher, bytes, PIXELS));
     paint($("between"), (bytes) => E.mapBytes(seen.difference, bytes, PIXELS, wide));
@@ -524,8 +547,6 @@
   function startRegion() {
     const layer = $("region-layer");
     layer.addEventListener("pointerdown", (event) => {
-      event.preventDefault();
-      layer.focus({ preventScroll: true });
       layer.setPointerCapture(event.pointerId);
       begin();
       brush.shown = false;
@@ -678,14 +699,25 @@
     if (!property) return showNone();
     const weights = C.weights.slice();
     try {
-      const result = await A.call("ensemble", [property, { cover: 0.9, unit: $("unit").value }], { weights, slot: "ensemble" });
+      const result = await quick.call("ensemble", [property, { cover: 0.9, unit: $("unit").value }], { weights, slot: "ensemble" });
+      if (!same(weights, C.weights)) return;
       showEnsemble(result, property);
-      $("verdict").textContent = "Comparing with the same shape elsewhere …";
+      $("band").replaceChildren();
+      $("band-said").textContent = "";
       $("verdict").className = "verdict";
-      const nulls = await A.call("nulls", [property, { count: 200, regionsTried: 1, seed: 0 }], { weights, slot: "nulls" });
-      showNulls(nulls, result);
+      $("verdict").textContent = "Comparing with the same shape elsewhere …";
+      compare(property, weights, result);
     } catch (error) {
       if (!error.dropped) { showNone(); $("ensemble-said").textContent = error.message; }
+    }
+  }
+
+  async function compare(property, weights, result) {
+    try {
+      const nulls = await slow.call("nulls", [property, { count: 200, regionsTried: 1, seed: 0 }], { weights });
+      if (found === result) showNulls(nulls, result);
+    } catch (error) {
+      if (!error.dropped && found === result) $("verdict").textContent = error.message;
     }
   }
 
@@ -718,7 +750,7 @@
     $("bars-said").textContent = "Lit: the ensemble. Bars: each neuron's part of it.";
     $("ensemble-found").hidden = false;
     showRatios(result, property.kind === "region");
-    $("runs").textContent = `Runs: ${result.runs.map((run) => (run.first === run.last ? run.first : `${run.first}–${run.last}`) + ` (${run.target})`).join(", ")}. In brackets: the neuron they enter.`;
+    $("runs").textContent = `${result.runs.map((run) => (run.first === run.last ? run.first : `${run.first}–${run.last}`) + ` (${run.target})`).join(", ")}. In brackets: the neuron that they enter.`;
   }
 
   function showRatios(result, isRegion) {
@@ -760,15 +792,14 @@
   function startEnsemble() {
     $("about").append(el("option", { value: "region", textContent: "everything inside the region" }),
       ...PROPERTIES.map((property, i) => el("option", { value: i, textContent: property.title })));
-    for (const id of ["about", "unit"]) $(id).addEventListener("change", findEnsemble);
+    for (const id of ["about", "unit"]) $(id).addEventListener("change", settled);
     for (const id of ["where", "sign"]) $(id).addEventListener("change", () => {
       if ($("where").value === "region" && !S.mask) {
         $("where").value = "whole";
         $("edit-said").textContent = "Paint a region first.";
       }
-      resetSliders();
       request();
-      findEnsemble();
+      settled();
     });
   }
 
@@ -805,31 +836,40 @@
     if (!job) for (const row of rows) row.slider.value = 0;
   }
 
-  // The worker is asked anew at every move and answers the newest; meanwhile the linear answer is shown.
+  // While the slider moves, the linear answer is shown; when it rests, the worker finds the true one.
   function dragProperty(i) {
-    if (!job || job.i !== i) startJob(i);
+    if (!job || job.i !== i || job.ended) startJob(i);
     job.amount = Number(rows[i].slider.value) * SPAN[PROPERTIES[i].kind];
     rows[i].slider.setAttribute("aria-valuetext", shown(i, job.start + job.amount));
-    if (job.direction) moveAll(job.weights.map((w, s) => w + job.amount * job.direction[s]));
-    if ($("how").value === "all") solve(job);
-    else if (job.direction) sayEdit({ asked: job.amount, note: job.note });
+    preview(job);
+  }
+
+  function preview(mine) {
+    if (!mine.direction) return;
+    moveAll(mine.weights.map((w, s) => w + mine.amount * mine.direction[s]));
+    frame();
+    sayEdit({ note: mine.ended && mine.how === "all" ? "Checking …" : mine.note });
   }
 
   function startJob(i) {
     begin();
     const move = propertyAt(i), keep = rows.flatMap((row, k) => (row.lock.checked && k !== i ? [propertyAt(k)] : []));
-    const mine = job = { i, move, keep, weights: C.weights.slice(), start: C.value(move), amount: 0, direction: null, ended: false };
-    const [method, args] = { all: ["programme", [{ move, keep }]], sparse: ["sparse", [{ move, keep, count: 8 }]], pair: ["bestPair", [move, keep]] }[$("how").value];
+    const mine = job = { i, move, keep, how: $("how").value, weights: C.weights.slice(), start: C.value(move), amount: 0, ended: false };
+    if (mine.how === "pair" && keep.length !== 1) return refuse(mine, new Error("A pair of weights holds one property: tick exactly one."));
+    const [method, args] = directionCall(mine);
     $("edit-said").textContent = "Solving …";
-    A.call(method, args, { weights: mine.weights, slot: "direction" }).then((result) => {
+    solver.call(method, args, { weights: mine.weights, slot: "direction" }).then((result) => {
       if (job !== mine) return;
       mine.direction = result.direction;
       mine.note = noteOf(method, result);
-      if (method === "programme" && mine.solved) return;
-      moveAll(mine.weights.map((w, s) => w + mine.amount * mine.direction[s]));
-      if (method !== "programme") frame(), sayEdit({ asked: mine.amount, note: mine.note });
-      if (mine.ended && method !== "programme") finish(mine);
+      preview(mine);
+      if (mine.ended && mine.how !== "all") finish(mine);
     }).catch((error) => refuse(mine, error));
+  }
+
+  function directionCall({ how, move, keep }) {
+    if (how === "pair") return ["bestPair", [move, keep[0]]];
+    return how === "sparse" ? ["sparse", [{ move, keep, count: Math.max(8, keep.length + 2) }]] : ["programme", [{ move, keep }]];
   }
 
   function noteOf(method, result) {
@@ -839,15 +879,13 @@
   }
 
   function solve(mine) {
-    mine.solved = false;
-    const amount = mine.amount;
-    A.call("edit", [{ move: mine.move, amount, keep: mine.keep }, trained], { weights: mine.weights, slot: "edit" }).then((result) => {
-      if (job !== mine || mine.amount !== amount) return;
-      mine.solved = true;
+    const { move, amount, keep, weights } = mine;
+    solver.call("edit", [{ move, amount, keep }, trained], { weights, slot: "edit" }).then((result) => {
+      if (job !== mine) return;
       moveAll(result.weights);
       frame();
-      sayEdit({ ...result, asked: amount });
-      if (mine.ended) finish(mine);
+      sayEdit(result);
+      finish(mine);
     }).catch((error) => refuse(mine, error));
   }
 
@@ -859,12 +897,11 @@
     $("edit-said").textContent = error.message;
   }
 
-  function sayEdit({ asked: wanted, damage, note, kept }) {
-    flush();
-    const { i, move, start, keep } = job, reached = C.value(move) - start;
+  function sayEdit({ damage, note, kept }) {
+    const { i, move, start, keep, amount } = job, reached = C.value(move) - start;
     const worst = kept && kept.length ? Math.max(...kept.map((each) => Math.abs(each.after - each.before))) : null;
     const hurt = damage ?? damageOutside(move);
-    $("edit-said").textContent = `${PROPERTIES[i].title}: asked ${shown(i, wanted)}, reached ${shown(i, reached)}. `
+    $("edit-said").textContent = `${PROPERTIES[i].title}: asked ${shown(i, amount)}, reached ${shown(i, reached)}. `
       + `The rest of the picture changed by ${fixed(hurt, 4)} (rms, from the trained network).`
       + (keep.length ? ` Held: ${keep.map((each) => each.name).join(", ")}${worst === null ? "" : `, to ${brief(worst)}`}.` : "") + (note ? ` ${note}` : "");
   }
@@ -882,7 +919,8 @@
   function endProperty(i) {
     if (!job || job.i !== i) return;
     job.ended = true;
-    if (job.solved || ($("how").value !== "all" && job.direction)) finish(job);
+    if (job.how === "all") solve(job);
+    else if (job.direction) finish(job);
   }
 
   function finish(mine) {
@@ -900,6 +938,7 @@
     ["Tilt", tourTilt], ["Width", tourWidth], ["Colour", tourColour], ["Both", tourBoth],
     ["A place", tourPlace], ["Compensation", tourCompensation], ["All but the place", tourConverse],
   ];
+  const turned = (a, b) => ((b - a + 2.5 * Math.PI) % Math.PI) - Math.PI / 2; // an axis, so modulo 180°
   const degrees = (radians) => `${fixed(radians * 180 / Math.PI, 1)}°`;
 
   function startTour() {
@@ -907,6 +946,8 @@
       const button = el("button", { type: "button", textContent: `${i + 1} ${title}` });
       button.addEventListener("click", async () => {
         stopSwing();
+        if (tour.left && tour.left === past.length) step(past, future, "");
+        delete tour.left;
         for (const other of buttons) other.removeAttribute("aria-current");
         button.setAttribute("aria-current", "step");
         $("tour-said").textContent = "Looking …";
@@ -921,7 +962,7 @@
 
   // The synapse that moves a property most for the damage it does, among those that move it at all.
   async function strongest(property, allowed = () => true) {
-    const result = await A.call("ensemble", [property, { unit: "rms" }], { slot: `tour ${property.kind}` });
+    const result = await quick.call("ensemble", [property, { unit: "rms" }], { weights: C.weights, slot: `tour ${property.kind}` });
     const rms = C.rms(), effect = (s) => Math.abs(result.strength[s]) / (rms[s] || Infinity);
     let largest = 0, best = -1;
     for (let s = 0; s < C.wiring.synapses; s++) if (allowed(s)) largest = Math.max(largest, effect(s));
@@ -954,9 +995,9 @@
     const best = await strongest(TILT);
     tour.tilt = best.weight;
     if (best.weight < 0) return told("No synapse tilts this picture.");
-    await present(TILT, best.weight, (low, high, now) => (Math.abs(high - low) < 0.5 * Math.PI / 180
-      ? `None found: the best synapse, ${best.weight}, tilts the bright parts by only ${degrees(Math.abs(high - low))}.`
-      : `A property of the whole: synapse ${best.weight} turns the bright parts from ${degrees(low)} to ${degrees(high)}; they lie at ${degrees(now)}.`));
+    await present(TILT, best.weight, (low, high) => (Math.abs(turned(low, high)) < Math.PI / 180
+      ? `None found: the best synapse, ${best.weight}, turns the bright parts by only ${degrees(Math.abs(turned(low, high)))}.`
+      : `A property of the whole: synapse ${best.weight} turns the bright parts by ${degrees(turned(low, high))}, from ${degrees(low)} to ${degrees(high)}.`));
   }
 
   async function tourWidth() {
@@ -982,7 +1023,7 @@
     const moves = [[tour.tilt, visible(tour.tilt, 0.06)], [tour.colour, visible(tour.colour, 0.06)]];
     const [tilt, green] = valuesWith(moves, [TILT, GREEN]);
     choose(tour.tilt);
-    told(`Both at once, ${tour.tilt} and ${tour.colour}: tilt changes by ${degrees(tilt - C.value(TILT))}, green balance by ${fixed(green - C.value(GREEN))}. A mixture is no single property.`);
+    told(`Both at once, ${tour.tilt} and ${tour.colour}: tilt changes by ${degrees(turned(C.value(TILT), tilt))}, green balance by ${fixed(green - C.value(GREEN))}. A mixture is no single property.`);
     await swingBy(moves);
   }
 
@@ -1019,9 +1060,9 @@
       S.mask = place.mask;
     }
     useRegion();
-    const result = await A.call("ensemble", [{ kind: "region", mask: S.mask }, { unit: "rms" }], { slot: "tour place" });
-    weight = result.best.weight;
-    told(`A place: ${result.weights.length} of ${C.wiring.size} weights into ${result.units.length} neurons hold it. Synapse ${weight} puts ${percent(result.best.share)} of its effect there, on ${percent(result.area)} of the picture.`);
+    const result = await quick.call("ensemble", [{ kind: "region", mask: S.mask }, { unit: "rms" }], { weights: C.weights, slot: "tour place" });
+    weight = [...result.weights].reduce((a, b) => (result.share[b] > result.share[a] ? b : a));
+    told(`A place: ${result.weights.length} of ${C.wiring.size} weights into ${result.units.length} neurons hold it. ${isBias(weight) ? "Bias" : "Synapse"} ${weight} puts ${percent(result.share[weight])} of its effect there, on ${percent(result.area)} of the picture.`);
     choose(weight);
     await swingBy([[weight, visible(weight, 0.05)]]);
   }
@@ -1030,7 +1071,7 @@
     if (!S.mask) await tourPlace();
     told("Looking for two synapses that cancel elsewhere …");
     const move = withRegion(PROPERTIES[0], S.mask), keep = withRegion(PROPERTIES[7], null);
-    const pair = await A.call("bestPair", [move, [keep]], { slot: "tour pair" });
+    const pair = await quick.call("bestPair", [move, keep], { weights: C.weights, slot: "tour pair" });
     const { first, second, direction } = pair;
     const unit = 0.1;
     const moves = [first, second].map((s) => [s, direction[s] * unit]);
@@ -1403,9 +1444,9 @@
 
   // ---------------------------------------------------------------- 16. Start
   function load(dict) {
-    if (A) A.stop();
+    for (const old of [quick, slow, solver]) if (old) old.stop();
     C = E.canvas(dict, HEIGHT, WIDTH);
-    A = E.assistant(dict, HEIGHT, WIDTH);
+    [quick, slow, solver] = [0, 0, 0].map(() => E.assistant(dict, HEIGHT, WIDTH));
     trained = C.weights.slice();
     trainedPicture = C.picture.slice();
     ranges.clear();
@@ -1427,11 +1468,18 @@
     $("facts").append(...facts.map((text) => el("li", { textContent: text })));
   }
 
-  // The weight to begin with: one with a broad and visible effect.
+  // The weight to begin with: of all hidden ones that which moves a shape most for the change of the picture.
   function firstChoice() {
-    const rms = C.rms(), hidden = [...rms.keys()].filter((s) => s < C.wiring.synapses && C.wiring.reads[s] < C.wiring.inputs);
-    const ranked = hidden.sort((a, b) => rms[b] * Math.abs(C.weights[b]) - rms[a] * Math.abs(C.weights[a]));
-    return ranked[0] ?? 0;
+    const rms = C.rms(), outputs = new Set(C.wiring.outputs);
+    let best = 0, largest = 0;
+    for (const property of PROPERTIES.filter(({ kind }) => kind === "centroid" || kind === "width")) {
+      const g = C.gradient(withRegion(property, null)).weights;
+      for (let s = 0; s < C.wiring.synapses; s++) {
+        const effect = outputs.has(C.wiring.targets[s]) ? 0 : Math.abs(g[s]) / (rms[s] || Infinity);
+        if (effect > largest) [best, largest] = [s, effect];
+      }
+    }
+    return best;
   }
 
   function start() {
