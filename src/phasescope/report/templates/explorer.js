@@ -105,6 +105,15 @@
     const gain = view.third === "change" ? changeGain(from) : 1;
     paint($("difference"), (bytes) => E.differenceBytes(C.picture, from, bytes, PIXELS, gain));
     $("gain").textContent = brief(gain);
+    if ($("mini").classList.contains("shown")) $("mini").getContext("2d").drawImage($("picture"), 0, 0);
+  }
+
+  // On a small screen the picture stays in a corner once it is scrolled away.
+  function startMini() {
+    new IntersectionObserver(([{ isIntersecting }]) => {
+      $("mini").classList.toggle("shown", !isIntersecting);
+      request();
+    }).observe($("picture"));
   }
 
   // Follows the size of the change, but not at every frame: a picture whose scale jumps cannot be read.
@@ -1487,6 +1496,7 @@
     load(S.dict);
     paint($("original"), (bytes) => E.toBytes(S.original, bytes, PIXELS));
     startDial();
+    startMini();
     startRegion();
     startEnsemble();
     startProperties();
