@@ -758,11 +758,16 @@
       + `${result.units.length} of ${w.units} neurons. Counted per unit of weight, per share of the weight and per equal change of the picture: ${sizes.join(", ")}.`;
     $("bars-said").textContent = "Lit: the ensemble. Bars: each neuron's part of it.";
     $("ensemble-found").hidden = false;
-    showRatios(result, property.kind === "region");
-    $("runs").textContent = `${result.runs.map((run) => (run.first === run.last ? run.first : `${run.first}–${run.last}`) + ` (${run.target})`).join(", ")}. In brackets: the neuron that they enter.`;
+    showRatios(result);
+    $("runs").textContent = `${result.runs.map((run) => (run.first === run.last ? run.first : `${run.first}–${run.last}`) + ` (${unitsOf(run)})`).join(", ")}. In brackets: the neurons that they enter.`;
   }
 
-  function showRatios(result, isRegion) {
+  function unitsOf({ first, last }) {
+    const from = C.wiring.targets[first], to = C.wiring.targets[last];
+    return from === to ? from : `${from}–${to}`;
+  }
+
+  function showRatios(result) {
     const strongest = [...result.order.slice(0, 60)].sort((a, b) => result.control[b] - result.control[a]).slice(0, 8);
     const rows = strongest.map((weight) => {
       const button = el("button", { type: "button", textContent: isBias(weight) ? `bias of neuron ${C.wiring.targets[weight]}` : `${weight}: ${wayOf(weight)}` });
@@ -773,7 +778,6 @@
         el("td", {}, bar, percent(result.share[weight])), el("td", { textContent: brief(result.lift[weight]) }));
     });
     $("ratios").tBodies[0].replaceChildren(...rows);
-    $("ratios").tHead.rows[0].cells[2].textContent = isRegion || S.mask ? "of its effect inside" : "of its effect";
   }
 
   function showNulls(nulls, result) {
@@ -1119,6 +1123,8 @@
     const net = E.canvas(each.net, each.height, each.width, points), start = net.weights.slice();
     const said = el("p", { className: "said" });
     const drawn = each.height === 1 ? curveOf(each, net, points) : pictureOf(each, net);
+    if (each.height > 1) drawn.node.addEventListener("pointermove", (event) => { said.textContent = readyAt(each, net, event); });
+    drawn.node.addEventListener("pointerleave", () => { said.textContent = readySaid(each, net, points); });
     const sliders = readySliders(each, net, start, () => { drawn.draw(); said.textContent = readySaid(each, net, points); });
     drawn.draw();
     said.textContent = readySaid(each, net, points);
@@ -1176,6 +1182,13 @@
   }
 
   const readyName = (net, s) => net.wiring.name(s).replace(/^synapse \d+: /, "").replace(/unit/g, "neuron").replace("->", "→");
+
+  function readyAt(each, net, event) {
+    const box = event.target.getBoundingClientRect();
+    const column = clamp(Math.floor((event.clientX - box.left) * each.width / box.width), 0, each.width - 1);
+    const row = clamp(Math.floor((event.clientY - box.top) * each.height / box.height), 0, each.height - 1);
+    return `Row ${row}, column ${column}: the output is ${fixed(net.picture[row * each.width + column])}.`;
+  }
 
   // Where the output changes sign, or how much of the picture is positive.
   function readySaid(each, net, points) {
@@ -1512,7 +1525,7 @@
     followHash();
     const touched = () => stopSwing();
     for (const kind of ["pointerdown", "keydown", "wheel"]) addEventListener(kind, touched, { once: true, capture: true, passive: true });
-    if (!location.hash) setTimeout(() => { if (!before && !past.length) swingBy([[S.chosen, visible(S.chosen, 0.1)]], { seconds: 3.2 }); }, 700);
+    if (!location.hash && !CALM.matches) setTimeout(() => { if (!before && !past.length) swingBy([[S.chosen, visible(S.chosen, 0.1)]], { seconds: 3.2 }); }, 700);
     document.documentElement.dataset.ready = "yes";
   }
 
