@@ -67,6 +67,8 @@
     context.putImageData(image, 0, 0);
   }
 
+  const showOriginal = () => paint($("original"), (bytes) => E.toBytes(S.original, bytes, PIXELS));
+
   // The largest power of two that shows a difference without clipping much of it.
   function gainOf(a, b) {
     let largest = 0;
@@ -177,7 +179,8 @@
     C.setWeights(state.weights);
     waiting.clear();
     wholeChange = null;
-    paint($("original"), (bytes) => E.toBytes(S.original, bytes, PIXELS));
+    showOriginal();
+    $("where").value = S.mask ? "region" : "whole";
     choose(S.chosen);
     drawRegion();
     frame();
@@ -197,8 +200,10 @@
     begin();
     moveAll(trained);
     S.mask = null;
+    $("where").value = "whole";
     frame();
     drawRegion();
+    setSlider();
     commit("Everything is as it was trained.");
   }
 
@@ -915,7 +920,7 @@
     const worst = kept && kept.length ? Math.max(...kept.map((each) => Math.abs(each.after - each.before))) : null;
     const hurt = damage ?? damageOutside(move);
     $("edit-said").textContent = `${PROPERTIES[i].title}: asked ${shown(i, amount)}, reached ${shown(i, reached)}. `
-      + `The rest of the picture changed by ${fixed(hurt, 4)} (rms, from the trained network).`
+      + `${move.mask ? "The rest of the picture" : "The picture"} changed by ${fixed(hurt, 4)} (rms, from the trained network).`
       + (keep.length ? ` Held: ${keep.map((each) => each.name).join(", ")}${worst === null ? "" : `, to ${brief(worst)}`}.` : "") + (note ? ` ${note}` : "");
   }
 
@@ -1358,7 +1363,7 @@
     let read, wired;
     try {
       read = E.checkNetwork(dict);
-      wired = E.wiring(read);
+      wired = E.wiring(dict);
     } catch (error) { throw new Error(`${error.message} Nothing was changed.`); }
     if (wired.inputs !== 2 || wired.outputs.length !== 3) throw new Error("The page paints networks with 2 inputs and 3 outputs. Nothing was changed.");
     if (wired.units > 400 || wired.size > 20000) throw new Error("The network is too large for this page. Nothing was changed.");
@@ -1385,7 +1390,7 @@
     context.drawImage(bitmap, (WIDTH - w) / 2, (HEIGHT - h) / 2, w, h);
     begin();
     S.original = E.fromBytes(context.getImageData(0, 0, WIDTH, HEIGHT).data, PIXELS);
-    paint($("original"), (bytes) => E.toBytes(S.original, bytes, PIXELS));
+    showOriginal();
     frame();
     commit(`A new original of ${bitmap.width} × ${bitmap.height} pixels, resized to ${WIDTH} × ${HEIGHT}. The network was not trained on it.`);
   }
@@ -1507,7 +1512,7 @@
   function start() {
     document.documentElement.style.setProperty("--ratio", WIDTH / HEIGHT);
     load(S.dict);
-    paint($("original"), (bytes) => E.toBytes(S.original, bytes, PIXELS));
+    showOriginal();
     startDial();
     startMini();
     startRegion();
