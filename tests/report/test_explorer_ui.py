@@ -18,7 +18,7 @@ EVIL = "<img src=x onerror=\"document.title='owned'\"><script>document.title='ow
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
     """The page of a small untrained network, with one small network beside it."""
-    net = PictureNet(thinned_cascade(hidden=8, window=4, reach=3), gain=2.0, seed=3)
+    net = PictureNet(thinned_cascade(hidden=8, window=4, reach=3), gain=1.0, seed=3)
     original = net.paint(HEIGHT, WIDTH) * 0.9
     line = ReadyMade("line", EVIL, EVIL, PictureNet(Wiring(2, ((0, 1),), (0,)), [6.0, -3.0, 0.5]), 12, 12)
     path = tmp_path_factory.mktemp("explorer") / "page.html"
@@ -281,7 +281,9 @@ def test_keys_alone_move_a_synapse_and_choose_another(page):
 
 def test_everything_that_acts_has_a_name_and_can_be_reached(page):
     browser = page()
-    script = """return [...document.querySelectorAll('button, input, select, textarea, summary, [role=img], [role=application]')]
+    script = """
+        const acting = 'button, input, select, textarea, summary, [role=img], [role=application]';
+        return [...document.querySelectorAll(acting)]
         .filter(e => !(e.labels && e.labels.length) && !e.getAttribute('aria-label') && !e.textContent.trim()
             && e.offsetParent !== null).map(e => e.outerHTML.slice(0, 80))"""
     assert browser.execute_script(script) == []
@@ -319,7 +321,8 @@ def test_texts_stand_out_in_light_and_dark(page):
     script = """const luminance = (c) => { const p = c.match(/[\\d.]+/g).slice(0, 3).map(v => { v /= 255;
             return v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; });
             return 0.2126 * p[0] + 0.7152 * p[1] + 0.0722 * p[2]; };
-        const ground = (e) => { for (; e; e = e.parentElement) { const c = getComputedStyle(e).backgroundColor;
+        const ground = (e) => { for (; e; e = e.parentElement) {
+            const c = getComputedStyle(e).backgroundColor;
             if (!/, 0\\)$/.test(c) && c !== 'transparent') return c; } return 'rgb(255, 255, 255)'; };
         return [...document.querySelectorAll('p, figcaption, button:not(:disabled), th, td, label, h1, h2')]
             .filter(e => e.offsetParent && e.textContent.trim()).map(e => {
