@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import torch
@@ -22,6 +22,9 @@ from phasescope.estimate import Estimate
 from phasescope.noise.population import widening
 from phasescope.studies.part import StudySettings
 from phasescope.synapses import PictureNet, PictureSensitivity, sensitivity, thinned_cascade
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 STUDY = "synapses"
 ARTICLE = "the article on synaptic ensembles, 2015"
@@ -189,3 +192,30 @@ def share(successes: NDArray[Any], method: str = "share of networks") -> Estimat
         return Estimate.not_determined("no trial is left")
     value = float(np.mean(successes))
     return Estimate(value, (max(value * (1 - value), 1 / n) / n) ** 0.5, method, n)
+
+
+def show(axes: Axes, picture: Tensor | NDArray[Any], title: str = "", corner: str = "") -> None:
+    """Draw a picture in (-1, 1), with a few words in its lower left corner."""
+    axes.imshow(((np.asarray(picture) + 1) / 2).clip(0, 1), interpolation="nearest")
+    axes.set_axis_off()
+    axes.set_title(title)
+    if corner:
+        axes.text(
+            0.02, 0.04, corner, transform=axes.transAxes, color="white", fontsize=8, bbox={"color": "#0008"}
+        )
+
+
+def show_change(axes: Axes, change: Tensor | NDArray[Any], title: str = "") -> None:
+    """Draw a change of a picture: grey where there is none, full colour for the largest hundredth."""
+    values = np.asarray(change)
+    show(axes, values / max(float(np.quantile(np.abs(values), 0.99)), 1e-300), title)
+
+
+def montage(fields: Tensor | NDArray[Any], columns: int) -> NDArray[Any]:
+    """Return pictures of shape (n, height, width, channels) on one sheet, row by row."""
+    values = np.asarray(fields)
+    n, height, width, channels = values.shape
+    rows = -(-n // columns)
+    sheet = np.ones((rows, columns, height + 1, width + 1, channels))
+    sheet.reshape(-1, *sheet.shape[2:])[:n, :height, :width] = values
+    return sheet.swapaxes(1, 2).reshape(rows * (height + 1), columns * (width + 1), channels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from phasescope.papers.synapses import maps_of_synapses, shared_properties
 from phasescope.papers.synapses.shared import STUDY as NAME
 from phasescope.papers.synapses.shared import Common
 from phasescope.studies.part import Study
@@ -15,6 +16,9 @@ STUDY = Study(
         "quick": Common(seeds=2, longest=48, steps=40),
         "paper": Common(),
     },
-    parts=(),
+    parts=(
+        maps_of_synapses.MAPS_OF_SYNAPSES,
+        shared_properties.SHARED_PROPERTIES,
+    ),
     citations=("ensembles2015", "szegedy2014", "kumar2025"),
 )
