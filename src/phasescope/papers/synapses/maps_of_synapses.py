@@ -21,7 +21,7 @@ from torch import Tensor
 
 from phasescope import plotting
 from phasescope.papers.synapses import shared
-from phasescope.papers.synapses.shared import ARTICLE, STUDY, over_networks
+from phasescope.papers.synapses.shared import ARTICLE, KINDS, STUDY, over_networks
 from phasescope.studies.claim import Check, Claim
 from phasescope.studies.drawing import colours, legend, plain_ticks
 from phasescope.studies.part import Panels, Part, Table, Variable
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.axes import Axes
 
-KINDS = ("trained", "untrained", "permuted")
 PICTURES = ("original", *KINDS)  # of which elements are counted
 PROMINENCES = (0.05, 0.1, 0.2, 0.4)  # of an extremum, of colours that span 2
 _ASKED = 0.1  # the prominence of the claim
@@ -68,8 +67,7 @@ def tasks(config: Any) -> list[Task]:
 def measure(task: Task, device: str) -> dict[str, Any]:
     """Return extents and kinds of all maps of a network and of its two controls, and counts of elements."""
     found = shared.trained(task.parameters)
-    nets = (found.net, shared.untrained(found.net, task.seed), shared.permuted(found.net, task.seed))
-    views = [found.seen(net) for net in nets]
+    views = found.kinds(task.seed)
     seen = [_maps_of(view, max(3, max(found.size) // _TILES)) for view in views]
     pictures = [found.target, *(view.picture for view in views)]
     return {

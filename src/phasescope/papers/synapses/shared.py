@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
+from phasescope.data import picture
 from phasescope.estimate import Estimate
 from phasescope.noise.population import widening
 from phasescope.studies.part import StudySettings
-from phasescope.synapses import PictureNet, PictureSensitivity, sensitivity, thinned_cascade
+from phasescope.synapses import PictureNet, PictureSensitivity, fit, sensitivity, thinned_cascade
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 STUDY = "synapses"
 ARTICLE = "the article on synaptic ensembles, 2015"
 HIDDEN = 34  # units of the thinned cascade before the three outputs
+KINDS = ("trained", "untrained", "permuted")
 
 
 class Common(StudySettings):
@@ -38,7 +40,7 @@ class Common(StudySettings):
     pictures: Annotated[tuple[str, ...], Field(min_length=1)] = ("flower", "china", "portrait")
     seeds: Annotated[int, Field(ge=2)] = 5  # networks for each picture
     longest: Annotated[int, Field(ge=16)] = 96  # pixels of the longer side
-    steps: Annotated[int, Field(ge=1)] = 60  # of Levenberg-Marquardt
+    steps: Annotated[int, Field(ge=1)] = 80  # of Levenberg-Marquardt
     mnist: str = ""  # folder of the user's own copy; empty for the digits of scikit-learn
 
     @property
@@ -61,7 +63,7 @@ def training_seconds(known: Mapping[str, Any], hidden: int = HIDDEN) -> float:
     """Return about what :func:`trained` takes the first time that a worker is asked for a network."""
     pixels = 0.75 * known["longest"] ** 2
     weights = thinned_cascade(hidden).size
-    return float(1 + known["steps"] * (pixels * weights**2 * 1e-10 + weights**3 * 1e-10))
+    return float(1 + known["steps"] * (pixels * weights**2 * 7e-11 + weights**3 * 3e-11))
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,10 @@ class Trained:
         """Return the sensitivity of another network on the same grid."""
         return sensitivity(net, *self.size)
 
+    def kinds(self, seed: int) -> list[PictureSensitivity]:
+        """Return that of the trained network and of its two controls, in the order of KINDS."""
+        return [self.sensitivity, self.seen(untrained(self.net, seed)), self.seen(permuted(self.net, seed))]
+
 
 def trained(known: Mapping[str, Any], hidden: int = HIDDEN) -> Trained:
     """Return the network of :func:`networks`; a worker trains it once, always to the same weights."""
@@ -96,37 +102,15 @@ def trained(known: Mapping[str, Any], hidden: int = HIDDEN) -> Trained:
 @lru_cache(maxsize=32)
 def _trained(name: str, start: int, longest: int, steps: int, seed: int, hidden: int) -> Trained:
     target = pictured(name, longest)
-    net, rmse = _fitted(PictureNet(thinned_cascade(hidden), seed=start + 1000 * seed), target, steps)
-    return Trained(net, target, rmse)
+    start_net = PictureNet(thinned_cascade(hidden), seed=start + 1000 * seed)
+    found = fit(start_net, target, method="lm", steps=steps)
+    return Trained(found.net, target, found.rmse)
 
 
 @lru_cache(maxsize=8)
 def pictured(name: str, longest: int) -> Tensor:
     """Return a picture, (height, width, 3) in (-1, 1)."""
-    from sklearn.datasets import load_sample_image
-
-    raw = torch.from_numpy(load_sample_image(f"{name if name != 'portrait' else 'china'}.jpg").astype(float))
-    height, width = (round(side * longest / max(raw.shape[:2])) for side in raw.shape[:2])
-    small = torch.nn.functional.interpolate(raw.permute(2, 0, 1)[None], (height, width), mode="area")
-    return (small[0].permute(1, 2, 0) / 127.5 - 1) * 0.99
-
-
-def _fitted(net: PictureNet, target: Tensor, steps: int) -> tuple[PictureNet, float]:
-    damping = 1.0
-    seen = sensitivity(net, *target.shape[:2])
-    rest = (target - seen.output).movedim(-1, 0).reshape(-1)
-    for _ in range(steps):
-        maps = seen.sweeps.maps().reshape(seen.size, -1)
-        gram, g = maps @ maps.T, maps @ rest
-        for _ in range(8):
-            step = torch.linalg.solve(gram + damping * torch.eye(seen.size, dtype=gram.dtype), g)
-            new = seen.at(seen.weights + step)
-            left = (target - new.output).movedim(-1, 0).reshape(-1)
-            if left @ left < rest @ rest:
-                seen, rest, damping = new, left, max(damping / 5, 1e-6)
-                break
-            damping *= 4
-    return seen.net, float(rest.square().mean().sqrt())
+    return picture(name, longest=longest).values
 
 
 def untrained(net: PictureNet, seed: int) -> PictureNet:

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from phasescope import plotting
 from phasescope.papers.synapses import shared
-from phasescope.papers.synapses.shared import ARTICLE, STUDY, over_networks
+from phasescope.papers.synapses.shared import ARTICLE, KINDS, STUDY, over_networks
 from phasescope.studies.claim import Check, Claim
 from phasescope.studies.drawing import colours, legend
 from phasescope.studies.part import Panels, Part, Settings, Table, Variable
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.axes import Axes
 
-KINDS = ("trained", "untrained", "permuted")
 UNITS = ("one", "weight", "rms")  # of change
 _ARTICLE = UNITS.index("rms")
 COVER = 0.9
@@ -93,9 +92,8 @@ def measure(task: Task, device: str) -> dict[str, Any]:
     """Return the atlas of a network and of its two controls."""
     known = task.parameters
     found = shared.trained(known)
-    nets = (found.net, shared.untrained(found.net, task.seed), shared.permuted(found.net, task.seed))
     masks = shared.windows(found.size, known["regions"], max(found.size) // known["fraction"])
-    seen = [atlas_of(found.seen(net), masks) for net in nets]
+    seen = [atlas_of(view, masks) for view in found.kinds(task.seed)]
     return {
         "weights": found.net.weights.detach().numpy(),
         **{name: np.array([each[name] for each in seen]) for name in seen[0]},
@@ -142,9 +140,9 @@ def _fewest(strengths: NDArray[Any]) -> NDArray[np.bool_]:
     sums = np.cumsum(np.take_along_axis(strengths, order, 1), 1)
     before = np.concatenate([np.zeros((len(sums), 1)), sums[:, :-1]], 1)
     taken = before < COVER * sums[:, -1:]
-    mask = np.zeros_like(taken)
+    mask: NDArray[np.bool_] = np.zeros_like(taken)
     np.put_along_axis(mask, order, taken, 1)
-    return np.asarray(mask)
+    return mask
 
 
 def _apart(masks: Tensor) -> list[int]:
@@ -163,7 +161,7 @@ def _beaten(values: NDArray[Any], masks: Tensor) -> NDArray[Any]:
     flat = masks.reshape(len(masks), -1).double()
     elsewhere = (flat @ flat.T == 0).numpy()
     larger = (values[None, :] >= values[:, None]) & elsewhere
-    return (larger.sum(1) + 1) / (elsewhere.sum(1) + 1)
+    return np.asarray((larger.sum(1) + 1) / (elsewhere.sum(1) + 1))
 
 
 def _neurons_by_chance(wiring: Wiring, members: NDArray[Any]) -> NDArray[Any]:

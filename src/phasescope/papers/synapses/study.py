@@ -13,7 +13,7 @@ STUDY = Study(
     summary="Which synapses carry a property of a painted picture, claim by claim, against null models.",
     source="the article on synaptic ensembles (2015); arXiv:1312.6199; arXiv:2505.11581",
     common={
-        "quick": Common(seeds=2, longest=48, steps=40),
+        "quick": Common(seeds=2, longest=48, steps=60),
         "paper": Common(),
     },
     parts=(
