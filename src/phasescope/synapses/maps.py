@@ -353,14 +353,14 @@ def working_range(net: PictureNet, points: Tensor, *, box: ArrayLike | None = No
     low = np.concatenate([box[:, 0], -np.ones(net.wiring.units)])
     high = np.concatenate([box[:, 1], np.ones(net.wiring.units)])
     order = np.argsort(sweeps.row_of)  # rows to units
-    matrix = sweeps.matrix.cpu().double().numpy()
-    biases = sweeps.biases.cpu().double().numpy()
+    *columns, biases = sweeps.matrix.cpu().double().numpy().T  # the last column is that of the biases
+    matrix = np.stack(columns, axis=1)
     rows = np.concatenate([np.arange(net.wiring.inputs), sweeps.row_of[order]])
     assert (rows == np.arange(len(rows))).all()
     up, down = np.maximum(matrix, 0), np.minimum(matrix, 0)
     place = sweeps.row_of - net.wiring.inputs
     lowest, highest = (biases + up @ low + down @ high)[place], (biases + up @ high + down @ low)[place]
-    z = (sweeps.matrix @ sweeps.values + sweeps.biases[:, None]).cpu().double().numpy()[place]
+    z = (sweeps.matrix @ sweeps.values).cpu().double().numpy()[place]
     a = sweeps.activations.cpu().double().numpy()
     middle = (np.tanh(lowest) + np.tanh(highest)) / 2
     return WorkingRange(
@@ -400,7 +400,7 @@ def _outputs(
             yield np.array([row]), at.at(weights).output[None]
         return
     targets = at.net.wiring.targets[columns]
-    sums = at.sweeps.matrix @ at.sweeps.values + at.sweeps.biases[:, None]
+    sums = at.sweeps.matrix @ at.sweeps.values
     length = max(1, _CHUNK // len(at.points))
     for target in np.unique(targets):
         rows = np.flatnonzero(targets == target)
@@ -432,7 +432,7 @@ def _downstream(
     differences[0] = torch.tanh(sums[start] + moved) - sweeps.values[first + start]
     reached = np.zeros(wiring.units - start, dtype=bool)
     reached[0] = True
-    links = sweeps.matrix[start:, first + start :]
+    links = sweeps.matrix[start:, first + start : -1]
     linked = (links != 0).cpu().numpy()
     for unit in range(1, wiring.units - start):
         read = np.flatnonzero(linked[unit] & reached)
