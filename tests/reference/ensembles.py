@@ -29,6 +29,12 @@ class LinearOutput(Sensitivity):
     def name(self, weight):
         return f"weight {weight}"
 
+    def energy(self, masks):
+        maps = self.rows.square().reshape(len(self.rows), *self.output.shape)
+        if self.output.ndim > 1:
+            maps = maps.sum(-1)
+        return masks.double().reshape(-1, maps[0].numel()) @ maps.reshape(len(self.rows), -1).T
+
     @property
     def rms(self):
         return self.rows.square().mean(1).sqrt()

@@ -11,12 +11,15 @@ from hypothesis import strategies as st
 from phasescope.errors import InputError
 from phasescope.synapses import (
     Custom,
+    Logit,
     MeanColour,
     PictureNet,
     Region,
     Wiring,
     ensemble,
     full_cascade,
+    grid,
+    module_sensitivity,
     selectivity,
     sensitivity,
 )
@@ -214,16 +217,32 @@ def test_many_weights_are_a_sort():
     assert "300000 weights" in str(found)
 
 
-def test_where_maps_cannot_be_split_damage_is_left_out_with_the_reason():
-    output = LinearOutput(np.eye(12), shape=(2, 3, 2))
-    found = ensemble(output, MeanColour(np.eye(2, 3)))
-    assert found.damage is None
-    assert found.control is None
-    assert found.share is None
-    assert "picture networks alone" in found.reason
-    assert "not determined" in str(found)
-    with pytest.raises(InputError, match="region has no value"):
-        ensemble(output, Region(np.eye(2, 3)))
+def test_a_module_has_the_same_ensemble_with_an_error_of_the_damage(net, looked_at):
+    class Painted(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = net
+
+        def forward(self, points):
+            return self.net(points)
+
+    cases = patch().reshape(-1)
+    module = module_sensitivity(Painted(), grid(HEIGHT, WIDTH))
+    found = ensemble(module, Custom(lambda output: output[cases].mean(), support=None))
+    exact = ensemble(looked_at, MeanColour(patch()))
+    assert np.allclose(found.strength, exact.strength)
+    assert found.sets["one"].tolist() == exact.sets["one"].tolist()
+    assert found.damage_error == 0 or "damage within" in str(found)
+
+
+def test_a_support_of_cases_splits_any_output():
+    rows = np.array([[3.0, 4, 0, 0], [0, 0, 1, 2]])
+    first = Logit(0, cases=[0])
+    found = ensemble(LinearOutput(rows, shape=(2, 2)), first)
+    assert found.strength.tolist() == [3, 0]
+    assert np.allclose(found.damage, [0, np.sqrt(5 / 2)])
+    assert found.lift.tolist() == [2, 0]
+    assert found.share.tolist() == [1, 0]
 
 
 def test_the_table_names_the_first_weights(looked_at):

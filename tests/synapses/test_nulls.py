@@ -195,9 +195,16 @@ def test_random_sets_keep_the_size_and_if_asked_the_units():
     free = {round(value, 9) for value in found.of("random", "share, 2 any").values}
     assert free <= {share(a, b) for a in range(6) for b in range(a)}
     assert free - pairs
-    assert found.of("random", "selectivity").observed == pytest.approx(selectivity(output, prop, [0, 1]))
     per_rms = np.repeat([1 / 1.04, 0.01 / 1.01, 0.01 / 1.01], 2)
     assert found.of("random", "coverage").observed == pytest.approx(per_rms[:2].sum() / per_rms.sum())
+
+
+def test_selectivity_is_told_for_the_best_weights_and_for_random_ones(looked_at):
+    found = nulls(looked_at, Region(box(2, 4)), kinds=("random",), k=3, count=40)
+    row = found.of("random", "selectivity, 3 any")
+    assert row.observed == pytest.approx(selectivity(looked_at, Region(box(2, 4)), found.weights))
+    assert len(set(row.values)) > 30
+    assert ((row.values > 0) & (row.values <= 1)).all()
 
 
 def test_permuting_single_weights_changes_nothing():
@@ -293,7 +300,8 @@ def test_a_module_has_random_sets_and_permutations_but_no_places():
     output = LinearOutput(torch.randn(12, 5, generator=generator), groups=[0] * 6 + [1] * 6)
     found = nulls(output, Custom(torch.sum, "sum"), k=3)
     assert found.certified in (None, False)
-    assert len(found.of("random").values) == 20
+    assert len(found.of("random").values) == 200
+    assert "costs a pass" in found.of("random", "selectivity").p.reason
     assert np.allclose(found.of("permuted").values, found.of("permuted").observed)
     assert "no picture" in found.of("shift").p.reason
     assert "untrained ones" in found.of("untrained").p.reason
@@ -318,7 +326,5 @@ def test_settings_out_of_range_are_refused(looked_at, settings, message):
 def test_input_without_an_answer_is_refused(looked_at):
     with pytest.raises(InputError, match="No weight changes the custom"):
         nulls(looked_at, Custom(lambda picture: picture.sum() * 0))
-    with pytest.raises(InputError, match="not known"):
-        nulls(LinearOutput(np.eye(12), shape=(2, 3, 2)), MeanColour(np.eye(2, 3)))
     with pytest.raises(InputError, match="No comparison"):
         nulls(looked_at, Region(box(2, 4)), kinds=("shift",)).of("random")

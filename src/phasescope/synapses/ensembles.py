@@ -46,18 +46,16 @@ class Effects:
 
     strength: Tensor
     along: Tensor
-    beside: Tensor | None
-    inside: Tensor | None  # energy of each map in the support; None where nothing is outside
+    beside: Tensor
+    total: Tensor  # energy of each map
+    inside: Tensor | None  # that in the support; None where nothing is outside
     counted: int  # numbers of the output over which beside is a sum
-    reason: str  # why there is no beside
 
     @cached_property
-    def share(self) -> Tensor | None:
+    def share(self) -> Tensor:
         """The share of each weight; 0 for one that does nothing."""
-        if self.beside is None:
-            return None
-        total = self.along + self.beside
-        return torch.where(total > 0, self.along / total, 0.0)
+        whole = self.along + self.beside
+        return torch.where(whole > 0, self.along / whole.clamp(min=torch.finfo(whole.dtype).tiny), 0.0)
 
 
 def effects(sensitivity: Sensitivity, prop: Property) -> Effects:
@@ -65,28 +63,19 @@ def effects(sensitivity: Sensitivity, prop: Property) -> Effects:
     output = sensitivity.output
     support = prop.support(output)
     outside = None if support is None or bool(support.all()) else ~support
-    inside = beside = None
-    counted, reason = output.numel(), ""
-    if outside is not None:
+    gradient = None if isinstance(prop, Region) else prop.gradient(output)
+    if outside is None:
+        inside, counted = None, output.numel()
+        total = sensitivity.rms.square() * counted
+    else:
         counted = int(outside.sum()) * (output.numel() // outside.numel())
-        if isinstance(sensitivity, PictureSensitivity):
-            assert support is not None
-            inside, beside = sensitivity.energy(torch.stack([support, outside]))
-        else:
-            reason = "the energy of maps outside a support is known for picture networks alone"
-    if isinstance(prop, Region):
-        if inside is None and reason:
-            raise InputError(f"The {prop.name} has no value.", f"Use another property: {reason}.")
-        along = sensitivity.rms.square() * output.numel() if inside is None else inside
+        inside, beside = sensitivity.energy(torch.stack([~outside, outside]))
+        total = inside + beside
+    if gradient is None:
+        along = total if inside is None else inside
         return Effects(
-            along.sqrt(),
-            along,
-            torch.zeros_like(along) if inside is None else beside,
-            inside,
-            counted,
-            reason,
+            along.sqrt(), along, total - along if inside is None else beside, total, inside, counted
         )
-    gradient = prop.gradient(output)
     strength = sensitivity.pulled_back(gradient)
     if not bool(torch.isfinite(strength).all()):
         first = int(torch.nonzero(~torch.isfinite(strength))[0])
@@ -94,9 +83,9 @@ def effects(sensitivity: Sensitivity, prop: Property) -> Effects:
             f"The {prop.name} has no finite derivative in {sensitivity.name(first)}.", "Check the weights."
         )
     along = strength.square() / gradient.square().sum().clamp(min=torch.finfo(strength.dtype).tiny)
-    if outside is None:
-        beside = (sensitivity.rms.square() * output.numel() - along).clamp(min=0)
-    return Effects(strength, along, beside, inside, counted, reason)
+    if inside is None:
+        beside = (total - along).clamp(min=0)
+    return Effects(strength, along, beside, total, inside, counted)
 
 
 @dataclass(frozen=True)
@@ -138,37 +127,38 @@ class Ensemble:
         Share of the sum of (g u)^2 that each set covers at least.
     strength : array, shape (weights,)
         g = d property / d w, signed; for a region the norm of the map inside, in units of the output.
-    damage : array, shape (weights,), or None
+    damage : array, shape (weights,)
         D: rms change of the output outside the support for a unit change of the weight. Where nothing is
         outside: of the part of its change that is not along the gradient of the property.
-    control : array, shape (weights,), or None
+    control : array, shape (weights,)
         ``|g| / D``; infinite for a weight without damage, 0 for one without effect.
     lift : array, shape (weights,), or None
-        Share of the map's energy inside the support over the support's share of the output.
-    share : array, shape (weights,), or None
+        Share of the map's energy inside the support over the support's share of the output; None where
+        nothing is outside.
+    share : array, shape (weights,)
         along / (along + beside), in [0, 1].
+    damage_error : float
+        One relative standard error of damage and control; 0 on a picture network, where they are exact.
     sets : dict
         For each unit of change, ``one``, ``weight``, ``rms``: the weights in falling order of ``|g u|``.
     carried : dict
         For each unit the share of the sum of g^2 that its set carries.
     groups : array of int, shape (weights,)
         The unit that each weight enters.
-    reason : str
-        Why damage, control, lift and share are missing; empty where they are not.
     """
 
     name: str
     value: float
     cover: float
     strength: Array = field(repr=False)
-    damage: Array | None = field(repr=False)
-    control: Array | None = field(repr=False)
+    damage: Array = field(repr=False)
+    control: Array = field(repr=False)
     lift: Array | None = field(repr=False)
-    share: Array | None = field(repr=False)
+    share: Array = field(repr=False)
+    damage_error: float
     sets: dict[Unit, Whole] = field(repr=False)
     carried: dict[Unit, float]
     groups: Whole = field(repr=False)
-    reason: str
     _names: Callable[[int], str] = field(repr=False)
 
     def units(self, unit: Unit = "rms") -> dict[int, int]:
@@ -224,11 +214,11 @@ class Ensemble:
         best = list(self.sets)[-1]
         lines.append(f"  {'first in u = ' + titles[best]:<34}{'g':>11}{'damage':>11}{'|g|/D':>9}{'share':>8}")
         for s in self.sets[best][:_SHOWN]:
-            columns = f"{self.strength[s]:>11.3g}"
-            if self.damage is not None and self.control is not None and self.share is not None:
-                columns += f"{self.damage[s]:>11.3g}{self.control[s]:>9.3g}{self.share[s]:>8.3f}"
-            lines.append(f"  {self._names(int(s)):<34}{columns}")
-        return "\n".join([*lines, f"damage: not determined, {self.reason}"] if self.reason else lines)
+            columns = f"{self.strength[s]:>11.3g}{self.damage[s]:>11.3g}{self.control[s]:>9.3g}"
+            lines.append(f"  {self._names(int(s)):<34}{columns}{self.share[s]:>8.3f}")
+        if self.damage_error:
+            lines.append(f"damage within {100 * self.damage_error:.2g} %")
+        return "\n".join(lines)
 
 
 def ensemble(
@@ -254,7 +244,7 @@ def ensemble(
     cover : float
         In (0, 1].
     units : sequence of {"one", "weight", "rms"}
-        Which sets to make; without ``rms`` a module is spared the pass that estimates it.
+        Which sets to make.
 
     Raises
     ------
@@ -263,11 +253,11 @@ def ensemble(
 
     Notes
     -----
-    Cost: one backward pass for the strengths; on a picture network one more for each output, for the
-    energies; sorting. No array is larger than the number of weights.
+    Cost: one backward pass for the strengths and one for the energies (on a picture network one for each
+    output); sorting. No array is larger than the number of weights. Energies of a module are estimated with
+    the relative error `damage_error`.
 
-    Fails: strengths are first-order; see :func:`linear_range` for how far they hold. For modules other than
-    picture networks damage is known only where the property is about the whole output.
+    Fails: strengths are first-order; see :func:`linear_range` for how far they hold.
     """
     if not 0 < cover <= 1:
         raise InputError(f"cover={cover} is no share.", "Use a number in (0, 1], 0.9 by default.")
@@ -278,20 +268,20 @@ def ensemble(
             f"No weight changes the {prop.name} to first order.", "Choose another property or other weights."
         )
     size = np.abs(strength)
+    rms = np.sqrt(_array(found.total) / sensitivity.output.numel())
     sets: dict[Unit, Whole] = {}
     carried: dict[Unit, float] = {}
     for unit in units:
-        scaled = size * _unit(sensitivity, unit, size)
+        scaled = size * _unit(sensitivity, unit, size, rms)
         sets[unit] = _fewest(scaled, cover)
         carried[unit] = float((size[sets[unit]] ** 2).sum() / (size**2).sum())
-    damage = control = lift = share = None
-    if found.beside is not None and found.share is not None:
-        damage, share = np.sqrt(_array(found.beside) / max(found.counted, 1)), _array(found.share)
-        control = np.divide(size, damage, out=np.where(size > 0, np.inf, 0.0), where=damage > 0)
-        if found.inside is not None:
-            inside, total = _array(found.inside), _array(found.inside + found.beside)
-            part = 1 - found.counted / sensitivity.output.numel()
-            lift = np.divide(inside, total * part, out=np.zeros_like(inside), where=total > 0)
+    damage = np.sqrt(_array(found.beside) / max(found.counted, 1))
+    control = np.divide(size, damage, out=np.where(size > 0, np.inf, 0.0), where=damage > 0)
+    lift = None
+    if found.inside is not None:
+        inside, total = _array(found.inside), _array(found.total)
+        part = 1 - found.counted / sensitivity.output.numel()
+        lift = np.divide(inside, total * part, out=np.zeros_like(inside), where=total > 0)
     return Ensemble(
         prop.name,
         math.nan if isinstance(prop, Region) else sensitivity.value(prop),
@@ -300,11 +290,11 @@ def ensemble(
         damage,
         control,
         lift,
-        share,
+        _array(found.share),
+        float(getattr(sensitivity, "rms_error", 0.0)),
         sets,
         carried,
         np.asarray(sensitivity.groups.cpu(), dtype=np.int64),
-        found.reason,
         sensitivity.name,
     )
 
@@ -418,7 +408,7 @@ def _maps(sensitivity: Sensitivity, weights: Whole) -> Tensor:
     return torch.cat(parts)
 
 
-def _unit(sensitivity: Sensitivity, unit: Unit, size: Array) -> Array:
+def _unit(sensitivity: Sensitivity, unit: Unit, size: Array, rms: Array) -> Array:
     """Return the unit of change u of each weight; 0 where a weight does not count."""
     if unit == "one":
         return np.ones_like(size)
@@ -426,7 +416,6 @@ def _unit(sensitivity: Sensitivity, unit: Unit, size: Array) -> Array:
         return np.abs(_array(sensitivity.weights))
     if unit != "rms":
         raise InputError(f"{unit!r} is no unit of change.", "Use one, weight or rms.")
-    rms = _array(sensitivity.rms)
     return np.divide(1.0, rms, out=np.zeros_like(rms), where=(rms > 0) & (size >= FLOOR * size.max()))
 
 

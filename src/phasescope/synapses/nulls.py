@@ -37,7 +37,6 @@ _MATCHED = 0.1  # share of all places among which those of equal contrast are dr
 _FEWEST_MATCHED = 40
 _DRAWS_PER_COUNT = 5  # networks are drawn once for so many places
 _FEWEST_NETS = 20
-_SETS = 20  # random sets on a module, where each weight costs a pass
 _CHUNK = 16
 
 
@@ -227,8 +226,6 @@ def nulls(
     _check(kinds, count, k, level, regions_tried)
     rng = np.random.default_rng(seed)
     here = effects(sensitivity, prop)
-    if here.beside is None:
-        raise InputError(f"The shares of the {prop.name} are not known: {here.reason}.", "Give no support.")
     if not bool((here.along > 0).any()):
         raise InputError(f"No weight changes the {prop.name} to first order.", "Choose another property.")
 
@@ -254,10 +251,7 @@ def nulls(
             rows.append(compared(kind, _ONE, best, there[0], why))
             rows.append(compared(kind, f"share of the {k} best", few, there[1], why))
         elif kind == "random":
-            rows += [
-                compared(kind, *row)
-                for row in _random(sensitivity, prop, here, here.beside, weights, count, rng)
-            ]
+            rows += [compared(kind, *row) for row in _random(sensitivity, prop, here, weights, count, rng)]
         else:
             nets, why = _networks(
                 kind, sensitivity, max(_FEWEST_NETS, count // _DRAWS_PER_COUNT), others, rng
@@ -268,8 +262,7 @@ def nulls(
                     other = effects(net, prop)
                 except InputError:  # it has no such property
                     continue
-                if other.beside is not None:
-                    values.append(float(best_shares(other.along[None], other.beside[None], floor, 1)[0][0]))
+                values.append(float(best_shares(other.along[None], other.beside[None], floor, 1)[0][0]))
             rows.append(compared(kind, _ONE, best, values, why))
     certified, verdict = _verdict(sensitivity, rows, weights, level, regions_tried)
     carried = float(here.along[weights[0]] / here.along.sum()) if len(weights) else 0.0
@@ -404,7 +397,6 @@ def _random(
     sensitivity: Sensitivity,
     prop: Property,
     here: Effects,
-    beside: Tensor,
     weights: Whole,
     count: int,
     rng: np.random.Generator,
@@ -413,19 +405,17 @@ def _random(
     size, k = sensitivity.size, len(weights)
     if not k:
         return [("share", 0.0, np.empty(0), "no weight counts")]
-    draws = count if isinstance(sensitivity, PictureSensitivity) else min(count, _SETS)
     groups = sensitivity.groups.cpu().numpy()
-    free = np.stack([rng.choice(size, k, replace=False) for _ in range(draws)])
-    alike = np.stack([_same_units(groups, weights, rng) for _ in range(draws)])
-    strength, energy = np.abs(_array(here.strength)), _array(sensitivity.rms) ** 2
+    free = np.stack([rng.choice(size, k, replace=False) for _ in range(count)])
+    alike = np.stack([_same_units(groups, weights, rng) for _ in range(count)])
+    strength, energy = np.abs(_array(here.strength)), _array(here.total)
     counts = (strength >= FLOOR * strength.max()) & (energy > 0)
     squares = np.divide(strength**2, energy, out=np.zeros_like(energy), where=counts)
     squares /= squares.sum()
     strongest = np.argsort(-squares, kind="stable")[:k]
-    covered = np.array([squares[_same_units(groups, strongest, rng)].sum() for _ in range(draws)])
+    covered = np.array([squares[_same_units(groups, strongest, rng)].sum() for _ in range(count)])
     top = float(squares[strongest].sum())
-    values = selectivities(sensitivity, prop, np.concatenate([weights[None], free, alike]))
-    along, total = (_array(energy) for energy in (here.along, here.along + beside))
+    along, total = (_array(energy) for energy in (here.along, here.along + here.beside))
 
     def together(sets: Whole) -> Array:
         whole = total[sets].sum(-1)
@@ -433,11 +423,15 @@ def _random(
         return shares
 
     best = float(together(weights[None])[0])
+    values, why = np.full(1 + 2 * count, np.nan), "each map of a module costs a pass, see selectivity"
+    if isinstance(sensitivity, PictureSensitivity):
+        sets = np.concatenate([weights[None], free, alike])
+        values, why = np.array(selectivities(sensitivity, prop, sets)), ""
     return [
         (f"share, {k} any weights", best, together(free), ""),
         (f"share, {k} in as many units", best, together(alike), ""),
-        (f"selectivity, {k} any weights", values[0], np.array(values[1 : 1 + draws]), ""),
-        (f"selectivity, {k} in as many units", values[0], np.array(values[1 + draws :]), ""),
+        (f"selectivity, {k} any weights", float(values[0]), values[1 : 1 + count], why),
+        (f"selectivity, {k} in as many units", float(values[0]), values[1 + count :], why),
         (f"coverage, {k} any weights", top, squares[free].sum(1), ""),
         (f"coverage, {k} in as many units", top, covered, ""),
     ]

@@ -79,6 +79,20 @@ class Sensitivity(ABC):
             Its number.
         """
 
+    @abstractmethod
+    def energy(self, masks: Tensor) -> Tensor:
+        """Return for all weights the sum of J[s]^2 over the points of each mask and all outputs.
+
+        Parameters
+        ----------
+        masks : tensor, of the shape of the output without its last dimension, or (k, *shape)
+            True where a point counts; numbers weigh it.
+
+        Returns
+        -------
+        tensor, shape (size,) or (k, size)
+        """
+
     @property
     @abstractmethod
     def rms(self) -> Tensor:
