@@ -85,7 +85,7 @@ class Sensitivity(ABC):
 
         Parameters
         ----------
-        masks : tensor, of the shape of the output without its last dimension, or (k, *shape)
+        masks : tensor, of the output's shape without its last dimension (if it has two or more), or (k, ...)
             True where a point counts; numbers weigh it.
 
         Returns

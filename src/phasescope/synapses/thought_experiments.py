@@ -193,6 +193,16 @@ class BorderSensitivity(Sensitivity):
         """
         return difference.to(self.weights) @ self.jacobian.T
 
+    def energy(self, masks: Tensor) -> Tensor:
+        """Return for all weights the sum of (d place / d w)^2 over the borders of each mask.
+
+        Parameters
+        ----------
+        masks : tensor, shape (borders,) or (k, borders)
+            True where a border counts; numbers weigh it.
+        """
+        return masks.to(self.weights) @ self.jacobian.square()
+
     def at(self, weights: Tensor) -> BorderSensitivity:
         """Return the same for other weights.
 
