@@ -39,6 +39,9 @@ Model = TypeVar("Model", bound=nn.Module)
 _DENSE = 5000  # weights of a picture network up to which their Gram matrix is formed
 _COLUMNS = 64  # maps of any other network that are held at a time
 _HALVINGS = 10
+_CORRECTIONS = 3
+_SLACK = 0.02  # drift relative to the amount that weighs as much as the least damage without kept ones
+_SETTLED = 0.02  # relative decrease of the cost below which further steps are not worth it
 _EXCHANGES = 3  # rounds in which each picked weight may give way to a better one
 _PARALLEL = 1e-6  # share of a gradient that must be left beside those of the other properties
 
@@ -255,7 +258,8 @@ def edit(
     Null-space and rank-one edits of language models use the same algebra on the keys of one layer
     (arXiv:2410.02355). The pair is the compensation of the article on synaptic ensembles.
     """
-    task = _checked(sensitivity, move, keep, method, weights, elsewhere, ridge, tolerance, iterations)
+    number = {"sparse": count, "pair": 2, "single": 1}.get(method)
+    task = _checked(sensitivity, move, keep, method, number, weights, elsewhere, ridge, tolerance, iterations)
     base = sensitivity if original is None else original
     if base.output.shape != sensitivity.output.shape:
         raise InputError(
@@ -267,7 +271,7 @@ def edit(
         raise InputError(
             f"steps={steps}, tries={tries}, iterations={iterations}.", "Use whole numbers from 1 on."
         )
-    tasks = _picked(task, method, count, tries)
+    tasks = [task] if number is None else _picked(task, method, number, tries)
     outcomes = [_solved(each, steps) for each in tasks]
     task, outcome = min(zip(tasks, outcomes, strict=True), key=lambda pair: _rank(*pair))
     found, moved = outcome.found, len(task.moved)
@@ -342,6 +346,7 @@ class _Task:
     start: Tensor  # values of the properties
     targets: Tensor
     allowed: Tensor  # distance from the target that counts as none
+    slack: Tensor  # and that which weighs as much as the least damage, where not all can be held
     columns: Tensor  # weights that may change
     ridge: float
     iterations: int
@@ -425,18 +430,27 @@ class _Linear:
         back = at.pulled_back(outside.part(at.change(full)))[:, self.columns]
         return back.double() / outside.count + self.ridge * rows
 
-    def step(self, misses: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the best step that removes the misses to first order, and what each would cost."""
-        held = self.task.held
-        constraints = self.gradients[:held]
+    @cached_property
+    def _steps(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return H^-1 G', H^-1 of the slope, and the inverse of G H^-1 G', one property a row."""
+        constraints = self.gradients[: self.task.held]
         solved = self.solved(torch.cat([constraints, self.slope[None]]))
-        across, free = solved[:-1], solved[-1]
-        matrix = constraints @ across.T
+        matrix = constraints @ solved[:-1].T
         scale = matrix.diagonal().clamp(min=1e-300).rsqrt()
         inverse = torch.linalg.pinv(scale[:, None] * matrix * scale, rtol=1e-12)
-        needed = misses[:held].to(matrix) + constraints @ free
-        multipliers = scale * (inverse @ (scale * needed))
+        return solved[:-1], solved[-1], scale[:, None] * inverse * scale
+
+    def step(self, misses: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the best step that removes the misses to first order, and the multipliers."""
+        across, free, inverse = self._steps
+        needed = misses[: self.task.held].to(across) + self.gradients[: self.task.held] @ free
+        multipliers = inverse @ needed
         return multipliers @ across - free, multipliers
+
+    def correction(self, misses: Tensor) -> Tensor:
+        """Return the cheapest step that removes the misses to first order, whatever else there is to gain."""
+        across, _, inverse = self._steps
+        return inverse @ misses[: self.task.held].to(across) @ across
 
 
 @dataclass(frozen=True)
@@ -459,7 +473,7 @@ def _solved(task: _Task, steps: int) -> _Outcome:
     if steps == 1:
         step, _ = _Linear(task, at).step(task.targets - task.start)
         return _Outcome(at.at(_moved(at, task.columns, step)), 1, False)
-    damping = 0.0
+    damping, before = 0.0, math.inf
     fines = torch.zeros(task.held, dtype=torch.float64)
     for done in range(1, steps + 1):
         linear = _Linear(task, at, damping)
@@ -467,18 +481,18 @@ def _solved(task: _Task, steps: int) -> _Outcome:
         step, multipliers = linear.step(misses)
         fines = torch.maximum(fines, 2 * multipliers.abs().cpu())
         slope = float(linear.slope @ step) - float(fines @ misses[: task.held].abs())
-        cost = task.cost(at)
-        if bool((misses.abs() <= task.allowed)[: task.held].all()) and -slope <= 1e-2 * cost:
-            return _Outcome(at, done, False)
-        merit = task.merit(at, fines)
-        length = 1.0
-        while length > 2.0**-_HALVINGS:
-            trial = _tried(at, _moved(at, task.columns, length * step))
-            if trial is not None and task.merit(trial, fines) <= merit + 1e-4 * length * slope:
-                break
-            length /= 2
-        else:
-            trial = None
+        cost, merit = task.cost(at), task.merit(at, fines)
+        gained = before - cost if done > 2 else math.inf
+        if min(-slope, gained) <= _SETTLED * cost or done == steps:
+            met = _met(linear)
+            if met is not None:
+                return _Outcome(met, done, False)
+        before, length, trial = cost, 1.0, None
+        while trial is None and length > 2.0**-_HALVINGS:
+            trial = _confirmed(
+                linear, length * step, (1 - length) * misses, fines, merit + 1e-4 * length * slope
+            )
+            length /= 1 if trial is not None else 2
         if trial is not None:
             at = trial
         if length < 0.25:
@@ -489,6 +503,39 @@ def _solved(task: _Task, steps: int) -> _Outcome:
         if trial is None and exhausted:
             return _Outcome(at, done, True)
     return _Outcome(at, steps, False)
+
+
+def _met(linear: _Linear) -> Sensitivity | None:
+    """Return the network itself, or after a correction, if all moves are reached and what is held is kept."""
+    task, at = linear.task, linear.at
+    for _ in range(_CORRECTIONS):
+        misses = task.targets - task.values(at)
+        if (misses.abs() <= task.allowed)[: task.held].all():
+            return at
+        trial = _tried(at, _moved(at, task.columns, linear.correction(misses)))
+        if trial is None:
+            return None
+        at = trial
+    return None
+
+
+def _confirmed(
+    linear: _Linear, step: Tensor, left: Tensor, fines: Tensor, limit: float
+) -> Sensitivity | None:
+    """Return the network after a step if its merit is within the limit, else after one more correction.
+
+    The correction takes back, at the least cost to first order, what properties are off from the misses
+    that the step was to leave: without it the bending of the properties makes the steps short.
+    """
+    task, at = linear.task, linear.at
+    trial = _tried(at, _moved(at, task.columns, step))
+    if trial is None:
+        return None
+    off = task.targets - task.values(trial) - left
+    better = _tried(at, _moved(at, task.columns, step + linear.correction(off)))
+    found = [each for each in (trial, better) if each is not None]
+    best = min(found, key=lambda each: task.merit(each, fines))
+    return best if task.merit(best, fines) <= limit else None
 
 
 def _tried(at: Sensitivity, weights: Tensor) -> Sensitivity | None:
@@ -530,22 +577,20 @@ def _conjugate_gradients(product: Callable[[Tensor], Tensor], rows: Tensor, iter
     return solution
 
 
-def _picked(task: _Task, method: Method, count: int, tries: int) -> list[_Task]:
+def _picked(task: _Task, method: Method, number: int, tries: int) -> list[_Task]:
     """Return the task on the weights that are best to first order; for a pair or a single, several."""
-    number = {"sparse": count, "pair": 2, "single": 1}.get(method, len(task.columns))
-    _check_counts(task, method, number)
-    if number >= len(task.columns):
+    if max(len(task.columns), len(task.properties)) <= number:
         return [task]
     if method == "sparse":
-        linear = _shortlist(task, 2 * count)
-        return [replace(task, columns=linear.columns[_greedy(linear, count)])]
+        linear = _shortlist(task, 2 * number)
+        return [replace(task, columns=linear.columns[_greedy(linear, min(number, len(linear.columns)))])]
     moved = len(task.moved)
     linear = _shortlist(task, 0)
     damages = _of_pairs if method == "pair" else _of_singles
     if len(task.properties) > number:
         amounts = (task.targets - task.start)[:moved].to(linear.gradients)
         free = damages(linear.hessian, linear.gradients[:moved], amounts).min()
-        task = replace(task, prices=float(free) / task.allowed[moved:].square())
+        task = replace(task, prices=float(free) / task.slack[moved:].square())
         linear = _shortlist(task, 0)
     rows, wanted = linear.gradients[: task.held], (task.targets - task.start)[: task.held]
     losses = damages(linear.hessian, rows, wanted.to(rows))
@@ -599,14 +644,14 @@ def _of_pairs(hessian: Tensor, rows: Tensor, wanted: Tensor) -> Tensor:
 def _greedy(linear: _Linear, count: int) -> Tensor:
     """Return the places of `count` weights: each takes most off the cost of those so far; then exchanges.
 
-    With misses at the price V0 / allowed^2, a set S costs at least V(S) = t' (E + G_S H_SS^-1 G_S')^-1 t,
-    with E = allowed^2 / V0 on the diagonal, t the amounts (0 for the kept) and V0 the cost of all weights.
+    With misses at the price V0 / slack^2, a set S costs at least V(S) = t' (E + G_S H_SS^-1 G_S')^-1 t,
+    with E = slack^2 / V0 on the diagonal, t the amounts (0 for the kept) and V0 the cost of all weights.
     """
     task, hessian, rows = linear.task, linear.hessian, linear.gradients
     wanted = (task.targets - task.start).to(rows)
     matrix = rows @ torch.cholesky_solve(rows.T, torch.linalg.cholesky(hessian))
     least = wanted @ torch.linalg.pinv(matrix, hermitian=True) @ wanted
-    slack = torch.diag(task.allowed.to(rows).square() / least)
+    slack = torch.diag(task.slack.to(rows).square() / least)
 
     def best_beside(chosen: list[int]) -> int:
         """Return the weight that takes most off V."""
@@ -658,7 +703,11 @@ def _notes(task: _Task, outcome: _Outcome) -> tuple[str, ...]:
             few = len(task.columns) < len(task.properties)
             notes.append(
                 f"{prop.name} was to stay and drifted by {drift:+.3g}"
-                + (f"; {len(task.columns)} weight(s) cannot hold it." if few else f"; {why}.")
+                + (
+                    f"; {len(task.columns)} weight{'s' * (len(task.columns) > 1)} cannot hold it."
+                    if few
+                    else f"; {why}."
+                )
             )
     return tuple(notes)
 
@@ -668,6 +717,7 @@ def _checked(
     move: Mapping[Property, float],
     keep: Sequence[Property] | Mapping[Property, float],
     method: Method,
+    number: int | None,
     weights: Sequence[int] | Tensor | None,
     elsewhere: Tensor | None,
     ridge: float,
@@ -686,17 +736,22 @@ def _checked(
             fix = "Put it among the kept ones." if amount == 0 else "Give a finite amount."
             raise InputError(f"{prop.name} is to move by {amount}.", fix)
     columns = _columns(sensitivity, weights)
+    _check_counts(len(columns), number, len(moved), 0 if method in ("pair", "single") else len(kept))
     output = sensitivity.output
     outside = _outside(output, moved, elsewhere)
     gradients = sensitivity.pulled_back(torch.stack([p.gradient(output) for p in (*moved, *kept)]))
     rows = gradients[:, columns].double()
-    _check_independent(rows, moved, kept)
+    few = number is not None and method != "sparse" and len(moved) <= number < len(rows)
+    _check_independent(rows[: len(moved)] if few else rows, moved, () if few else kept)
     amounts = torch.tensor([float(amount) for amount in move.values()], dtype=torch.float64)
-    drifts = torch.full((len(kept),), tolerance * float(amounts.abs().max()), dtype=torch.float64)
+    largest = amounts.abs().max()
+    drifts = largest.expand(len(kept)) * tolerance
+    slack = torch.cat([tolerance * amounts.abs(), largest.expand(len(kept)) * _SLACK])
     if isinstance(keep, Mapping):
         drifts = torch.tensor([float(drift) for drift in keep.values()], dtype=torch.float64)
         if not (drifts > 0).all() or not torch.isfinite(drifts).all():
             raise InputError(f"The allowed drifts are {drifts.tolist()}.", "Use positive numbers.")
+        slack[len(moved) :] = drifts
     mean = float(sensitivity.rms[columns].double().square().mean()) if method != "gradient" else 1.0
     task = _Task(
         sensitivity=sensitivity,
@@ -706,6 +761,7 @@ def _checked(
         start=torch.zeros(0),
         targets=torch.zeros(0),
         allowed=torch.cat([tolerance * amounts.abs(), drifts]),
+        slack=slack,
         columns=columns,
         ridge=ridge * mean if method != "gradient" else 1.0,
         iterations=iterations,
@@ -801,15 +857,13 @@ def _check_independent(rows: Tensor, moved: Sequence[Property], kept: Sequence[P
         )
 
 
-def _check_counts(task: _Task, method: Method, number: int) -> None:
-    moved, asked = len(task.moved), len(task.properties)
-    if number < 1:
+def _check_counts(columns: int, number: int | None, moved: int, kept: int) -> None:
+    if number is not None and number < 1:
         raise InputError(f"count={number} weights.", "Allow at least one.")
-    least = moved if method in ("pair", "single") else asked
-    if min(number, len(task.columns)) < least:
+    free = columns if number is None else min(number, columns)
+    if free < moved + kept:
         raise InputError(
-            f"{min(number, len(task.columns))} weights are to hold {moved} moved and {asked - moved} kept "
-            "properties.",
+            f"{free} weight{'s' * (free > 1)} cannot hold {moved} moved and {kept} kept properties.",
             "Allow at least as many weights as properties.",
         )
 
