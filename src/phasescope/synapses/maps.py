@@ -91,10 +91,10 @@ def perturb(
             weights[torch.from_numpy(columns)] += change
             pictures.append(at.at(weights).output)
         return Perturbation(*pictures)
-    lower, higher = (
-        torch.cat([part for _, part in _outputs(at, columns, np.full(len(columns), change))])
-        for change in (low, high)
-    )
+    lower, higher = (at.output.new_empty(len(columns), *at.output.shape) for _ in range(2))
+    for pictures, change in ((lower, low), (higher, high)):
+        for rows, part in _outputs(at, columns, np.full(len(columns), change)):
+            pictures[torch.from_numpy(rows)] = part
     return Perturbation(lower[0], higher[0]) if isinstance(weight, int) else Perturbation(lower, higher)
 
 
@@ -350,17 +350,14 @@ def working_range(net: PictureNet, points: Tensor, *, box: ArrayLike | None = No
     box = ends if box is None else np.asarray(box, dtype=np.float64)
     if box.shape != (net.wiring.inputs, 2):
         raise InputError(f"The box has shape {box.shape}.", f"Use ({net.wiring.inputs}, 2).")
-    low = np.concatenate([box[:, 0], -np.ones(net.wiring.units)])
-    high = np.concatenate([box[:, 1], np.ones(net.wiring.units)])
-    order = np.argsort(sweeps.row_of)  # rows to units
-    *columns, biases = sweeps.matrix.cpu().double().numpy().T  # the last column is that of the biases
-    matrix = np.stack(columns, axis=1)
-    rows = np.concatenate([np.arange(net.wiring.inputs), sweeps.row_of[order]])
-    assert (rows == np.arange(len(rows))).all()
+    # Rows of values: inputs, units, and the 1 that biases multiply; so are the columns of the matrix.
+    low = np.concatenate([box[:, 0], -np.ones(net.wiring.units), [1.0]])
+    high = np.concatenate([box[:, 1], np.ones(net.wiring.units), [1.0]])
+    place = torch.from_numpy(sweeps.row_of - net.wiring.inputs)
+    matrix = sweeps.matrix[place].cpu().double().numpy()
     up, down = np.maximum(matrix, 0), np.minimum(matrix, 0)
-    place = sweeps.row_of - net.wiring.inputs
-    lowest, highest = (biases + up @ low + down @ high)[place], (biases + up @ high + down @ low)[place]
-    z = (sweeps.matrix @ sweeps.values).cpu().double().numpy()[place]
+    lowest, highest = up @ low + down @ high, up @ high + down @ low
+    z = (sweeps.matrix[place] @ sweeps.values).cpu().double().numpy()
     a = sweeps.activations.cpu().double().numpy()
     middle = (np.tanh(lowest) + np.tanh(highest)) / 2
     return WorkingRange(

@@ -75,7 +75,7 @@ class PictureNet(nn.Module):
     ) -> None:
         super().__init__()
         self.wiring = thinned_cascade() if wiring is None else wiring
-        drawn = _draw(self.wiring, gain, seed) if weights is None else torch.as_tensor(weights)
+        drawn = _draw(self.wiring, gain, seed) if weights is None else torch.as_tensor(weights, dtype=dtype)
         if drawn.shape != (self.wiring.size,):
             raise InputError(
                 f"There are {tuple(drawn.shape)} weights.",
