@@ -1,4 +1,4 @@
-"""Peak resident memory of a property's sensitivities at 21 million weights, run in a process of its own."""
+"""Peak resident memory of an ensemble at 21 million weights, run in a process of its own."""
 
 import json
 
@@ -7,7 +7,7 @@ import torch
 from peak_memory import Peak
 from torch import nn
 
-from phasescope.synapses import ClassMargin, module_sensitivity
+from phasescope.synapses import ClassMargin, ensemble, module_sensitivity
 
 
 def network(width, depth):
@@ -17,8 +17,7 @@ def network(width, depth):
 
 def measured(model, x):
     prop = ClassMargin(3, against=8, cases=range(32))
-    found = module_sensitivity(model, x)
-    return found.gradient(prop), found.rms, found.groups
+    return ensemble(module_sensitivity(model, x), prop)
 
 
 if __name__ == "__main__":
@@ -32,4 +31,5 @@ if __name__ == "__main__":
     peak.stop = True
     peak.join()
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
-    print(json.dumps({"extra": peak.highest - before, "weights": weights}))
+    batch = 2 * (len(model) + 1) * x.numel() * x.element_size()  # what each layer puts out, and its gradient
+    print(json.dumps({"extra": peak.highest - before, "weights": weights, "batch": batch}))

@@ -126,9 +126,10 @@ def test_estimated_sizes_are_right_on_average_and_within_their_error():
     spread = energies.std(0)
     # A mean of 60 runs; the sizes of different weights in one run depend on each other.
     assert ((energies.mean(0) - true).abs() < 4.5 * spread / 60**0.5).all()
-    stated = sum(run.rms_error**2 for run in runs) / 60
-    measured = float(spread.square().sum() / (4 * true.square().sum()))
-    assert 0.8 * measured < stated < 4 * measured
+    assert runs[0].rms_error == pytest.approx((2 * 6) ** -0.5)
+    # Some of the 65 weights move few parts; where all parts move alike, the error is the largest.
+    relative = (energies.clamp(min=0).sqrt() - true.sqrt()).square().mean(0).sqrt() / true.sqrt()
+    assert 0.5 * runs[0].rms_error < float(relative.median()) < 1.3 * runs[0].rms_error
 
 
 def test_more_probes_make_a_smaller_error():
@@ -289,9 +290,9 @@ def test_bad_models_and_weights_are_named():
 
 
 @pytest.mark.slow
-def test_twenty_million_weights_take_at_most_six_times_their_memory():
+def test_twenty_million_weights_take_at_most_six_times_their_memory_and_a_batch():
     script = Path(__file__).parents[1] / "reference" / "sensitivity_memory.py"
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True)
     found = json.loads(done.stdout)
     assert found["weights"] > 80e6
-    assert found["extra"] < 6 * found["weights"]
+    assert found["extra"] < 6 * found["weights"] + found["batch"]

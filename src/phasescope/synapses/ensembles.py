@@ -16,10 +16,10 @@ is 1 for a weight that does nothing else, and grows with the control ratio alone
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import scipy.linalg
@@ -31,11 +31,12 @@ from phasescope.errors import InputError
 from phasescope.synapses.properties import Property, Region
 from phasescope.synapses.sensitivity import PictureSensitivity, Sensitivity
 
-Array = NDArray[np.float64]
+Array = NDArray[Any]  # float64, or float32 for a module in single precision
 Whole = NDArray[np.int64]
 Unit = Literal["one", "weight", "rms"]
 
 FLOOR = 1e-3  # a weight counts where scale is divided out if its strength is this share of the largest
+_BLOCK = 2**17  # weights that are worked on at a time
 _CHUNK = 64  # maps that are pushed forward at a time
 _SHOWN = 8
 
@@ -45,17 +46,32 @@ class Effects:
     """What each weight does to a property and beside it; energies are sums over the output."""
 
     strength: Tensor
-    along: Tensor
-    beside: Tensor
-    total: Tensor  # energy of each map
-    inside: Tensor | None  # that in the support; None where nothing is outside
+    scale: float  # along / strength^2
+    inside: Tensor | None  # energy of each map in the support; None where nothing is outside
+    rest: Tensor  # energy of each map outside the support, or all of it
     counted: int  # numbers of the output over which beside is a sum
+
+    @property
+    def along(self) -> Tensor:
+        """The least energy that the change of the property needs."""
+        return self.strength.square() * self.scale
+
+    @property
+    def beside(self) -> Tensor:
+        """The energy that is damage."""
+        return (self.rest - self.along).clamp_(min=0) if self.inside is None else self.rest
+
+    @property
+    def total(self) -> Tensor:
+        """The energy of each map."""
+        return self.rest if self.inside is None else self.inside + self.rest
 
     @cached_property
     def share(self) -> Tensor:
         """The share of each weight; 0 for one that does nothing."""
-        whole = self.along + self.beside
-        return torch.where(whole > 0, self.along / whole.clamp(min=torch.finfo(whole.dtype).tiny), 0.0)
+        along = self.along
+        whole = along + self.beside
+        return torch.where(whole > 0, along / whole.clamp(min=torch.finfo(whole.dtype).tiny), 0.0)
 
 
 def effects(sensitivity: Sensitivity, prop: Property) -> Effects:
@@ -66,26 +82,23 @@ def effects(sensitivity: Sensitivity, prop: Property) -> Effects:
     gradient = None if isinstance(prop, Region) else prop.gradient(output)
     if outside is None:
         inside, counted = None, output.numel()
-        total = sensitivity.rms.square() * counted
+        rest = sensitivity.rms.square() * counted
     else:
         counted = int(outside.sum()) * (output.numel() // outside.numel())
-        inside, beside = sensitivity.energy(torch.stack([~outside, outside]))
-        total = inside + beside
+        inside, rest = sensitivity.energy(torch.stack([~outside, outside]))
+    if gradient is None and inside is None:
+        return Effects(rest.sqrt(), 1.0, rest, torch.zeros_like(rest), 0)
     if gradient is None:
-        along = total if inside is None else inside
-        return Effects(
-            along.sqrt(), along, total - along if inside is None else beside, total, inside, counted
-        )
+        assert inside is not None
+        return Effects(inside.sqrt(), 1.0, inside, rest, counted)
     strength = sensitivity.pulled_back(gradient)
-    if not bool(torch.isfinite(strength).all()):
+    if not math.isfinite(torch.linalg.vector_norm(strength, torch.inf)):
         first = int(torch.nonzero(~torch.isfinite(strength))[0])
         raise InputError(
             f"The {prop.name} has no finite derivative in {sensitivity.name(first)}.", "Check the weights."
         )
-    along = strength.square() / gradient.square().sum().clamp(min=torch.finfo(strength.dtype).tiny)
-    if inside is None:
-        beside = (total - along).clamp(min=0)
-    return Effects(strength, along, beside, total, inside, counted)
+    scale = 1 / max(float(gradient.double().square().sum()), 1e-300)
+    return Effects(strength, scale, inside, rest, counted)
 
 
 @dataclass(frozen=True)
@@ -127,39 +140,59 @@ class Ensemble:
         Share of the sum of (g u)^2 that each set covers at least.
     strength : array, shape (weights,)
         g = d property / d w, signed; for a region the norm of the map inside, in units of the output.
-    damage : array, shape (weights,)
-        D: rms change of the output outside the support for a unit change of the weight. Where nothing is
-        outside: of the part of its change that is not along the gradient of the property.
-    control : array, shape (weights,)
-        ``|g| / D``; infinite for a weight without damage, 0 for one without effect.
-    lift : array, shape (weights,), or None
-        Share of the map's energy inside the support over the support's share of the output; None where
-        nothing is outside.
-    share : array, shape (weights,)
-        along / (along + beside), in [0, 1].
     damage_error : float
         One relative standard error of damage and control; 0 on a picture network, where they are exact.
     sets : dict
         For each unit of change, ``one``, ``weight``, ``rms``: the weights in falling order of ``|g u|``.
     carried : dict
         For each unit the share of the sum of g^2 that its set carries.
-    groups : array of int, shape (weights,)
-        The unit that each weight enters.
     """
 
     name: str
     value: float
     cover: float
     strength: Array = field(repr=False)
-    damage: Array = field(repr=False)
-    control: Array = field(repr=False)
-    lift: Array | None = field(repr=False)
-    share: Array = field(repr=False)
     damage_error: float
     sets: dict[Unit, Whole] = field(repr=False)
     carried: dict[Unit, float]
-    groups: Whole = field(repr=False)
-    _names: Callable[[int], str] = field(repr=False)
+    _effects: Effects = field(repr=False)
+    _sensitivity: Sensitivity = field(repr=False)
+
+    @cached_property
+    def groups(self) -> Whole:
+        """The unit that each weight enters, whole numbers of shape (weights,)."""
+        return np.asarray(self._sensitivity.groups.cpu())
+
+    @cached_property
+    def damage(self) -> Array:
+        """D of each weight: rms change of the output outside the support for a unit change of the weight.
+
+        Where nothing is outside: of the part of its change that is not along the gradient of the property.
+        """
+        return np.sqrt(_array(self._effects.beside) / max(self._effects.counted, 1))
+
+    @cached_property
+    def control(self) -> Array:
+        """``|g| / D`` of each weight; infinite for one without damage, 0 for one without effect."""
+        size = np.abs(self.strength)
+        return np.divide(size, self.damage, out=np.where(size > 0, np.inf, 0.0), where=self.damage > 0)
+
+    @cached_property
+    def lift(self) -> Array | None:
+        """Share of each map's energy inside the support over the support's share of the output.
+
+        None where nothing is outside.
+        """
+        if self._effects.inside is None:
+            return None
+        inside, total = _array(self._effects.inside), _array(self._effects.total)
+        part = 1 - self._effects.counted / self._sensitivity.output.numel()
+        return np.divide(inside, total * part, out=np.zeros_like(inside), where=total > 0)
+
+    @cached_property
+    def share(self) -> Array:
+        """The share of each weight, along / (along + beside), in [0, 1]."""
+        return _array(self._effects.share)
 
     def units(self, unit: Unit = "rms") -> dict[int, int]:
         """Return how many weights of a set enter each unit of the network, most first.
@@ -215,7 +248,7 @@ class Ensemble:
         lines.append(f"  {'first in u = ' + titles[best]:<34}{'g':>11}{'damage':>11}{'|g|/D':>9}{'share':>8}")
         for s in self.sets[best][:_SHOWN]:
             columns = f"{self.strength[s]:>11.3g}{self.damage[s]:>11.3g}{self.control[s]:>9.3g}"
-            lines.append(f"  {self._names(int(s)):<34}{columns}{self.share[s]:>8.3f}")
+            lines.append(f"  {self._sensitivity.name(int(s)):<34}{columns}{self.share[s]:>8.3f}")
         if self.damage_error:
             lines.append(f"damage within {100 * self.damage_error:.2g} %")
         return "\n".join(lines)
@@ -267,35 +300,21 @@ def ensemble(
         raise InputError(
             f"No weight changes the {prop.name} to first order.", "Choose another property or other weights."
         )
-    size = np.abs(strength)
-    rms = np.sqrt(_array(found.total) / sensitivity.output.numel())
     sets: dict[Unit, Whole] = {}
     carried: dict[Unit, float] = {}
     for unit in units:
-        scaled = size * _unit(sensitivity, unit, size, rms)
-        sets[unit] = _fewest(scaled, cover)
-        carried[unit] = float((size[sets[unit]] ** 2).sum() / (size**2).sum())
-    damage = np.sqrt(_array(found.beside) / max(found.counted, 1))
-    control = np.divide(size, damage, out=np.where(size > 0, np.inf, 0.0), where=damage > 0)
-    lift = None
-    if found.inside is not None:
-        inside, total = _array(found.inside), _array(found.total)
-        part = 1 - found.counted / sensitivity.output.numel()
-        lift = np.divide(inside, total * part, out=np.zeros_like(inside), where=total > 0)
+        sets[unit] = _fewest(_moved(sensitivity, unit, found), cover)
+        carried[unit] = _sum(strength[sets[unit]]) / _sum(strength)
     return Ensemble(
         prop.name,
         math.nan if isinstance(prop, Region) else sensitivity.value(prop),
         cover,
         strength,
-        damage,
-        control,
-        lift,
-        _array(found.share),
         float(getattr(sensitivity, "rms_error", 0.0)),
         sets,
         carried,
-        np.asarray(sensitivity.groups.cpu(), dtype=np.int64),
-        sensitivity.name,
+        found,
+        sensitivity,
     )
 
 
@@ -408,27 +427,46 @@ def _maps(sensitivity: Sensitivity, weights: Whole) -> Tensor:
     return torch.cat(parts)
 
 
-def _unit(sensitivity: Sensitivity, unit: Unit, size: Array, rms: Array) -> Array:
-    """Return the unit of change u of each weight; 0 where a weight does not count."""
-    if unit == "one":
-        return np.ones_like(size)
-    if unit == "weight":
-        return np.abs(_array(sensitivity.weights))
-    if unit != "rms":
+def _moved(sensitivity: Sensitivity, unit: Unit, found: Effects) -> Array:
+    """Return (g u)^2 of each weight up to a common factor; 0 where a weight does not count."""
+    if unit not in ("one", "weight", "rms"):
         raise InputError(f"{unit!r} is no unit of change.", "Use one, weight or rms.")
-    return np.divide(1.0, rms, out=np.zeros_like(rms), where=(rms > 0) & (size >= FLOOR * size.max()))
+    largest = float(torch.linalg.vector_norm(found.strength, torch.inf))
+    squares = torch.empty_like(found.strength)
+    for start in range(0, len(squares), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        part = (found.strength[block] / largest).square_()
+        if unit == "weight":
+            part *= sensitivity.weights[block].square()
+        if unit == "rms":
+            energy = found.rest[block] if found.inside is None else found.inside[block] + found.rest[block]
+            counts = (energy > 0) & (part >= FLOOR**2)
+            part = torch.where(counts, part / energy, 0.0)
+        squares[block] = part
+    return _array(squares)
 
 
-def _fewest(scaled: Array, cover: float) -> Whole:
+def _fewest(squares: Array, cover: float) -> Whole:
     """Return the fewest weights with the covered share of the sum of squares, strongest first."""
-    order = np.argsort(-scaled, kind="stable")
-    sums = np.cumsum(scaled[order] ** 2)
-    if not sums[-1] > 0:
-        return order[:0]
+    total = squares.sum(dtype=np.float64)
+    if not total > 0:
+        return np.zeros(0, dtype=np.int64)
+    # Those above a bound are sorted; all below this one add up to less than what need not be covered.
+    bound = (1 - cover) * total / len(squares)
+    while bound and squares.sum(where=squares >= 4 * bound, dtype=np.float64) >= cover * total:
+        bound *= 4
+    large = np.flatnonzero(squares >= bound)
+    order = large[np.argsort(-squares[large], kind="stable")]
+    sums = np.cumsum(squares[order], dtype=np.float64)
     # Rounding of the sum must not ask for one weight more.
-    count = int(np.searchsorted(sums, cover * sums[-1] * (1 - 1e-12))) + 1
+    count = int(np.searchsorted(sums, cover * total * (1 - 1e-12))) + 1
     return order[:count]
 
 
+def _sum(strength: Array) -> float:
+    """Return the sum of squares."""
+    return float(np.dot(strength, strength))
+
+
 def _array(tensor: Tensor) -> Array:
-    return np.asarray(tensor.detach().cpu(), dtype=np.float64)
+    return np.asarray(tensor.detach().cpu())

@@ -34,7 +34,7 @@ Read = Callable[[Any], Tensor]
 
 Mode = Literal["eval", "given"]
 
-_PARTS, _LEAST, _MOST = 16, 8, 512  # parts of a batch; samples in one
+_PARTS, _LEAST, _MOST = 16, 16, 512  # parts of a batch; samples in one
 _FEW = 20_000  # weights for each sample of the least part: small networks can afford smaller ones
 _EXACT = 256  # numbers in the output up to which sizes of maps are exact
 _ALONE = 1e-3  # relative difference between a sample alone and among others
@@ -204,27 +204,24 @@ class ModuleSensitivity(Sensitivity):
         name = " = ".join(piece.names)
         return f"{name}[{', '.join(reversed(place))}]" if place else name
 
-    @property
+    @cached_property
     def rms(self) -> Tensor:
         """The rms of each map over the whole output, shape (size,), with the relative error ``rms_error``.
 
         Exact for an output of at most 256 numbers, else estimated by random signs in one pass over the batch.
         """
-        return self._rms[0]
+        return self.energy(torch.ones(self.shape)).div_(self.output.numel()).sqrt_()
 
     @property
     def rms_error(self) -> float:
         """One relative standard error of :attr:`rms`, 0 where it is exact.
 
-        The root of a mean over the weights by the square of their energy, rather too large than too small:
-        about sqrt(1 / (2 n)) for n parts of the batch, or n probes of it.
+        At most sqrt(1 / (2 n)) with n probes or parts of the batch, where a weight moves all parts alike;
+        at most sqrt(1 / 2) for one that moves the outputs of one part alone.
         """
-        return self._rms[1]
-
-    @cached_property
-    def _rms(self) -> tuple[Tensor, float]:
-        energies, error = self._energies(torch.ones(1, *self.shape))
-        return energies[0].div_(self.output.numel()).sqrt_(), error / 2
+        if self.output.numel() <= _EXACT:
+            return 0.0
+        return 1 / math.sqrt(2 * self._network.probes * len(self._network.parts(fine=True)))
 
     def energy(self, masks: Tensor) -> Tensor:
         """Return for all weights the sum of J[s]^2 over the cases of each mask and all outputs.
@@ -249,43 +246,24 @@ class ModuleSensitivity(Sensitivity):
         rows = masks[None] if single else masks
         if tuple(rows.shape[1:]) != self.shape:
             raise InputError(f"The mask has shape {tuple(masks.shape)}.", f"Use {self.shape}.")
-        energies, _ = self._energies(rows)
-        return energies[0] if single else energies
-
-    def _energies(self, masks: Tensor) -> tuple[Tensor, float]:
-        """Return the energies in each mask, and the relative error of all.
-
-        A term X = (v . J[s])^2 of one part and one v has the variance E[X^2] - E[X]^2 <= (2/3) E[X^2], with
-        equality where many outputs contribute; the error is the root of (2/3) sum of X^2.
-        """
-        scales = masks.to(self.output).sqrt()
+        scales = rows.to(self.output).sqrt()
         scales = scales[..., None] if self.output.ndim > 1 else scales
         probes, draw = self._network.probes, torch.Generator().manual_seed(self._network.seed)
-        energies = self.weights.new_zeros(len(masks), self.size)
-        variance = total = 0.0
+        energies = self.weights.new_zeros(len(rows), self.size)
         for scale, energy in zip(scales, energies, strict=True):
             exact = int(scale.count_nonzero()) * (self.output.numel() // scale.numel()) <= _EXACT
-            squared = torch.zeros((), dtype=torch.float64)
 
-            def visit(part: Tensor, pull: _Pull, scale: Tensor = scale, exact: bool = exact) -> None:
-                weights = scale[part].expand_as(self.output[part])
-                for signs in _one_hot(weights) if exact else _signs(weights, probes, draw):
-                    pull(signs * weights, add)
-
-            def add(
-                place: slice, gradient: Tensor, energy: Tensor = energy, squared: Tensor = squared
+            def visit(
+                part: Tensor, pull: _Pull, scale: Tensor = scale, energy: Tensor = energy, exact: bool = exact
             ) -> None:
-                square = gradient.square()
-                energy[place].add_(square)
-                squared += float(square.dot(square))
+                weights = scale[part].expand_as(self.output[part])
+                for seeds in _one_hot(weights) if exact else _signs(weights, probes, draw):
+                    pull(seeds * weights, partial(_add_square, energy))
 
             self._network.backward(self.weights, visit, _any(scale[None]), fine=True)
             if not exact:
                 energy /= probes
-                variance += 2 / 3 * float(squared) / probes**2
-            total += float(energy.dot(energy))
-        # What is left of the sum of squares without its own scatter is that of the true energies.
-        return energies, math.sqrt(variance / (total - variance)) if total else 0.0
+        return energies[0] if single else energies
 
     @cached_property
     def groups(self) -> Tensor:
@@ -428,7 +406,7 @@ class _Network:
     def _cast(self, tensor: Tensor) -> Tensor:
         return tensor.detach().to(self.dtype) if tensor.is_floating_point() else tensor
 
-    def _parts(self, wanted: Tensor | None = None, *, fine: bool = False) -> Sequence[Tensor]:
+    def parts(self, wanted: Tensor | None = None, *, fine: bool = False) -> Sequence[Tensor]:
         """Return the numbers of all samples, or of those that are wanted, in parts; fine: in 16 or more."""
         if self.length is None:
             return [torch.arange(self.batch.size)]
@@ -440,7 +418,7 @@ class _Network:
         """Return the output of the whole batch."""
         leaves = self._leaves(weights)
         with self._still(), torch.no_grad():
-            return torch.cat([self._call(leaves, part).detach() for part in self._parts()])
+            return torch.cat([self._call(leaves, part).detach() for part in self.parts()])
 
     def cut(self, weights: Tensor, chunk: int | None) -> Tensor:
         """Cut the batch into parts where its samples stand alone, and return the output of the whole."""
@@ -456,7 +434,7 @@ class _Network:
             else:
                 self.length = length
                 self.notes.append(
-                    f"the batch of {size} samples was taken in {len(self._parts(fine=True))} parts"
+                    f"the batch of {size} samples was taken in {len(self.parts(fine=True))} parts"
                 )
         output = self.outputs(weights)
         if output.isnan().any():
@@ -495,7 +473,7 @@ class _Network:
         """Run the wanted samples forward part by part, with a graph, and have each part visited."""
         leaves = [leaf.requires_grad_() for leaf in self._leaves(weights)]
         with self._still(), torch.enable_grad():
-            for part in self._parts(wanted, fine=fine):
+            for part in self.parts(wanted, fine=fine):
                 visit(part, self._puller(self._call(leaves, part), leaves, weights))
 
     def _puller(self, output: Tensor, leaves: list[Tensor], weights: Tensor) -> _Pull:
@@ -541,7 +519,7 @@ class _Network:
                 forward_ad.make_dual(leaf, tangent)  # type: ignore[no-untyped-call]
                 for leaf, tangent in zip(leaves, tangents, strict=True)
             ]
-            for part in self._parts():
+            for part in self.parts():
                 output, tangent = forward_ad.unpack_dual(self._call(duals, part))  # type: ignore[no-untyped-call]
                 found.append(torch.zeros_like(output) if tangent is None else tangent)
             return torch.cat(found)
@@ -552,7 +530,7 @@ class _Network:
         with self._still(), torch.enable_grad():
             for leaf in leaves:
                 leaf.requires_grad_()
-            for part in self._parts():
+            for part in self.parts():
                 output = self._call(leaves, part)
                 seeds = torch.zeros_like(output, requires_grad=True)
                 pulled = torch.autograd.grad(output, leaves, seeds, create_graph=True, allow_unused=True)
@@ -619,8 +597,8 @@ def module_sensitivity(
         Evaluation mode, or the mode that each module is in. In training mode dropout draws the same numbers
         at each call, batch normalisation uses the statistics of the batch, and the batch is not cut.
     chunk : int, optional
-        Samples in a part of the batch; by default a 16th of those that count, from 8 to 512 where the weights
-        are many. A batch whose samples depend on each other is not cut, and ``notes`` says so.
+        Samples in a part of the batch; by default a 16th of those that count, from 16 to 512 where the
+        weights are many. A batch whose samples depend on each other is not cut, and ``notes`` says so.
     probes : int
         Random signs for each part, in the sizes of maps.
     seed : int
@@ -717,6 +695,10 @@ def _any(rows: Tensor) -> Tensor:
 
 def _add(total: Tensor, place: slice, gradient: Tensor) -> None:
     total[place].add_(gradient)
+
+
+def _add_square(total: Tensor, place: slice, gradient: Tensor) -> None:
+    total[place].addcmul_(gradient, gradient)
 
 
 def _below(name: str, place: str) -> bool:
