@@ -529,7 +529,10 @@
     const weight = view.pointed ?? (view.unitPointed === null ? S.chosen : C.wiring.synapses + view.unitPointed);
     const unit = C.wiring.targets[weight], map = C.map(weight), gain = gainOf(map);
     paint($("activation"), (bytes) => E.activationBytes(C.activation(unit), bytes, PIXELS));
-    caption("activation", `${unitName(unit)}: its values`);
+    const { low, high, freeLow, freeHigh } = C.workingRange(unit);
+    const free = low - freeLow < 0.01 && freeHigh - high < 0.01 ? "its whole range"
+      : `free inputs could give ${fixed(freeLow, 2)} to ${fixed(freeHigh, 2)}`;
+    caption("activation", `${unitName(unit)}: ${fixed(low, 2)} to ${fixed(high, 2)}, ${free}`);
     paint($("map"), (bytes) => E.mapBytes(map, bytes, PIXELS, gain));
     caption("map", `${isBias(weight) ? "bias" : `synapse ${weight}`}: what it changes`);
     clearTimeout(restDue);
@@ -749,7 +752,11 @@
     found = result;
     const set = new Set(result.weights), w = C.wiring;
     drawing.root.classList.add("lit");
-    drawing.paths.forEach((path, s) => path.classList.toggle("in", set.has(s)));
+    const effect = result.effect, most = result.weights.reduce((a, s) => Math.max(a, effect[s]), 0) || 1;
+    drawing.paths.forEach((path, s) => {
+      path.classList.toggle("in", set.has(s));
+      path.style.setProperty("--part", Math.sqrt(effect[s] / most).toFixed(3));
+    });
     drawing.units.forEach((unit, i) => unit.classList.toggle("in", set.has(w.synapses + i)));
     const tallest = Math.max(...result.perUnit) || 1;
     drawing.bars.forEach((bar, i) => {
