@@ -59,6 +59,7 @@ PROPERTIES are plain objects {kind, mask, channel, axis, threshold, softness, si
     C.programme({move, keep = [], mask = move's support, damping}) -> {direction (size), per unit of the property; predicted damage; iterations; cached}
     C.edit({move, amount, keep = [], damping, step}, original weights or null) ->
         {weights (size), asked, reached, kept: [{before, after}], damage, steps, complete, note}   real passes, re-linearised, backtracking
+    C.sparse({move, keep = [], count = 8, damping}) -> {direction (size), weights Int32Array, damage}                the programme with few weights, greedy
     C.compensation(s, t, move, keep) -> {direction (size), ratio, move: effect a unit, note}       two synapses: keep stays to first order
     C.bestPair(move, keep) -> {first, second, direction, ...}                                      the least damage among pairs in one neuron
 
@@ -1172,60 +1173,65 @@ function phasescopeEngine() {
 
     /* As the programme, with `count` weights: each next one lessens damage and misses most; then least damage among them. */
     C.sparse = ({ move, keep = [], count = 8, damping = DAMPING }) => {
-      const props = [move, ...keep];
-      const rows = props.map((prop) => C.gradient(prop).weights);
+      const props = [move, ...keep], rows = props.map((prop) => C.gradient(prop).weights);
       rows.forEach((g, k) => touches(props[k], g, k ? "kept" : "moved"));
       if (!(count > keep.length && count <= size)) refuse(`${count} weights cannot move one property and keep ${keep.length}.`);
-      const keepPixels = outsideOf(move);
-      const harm = energiesAt([...keepPixels.keys()].filter((p) => keepPixels[p]), new Float64Array(size));
-      const lambda = Math.max(damping * (harm.reduce((sum, e) => sum + e, 0) / size), 1e-300);
-      const sizes = rows.map((g) => dot(rows[0], rows[0]) / dot(g, g));
-      let least = Infinity;
-      for (let s = 0; s < size; s++) if (rows[0][s] !== 0) least = Math.min(least, (harm[s] + lambda) / (rows[0][s] * rows[0][s]));
-      const weigh = sizes.map((value) => 100 * least * value); // a miss costs this times its square
+      const outside = outsideOf(move), lambda = damping * meanSquare() * outside.count;
+      const drop = outside.along ? C.pulledBack(outside.along) : new Float64Array(size);
+      const list = Array.from(outside.keepPixels.keys()).filter((p) => outside.keepPixels[p]);
+      const harm = energiesAt(list, new Float64Array(size)).map((e, s) => Math.max(0, e - drop[s] * drop[s]) + lambda);
+      // A miss costs its square times this: a hundred times the least damage of one weight, in units of the moved property.
+      const least = harm.reduce((low, e, s) => (rows[0][s] === 0 ? low : Math.min(low, e / (rows[0][s] * rows[0][s]))), Infinity);
+      const weigh = rows.map((g) => (100 * least * dot(rows[0], rows[0])) / dot(g, g));
       const chosen = [], maps = [], gram = [];
-      let found = new Float64Array(0);
-      const full = new Float64Array(size), back = new Float64Array(size);
-      for (let n = 0; n < count; n++) {
-        full.fill(0);
-        chosen.forEach((s, k) => { full[s] = found[k]; });
-        back.fill(0);
-        if (n) normalProduct(full, keepPixels, back);
-        const miss = rows.map((g, k) => (k === 0 ? 1 : 0) - dot(g, full));
-        let best = -1, gain = 0;
-        for (let s = 0; s < size; s++) {
-          if (chosen.includes(s)) continue;
-          let slope = -back[s], curve = harm[s] + lambda;
-          rows.forEach((g, k) => { slope += weigh[k] * g[s] * miss[k]; curve += weigh[k] * g[s] * g[s]; });
-          if ((slope * slope) / curve > gain) [best, gain] = [s, (slope * slope) / curve];
-        }
-        if (best < 0) break;
-        const map = C.map(best);
-        for (let q = 0; q < map.length; q++) map[q] *= keepPixels[q % P];
-        chosen.push(best);
+      const direction = new Float64Array(size), back = new Float64Array(size);
+      while (chosen.length < count) {
+        const next = nextWeight(chosen, rows, weigh, harm, direction, back);
+        if (next < 0) break;
+        const map = damaging(outside, C.map(next));
+        chosen.push(next);
         maps.push(map);
         gram.push(maps.map((other) => dot(other, map)));
-        const N = chosen.length, M = new Float64Array(N * N), right = new Float64Array(N), x = new Float64Array(N);
-        for (let k = 0; k < N; k++) for (let l = 0; l <= k; l++) {
-          let value = gram[k][l] + (k === l ? lambda : 0);
-          rows.forEach((g, r) => { value += weigh[r] * g[chosen[k]] * g[chosen[l]]; });
-          M[k * N + l] = M[l * N + k] = value;
-        }
-        for (let k = 0; k < N; k++) right[k] = weigh[0] * rows[0][chosen[k]];
-        substitute(cholesky(M, N), N, right, x);
-        found = x;
+        const x = leastSquares(gram, chosen, rows, weigh, lambda);
+        chosen.forEach((s, k) => { direction[s] = x[k]; });
+        if (chosen.length === count) break;
+        normalProduct(direction, outside.keepPixels, back);
+        const part = dot(drop, direction);
+        for (let s = 0; s < size; s++) back[s] -= part * drop[s];
       }
-      const N = chosen.length, M = new Float64Array(N * N);
-      for (let k = 0; k < N; k++) for (let l = 0; l <= k; l++) M[k * N + l] = M[l * N + k] = gram[k][l] + (k === l ? lambda : 0);
-      const factor = cholesky(M, N);
+      const factor = cholesky(dense(gram, lambda), chosen.length);
       const picked = rows.map((g) => Float64Array.from(chosen, (s) => g[s]));
-      const columns = picked.map((g) => { const x = new Float64Array(N); substitute(factor, N, g, x); return x; });
+      const columns = picked.map((g) => substitute(factor, chosen.length, g, new Float64Array(chosen.length)));
       const y = small(picked.map((g) => columns.map((x) => dot(g, x))), rows.map((_, k) => (k === 0 ? 1 : 0)), props);
-      const direction = new Float64Array(size);
-      columns.forEach((x, k) => chosen.forEach((s, l) => { direction[s] += y[k] * x[l]; }));
-      const damage = Math.sqrt(maskedEnergy(C.pushed(direction), keepPixels) / keptCount(keepPixels));
-      return { direction, weights: Int32Array.from(chosen), damage };
+      chosen.forEach((s, l) => { direction[s] = columns.reduce((sum, x, k) => sum + y[k] * x[l], 0); });
+      return { direction, weights: Int32Array.from(chosen), damage: rmsOutside(outside, C.pushed(direction)) };
     };
+
+    /* The weight that lessens damage and misses most, or -1. */
+    function nextWeight(chosen, rows, weigh, harm, direction, back) {
+      const miss = rows.map((g, k) => (k === 0 ? 1 : 0) - dot(g, direction));
+      let best = -1, gain = 0;
+      for (let s = 0; s < size; s++) {
+        if (chosen.includes(s)) continue;
+        let slope = -back[s], curve = harm[s];
+        rows.forEach((g, k) => { slope += weigh[k] * g[s] * miss[k]; curve += weigh[k] * g[s] * g[s]; });
+        if ((slope * slope) / curve > gain) [best, gain] = [s, (slope * slope) / curve];
+      }
+      return best;
+    }
+
+    function dense(gram, lambda) {
+      const n = gram.length, M = new Float64Array(n * n);
+      for (let k = 0; k < n; k++) for (let l = 0; l <= k; l++) M[k * n + l] = M[l * n + k] = gram[k][l] + (k === l ? lambda : 0);
+      return M;
+    }
+
+    /* Changes of the chosen weights with the least damage and weighed misses. */
+    function leastSquares(gram, chosen, rows, weigh, lambda) {
+      const n = chosen.length, M = dense(gram, lambda);
+      rows.forEach((g, r) => chosen.forEach((s, k) => chosen.forEach((u, l) => { M[k * n + l] += weigh[r] * g[s] * g[u]; })));
+      return substitute(cholesky(M, n), n, chosen.map((s) => weigh[0] * rows[0][s]), new Float64Array(n));
+    }
 
     C.setWeights(weights);
     return C;
