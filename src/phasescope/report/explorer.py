@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from phasescope.errors import InputError
 from phasescope.report.templating import render_template
 from phasescope.sweep.files import write_whole
 from phasescope.synapses import PictureNet
+from phasescope.synapses.thought_experiments import band, comparison, line, two_bands
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class ReadyMade:
         Size of its picture.
     points : ndarray, shape (height * width, net.wiring.inputs), optional
         Its inputs at each pixel, row by row; by default those of :func:`phasescope.synapses.grid`.
+    together : dict of str to dict of int to float
+        Weights that one slider moves together: what it is called, and the share of each weight by its number.
     """
 
     key: str
@@ -46,6 +49,7 @@ class ReadyMade:
     height: int
     width: int
     points: np.ndarray | None = None
+    together: dict[str, dict[int, float]] = field(default_factory=dict)
 
 
 def render_explorer(
@@ -173,7 +177,51 @@ def save_explorer(
 
 
 def _thought_experiments() -> list[ReadyMade]:
-    return []
+    numbers, one, two = comparison(), band(), two_bands()
+    return [
+        ReadyMade(
+            "line",
+            "Which side of a line",
+            "One neuron, two synapses: their ratio is the slope.",
+            line().net,
+            64,
+            64,
+        ),
+        ReadyMade(
+            "comparison",
+            "Two numbers of four bits",
+            "Row a, column b. One neuron tells which is larger: four synapses read a with 8, 4, 2, 1, four read "
+            "b with the negatives. Two ensembles in one neuron.",
+            numbers.net,
+            16,
+            16,
+            numbers.points.numpy(),
+            {
+                "all four of a": {0: 1.0, 1: 0.5, 2: 0.25, 3: 0.125},
+                "all four of b": {4: 1.0, 5: 0.5, 6: 0.25, 7: 0.125},
+            },
+        ),
+        ReadyMade(
+            "band",
+            "Inside a band",
+            "One neuron rises or falls, so it cannot. Three can: one property, several neurons.",
+            one.net,
+            1,
+            len(one.points),
+            one.points.numpy(),
+        ),
+        ReadyMade(
+            "two-bands",
+            "Two bands",
+            "Borders 1 and 3 belong to one neuron each. Border 2 moves alone only if two weights move "
+            "together.",
+            two.net,
+            1,
+            len(two.points),
+            two.points.numpy(),
+            {"border 2 alone": {5: -1.0, 9: 1.0}, "border 4 alone": {5: 1.0, 9: 1.0}},
+        ),
+    ]
 
 
 def _offered(each: ReadyMade) -> dict[str, Any]:
@@ -185,6 +233,7 @@ def _offered(each: ReadyMade) -> dict[str, Any]:
         "height": each.height,
         "width": each.width,
         "points": None if each.points is None else _packed(np.asarray(each.points).T),
+        "together": [{"title": title, "shares": shares} for title, shares in each.together.items()],
     }
 
 

@@ -1162,11 +1162,11 @@
 
   // One slider a weight; where the text names a pair that moves together, one for it first.
   function readySliders(each, net, start, changed) {
-    const box = el("div"), together = (each.together ?? []).map((pair) => ({ title: pair.title, direction: pair.direction }));
-    const single = [...start.keys()].filter((s) => start[s] !== 0).slice(0, 10).map((s) => ({ title: readyName(net, s), direction: { [s]: 1 } }));
+    const box = el("div"), together = each.together.map(({ title, shares }) => ({ title, direction: shares, span: 0.15 }));
+    const single = [...start.keys()].filter((s) => start[s] !== 0).slice(0, 10).map((s) => ({ title: readyName(net, s), direction: { [s]: 1 }, span: 0.5 }));
     const inputs = [];
-    for (const { title, direction } of [...together, ...single]) {
-      const size = Math.max(...Object.keys(direction).map((s) => Math.abs(start[s]))) || 1;
+    for (const { title, direction, span } of [...together, ...single]) {
+      const size = (span * Math.max(...Object.keys(direction).map((s) => Math.abs(start[s])))) || 1;
       const input = el("input", { type: "range", min: -size, max: size, step: "any", value: 0, ariaLabel: title }), shownAt = el("output");
       input.style.setProperty("--home", "50%");
       const first = Number(Object.keys(direction)[0]);
@@ -1193,7 +1193,7 @@
     return box;
   }
 
-  const readyName = (net, s) => net.wiring.name(s).replace(/^synapse \d+: /, "").replace(/unit/g, "neuron").replace("->", "→");
+  const readyName = (net, s) => net.wiring.name(s).replace(/^synapse \d+: /, "").replace("unit", "neuron").replace(/ -> (unit )?/, " → ");
 
   function readyAt(each, net, event) {
     const box = event.target.getBoundingClientRect();
