@@ -23,6 +23,7 @@ _COMMANDS: dict[str, Callable[..., Any]] = {
     "inspect": commands.Inspect,
     "dfa": commands.Dfa,
     "lr-scan": commands.LearningRates,
+    "explore": commands.Explore,
     "study": commands.StudyCommands,
     "demo": commands.Demo,
 }

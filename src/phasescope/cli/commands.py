@@ -40,6 +40,12 @@ _TRAINING = (
 _RATES = "Learning rates to scan. Without it, powers of two around what the sharpness at the start allows."
 _BUDGET = "Most seconds to take; a later call with the same options goes on from there."
 _GOAL = "Score to reach, an accuracy or a loss, in place of the factory's."
+_SOURCE = (
+    "A picture file (PNG, JPEG, WebP, GIF, BMP, TIFF, PPM), or flower, china or portrait, to train networks "
+    "on; or the folder of an earlier call, or a network that the page exported (.json), to show again."
+)
+_TRAINER = "How they are trained: Levenberg-Marquardt, L-BFGS, Adam or Rprop."
+_TIME = "CPU seconds for each network, in place of steps; the same call then gives other weights."
 _CHECK = "Exit with code 1 where a claim disagrees, for use in scripts."
 _NAME = (
     "A study that `phasescope study list` shows, or FILE.py:NAME with one of your own, whose code then runs."
@@ -162,6 +168,33 @@ class LearningRates:
         from phasescope.cli import lr_scan
 
         return lr_scan.run(self, command=_command_line())
+
+
+@dataclass(frozen=True)
+class Explore:
+    """Train networks to paint a picture, and write a page on which one plays with the weights of the best."""
+
+    source: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="PICTURE|RUN", help=_SOURCE)]
+    out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """Folder for explorer.html, network.json, original.png and the training, from which a later call goes on;
+    phasescope-explore, or the run itself, without it."""
+    seeds: int = 3
+    """How many networks to train, from --seed on; the best is shown and all are reported."""
+    steps: int | None = None
+    """Steps of each training; 100 of lm, 500 of lbfgs, 10000 of adam, 3000 of rprop without it."""
+    seconds: Annotated[float | None, tyro.conf.arg(metavar="SECONDS", help=_TIME)] = None
+    size: int = 96
+    """Longest side in pixels; a larger picture is resized."""
+    method: Annotated[str, tyro.conf.arg(metavar="lm|lbfgs|adam|rprop", help=_TRAINER)] = "lm"
+    json: Annotated[bool, tyro.conf.arg(help=_JSON)] = False
+    seed: int = 0
+    """First seed of the initial weights."""
+    debug: Annotated[bool, tyro.conf.arg(help=_DEBUG)] = False
+
+    def run(self) -> tuple[str, int]:
+        from phasescope.cli import explore
+
+        return explore.run(self, command=_command_line())
 
 
 @dataclass(frozen=True)

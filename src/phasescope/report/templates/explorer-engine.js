@@ -54,21 +54,24 @@ PROPERTIES are plain objects {kind, mask, channel, axis, threshold, softness, si
          sets: {one, weight, rms} of Int32Array, weights: the chosen set, units: Int32Array (neurons of the set, ascending), perUnit (units) share of sum (g u)^2 by target,
          runs: [{first, last}] consecutive weights, area: share of pixels inside}
     C.nulls(prop, {count = 200, regionsTried = 1, seed = 0}) ->
-        {share, weight, shares (count, sorted), p, corrected, low, median, high (5 %, 50 %, 95 %), certified, verdict (a sentence), reason}
-    C.linearRange(s, prop or null, tolerance = 0.2) -> {low, high}   weights between which the change is linear to 20 % (null prop: the picture's)
-    C.programme({move, keep = [], mask = move's support, damping}) -> {direction (size), per unit of the property; predicted damage; iterations; cached}
-    C.edit({move, amount, keep = [], damping, step}, original weights or null) ->
-        {weights (size), asked, reached, kept: [{before, after}], damage, steps, complete, note}   real passes, re-linearised, backtracking
-    C.sparse({move, keep = [], count = 8, damping}) -> {direction (size), weights Int32Array, damage}                the programme with few weights, greedy
-    C.compensation(s, t, move, keep) -> {direction (size), ratio, move: effect a unit, note}       two synapses: keep stays to first order
-    C.bestPair(move, keep) -> {first, second, direction, ...}                                      the least damage among pairs in one neuron
+        {share (largest of one weight that counts), weight, carried, shares (at other places, sorted), p, corrected, low, median, high (5 %, 50 %, 95 %),
+         certified (true, false, or null: not determined), verdict (sentences), reason (why other places are not known, or ""),
+         rows: [{kind: "shift" | "contrast" | "random", observed, values, reached, count, p, low, median, high, reason}]}; all but whole pictures take 1 to 3 s
+    C.linearRange(s, prop or null, tolerance = 0.2) -> {low, high, size}   weights between which the change is linear to 20 % (null prop: the picture's)
+    C.programme({move, keep = [], damping}) -> {direction (size) for one unit of the property, damage a unit (rms outside the region), iterations}; solved columns are kept until a weight changes
+    C.edit({move, amount, keep = [], damping, steps = 30, tolerance = 1e-3, polish = false}, original weights or null) ->
+        {weights (size), asked, reached, kept: [{before, after}], damage, steps, complete, note}   real passes, re-linearised, backtracking; C stays as it is; damage against the original weights
+    C.sparse({move, keep = [], count = 8, damping}) -> {direction (size), weights Int32Array, damage}     the programme with few weights, greedy
+    C.compensation(s, t, move, keep) -> {direction (size) a unit of move, ratio, damage}     two synapses: keep stays to first order
+    C.bestPair(move, keep) -> {first, second, unit, direction, ratio, damage}     the least damage among pairs in one neuron
+    C.workingRange(unit) -> {low, high, freeLow, freeHigh}                   activation on the picture; if all it reads were free in (-1, 1)
 
 DATA of the page, `JSON.parse` of #explorer-data (explorer.py): {title, name, height, width, net (dict), original (packed picture), fits: [{seed, rmse}],
     notes: [sentence], ready_made: [{key, title, text, net, height, width, points (packed, or null: x, y of the grid)}]}; outputs of a ready-made net are 1 (grey) or 3
 
 WORKER (page only): the same calls away from the page's thread, each answered by a Promise; the newest request of a `slot` drops older ones
     const A = E.assistant(dict, height, width)
-    A.call(method, args array, {weights = C.weights, slot = method, progress}) -> Promise of what C.method returns; rejects with Error; `dropped` is true on
+    A.call(method, args array, {weights, slot = method}) -> (give C.weights; without them the worker's last ones) Promise of what C.method returns; rejects with Error; `dropped` is true on
                                     the error of a request that a newer one in its slot has replaced
     A.local                         true where no worker could be started and the work is done on the page's own thread
     A.stop()
@@ -755,7 +758,7 @@ function phasescopeEngine() {
       rows.fill(1, (inputs + units) * n);
       const D = new Float64Array(channels * units * n);
       for (let r = 0; r < channels * units; r++) for (let k = 0; k < n; k++) D[r * n + k] = d[r * P + list[k]];
-      const both = new Float64Array(n), left = new Float64Array(n);
+      const both = new Float64Array(n), left = new Float64Array(n), right = new Float64Array(n);
       const members = Array.from({ length: units }, (_, i) => {
         const own = [];
         for (let s = first[i]; s < first[i + 1]; s++) own.push([s, reads[s] * n]);
@@ -769,24 +772,24 @@ function phasescopeEngine() {
             for (let k = 0, a = (c * units + i) * n, b = (c * units + j) * n; k < n; k++, a++, b++) both[k] += D[a] * D[b];
           }
           for (let k = 0; k < n; k++) both[k] *= weight[k];
-          for (const [s, a] of members[i]) {
-            for (let k = 0; k < n; k++) left[k] = both[k] * rows[a + k];
-            const right = members[j];
-            let t = 0;
-            for (; t + 4 <= right.length; t += 4) {
-              let b0 = right[t][1], b1 = right[t + 1][1], b2 = right[t + 2][1], b3 = right[t + 3][1];
-              let s0 = 0, s1 = 0, s2 = 0, s3 = 0;
+          // Two weights of i against four of j at a time.
+          const one = members[i], many = members[j];
+          for (let m = 0; m < one.length; m += 2) {
+            const s = one[m][0], second = one[Math.min(m + 1, one.length - 1)], u = second[0];
+            for (let k = 0, a = one[m][1], b = second[1]; k < n; k++) { left[k] = both[k] * rows[a++]; right[k] = both[k] * rows[b++]; }
+            for (let t = 0; t < many.length; t += 4) {
+              const last = many.length - 1;
+              const m0 = many[t], m1 = many[Math.min(t + 1, last)], m2 = many[Math.min(t + 2, last)], m3 = many[Math.min(t + 3, last)];
+              let b0 = m0[1], b1 = m1[1], b2 = m2[1], b3 = m3[1];
+              let s0 = 0, s1 = 0, s2 = 0, s3 = 0, u0 = 0, u1 = 0, u2 = 0, u3 = 0;
               for (let k = 0; k < n; k++) {
-                const x = left[k];
-                s0 += x * rows[b0++]; s1 += x * rows[b1++]; s2 += x * rows[b2++]; s3 += x * rows[b3++];
+                const x = left[k], y = right[k];
+                const r0 = rows[b0++], r1 = rows[b1++], r2 = rows[b2++], r3 = rows[b3++];
+                s0 += x * r0; s1 += x * r1; s2 += x * r2; s3 += x * r3;
+                u0 += y * r0; u1 += y * r1; u2 += y * r2; u3 += y * r3;
               }
-              G[s * size + right[t][0]] = s0; G[s * size + right[t + 1][0]] = s1;
-              G[s * size + right[t + 2][0]] = s2; G[s * size + right[t + 3][0]] = s3;
-            }
-            for (; t < right.length; t++) {
-              let b = right[t][1], total = 0;
-              for (let k = 0; k < n; k++) total += left[k] * rows[b++];
-              G[s * size + right[t][0]] = total;
+              G[s * size + m0[0]] = s0; G[s * size + m1[0]] = s1; G[s * size + m2[0]] = s2; G[s * size + m3[0]] = s3;
+              G[u * size + m0[0]] = u0; G[u * size + m1[0]] = u1; G[u * size + m2[0]] = u2; G[u * size + m3[0]] = u3;
             }
           }
         }
@@ -837,11 +840,11 @@ function phasescopeEngine() {
     }
 
     /* What solves (J^T P J + lambda) x = g. */
-    function solver(outside, lambda, factor = null) {
+    function solver(outside, lambda) {
       return {
         lambda, outside, iterations: 0, solved: new Map(),
         drop: outside.along ? C.pulledBack(outside.along) : null, // J^T P J = J^T J - drop drop^T
-        factor: factor || preconditioner(outside.keepPixels, lambda, SAMPLE),
+        factor: preconditioner(outside.keepPixels, lambda, SAMPLE),
       };
     }
 
@@ -922,7 +925,7 @@ function phasescopeEngine() {
     };
 
     /* The change asked for, by real passes: sequential quadratic programming with an exact penalty, as Python's edit. */
-    C.edit = ({ move, amount, keep = [], damping = DAMPING, steps = 30, tolerance = 1e-3 }, original = null) => {
+    C.edit = ({ move, amount, keep = [], damping = DAMPING, steps = 30, tolerance = 1e-3, polish = false }, original = null) => {
       if (!Number.isFinite(amount)) refuse("The amount must be a number.");
       if (!(damping > 0)) refuse("The damping must be above 0.");
       const w0 = Float64Array.from(weights), f0 = Float64Array.from(picture);
@@ -947,20 +950,19 @@ function phasescopeEngine() {
       };
       const merit = (fines) => cost() + misses().reduce((sum, miss, k) => sum + fines[k] * Math.abs(miss), 0);
       const fines = all.map(() => 0);
-      let extra = 0, factor = null, done = 0, stuck = false;
+      let extra = 0, done = 0, stuck = false;
       try {
         while (done < steps) {
+          if (!polish && done > 0 && within(misses())) break; // polish: until the damage falls no more
           done++;
           const rows = all.map((prop) => C.gradient(prop).weights);
-          const made = solver(outside, (ridge + extra) * outside.count, factor);
-          factor = made.factor; // serves the next steps, too: it only makes the conjugate gradients short
+          const made = solver(outside, (ridge + extra) * outside.count);
           for (let q = 0; q < change.length; q++) change[q] = picture[q] - f0[q];
           const slope = C.pulledBack(damaging(outside, change));
           for (let s = 0; s < size; s++) slope[s] = slope[s] / outside.count + ridge * (weights[s] - w0[s]);
           const held = all.map((_, k) => k).filter((k) => dot(rows[k], rows[k]) > 0);
           const across = held.map((k) => solve(made, rows[k], 1e-6).map((x) => x * outside.count));
           const free = done === 1 ? new Float64Array(size) : solve(made, slope, 1e-6).map((x) => x * outside.count);
-          if (made.iterations > 60 * (held.length + 1)) factor = null;
           const miss = misses();
           const y = small(
             held.map((k) => across.map((x) => dot(rows[k], x))),
@@ -980,10 +982,8 @@ function phasescopeEngine() {
             if (accepted) break;
           }
           if (!accepted) C.setWeights(here);
-          const last = extra;
           if (length < 0.25) extra = Math.max(10 * extra, 10 * ridge);
           else if (length === 1) extra /= 10;
-          if (extra !== last) factor = null;
           if (!accepted && extra > 1e6 * ridge) { stuck = true; break; }
         }
         const miss = misses(), complete = within(miss);
@@ -1140,6 +1140,178 @@ function phasescopeEngine() {
       };
     };
 
+    /* All places of a region's shape that lie wholly inside the picture, row by row. */
+    function placesOf(mask) {
+      let top = height, bottom = -1, left = width, right = -1;
+      for (let p = 0; p < P; p++) {
+        if (!mask[p]) continue;
+        const i = Math.floor(p / width), j = p % width;
+        top = Math.min(top, i); bottom = Math.max(bottom, i); left = Math.min(left, j); right = Math.max(right, j);
+      }
+      const across = width - (right - left), down = height - (bottom - top);
+      const shape = pixelsOf(mask).map((p) => p - top * width - left);
+      const shift = (place) => Math.floor(place / across) * width + (place % across);
+      return {
+        count: across * down, own: top * across + left, shape,
+        pixels: (place) => shape.map((p) => p + shift(place)),
+        overlap: (place) => {
+          const by = shift(place);
+          let sum = 0;
+          for (let k = 0; k < shape.length; k++) sum += mask[shape[k] + by] ? 1 : 0;
+          return sum / shape.length;
+        },
+        contrast: (place) => {
+          const by = shift(place), n = shape.length;
+          let variance = 0;
+          for (let c = 0; c < channels; c++) {
+            let mean = 0, square = 0;
+            for (let k = 0; k < n; k++) mean += picture[c * P + shape[k] + by] / n;
+            for (let k = 0; k < n; k++) square += (picture[c * P + shape[k] + by] - mean) ** 2;
+            variance += square / n / channels;
+          }
+          return Math.sqrt(variance);
+        },
+      };
+    }
+
+    /* along and beside at each place that has the property. */
+    function atPlaces(prop, places, chosen) {
+      const total = C.energies();
+      const found = [];
+      for (const place of chosen) {
+        const list = places.pixels(place);
+        const inside = energiesAt(list, new Float64Array(size));
+        let along = inside;
+        if (prop.kind !== "region") {
+          const mask = new Uint8Array(P);
+          for (const p of list) mask[p] = 1;
+          try {
+            const { seeds, weights: g } = C.gradient({ ...prop, mask });
+            const norm = Math.max(dot(seeds, seeds), 1e-300);
+            along = g.map((x) => (x * x) / norm);
+          } catch (error) {
+            continue; // there is no such thing there
+          }
+        }
+        found.push({ along, beside: total.map((energy, s) => Math.max(0, energy - inside[s])) });
+      }
+      return found;
+    }
+
+    /* Largest share of one weight, that of the k best together, and which they are; a weight counts from the floor on. */
+    function bestShares({ along, beside }, floor, k) {
+      const share = along.map((a, s) => (a >= floor && a > 0 ? a / (a + beside[s]) : 0));
+      const order = Int32Array.from(share.keys()).sort((a, b) => share[b] - share[a] || a - b).slice(0, k).filter((s) => share[s] > 0);
+      return { one: order.length ? share[order[0]] : 0, few: together(order, along, beside), chosen: order };
+    }
+
+    function together(set, along, beside) {
+      let part = 0, whole = 0;
+      for (const s of set) { part += along[s]; whole += along[s] + beside[s]; }
+      return whole > 0 ? part / whole : 0;
+    }
+
+    /* As many weights that enter as many units, with as many each; the units with most first, as fewest are large enough. */
+    function sameUnits(set, random) {
+      const members = Array.from({ length: units }, () => []);
+      for (let s = 0; s < size; s++) members[targets[s]].push(s);
+      const counts = new Map();
+      for (const s of set) counts.set(targets[s], (counts.get(targets[s]) || 0) + 1);
+      const free = new Set(members.keys());
+      const chosen = [];
+      for (const needed of [...counts.values()].sort((a, b) => b - a)) {
+        const able = [...free].filter((i) => members[i].length >= needed);
+        const i = able[Math.floor(random() * able.length)];
+        free.delete(i);
+        chosen.push(...drawn(members[i], needed, random));
+      }
+      return chosen;
+    }
+
+    /* Whether a region has weights of its own, against other places and random sets: Python's nulls, synapses/nulls.py. */
+    C.nulls = (prop, { count = 200, k = 10, level = 0.05, regionsTried = 1, seed = 0 } = {}) => {
+      const here = effects(prop);
+      if (!here.along.some((a) => a > 0)) refuse(`No weight changes ${nameOf(prop)}.`);
+      const random = randomNumbers(seed);
+      let reason = "", places = null, apart = [];
+      if (here.area >= 1) reason = "it is about the whole picture and cannot be put elsewhere";
+      else {
+        places = placesOf(prop.mask);
+        for (let place = 0; place < places.count; place++) if (places.overlap(place) <= 0.5) apart.push(place);
+        if (apart.length < 19) reason = `${apart.length} of ${places.count} places overlap the region by less than half, 19 are needed`;
+      }
+      let shifted = [], alike = [];
+      if (!reason) {
+        const others = Array.from({ length: places.count }, (_, place) => place).filter((place) => place !== places.own);
+        shifted = atPlaces(prop, places, drawn(others, Math.min(count, others.length), random));
+        const contrast = new Map(apart.map((place) => [place, places.contrast(place)]));
+        const own = places.contrast(places.own);
+        apart.sort((a, b) => contrast.get(a) - contrast.get(b) || a - b);
+        const pool = Math.min(Math.max(40, Math.floor(0.1 * apart.length)), apart.length);
+        const middle = apart.filter((place) => contrast.get(place) < own).length;
+        const start = Math.min(Math.max(middle - Math.floor(pool / 2), 0), apart.length - pool);
+        alike = atPlaces(prop, places, drawn(apart.slice(start, start + pool), Math.min(count, pool), random));
+      }
+      let largest = 0;
+      for (const { along } of [here, ...shifted, ...alike]) for (let s = 0; s < size; s++) largest = Math.max(largest, along[s]);
+      const floor = FLOOR * FLOOR * largest;
+      const best = bestShares(here, floor, k);
+      const row = (kind, observed, values, why) => {
+        const sorted = Float64Array.from(values).sort();
+        const n = sorted.length;
+        const reached = sorted.filter((value) => value >= observed).length;
+        const at = (q) => {
+          const place = q * (n - 1), low = Math.floor(place);
+          return n ? sorted[low] + (place - low) * (sorted[Math.min(low + 1, n - 1)] - sorted[low]) : NaN;
+        };
+        const unknown = why || (n ? "" : "the property exists at no other place");
+        return { kind, observed, values: sorted, reached, count: n, p: unknown ? NaN : (1 + reached) / (1 + n), low: at(0.05), median: at(0.5), high: at(0.95), reason: unknown };
+      };
+      const rows = [
+        row("shift", best.one, shifted.map((place) => bestShares(place, floor, 1).one), reason),
+        row("contrast", best.one, alike.map((place) => bestShares(place, floor, 1).one), reason),
+      ];
+      const n = best.chosen.length;
+      if (n) {
+        const all = Array.from({ length: size }, (_, s) => s);
+        const sets = (draw) => Array.from({ length: count }, () => together(draw(), here.along, here.beside));
+        rows.push(row("random", best.few, sets(() => drawn(all, n, random)), ""));
+        rows.push(row("random", best.few, sets(() => sameUnits(best.chosen, random)), ""));
+      }
+      const corrected = (p) => (p < 1 ? -Math.expm1(regionsTried * Math.log1p(-p)) : 1);
+      const shift = rows[0];
+      const sum = here.along.reduce((total, a) => total + a, 0);
+      const found = {
+        share: best.one, weight: n ? best.chosen[0] : -1, weights: best.chosen, carried: n ? here.along[best.chosen[0]] / sum : 0,
+        shares: shift.values, p: shift.p, corrected: corrected(shift.p), low: shift.low, median: shift.median, high: shift.high, rows, reason,
+      };
+      return { ...found, ...verdict(found, level, regionsTried, corrected) };
+    };
+
+    function verdict({ weight, share, rows }, level, tried, corrected) {
+      if (weight < 0) return { certified: false, verdict: "Not certified: no weight that counts changes the property here." };
+      const names = { shift: "other places", contrast: "places of equal contrast", random: "random sets" };
+      const named = (list) => [...new Set(list.map((row) => names[row.kind]))].join(" and ");
+      const compared = rows.filter((row) => row.kind !== "random" && !row.reason).map((row) => `${row.reached} of ${row.count} ${names[row.kind]} reach that`);
+      const told = ` ${W.name(weight)} has the share ${share.toFixed(2)}.${compared.length ? ` ${compared.join("; ")}.` : ""}`;
+      const lost = rows.filter((row) => row.p > level);
+      if (lost.length) return { certified: false, verdict: `Not certified against ${named(lost)}.${told}` };
+      const unknown = rows.find((row) => row.reason);
+      if (unknown) return { certified: null, verdict: `Not determined against ${named([unknown])}: ${unknown.reason}.${told}` };
+      const p = corrected(rows[0].p), smallest = corrected(1 / (1 + rows[0].count));
+      const regions = tried === 1 ? "1 region" : `${tried} regions`;
+      const number = (x) => String(Number(x.toPrecision(2)));
+      if (p <= level) return { certified: true, verdict: `Certified, p = ${number(p)} after ${regions} tried.${told}` };
+      if (smallest > level) {
+        const needed = Math.ceil(-1 / Math.expm1(Math.log1p(-level) / tried) - 1);
+        return {
+          certified: null,
+          verdict: `Not determined: only ${rows[0].count} places, whose smallest p after ${regions} tried is ${number(smallest)}; at least ${needed} are needed.${told}`,
+        };
+      }
+      return { certified: false, verdict: `Not certified after ${regions} tried, p = ${number(p)}.${told}` };
+    }
+
     /* Largest change to either side over which the effect of a weight stays linear to `tolerance`, as Python's linear_range. */
     C.linearRange = (s, prop = null, tolerance = 0.2) => {
       const J = C.map(s);
@@ -1239,7 +1411,7 @@ function phasescopeEngine() {
 
   // ---------------------------------------------------------------- algebra
 
-  const SAMPLE = 768; // pixels of which the preconditioner is made
+  const SAMPLE = 4096; // most pixels of which the preconditioner is made
   const DAMPING = 1e-5; // of the programme, as in Python's edit: ridge / mean(rms^2)
 
   function dot(a, b) {
@@ -1281,6 +1453,27 @@ function phasescopeEngine() {
       for (let k = 0, a = i * n; k < i; k++, a++) x[k] -= L[a] * value;
     }
     return x;
+  }
+
+  /* Numbers in [0, 1) that follow from a seed (mulberry32). */
+  function randomNumbers(seed) {
+    let state = seed >>> 0;
+    return () => {
+      state = (state + 0x6d2b79f5) >>> 0;
+      let t = Math.imul(state ^ (state >>> 15), state | 1);
+      t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
+      return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
+    };
+  }
+
+  /* So many of a list, without replacement. */
+  function drawn(list, count, random) {
+    const left = Array.from(list);
+    for (let k = 0; k < count; k++) {
+      const other = k + Math.floor(random() * (left.length - k));
+      [left[k], left[other]] = [left[other], left[k]];
+    }
+    return left.slice(0, count);
   }
 
   function hashOf(array) {
