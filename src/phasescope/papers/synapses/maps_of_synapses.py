@@ -418,7 +418,7 @@ def notes(n: Numbers) -> list[str]:
     ]
 
 
-def draw_pictures(axes: Axes, n: Numbers) -> None:
+def draw_original(axes: Axes, n: Numbers) -> None:
     shared.show(axes, n.target, "Original")
 
 
@@ -476,7 +476,8 @@ def draw_difference(axes: Axes, n: Numbers) -> None:
 
 
 def draw_elements(axes: Axes, n: Numbers) -> None:
-    for index, (kind, colour) in enumerate(zip(PICTURES, colours(len(PICTURES)), strict=True)):
+    # The controls keep their colours from panel to panel.
+    for index, (kind, colour) in enumerate(zip(PICTURES, [plotting.INK, *colours(3)], strict=True)):
         counts = n.data["extrema"].values[:, index].mean(0)
         axes.plot(PROMINENCES, counts, "o-", ms=3, color=colour, label=kind)
     axes.axhline(n.units, color=plotting.THEORY, lw=0.9, label=f"{n.units} neurons")
@@ -524,20 +525,20 @@ def figures(n: Numbers) -> list[Panels]:
     synapse, _ = _perturbed(n)
     return [
         Panels(
-            "neurons",
-            f"The picture, what the best network paints with its RMSE, the activation maps of its {n.units} "
-            "neurons, and below each the change of the picture by the strongest synapse into it (grey: none; "
-            "each on its own scale). Maps of synapses show borders and spots, maps of neurons half planes "
-            "and bands.",
-            [draw_pictures, draw_painted, draw_neurons, draw_synapses],
-            size=(3.6, 2.9),
+            "perturbation",
+            "The first picture, what the best of its networks paints, with the RMSE, and the perturbation "
+            f"map of {n.net.wiring.name(synapse)}: the picture at a lower and at a higher weight, and their "
+            "difference.",
+            [draw_original, draw_painted, draw_lower, draw_higher, draw_difference],
+            size=(2.9, 2.3),
         ),
         Panels(
-            "perturbation",
-            f"The perturbation map of {n.net.wiring.name(synapse)}: the picture at a lower and at a higher "
-            "weight, and their difference.",
-            [draw_lower, draw_higher, draw_difference],
-            size=(3.6, 2.7),
+            "neurons",
+            f"Left: the activation maps of its {n.units} neurons, outputs last. Right: the change of the "
+            "picture by the strongest synapse into each, on its own scale, grey where there is none. Maps "
+            "of neurons show half planes and bands, maps of synapses borders and spots.",
+            [draw_neurons, draw_synapses],
+            size=(5.6, 3.6),
         ),
         Panels(
             "extents",

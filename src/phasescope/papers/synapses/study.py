@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from phasescope.papers.synapses import maps_of_synapses, shared_properties
+from phasescope.papers.synapses import capacity, maps_of_synapses, shared_properties
 from phasescope.papers.synapses.shared import STUDY as NAME
 from phasescope.papers.synapses.shared import Common
 from phasescope.studies.part import Study
@@ -19,6 +19,7 @@ STUDY = Study(
     parts=(
         maps_of_synapses.MAPS_OF_SYNAPSES,
         shared_properties.SHARED_PROPERTIES,
+        capacity.CAPACITY,
     ),
     citations=("ensembles2015", "szegedy2014", "kumar2025"),
 )
