@@ -55,6 +55,7 @@ QUICK = SharedPropertiesSettings(regions=100)
 PAPER = SharedPropertiesSettings()
 
 VARIABLES = {
+    "size": Variable(("side",), "height and width of the picture", "pixel"),
     "weights": Variable(("weight",), "of the trained network"),
     "contrast": Variable(("kind", "region"), "rms deviation of the colours inside from their mean"),
     "share": Variable(("kind", "region"), "share of a map inside, mean over weights by their energy inside"),
@@ -95,6 +96,7 @@ def measure(task: Task, device: str) -> dict[str, Any]:
     masks = shared.windows(found.size, known["regions"], max(found.size) // known["fraction"])
     seen = [atlas_of(view, masks) for view in found.kinds(task.seed)]
     return {
+        "size": np.array(found.size),
         "weights": found.net.weights.detach().numpy(),
         **{name: np.array([each[name] for each in seen]) for name in seen[0]},
         "places": len(_apart(masks)),
@@ -250,14 +252,13 @@ def numbers(data: xr.Dataset, config: Any) -> Numbers:
     fifths = np.array([[_by_contrast(c) for c in row] for row in contrasts])
     passed = np.where(np.isfinite(shares), data["beaten"].values <= _CERTAIN, np.nan)
     one = data.isel(task=int(np.flatnonzero(data["picture"].values == config.pictures[0])[0]))
-    known = {name: one[name].values.item() for name in ("picture", "longest", "regions", "fraction")}
-    height, width, _ = shared.pictured(known["picture"], known["longest"]).shape
-    size = (height, width)
-    masks = shared.windows(size, known["regions"], max(size) // known["fraction"])
+    height, width = (int(side) for side in one["size"].values)
+    known = {name: one[name].values.item() for name in ("regions", "fraction")}
+    masks = shared.windows((height, width), known["regions"], max(height, width) // known["fraction"])
     order = np.nan_to_num(one["share"].values[0], nan=-1)
     return Numbers(
         data,
-        sensitivity(PictureNet(wiring, one["weights"].values), *size),
+        sensitivity(PictureNet(wiring, one["weights"].values), height, width),
         masks[int(np.argmax(order))],
         np.nanmedian(data["members"].values, -1) / wiring.size,
         np.nanmedian(data["neurons"].values, -1),
@@ -525,7 +526,7 @@ def notes(n: Numbers) -> list[str]:
 
 
 def draw_region(axes: Axes, n: Numbers) -> None:
-    picture = np.array(n.view.picture)
+    picture = n.view.picture.numpy().copy()
     edge = n.region.numpy() & ~_inner(n.region.numpy())
     picture[edge] = 1.0
     shared.show(axes, picture, "A sharp region")
