@@ -236,16 +236,19 @@ def _classifiers(known: dict[str, Any], x: Tensor, y: Tensor) -> dict[str, nn.Se
     for state in reversed(STATES):
         net = nn.Sequential(nn.Linear(x.shape[1], _UNITS), activation(), nn.Linear(_UNITS, classes)).double()
         nets[state] = net.requires_grad_(False)
-    for layer in (nets["untrained"][0], nets["untrained"][2]):
-        layer.weight.normal_(0, (2 / layer.in_features) ** 0.5, generator=generator)
-        layer.bias.zero_()
+    for layer in nets["untrained"]:
+        if isinstance(layer, nn.Linear):
+            layer.weight.normal_(0, (2 / layer.in_features) ** 0.5, generator=generator)
+            layer.bias.zero_()
     nets["trained"].load_state_dict(nets["untrained"].state_dict())
     net = nets["trained"].requires_grad_(True)
     optimiser = torch.optim.Adam(net.parameters(), lr=3e-3)
     for _ in range(known["epochs"]):
-        for rows in torch.randperm(len(x), generator=generator).split(64):
+        order = torch.randperm(len(x), generator=generator)
+        for first in range(0, len(x), 64):
+            rows = order[first : first + 64]
             optimiser.zero_grad()
-            nn.functional.cross_entropy(net(x[rows]), y[rows]).backward()
+            torch.autograd.backward(nn.functional.cross_entropy(net(x[rows]), y[rows]))
             optimiser.step()
     net.requires_grad_(False)
     return {state: nets[state] for state in STATES}
@@ -261,7 +264,7 @@ def _of_layer(
     purities = [_purity(rows, labels) for rows in (hidden, hidden @ directions, nothing)]
     edges = [0, *(_BINS_OF_PURITY + 1e-9)]
     nearest = torch.cdist(x_test, x).amin(1).median()
-    inputs = _maximising(net[0].weight, x)
+    inputs = _maximising(next(net.parameters()), x)
     return {
         "purity": [np.histogram(each, edges)[0] / len(each) for each in purities],
         "mean_purity": [each.mean() for each in purities],
@@ -282,7 +285,8 @@ def _purity(values: Tensor, labels: np.ndarray) -> np.ndarray:
 def _maximising(weights: Tensor, x: Tensor) -> Tensor:
     """Return for each unit the image of ordinary norm that excites it most: along its positive weights."""
     positive = weights.clamp(min=0)
-    return (x.norm(dim=1).median() * positive / positive.norm(dim=1, keepdim=True)).clamp(max=1)
+    sizes: Tensor = x.norm(dim=1).median() / positive.norm(dim=1, keepdim=True)
+    return (sizes * positive).clamp(max=1)
 
 
 @dataclass(frozen=True)
