@@ -1,9 +1,9 @@
 """Newer optimisers do not beat older ones on a network of this size: RMSE against CPU time, and steps.
 
 Levenberg-Marquardt (1944, 1963), L-BFGS (1989) and Rprop (1993) beside Adam (2014), each from the same start
-and for the same CPU seconds of one thread. Adam runs with three rates, and the best of them counts. How far a method gets in a time depends on the machine and on
-what else it does: numbers of this part are not bit-reproducible. RMSE against the number of steps is, as far
-as the steps go.
+and for the same CPU seconds of one thread. Adam runs with three rates, and the best of them counts. How far a
+method gets in a time depends on the machine and on what else it does: numbers of this part are not
+bit-reproducible. RMSE against the number of steps is, as far as the steps go.
 """
 
 from __future__ import annotations
@@ -158,8 +158,8 @@ def claims(n: Numbers) -> list[Check]:
         ).positive(
             over_networks(n.final("adam") - oldest),
             note=f"Measured: RMSE of Adam {when} over that of the best older method, in decades; the same "
-            "starts. Adam on mini-batches, the best of three rates, each falling as a cosine over about the steps "
-            "it makes.",
+            "starts. Adam on mini-batches, the best of three rates, each falling as a cosine over about the "
+            "steps it makes.",
         )
     ]
     made += [
