@@ -190,8 +190,8 @@ def _thought_experiments() -> list[ReadyMade]:
         ReadyMade(
             "comparison",
             "Two numbers of four bits",
-            "Row a, column b. One neuron tells which is larger: four synapses read a with 8, 4, 2, 1, four read "
-            "b with the negatives. Two ensembles in one neuron.",
+            "Row a, column b. One neuron tells which is larger: four synapses read a with 8, 4, 2, 1, four "
+            "read b with the negatives. Two ensembles in one neuron.",
             numbers.net,
             16,
             16,
