@@ -92,9 +92,9 @@ def perturb(
             pictures.append(at.at(weights).output)
         return Perturbation(*pictures)
     lower, higher = (at.output.new_empty(len(columns), *at.output.shape) for _ in range(2))
-    for pictures, change in ((lower, low), (higher, high)):
+    for side, change in ((lower, low), (higher, high)):
         for rows, part in _outputs(at, columns, np.full(len(columns), change)):
-            pictures[torch.from_numpy(rows)] = part
+            side[torch.from_numpy(rows)] = part
     return Perturbation(lower[0], higher[0]) if isinstance(weight, int) else Perturbation(lower, higher)
 
 
