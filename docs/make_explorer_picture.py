@@ -24,7 +24,7 @@ from phasescope.synapses import PictureNet
 
 ROOT = Path(__file__).resolve().parent
 PICTURE = ROOT / "_static" / "explorer.png"
-WIDTH, HEIGHT, SCALE = 1240, 800, 1.25
+WIDTH, HEIGHT, SCALE = 1240, 860, 1.25
 LARGEST = 300_000  # bytes
 
 # A synapse is moved, and a region painted whose ensemble is lit.
@@ -50,6 +50,7 @@ def driver() -> webdriver.Chrome:
     browser = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver") or ""))
     size = {"width": WIDTH, "height": HEIGHT, "deviceScaleFactor": SCALE, "mobile": False}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    browser.execute_cdp_cmd("Emulation.setScrollbarsHidden", {"hidden": True})
     wanted = [("prefers-reduced-motion", "reduce"), ("prefers-color-scheme", "light")]
     features = [{"name": name, "value": value} for name, value in wanted]
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})

@@ -69,11 +69,11 @@
 
   const showOriginal = () => paint($("original"), (bytes) => E.toBytes(S.original, bytes, PIXELS));
 
-  // The largest power of two that shows a difference without clipping much of it.
+  // A power of two that makes a difference plain to see without clipping much of it.
   function gainOf(a, b) {
-    let largest = 0;
-    for (let i = 0; i < a.length; i++) largest = Math.max(largest, Math.abs(b ? a[i] - b[i] : a[i]));
-    return largest > 0 ? clamp(2 ** Math.floor(Math.log2(1.4 / largest)), 2 ** -6, 64) : 1;
+    let sum = 0;
+    for (let i = 0; i < a.length; i++) sum += (b ? a[i] - b[i] : a[i]) ** 2;
+    return sum > 0 ? clamp(2 ** Math.floor(Math.log2(0.4 / Math.sqrt(sum / a.length))), 2 ** -10, 64) : 1;
   }
 
   // ---------------------------------------------------------------- 3. One frame
@@ -1087,7 +1087,7 @@
     useRegion();
     const result = await quick.call("ensemble", [{ kind: "region", mask: S.mask }, { unit: "rms" }], { weights: C.weights, slot: "tour place" });
     weight = [...result.weights].reduce((a, b) => (result.share[b] > result.share[a] ? b : a));
-    told(`A place: ${result.weights.length} of ${C.wiring.size} weights into ${result.units.length} neurons hold it. ${isBias(weight) ? "Bias" : "Synapse"} ${weight} puts ${percent(result.share[weight])} of its effect there, on ${percent(result.area)} of the picture.`);
+    told(`A place: ${result.weights.length} of ${C.wiring.size} weights into ${result.units.length} neurons hold it. ${isBias(weight) ? "Bias" : "Synapse"} ${weight} puts ${percent(result.share[weight])} of its effect on these ${percent(result.area)} of the picture.`);
     choose(weight);
     await swingBy([[weight, visible(weight, 0.05)]]);
   }
@@ -1353,7 +1353,7 @@
 
   function saveWeights() {
     flush();
-    download(`${fileName()}-network.json`, new Blob([JSON.stringify(C.toJSON())], { type: "application/json" }));
+    download(`${fileName()}-network.json`, new Blob([JSON.stringify(C.toJSON(DATA.name, S.original))], { type: "application/json" }));
   }
 
   function savePicture() {
@@ -1374,7 +1374,10 @@
     } catch (error) { throw new Error(`${error.message} Nothing was changed.`); }
     if (wired.inputs !== 2 || wired.outputs.length !== 3) throw new Error("The page paints networks with 2 inputs and 3 outputs. Nothing was changed.");
     if (wired.units > 400 || wired.size > 20000) throw new Error("The network is too large for this page. Nothing was changed.");
+    const original = originalIn(dict);
     begin();
+    if (original) S.original = original;
+    showOriginal();
     const fits = JSON.stringify([read.sources, read.outputs]) === JSON.stringify([C.wiring.sources, C.wiring.outputs].map((x) => Array.from(x, (y) => (y.length === undefined ? y : Array.from(y)))));
     if (fits) C.setWeights(Float64Array.from(read.weights));
     else {
@@ -1384,6 +1387,15 @@
     choose(Math.min(S.chosen, C.wiring.size - 1));
     frame();
     commit("The weights are here.");
+  }
+
+  // The original that a weights file carries, if it has the size of this page.
+  function originalIn({ picture }) {
+    if (!picture || picture.height !== HEIGHT || picture.width !== WIDTH) return null;
+    let original;
+    try { original = E.unpack(picture.original); } catch { original = []; }
+    if (original.length !== 3 * PIXELS || !original.every((v) => Math.abs(v) <= 1)) throw new Error("The original in this file is damaged. Nothing was changed.");
+    return original;
   }
 
   async function usePicture(file) {
