@@ -730,12 +730,22 @@
   }
 
   async function compare(property, weights, result) {
+    const regionsTried = triedFor(property), count = clamp(20 * regionsTried, 200, 2000); // below 20 a region no p can be small enough
     try {
-      const nulls = await slow.call("nulls", [property, { count: 200, regionsTried: 1, seed: 0 }], { weights });
+      const nulls = await slow.call("nulls", [property, { count, regionsTried, seed: 0 }], { weights });
       if (found === result) showNulls(nulls, result);
     } catch (error) {
       if (!error.dropped && found === result) $("verdict").textContent = error.message;
     }
+  }
+
+  // How many regions a verdict must answer for: all that were painted, or all among which the tour chose.
+  const painted = new Set(), searched = new Map();
+  function triedFor({ mask }) {
+    if (!mask) return 1;
+    const key = packRegion();
+    if (searched.has(key)) return searched.get(key);
+    return painted.add(key).size;
   }
 
   function showNone() {
@@ -793,7 +803,7 @@
   }
 
   function showNulls(nulls, result) {
-    $("verdict").textContent = nulls.verdict;
+    $("verdict").textContent = nulls.verdict.replace(/ -> /g, " → ").replace(/unit (?=\d)/g, "neuron ");
     $("verdict").className = `verdict${nulls.certified ? " certified" : ""}`;
     const band = $("band");
     band.replaceChildren();
@@ -1073,7 +1083,7 @@
       }
       await new Promise((resolve) => setTimeout(resolve));
     }
-    return best;
+    return { ...best, tried: tiles.length };
   }
 
   async function tourPlace() {
@@ -1083,6 +1093,7 @@
       const place = await findPlace();
       if (!place.mask) { before = null; return told("None found: no place has a synapse to itself."); }
       S.mask = place.mask;
+      searched.set(packRegion(), place.tried);
     }
     useRegion();
     const result = await quick.call("ensemble", [{ kind: "region", mask: S.mask }, { unit: "rms" }], { weights: C.weights, slot: "tour place" });
