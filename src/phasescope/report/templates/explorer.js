@@ -118,8 +118,8 @@
     }).observe($("picture"));
   }
 
-  // Follows the size of the change, but not at every frame: a picture whose scale jumps cannot be read.
-  let lastGain = 1;
+  // During a drag the gain only falls, and rises where it is far too small: a picture whose scale jumps cannot be read.
+  let lastGain = Infinity;
   function changeGain(from) {
     const wanted = gainOf(C.picture, from);
     if (wanted < lastGain || wanted > 4 * lastGain) lastGain = wanted;
@@ -212,6 +212,8 @@
     $("undo").disabled = !past.length;
     $("redo").disabled = !future.length;
     $("reset").disabled = same(C.weights, trained) && !S.mask;
+    lastGain = Infinity;
+    request();
     styleArcs();
     closeup();
     ranges.clear();
