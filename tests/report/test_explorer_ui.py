@@ -1,6 +1,7 @@
 """What one does on the explorer page, in headless Chromium: drag, undo, paint, links, files, keys."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -136,19 +137,24 @@ def test_dragging_a_synapse_changes_the_picture_and_undo_restores_it_exactly(pag
     assert link_of(browser) == ""
 
 
-def test_the_picture_is_that_of_python_after_a_drag(page, address):
+def test_copied_python_paints_the_same_bytes_and_finds_the_same_ensemble(
+    page, address, tmp_path, monkeypatch
+):
     browser = page()
     slide(browser, "#slider", 0.8)
+    paint_by_keys(browser)
+    wait_for(browser, "document.querySelectorAll('.arc.in').length")
     browser.execute_script("document.getElementById('copy-python').click()")
     code = text(browser, "python")
     data = json.loads(address.read_text().split('id="explorer-data">')[1].split("</script>")[0])
-    net = PictureNet.from_dict(data["net"])
-    weights = net.weights.detach().clone()
-    lines = [line for line in code.splitlines() if line.startswith("weights[")]
-    assert len(lines) == 1
-    exec(lines[0], {"weights": weights})
-    painted = net.with_weights(weights).paint(HEIGHT, WIDTH)
-    assert picture(browser) == rgba(painted)
+    name = re.search(r'open\("([^"]+)"', code)[1]
+    (tmp_path / name).write_text(json.dumps(data["net"]))
+    monkeypatch.chdir(tmp_path)
+    found = {}
+    exec(code, found)
+    assert picture(browser) == rgba(found["picture"])
+    lit = "return document.querySelectorAll('.arc.in, .unit.in').length"
+    assert browser.execute_script(lit) == len(found["found"].sets["rms"])
 
 
 def test_a_link_carries_weights_region_and_selection(page):

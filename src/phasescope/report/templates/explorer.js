@@ -1301,7 +1301,11 @@
   }
 
   function linkText() {
-    const parts = { n: mark(trained), s: S.chosen, w: packWeights(), r: packRegion(), v: view.third === "error" ? "e" : "", u: $("unit").value === "rms" ? "" : $("unit").value, a: $("about").value === "region" ? "" : $("about").value };
+    const unlessUsual = (value, usual) => (value === usual ? "" : value);
+    const parts = {
+      n: mark(trained), s: S.chosen, w: packWeights(), r: packRegion(), v: view.third === "error" ? "e" : "",
+      u: unlessUsual($("unit").value, "rms"), a: unlessUsual($("about").value, "region"),
+    };
     return Object.entries(parts).filter(([, value]) => value !== "").map(([key, value]) => `${key}=${value}`).join("&");
   }
 
@@ -1391,8 +1395,7 @@
     begin();
     if (original) S.original = original;
     showOriginal();
-    const fits = JSON.stringify([read.sources, read.outputs]) === JSON.stringify([C.wiring.sources, C.wiring.outputs].map((x) => Array.from(x, (y) => (y.length === undefined ? y : Array.from(y)))));
-    if (fits) C.setWeights(Float64Array.from(read.weights));
+    if (wiringText(wired) === wiringText(C.wiring)) C.setWeights(Float64Array.from(read.weights));
     else {
       S.dict = dict;
       load(dict);
@@ -1401,6 +1404,8 @@
     frame();
     commit("The weights are here.");
   }
+
+  const wiringText = ({ sources, outputs }) => JSON.stringify([sources.map((row) => Array.from(row)), Array.from(outputs)]);
 
   // The original that a weights file carries, if it has the size of this page.
   function originalIn({ picture }) {
@@ -1435,17 +1440,19 @@
 
   function pythonText() {
     flush();
-    const changed = [...trained.keys()].filter((s) => C.weights[s] !== trained[s]), lines = [
-      "import json", "", "import torch", "", "from phasescope.synapses import PictureNet, Region, ensemble, sensitivity", "",
-      `with open("${fileName()}-network.json") as file:  # "Save weights" on the page`, "    net = PictureNet.from_dict(json.load(file))",
-      "weights = net.weights.detach().clone()",
+    const changed = [...trained.keys()].filter((s) => C.weights[s] !== trained[s]), few = changed.length <= 24;
+    const names = S.mask ? "PictureNet, Region, ensemble, sensitivity" : "PictureNet";
+    const edits = few ? changed.map((s) => `weights[${s}] = ${C.weights[s]}  # ${C.wiring.name(s)}, trained ${trained[s]}`) : [
+      `numbers = [${changed.join(", ")}]`,
+      `weights[numbers] = torch.tensor([${changed.map((s) => C.weights[s]).join(", ")}], dtype=torch.float64)`,
     ];
-    if (changed.length <= 24) for (const s of changed) lines.push(`weights[${s}] = ${C.weights[s]}  # ${C.wiring.name(s)}, trained ${trained[s]}`);
-    else lines.push(`numbers = [${changed.join(", ")}]`, `weights[numbers] = torch.tensor([${changed.map((s) => C.weights[s]).join(", ")}], dtype=torch.float64)`);
-    lines.push("net = net.with_weights(weights)", `picture = net.paint(${HEIGHT}, ${WIDTH})`);
-    if (S.mask) lines.push(...regionInPython(), `found = ensemble(sensitivity(net, ${HEIGHT}, ${WIDTH}), Region(mask))`);
-    else lines[4] = "from phasescope.synapses import PictureNet";
-    return lines.join("\n");
+    return [
+      "import json", "", ...S.mask || !few ? ["import torch", ""] : [], `from phasescope.synapses import ${names}`, "",
+      `with open("${fileName()}-network.json") as file:  # "Save weights" on the page`,
+      "    net = PictureNet.from_dict(json.load(file))", "weights = net.weights.detach().clone()", ...edits,
+      "net = net.with_weights(weights)", `picture = net.paint(${HEIGHT}, ${WIDTH})`,
+      ...S.mask ? [...regionInPython(), `found = ensemble(sensitivity(net, ${HEIGHT}, ${WIDTH}), Region(mask))`] : [],
+    ].join("\n");
   }
 
   function regionInPython() {
@@ -1455,7 +1462,10 @@
       while (p + 1 < PIXELS && S.mask[p + 1]) p++;
       runs.push(`(${start}, ${p + 1})`);
     }
-    return [`mask = torch.zeros(${HEIGHT} * ${WIDTH}, dtype=torch.bool)`, `for start, stop in [${runs.join(", ")}]:`, "    mask[start:stop] = True", `mask = mask.reshape(${HEIGHT}, ${WIDTH})`];
+    return [
+      `mask = torch.zeros(${HEIGHT} * ${WIDTH}, dtype=torch.bool)`, `for start, stop in [${runs.join(", ")}]:`,
+      "    mask[start:stop] = True", `mask = mask.reshape(${HEIGHT}, ${WIDTH})`,
+    ];
   }
 
   async function copy(button, text) {
