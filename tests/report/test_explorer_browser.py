@@ -175,16 +175,20 @@ def test_the_programme_is_the_one_linear_step_of_python(page, sensed, region):
     assert 0.05 * np.array(found["direction"]) == pytest.approx(expected, abs=1e-4 * np.abs(expected).max())
 
 
-def test_an_edit_ends_where_that_of_python_does(page, sensed):
-    expected = edit(sensed, {MeanColour(MASK): 0.05}, KEEP[:1])
+def test_an_edit_holds_in_real_passes_of_python_and_spoils_no_more_than_its_edit(page, sensed):
+    move, keep = MeanColour(MASK), ColourBalance(1)
     request = {"move": in_page("mean", {}), "amount": 0.05, "keep": KEEP_IN_PAGE[:1], "polish": True}
     found = in_worker(page, "edit", request)
     assert found["complete"]
-    assert expected.complete
-    assert found["reached"] == pytest.approx(0.05, rel=1e-3)
-    assert found["damage"] == pytest.approx(expected.damage, rel=0.01)
-    difference = np.array(found["weights"]) - sensed.weights.numpy()
-    assert np.linalg.norm(difference - expected.difference.numpy()) < 0.02 * np.linalg.norm(difference)
+    after = sensed.at(torch.tensor(found["weights"], dtype=torch.float64))
+    assert after.value(move) - sensed.value(move) == pytest.approx(0.05, rel=1e-3)
+    assert found["reached"] == pytest.approx(after.value(move) - sensed.value(move), rel=1e-9)
+    assert found["kept"][0] == pytest.approx({"before": sensed.value(keep), "after": after.value(keep)})
+    assert after.value(keep) == pytest.approx(sensed.value(keep), abs=5e-5)
+    spoiled = (after.output - sensed.output)[~torch.from_numpy(MASK)].square().mean().sqrt()
+    assert found["damage"] == pytest.approx(float(spoiled), rel=1e-9)
+    assert found["damage"] < 1.05 * edit(sensed, {move: 0.05}, [keep]).damage
+    assert np.array(value(page, "C.weights")) == pytest.approx(sensed.weights.numpy(), abs=0)
 
 
 def test_two_weights_of_one_neuron_part_two_properties(page, sensed):

@@ -964,11 +964,9 @@ function phasescopeEngine() {
           const across = held.map((k) => solve(made, rows[k], 1e-6).map((x) => x * outside.count));
           const free = done === 1 ? new Float64Array(size) : solve(made, slope, 1e-6).map((x) => x * outside.count);
           const miss = misses();
-          const y = small(
-            held.map((k) => across.map((x) => dot(rows[k], x))),
-            held.map((k) => miss[k] + dot(rows[k], free)),
-            held.map((k) => all[k]),
-          );
+          const matrix = held.map((k) => across.map((x) => dot(rows[k], x)));
+          const toward = (wanted) => small(matrix, held.map((k) => wanted[k]), held.map((k) => all[k]));
+          const y = toward(miss.map((value, k) => value + dot(rows[k], free)));
           const step = free.map((x) => -x);
           y.forEach((value, k) => { for (let s = 0; s < size; s++) step[s] += value * across[k][s]; });
           held.forEach((k, n) => (fines[k] = Math.max(fines[k], 2 * Math.abs(y[n]))));
@@ -977,8 +975,15 @@ function phasescopeEngine() {
           const before = merit(fines), here = Float64Array.from(weights);
           let length = 1, accepted = false;
           for (; length > 1 / 1024; length /= 2) {
+            const limit = before + 1e-4 * length * fall;
             C.setWeights(here.map((value, s) => value + length * step[s]));
-            accepted = merit(fines) <= before + 1e-4 * length * fall;
+            // What bends is taken back at the least cost; without that, steps would be short.
+            const off = misses().map((value, k) => value - (1 - length) * miss[k]);
+            const plain = merit(fines), there = Float64Array.from(weights);
+            const back = toward(off);
+            C.setWeights(there.map((value, s) => value + back.reduce((sum, x, k) => sum + x * across[k][s], 0)));
+            if (merit(fines) > plain) C.setWeights(there);
+            accepted = merit(fines) <= limit;
             if (accepted) break;
           }
           if (!accepted) C.setWeights(here);
