@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from phasescope.errors import InputError
 from phasescope.synapses import (
+    BorderSensitivity,
     Custom,
     Logit,
     MeanColour,
@@ -19,6 +20,7 @@ from phasescope.synapses import (
     ensemble,
     full_cascade,
     grid,
+    layers,
     module_sensitivity,
     selectivity,
     sensitivity,
@@ -243,6 +245,12 @@ def test_a_support_of_cases_splits_any_output():
     assert np.allclose(found.damage, [0, np.sqrt(5 / 2)])
     assert found.lift.tolist() == [2, 0]
     assert found.share.tolist() == [1, 0]
+
+
+def test_energies_of_borders_add_up_to_their_rms():
+    view = BorderSensitivity(PictureNet(layers(1, 3, 1), [3.0, 2, 1, 1, -1, 1, 0.3, 0.2, -0.1, 0.05]))
+    whole = view.energy(torch.ones(view.output.shape))
+    assert torch.allclose(whole, view.rms.square() * len(view.output))
 
 
 def test_the_table_names_the_first_weights(looked_at):

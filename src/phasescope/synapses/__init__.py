@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from phasescope.synapses.atlas import Atlas, atlas
 from phasescope.synapses.classifiers import CalibrationError, ClassMargin, Logit, NextTokenMargin
 from phasescope.synapses.edits import Edit, edit
 from phasescope.synapses.ensembles import Ensemble, Runs, ensemble, selectivity
@@ -45,6 +46,7 @@ from phasescope.synapses.wiring import Wiring, full_cascade, layers, thinned_cas
 
 __all__ = [
     "Area",
+    "Atlas",
     "BestFit",
     "Border",
     "BorderSensitivity",
@@ -78,6 +80,7 @@ __all__ = [
     "Wiring",
     "WorkingRange",
     "activation_maps",
+    "atlas",
     "band",
     "comparison",
     "edit",

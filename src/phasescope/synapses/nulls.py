@@ -9,7 +9,7 @@ over all weights and places of the given network, and the share is ranked among 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -37,7 +37,6 @@ _MATCHED = 0.1  # share of all places among which those of equal contrast are dr
 _FEWEST_MATCHED = 40
 _DRAWS_PER_COUNT = 5  # networks are drawn once for so many places
 _FEWEST_NETS = 20
-_CHUNK = 16
 
 
 @dataclass(frozen=True)
@@ -232,7 +231,7 @@ def nulls(
     placed, reason = _placed(sensitivity, prop, set(kinds), count, rng)
     at = {}
     if isinstance(sensitivity, PictureSensitivity):
-        at = {kind: at_places(sensitivity, prop, masks) for kind, masks in placed.items()}
+        at = {kind: at_places(sensitivity, prop.elsewhere, masks)[:2] for kind, masks in placed.items()}
     largest = max([float(here.along.max()), *(float(along.max()) for along, _ in at.values() if len(along))])
     floor = FLOOR**2 * largest
     single, together, chosen = best_shares(here.along[None], here.beside[None], floor, k)
@@ -253,9 +252,7 @@ def nulls(
         elif kind == "random":
             rows += [compared(kind, *row) for row in _random(sensitivity, prop, here, weights, count, rng)]
         else:
-            nets, why = _networks(
-                kind, sensitivity, max(_FEWEST_NETS, count // _DRAWS_PER_COUNT), others, rng
-            )
+            nets, why = networks(kind, sensitivity, max(_FEWEST_NETS, count // _DRAWS_PER_COUNT), others, rng)
             values = []
             for net in nets:
                 try:
@@ -286,36 +283,32 @@ def best_shares(along: Tensor, beside: Tensor, floor: float, k: int) -> tuple[Ar
     return _array(values[:, 0]), _array(few), chosen.cpu().numpy()
 
 
-def at_places(sensitivity: PictureSensitivity, prop: Property, masks: Tensor) -> tuple[Tensor, Tensor]:
-    """Return along and beside of the property at each place that has it, shape (places, weights)."""
-    output = sensitivity.output
-    total = sensitivity.rms.square() * output.numel()
-    along, beside = [total.new_empty(0, sensitivity.size)], [total.new_empty(0, sensitivity.size)]
-    for start in range(0, len(masks), _CHUNK):
-        part = masks[start : start + _CHUNK]
-        gradients = None if isinstance(prop, Region) else [_gradient(prop, mask, output) for mask in part]
-        if gradients is not None:
-            part = part[torch.tensor([gradient is not None for gradient in gradients])]
-        if not len(part):
+def at_places(
+    sensitivity: PictureSensitivity, make: Callable[[Tensor], Property | None], masks: Tensor
+) -> tuple[Tensor, Tensor, NDArray[np.bool_]]:
+    """Return along and beside of a property at the places that have it, a row each, and which have it."""
+    output, sweeps = sensitivity.output, sensitivity.sweeps
+    inside = sensitivity.energy(masks)
+    beside = (sensitivity.rms.square() * output.numel() - inside).clamp(min=0)
+    along, exists = inside.clone(), np.ones(len(masks), dtype=bool)
+    for i, mask in enumerate(masks):
+        try:
+            prop = make(mask)
+            if isinstance(prop, Region):
+                continue
+            gradient = None if prop is None else prop.gradient(output)
+        except InputError:
+            gradient = None
+        exists[i] = gradient is not None
+        if gradient is None:
             continue
-        inside = sensitivity.energy(part)
-        beside.append((total - inside).clamp(min=0))
-        if gradients is None:
-            along.append(inside)
-            continue
-        seeds = torch.stack([gradient for gradient in gradients if gradient is not None])
-        norms = seeds.flatten(1).square().sum(1).clamp(min=torch.finfo(seeds.dtype).tiny)
-        along.append(sensitivity.pulled_back(seeds).square() / norms[:, None])
-    return torch.cat(along), torch.cat(beside)
-
-
-def _gradient(prop: Property, mask: Tensor, output: Tensor) -> Tensor | None:
-    """Return the gradient of the property put at a place, or None if it does not exist there."""
-    there = prop.elsewhere(mask)
-    try:
-        return None if there is None else there.gradient(output)
-    except InputError:
-        return None
+        rows = gradient.reshape(-1, gradient.shape[-1])
+        points = torch.nonzero(rows.any(1)).reshape(-1)
+        seeds = rows[points].T.to(sensitivity.weights)
+        norm = seeds.square().sum().clamp(min=torch.finfo(seeds.dtype).tiny)
+        along[i] = sweeps.pulled_back_at(points, seeds).square() / norm
+    kept = torch.from_numpy(exists)
+    return along[kept], beside[kept], exists
 
 
 def _placed(
@@ -450,7 +443,7 @@ def _same_units(groups: Whole, weights: Whole, rng: np.random.Generator) -> Whol
     return np.concatenate(chosen)
 
 
-def _networks(
+def networks(
     kind: Kind,
     sensitivity: Sensitivity,
     draws: int,

@@ -313,6 +313,11 @@ class Sweeps:
             deltas = deltas.transpose(0, 1)
         return (deltas @ self.values.T)[..., self._plan.targets, self._plan.reads]
 
+    def pulled_back_at(self, points: Tensor, seeds: Tensor) -> Tensor:
+        """Return J^T seeds, shape (size,), for seeds on some points alone, shape (outputs, len(points))."""
+        deltas = (self.deltas[:, :, points] * seeds).sum(1)
+        return (deltas @ self.values[:, points].T)[self._plan.targets, self._plan.reads]
+
     def pushed(self, change: Tensor) -> Tensor:
         """Return J change, the change of the outputs to first order, shape (outputs, points).
 
