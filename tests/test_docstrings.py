@@ -35,7 +35,8 @@ def documented(thing) -> set[str]:
 
 
 def parameters(thing) -> set[str]:
-    return {name for name in inspect.signature(thing).parameters if name not in {"self", "cls"}}
+    names = inspect.signature(thing).parameters
+    return {name for name in names if name not in {"self", "cls"} and not name.startswith("_")}
 
 
 @pytest.mark.parametrize("name", LISTED)

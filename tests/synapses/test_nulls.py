@@ -119,6 +119,7 @@ def test_a_spot_of_one_unit_is_certified_and_its_weights_are_the_spots(spotted):
     assert found.verdict.startswith("Certified")
     assert found.share > 0.99
     assert (spotted.groups[found.weights] <= 4).all()
+    assert f"({spotted.name(int(found.weights[0]))}) has the share 1.00" in found.verdict
     smooth = nulls(spotted, Region(box(1, 2, 9, 9, (24, 32))), k=4)
     assert smooth.certified is False
     assert smooth.verdict.startswith("Not certified against other places")
