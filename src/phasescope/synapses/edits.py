@@ -348,6 +348,7 @@ class _Task:
     allowed: Tensor  # distance from the target that counts as none
     slack: Tensor  # and that which weighs as much as the least damage, where not all can be held
     columns: Tensor  # weights that may change
+    energies: Tensor  # mean squares of their maps; 1 where damage does not count
     ridge: float
     iterations: int
     damages: bool  # False: the size of the change counts alone
@@ -421,7 +422,8 @@ class _Linear:
         if len(self.columns) <= (_DENSE if isinstance(self.at, PictureSensitivity) else _COLUMNS):
             factor = torch.linalg.cholesky(self.hessian)
             return torch.cholesky_solve(rows.T, factor).T
-        return _conjugate_gradients(self._product, rows, self.task.iterations)
+        diagonal = self.task.energies.to(rows) + self.ridge
+        return _conjugate_gradients(self._product, rows, diagonal, self.task.iterations)
 
     def _product(self, rows: Tensor) -> Tensor:
         at, outside = self.at, self.task.outside
@@ -558,11 +560,14 @@ def _unit(at: Sensitivity, column: Tensor) -> Tensor:
     return one
 
 
-def _conjugate_gradients(product: Callable[[Tensor], Tensor], rows: Tensor, iterations: int) -> Tensor:
-    """Return H^-1 of each row by products with H alone, all rows side by side."""
+def _conjugate_gradients(
+    product: Callable[[Tensor], Tensor], rows: Tensor, diagonal: Tensor, iterations: int
+) -> Tensor:
+    """Return about H^-1 of each row by products with H alone; `diagonal` is about that of H."""
     solution, left = torch.zeros_like(rows), rows.clone()
-    direction, size = left.clone(), left.square().sum(1)
-    goal = 1e-16 * size
+    direction = left / diagonal
+    size = (left * direction).sum(1)
+    goal = 1e-20 * size
     for _ in range(iterations):
         active = size > goal
         if not active.any():
@@ -571,8 +576,9 @@ def _conjugate_gradients(product: Callable[[Tensor], Tensor], rows: Tensor, iter
         length = torch.where(active, size / (direction * image).sum(1).clamp(min=1e-300), 0.0)
         solution += length[:, None] * direction
         left -= length[:, None] * image
-        fresh = left.square().sum(1)
-        direction = left + torch.where(active, fresh / size.clamp(min=1e-300), 0.0)[:, None] * direction
+        scaled = left / diagonal
+        fresh = (left * scaled).sum(1)
+        direction = scaled + torch.where(active, fresh / size.clamp(min=1e-300), 0.0)[:, None] * direction
         size = fresh
     return solution
 
@@ -583,7 +589,7 @@ def _picked(task: _Task, method: Method, number: int, tries: int) -> list[_Task]
         return [task]
     if method == "sparse":
         linear = _shortlist(task, 2 * number)
-        return [replace(task, columns=linear.columns[_greedy(linear, min(number, len(linear.columns)))])]
+        return [_only(task, linear.columns[_greedy(linear, min(number, len(linear.columns)))])]
     moved = len(task.moved)
     linear = _shortlist(task, 0)
     damages = _of_pairs if method == "pair" else _of_singles
@@ -602,7 +608,11 @@ def _picked(task: _Task, method: Method, number: int, tries: int) -> list[_Task]
             "Allow more weights, or keep fewer properties.",
         )
     places = torch.stack(torch.unravel_index(best, losses.shape), dim=1)
-    return [replace(task, columns=linear.columns[place]) for place in places]
+    return [_only(task, linear.columns[place]) for place in places]
+
+
+def _only(task: _Task, columns: Tensor) -> _Task:
+    return replace(task, columns=columns, energies=task.energies[torch.isin(task.columns, columns)])
 
 
 def _shortlist(task: _Task, least: int) -> _Linear:
@@ -611,11 +621,11 @@ def _shortlist(task: _Task, least: int) -> _Linear:
     most = _DENSE if isinstance(task.sensitivity, PictureSensitivity) else max(_COLUMNS, least)
     if len(task.columns) <= most:
         return linear
-    rms = task.sensitivity.rms[task.columns].double()
+    rms = task.energies.to(linear.gradients).sqrt()
     strengths = linear.gradients[: len(task.moved)].abs()
     shares = strengths / strengths.amax(1, keepdim=True) / rms.clamp(min=1e-12 * float(rms.max()))
     columns = task.columns[torch.topk(shares.amax(0), most).indices.sort().values]
-    return _Linear(replace(task, columns=columns), task.sensitivity)
+    return _Linear(_only(task, columns), task.sensitivity)
 
 
 def _of_singles(hessian: Tensor, rows: Tensor, wanted: Tensor) -> Tensor:
@@ -752,7 +762,8 @@ def _checked(
         if not (drifts > 0).all() or not torch.isfinite(drifts).all():
             raise InputError(f"The allowed drifts are {drifts.tolist()}.", "Use positive numbers.")
         slack[len(moved) :] = drifts
-    mean = float(sensitivity.rms[columns].double().square().mean()) if method != "gradient" else 1.0
+    damages = method != "gradient"
+    energies = sensitivity.rms[columns].double().square() if damages else torch.ones(len(columns))
     task = _Task(
         sensitivity=sensitivity,
         outside=outside,
@@ -763,9 +774,10 @@ def _checked(
         allowed=torch.cat([tolerance * amounts.abs(), drifts]),
         slack=slack,
         columns=columns,
-        ridge=ridge * mean if method != "gradient" else 1.0,
+        energies=energies,
+        ridge=ridge * float(energies.mean()) if damages else 1.0,
         iterations=iterations,
-        damages=method != "gradient",
+        damages=damages,
     )
     start = task.values(sensitivity)
     return replace(task, start=start, targets=start + torch.cat([amounts, torch.zeros(len(kept))]))

@@ -85,12 +85,12 @@ def perturb(
     if not (np.isfinite([low, high]).all() and low < high):
         raise InputError(f"The changes are {low} and {high}.", "Use finite ones, the lower first.")
     if together:
-        pictures = []
+        ends = []
         for change in (low, high):
             weights = at.weights.clone()
             weights[torch.from_numpy(columns)] += change
-            pictures.append(at.at(weights).output)
-        return Perturbation(*pictures)
+            ends.append(at.at(weights).output)
+        return Perturbation(*ends)
     lower, higher = (at.output.new_empty(len(columns), *at.output.shape) for _ in range(2))
     for side, change in ((lower, low), (higher, high)):
         for rows, part in _outputs(at, columns, np.full(len(columns), change)):
