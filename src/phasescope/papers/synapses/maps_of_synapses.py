@@ -26,7 +26,15 @@ from phasescope.studies.claim import Check, Claim
 from phasescope.studies.drawing import colours, legend, plain_ticks
 from phasescope.studies.part import Panels, Part, Table, Variable
 from phasescope.sweep.task import Task
-from phasescope.synapses import PictureNet, PictureSensitivity, sensitivity, thinned_cascade
+from phasescope.synapses import (
+    Perturbation,
+    PictureNet,
+    PictureSensitivity,
+    activation_maps,
+    perturb,
+    sensitivity,
+    thinned_cascade,
+)
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -427,7 +435,7 @@ def draw_painted(axes: Axes, n: Numbers) -> None:
 
 
 def draw_neurons(axes: Axes, n: Numbers) -> None:
-    maps = n.view.sweeps.activations.reshape(-1, *n.view.shape, 1).expand(-1, -1, -1, 3)
+    maps = activation_maps(n.net, *n.target.shape[:2])[..., None].expand(-1, -1, -1, 3)
     shared.show(axes, shared.montage(maps, 7), "Neurons 0 to 36")
 
 
@@ -454,25 +462,23 @@ def _perturbed(n: Numbers) -> tuple[int, float]:
     return synapse, 0.1 / float(n.view.rms[synapse])
 
 
-def _shifted(n: Numbers, factor: float) -> Tensor:
-    synapse, size = _perturbed(n)
-    weights = n.view.weights.clone()
-    weights[synapse] += factor * size
-    return n.view.at(weights).picture
+def _moved(n: Numbers) -> Perturbation:
+    return perturb(n.net, *_perturbed(n), *n.target.shape[:2])
 
 
 def draw_lower(axes: Axes, n: Numbers) -> None:
     synapse, size = _perturbed(n)
-    shared.show(axes, _shifted(n, -1), f"Synapse {synapse}: {float(n.view.weights[synapse]) - size:.2f}")
+    title = f"Synapse {synapse}: {float(n.view.weights[synapse]) - size:.2f}"
+    shared.show(axes, _moved(n).lower, title)
 
 
 def draw_higher(axes: Axes, n: Numbers) -> None:
     synapse, size = _perturbed(n)
-    shared.show(axes, _shifted(n, 1), f"{float(n.view.weights[synapse]) + size:.2f}")
+    shared.show(axes, _moved(n).higher, f"{float(n.view.weights[synapse]) + size:.2f}")
 
 
 def draw_difference(axes: Axes, n: Numbers) -> None:
-    shared.show_change(axes, _shifted(n, 1) - _shifted(n, -1), "Difference")
+    shared.show_change(axes, _moved(n).difference, "Difference")
 
 
 def draw_elements(axes: Axes, n: Numbers) -> None:

@@ -119,12 +119,13 @@ def untrained(net: PictureNet, seed: int) -> PictureNet:
 
 
 def permuted(net: PictureNet, seed: int) -> PictureNet:
-    """Return a network with the same weights at other places: synapses among synapses, biases likewise."""
-    generator = torch.Generator().manual_seed(seed % 2**63)
-    weights, synapses = net.weights.detach(), net.wiring.synapses
-    places = torch.randperm(synapses, generator=generator)
-    others = torch.randperm(net.wiring.units, generator=generator)
-    return net.with_weights(torch.cat([weights[:synapses][places], weights[synapses:][others]]))
+    """Return a network with the synapses into each unit at each other's places; biases stay."""
+    random = np.random.default_rng(seed)
+    weights, targets = net.weights.detach().clone(), net.wiring.targets[: net.wiring.synapses]
+    for unit in range(net.wiring.units):
+        places = np.flatnonzero(targets == unit)
+        weights[places] = weights[random.permutation(places)]
+    return net.with_weights(weights)
 
 
 def windows(size: tuple[int, int], count: int, side: int) -> Tensor:
