@@ -68,7 +68,7 @@ def tasks(config: Any) -> list[Task]:
                 known = {"picture": picture, "units": units, "start": start, "seed": config.seed}
                 known |= {"longest": settings.longest, "steps": config.steps}
                 known |= {"regions": settings.regions, "fraction": settings.side}
-                seconds = 2 + shared.training_seconds(known, units - OUTPUTS)
+                seconds = 0.5 + shared.training_seconds(known, units - OUTPUTS)
                 made.append(Task(STUDY, "capacity", known, seconds=seconds, memory=10**9))
     return made
 

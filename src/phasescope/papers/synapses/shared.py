@@ -40,7 +40,7 @@ class Common(StudySettings):
     pictures: Annotated[tuple[str, ...], Field(min_length=1)] = ("flower", "china", "portrait")
     seeds: Annotated[int, Field(ge=2)] = 5  # networks for each picture
     longest: Annotated[int, Field(ge=16)] = 96  # pixels of the longer side
-    steps: Annotated[int, Field(ge=1)] = 80  # of Levenberg-Marquardt
+    steps: Annotated[int, Field(ge=1)] = 100  # of Levenberg-Marquardt
     mnist: str = ""  # folder of the user's own copy; empty for the digits of scikit-learn
 
     @property
@@ -63,7 +63,7 @@ def training_seconds(known: Mapping[str, Any], hidden: int = HIDDEN) -> float:
     """Return about what :func:`trained` takes the first time that a worker is asked for a network."""
     pixels = 0.75 * known["longest"] ** 2
     weights = thinned_cascade(hidden).size
-    return float(1 + known["steps"] * (pixels * weights**2 * 7e-11 + weights**3 * 3e-11))
+    return float(0.5 + known["steps"] * (pixels * weights**2 * 6e-11 + weights**3 * 3e-11))
 
 
 @dataclass(frozen=True)
