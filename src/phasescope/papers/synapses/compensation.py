@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from scipy.stats import spearmanr
 from torch import Tensor
 
 from phasescope import plotting
 from phasescope.papers.synapses import shared
-from phasescope.papers.synapses.principle import KINDS, controls, draw_view, medians, strengths
-from phasescope.papers.synapses.shared import ARTICLE, STUDY, over_networks
+from phasescope.papers.synapses.principle import cropped, draw_view, medians, strengths
+from phasescope.papers.synapses.shared import ARTICLE, KINDS, STUDY, over_networks
 from phasescope.studies.claim import Check, Claim
 from phasescope.studies.drawing import colours, legend
 from phasescope.studies.part import Panels, Part, Settings, Table, Variable
@@ -89,8 +90,7 @@ def measure(task: Task, device: str) -> dict[str, Any]:
     masks = shared.windows(made.size, known["regions"], round(_SIDE * min(made.size)))
     random = np.random.default_rng(task.seed)
     rows = []
-    for net in controls(made.net, task.seed).values():
-        seen = made.seen(net)
+    for seen in made.kinds(task.seed):
         rows.append({**_pairs(seen, masks, random), **_mixtures(seen, masks, random)})
     found: dict[str, Any] = {name: np.array([row[name] for row in rows]) for name in rows[0]}
     return found | (_shown(made.sensitivity, masks) if known["pictured"] else {})
@@ -213,8 +213,6 @@ def _hints(
     neighbour, in units of its deviation; synapses say the best control among them, or of the worse one in the
     best opposed pair.
     """
-    from scipy.stats import spearmanr
-
     wiring = seen.net.wiring
     units = [i for i in range(wiring.units) if i not in wiring.outputs]
     values = seen.sweeps.activations[units].reshape(len(units), *mask.shape)
@@ -318,7 +316,6 @@ def numbers(data: xr.Dataset, config: Any) -> Numbers:
     }
     works = data["works"].values
     found = np.where(np.isnan(works), np.nan, works > 0)
-    view = data["view"].values[0]
     return Numbers(
         mean["opposed"],
         np.asarray(np.nanmean(found, axis=2)),
@@ -328,7 +325,7 @@ def numbers(data: xr.Dataset, config: Any) -> Numbers:
         mean["hint_pair"],
         data["extent"].values,
         data["focus"].values,
-        view[:, :, np.isfinite(view).any((0, 1, 3, 4))][:, :, :, np.isfinite(view).any((0, 1, 2, 4))],
+        cropped(data["view"].values[0], 2),
         tuple(int(number) for number in data["pair"].values[0]),
     )
 

@@ -9,27 +9,30 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from scipy import ndimage
+from scipy.stats import spearmanr
 from torch import Tensor
 
 from phasescope import plotting
+from phasescope.errors import InputError
 from phasescope.estimate import Estimate
 from phasescope.papers.synapses import shared
-from phasescope.papers.synapses.shared import ARTICLE, STUDY, over_networks
+from phasescope.papers.synapses.shared import ARTICLE, KINDS, STUDY, over_networks
 from phasescope.studies.claim import Check, Claim
 from phasescope.studies.drawing import colours, legend, plain_ticks
 from phasescope.studies.part import Panels, Part, Settings, Table, Variable
 from phasescope.sweep.task import Task
-from phasescope.synapses import PictureNet, PictureSensitivity
+from phasescope.synapses import ColourBalance, PictureSensitivity, Property, Tilt, Width, ensemble
 
 if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.axes import Axes
 
-KINDS = ("trained", "untrained", "permuted")
 GROUPS = ("best", "strongest", "elsewhere", "median", "weak")
 _WORDS = {
     "best": "best control",
@@ -41,6 +44,9 @@ _WORDS = {
 _SIDE = 3 / 16  # of a window, in units of the shorter side of the picture
 _EFFECT = 0.05  # of the property, in colour units from -1 to 1
 _CLOSE = 0.02  # of the effect: how closely it is met
+_VISIBLE = 0.1  # rms change of the picture in the figures, upwards and downwards
+_GREEN = 1
+VIEWS = ("tilt", "width", "green", "both", "local", "all else")
 _LARGEST = 30.0  # change of a weight that is still tried
 _DEVIATES = 0.2  # of the linear effect: where the linear range ends
 _MULTIPLES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)  # of the linear range
@@ -69,6 +75,9 @@ VARIABLES = {
     ),
     "converse": Variable(("kind", "region"), "rms change in the window over that outside", optional=True),
     "broad": Variable(("kind",), "share of synapses that bend nearly all else, mean over windows"),
+    "view": Variable(("which", "state", "y", "x", "channel"), "pictures of synapses", optional=True),
+    "synapse": Variable(("which", "end"), "their numbers; the same twice where it is one", optional=True),
+    "window": Variable(("y", "x"), "1 in the window of the local property", optional=True),
 }
 
 
@@ -76,14 +85,14 @@ def tasks(config: Any) -> list[Task]:
     """Return one task a trained network, which brings its controls."""
     settings: PrincipleSettings = config.principle
     made = []
-    for known in shared.networks(config):
+    for number, known in enumerate(shared.networks(config)):
         forward = 4e-4 + 5e-7 * known["longest"] ** 2
         seconds = shared.training_seconds(known) + len(KINDS) * settings.regions * 130 * forward
         made.append(
             Task(
                 STUDY,
                 "principle",
-                {**known, "regions": settings.regions},
+                {**known, "regions": settings.regions, "pictured": number == 0},
                 seconds=seconds,
                 memory=600_000_000,
             )
@@ -96,15 +105,9 @@ def measure(task: Task, device: str) -> dict[str, Any]:
     known = task.parameters
     made = shared.trained(known)
     masks = shared.windows(made.size, known["regions"], round(_SIDE * min(made.size)))
-    nets = controls(made.net, task.seed)
-    rows = [_of_net(made.seen(net), masks) for net in nets.values()]
-    return {name: np.array([row[name] for row in rows]) for name in rows[0]}
-
-
-def controls(net: PictureNet, seed: int) -> dict[str, PictureNet]:
-    """Return a network, one that has learned nothing, and one with its weights at other places."""
-    others = shared.untrained(net, seed), shared.permuted(net, seed)
-    return dict(zip(KINDS, (net, *others), strict=True))
+    rows = [_of_net(seen, masks) for seen in made.kinds(task.seed)]
+    found: dict[str, Any] = {name: np.array([row[name] for row in rows]) for name in rows[0]}
+    return found | (_shown(made.sensitivity, masks) if known["pictured"] else {})
 
 
 def _of_net(seen: PictureSensitivity, masks: Tensor) -> dict[str, Any]:
@@ -123,16 +126,13 @@ def _of_net(seen: PictureSensitivity, masks: Tensor) -> dict[str, Any]:
     moved = [
         [_moved(seen, int(s), float(g[r, s]), masks[r]) for s in picked[r].tolist()] for r in range(count)
     ]
-    fields = seen.sweeps.maps()[:synapses].square().mean(1).sqrt()
-    touched = fields[None] > _TOUCHED * damage[:, :, None]
-    outside = ~masks.reshape(count, 1, -1)
-    cover = (touched & outside).sum(2) / outside.sum(2)
-    quiet = torch.where(cover > _NEARLY_ALL, inside / damage, torch.full_like(damage, math.inf))
+    broad = _broad(seen, masks, damage)
+    quiet = torch.where(broad, inside / damage, torch.full_like(damage, math.inf))
     return {
         "linear": _EFFECT / control.gather(1, picked).numpy(),
         "damage": [[each[0] for each in row] for row in moved],
         "reached": [[each[1] for each in row] for row in moved],
-        "by_strength": [_rank_correlation(a, b) for a, b in zip(g.abs(), control, strict=True)],
+        "by_strength": [float(spearmanr(a, b).statistic) for a, b in zip(g.abs(), control, strict=True)],
         "beyond": [
             [_beyond(seen, int(s), float(g[r, s]), float(damage[r, s]), masks[r]) for s in pair]
             for r, pair in enumerate(torch.stack([chosen["best"], chosen["median"]], 1).tolist())
@@ -143,8 +143,17 @@ def _of_net(seen: PictureSensitivity, masks: Tensor) -> dict[str, Any]:
             else math.nan
             for r, row in enumerate(quiet)
         ],
-        "broad": float((cover > _NEARLY_ALL).double().mean()),
+        "broad": float(broad.double().mean()),
     }
+
+
+def _broad(seen: PictureSensitivity, masks: Tensor, damage: Tensor) -> Tensor:
+    """Return which synapses bend nearly all outside each mask, bool of shape (regions, synapses)."""
+    fields = seen.sweeps.maps()[: damage.shape[1]].square().mean(1).sqrt()
+    outside = ~masks.reshape(len(masks), 1, -1)
+    touched = (fields[None] > _TOUCHED * damage[:, :, None]) & outside
+    broad: Tensor = touched.sum(2) > _NEARLY_ALL * outside.sum(2)
+    return broad
 
 
 def strengths(seen: PictureSensitivity, masks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -158,12 +167,6 @@ def strengths(seen: PictureSensitivity, masks: Tensor) -> tuple[Tensor, Tensor, 
     # What is left by rounding of a map that vanishes outside is no damage of zero.
     outside = (total - inside).clamp(min=1e-14 * float(total.max()))
     return g, (outside / (seen.output.numel() - area)).sqrt(), (inside / area).sqrt()
-
-
-def _rank_correlation(a: Tensor, b: Tensor) -> float:
-    from scipy.stats import spearmanr
-
-    return float(spearmanr(a.numpy(), b.numpy()).statistic)
 
 
 def _change(seen: PictureSensitivity, synapse: int, step: float) -> Tensor:
@@ -235,6 +238,56 @@ def _left_alone(seen: PictureSensitivity, synapse: int, damage: float, mask: Ten
     return _rms(change, mask) / spoilt
 
 
+def _shown(seen: PictureSensitivity, masks: Tensor) -> dict[str, Any]:
+    """Return pictures of the article's synapses, as they are found by control in one network."""
+    synapses = seen.net.wiring.synapses
+    targets = seen.net.wiring.targets[:synapses]
+
+    def control(prop: Property) -> np.ndarray:
+        found = ensemble(seen, prop, units=("one",)).control
+        assert found is not None
+        return found[:synapses]
+
+    around = _around_object(seen.output)
+    try:
+        tilt = int(control(Tilt(mask=around)).argmax())
+        widths = control(Width("x", mask=around))
+    except InputError:  # nothing bright, or as long as broad
+        return {}
+    beside = (targets == targets[tilt]) & (np.arange(synapses) != tilt)
+    width = int(np.where(beside, widths, -1).argmax())
+    colour = int(control(ColourBalance(_GREEN)).argmax())
+    g, damage, inside = strengths(seen, masks)
+    contrast = shared.contrast(seen.output, masks)
+    rich = (contrast >= contrast.median())[:, None]
+    place, local = np.unravel_index(int((rich * g.abs() / damage).argmax()), g.shape)
+    quiet = torch.where(_broad(seen, masks, damage), inside / damage, torch.full_like(damage, math.inf))
+    apart = int(quiet[place].argmin())
+    chosen = ((tilt,), (width,), (colour,), (tilt, colour), (int(local),), (apart,))
+    pictures = []
+    for weights in chosen:
+        step, sizes = _VISIBLE, [_VISIBLE / float(seen.rms[w]) for w in weights]
+        for _ in range(12):
+            scaled = torch.zeros(seen.size, dtype=seen.weights.dtype)
+            scaled[list(weights)] = torch.tensor(sizes, dtype=scaled.dtype) * step / _VISIBLE
+            lower, higher = (seen.at(seen.weights + sign * scaled).output for sign in (-1, 1))
+            reached = float((higher - lower).square().mean().sqrt()) / 2
+            step *= min(2.0, max(0.5, _VISIBLE / max(reached, 1e-6)))
+        pictures.append(np.array([lower.numpy(), higher.numpy()]))
+    numbers = [[weights[0], weights[-1]] for weights in chosen]
+    return {"view": np.array(pictures), "synapse": np.array(numbers), "window": masks[place].double().numpy()}
+
+
+def _around_object(picture: Tensor) -> Tensor:
+    """Return the pixels of the largest bright object and a margin around it, bool."""
+    labels, count = ndimage.label(picture.mean(-1).numpy() > 0)
+    sizes = np.bincount(labels.ravel(), minlength=2)[1:]
+    if not count:
+        return torch.ones(picture.shape[:2], dtype=torch.bool)
+    margin = max(1, min(picture.shape[:2]) // 16)
+    return torch.from_numpy(ndimage.binary_dilation(labels == 1 + sizes.argmax(), iterations=margin))
+
+
 @dataclass(frozen=True)
 class Numbers:
     """Medians over windows, one row a network."""
@@ -248,7 +301,9 @@ class Numbers:
     converse: np.ndarray  # (networks, kinds), base-10 logarithms
     none: np.ndarray  # (networks, kinds), share of windows without any broad synapse
     broad: np.ndarray  # (networks, kinds)
-    size: int  # longer side of the pictures
+    view: np.ndarray  # (which, state, y, x, channel)
+    synapse: np.ndarray  # (which, end)
+    window: np.ndarray  # (y, x)
 
     def gap(self, larger: str, smaller: str, kind: str = "trained") -> np.ndarray:
         """Return by how many decades one group does more damage than another, for each network."""
@@ -269,8 +324,18 @@ def numbers(data: xr.Dataset, config: Any) -> Numbers:
             np.isnan(data["converse"].values).mean(axis=2) - np.isnan(data["by_strength"].values).mean(axis=2)
         ),
         data["broad"].values,
-        int(data["longest"].values[0]),
+        cropped(data["view"].values[0], 2),
+        data["synapse"].values[0].astype(int),
+        cropped(data["window"].values[0], 0),
     )
+
+
+def cropped(pictures: np.ndarray, axis: int) -> np.ndarray:
+    """Return pictures without the rows and columns, from an axis on, in which all is missing."""
+    for along in (axis, axis + 1):
+        others = tuple(k for k in range(pictures.ndim) if k != along)
+        pictures = pictures.compress(np.isfinite(pictures).any(others), axis=along)
+    return pictures
 
 
 def medians(values: np.ndarray, axis: int) -> np.ndarray:
@@ -495,6 +560,14 @@ def draw_view(axes: Axes, n: Any, *, pictures: np.ndarray, title: str) -> None:
     axes.set_title(title)
 
 
+def draw_window(axes: Axes, n: Numbers) -> None:
+    middle = n.view[0].mean(0)
+    dimmed = np.where(n.window[..., None] > 0, middle, 0.35 * (middle + 1) - 1)
+    axes.imshow((dimmed.clip(-1, 1) + 1) / 2)
+    axes.set_axis_off()
+    axes.set_title("the window")
+
+
 def figures(n: Numbers) -> list[Panels]:
     caption = (
         f"Left: damage when single synapses have moved the mean colour of a window by {_EFFECT}; a dot is a "
@@ -502,7 +575,40 @@ def figures(n: Numbers) -> list[Panels]:
         "the range in which the effect is linear. Right: the synapse that bends nearly all else and leaves a "
         "window most alone."
     )
-    return [Panels("principle", caption, [draw_damage, draw_range, draw_converse])]
+    made = [Panels("principle", caption, [draw_damage, draw_range, draw_converse])]
+    if n.view.size:
+        names = [_words(pair) for pair in n.synapse]
+        shown = [
+            partial(draw_view, pictures=pictures, title=f"{title}: {name}")
+            for title, name, pictures in zip(VIEWS, names, n.view, strict=True)
+        ]
+        made += [
+            Panels(
+                "global",
+                "Synapses of the first network, found by their control. From above: the picture with the "
+                f"weight lower, higher, and the difference. Tilt of the largest bright object: {names[0]}; "
+                "its width: "
+                f"{names[1]} of the same neuron; green against the other colours: {names[2]}; the first and "
+                f"the third together, which is no single property. Each moves the picture by "
+                f"{_VISIBLE:g} rms.",
+                shown[:4],
+                size=(2.5, 4.6),
+            ),
+            Panels(
+                "local",
+                f"Left: of the windows of more than median contrast the one whose best synapse, {names[4]}, "
+                "has "
+                "the best control, and that synapse. "
+                f"Right: {names[5]}, which bends nearly all else and leaves this window most alone.",
+                [draw_window, *shown[4:]],
+                size=(2.9, 4.6),
+            ),
+        ]
+    return made
+
+
+def _words(pair: np.ndarray) -> str:
+    return f"{pair[0]}" if pair[0] == pair[1] else f"{pair[0]} and {pair[1]}"
 
 
 PRINCIPLE = Part(
@@ -517,6 +623,6 @@ PRINCIPLE = Part(
     tables=tables,
     notes=notes,
     figures=figures,
-    ragged=("region",),
+    ragged=("region", "y", "x"),
     citations=("ensembles2015",),
 )

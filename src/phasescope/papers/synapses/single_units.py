@@ -23,13 +23,12 @@ from torch import Tensor, nn
 from phasescope import plotting
 from phasescope.data import digits, mnist
 from phasescope.papers.synapses import shared
-from phasescope.papers.synapses.principle import KINDS, controls
-from phasescope.papers.synapses.shared import ARTICLE, STUDY, over_networks
+from phasescope.papers.synapses.shared import ARTICLE, KINDS, STUDY, over_networks
 from phasescope.studies.claim import Check, Claim
 from phasescope.studies.drawing import colours, legend
 from phasescope.studies.part import Panels, Part, Settings, Table, Variable, chosen
 from phasescope.sweep.task import Task
-from phasescope.synapses import PictureSensitivity
+from phasescope.synapses import PictureSensitivity, working_range
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -127,7 +126,7 @@ def measure(task: Task, device: str) -> dict[str, Any]:
         return _of_classifier(dict(known), random)
     made = shared.trained(known)
     labels = _groups(made.target)
-    rows = [_of_picture(made.seen(net), labels, random) for net in controls(made.net, task.seed).values()]
+    rows = [_of_picture(seen, labels, random) for seen in made.kinds(task.seed)]
     return {name: np.array([row[name] for row in rows]) for name in rows[0]}
 
 
@@ -140,7 +139,7 @@ def _groups(picture: Tensor) -> np.ndarray:
 
 
 def _of_picture(seen: PictureSensitivity, labels: np.ndarray, random: np.random.Generator) -> dict[str, Any]:
-    wiring, net = seen.net.wiring, seen.net
+    wiring = seen.net.wiring
     units = [i for i in range(wiring.units) if i not in wiring.outputs]
     values = seen.sweeps.activations[units]
     fields = values - values.median(1, keepdim=True).values
@@ -159,22 +158,14 @@ def _of_picture(seen: PictureSensitivity, labels: np.ndarray, random: np.random.
         return shared.extent(rows.transpose(1, 2).reshape(len(rows), *seen.shape, -1)).numpy()
 
     single = extent_of(synapse_maps)
-    w = net.weights.detach()
-    free = torch.zeros(wiring.units, dtype=w.dtype)
-    targets = torch.from_numpy(wiring.targets[: wiring.synapses])
-    free.index_add_(0, targets, w[: wiring.synapses].abs())
-    free, bias = free[units], w[wiring.synapses :][units]
-    z = torch.atanh(values.clamp(-1 + 1e-15, 1 - 1e-15))
+    working = working_range(seen.net, seen.points)
     return {
         "unit_extent": unit,
         "units_alike": auc(-unit, -combined),
         "synapses_alike": auc(-single, -extent_of(blends)),
         "many_in_unit": auc(-single, -extent_of(bias_maps)),
-        # From its lowest to its highest free value: where the highest value of valid inputs lies.
-        "reached": (
-            (values.amax(1) - torch.tanh(bias - free)) / (torch.tanh(bias + free) - torch.tanh(bias - free))
-        ).numpy(),
-        "used": ((z.amax(1) - z.amin(1)) / (2 * free)).clamp(max=1).numpy(),
+        "reached": working.excitation[units],
+        "used": working.used[units],
         "information": _by_half(values.numpy(), labels, random),
     }
 
