@@ -386,12 +386,12 @@ def draw_success(axes: Axes, n: Numbers) -> None:
     axes.set_yticks(range(len(methods)), methods, fontsize=8)
     axes.invert_yaxis()
     axes.set(title="Starts with all pairs right", xlabel="share", xlim=(0, 1.02))
-    axes.legend(fontsize=7, loc="lower left", framealpha=0.7, frameon=True)
+    axes.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.4, -0.17), ncols=2)
 
 
 def draw_weights(axes: Axes, n: Numbers) -> None:
     places = np.arange(2 * _BITS)
-    for (method, rows), colour in zip(n.weights.items(), colours(7), strict=False):
+    for (method, rows), colour in zip(n.weights.items(), colours(len(n.weights)), strict=True):
         axes.plot(places, 8 * np.median(rows, 0), "o-", ms=3.5, lw=0.9, color=colour, label=method)
     powers = [2.0**k for k in reversed(range(_BITS))]
     axes.plot(places, [*powers, *(-power for power in powers)], "k_", ms=14, mew=1.2)

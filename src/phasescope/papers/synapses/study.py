@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from phasescope.papers.synapses import capacity, maps_of_synapses, shared_properties
+from phasescope.papers.synapses import (
+    capacity,
+    comparison,
+    compensation,
+    maps_of_synapses,
+    principle,
+    shared_properties,
+    single_units,
+    trainers,
+)
 from phasescope.papers.synapses.shared import STUDY as NAME
 from phasescope.papers.synapses.shared import Common
 from phasescope.studies.part import Study
@@ -19,7 +28,12 @@ STUDY = Study(
     parts=(
         maps_of_synapses.MAPS_OF_SYNAPSES,
         shared_properties.SHARED_PROPERTIES,
+        principle.PRINCIPLE,
+        compensation.COMPENSATION,
+        single_units.SINGLE_UNITS,
         capacity.CAPACITY,
+        comparison.COMPARISON,
+        trainers.TRAINERS,
     ),
     citations=("ensembles2015", "szegedy2014", "kumar2025"),
 )
