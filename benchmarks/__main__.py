@@ -26,6 +26,7 @@ BENCHMARKS = (
     "ensembles",
     "tangents",
     "sharpness",
+    "explorer_frame",
 )
 THREADS = 2
 
