@@ -104,7 +104,7 @@ class PictureNet(nn.Module):
                 f"The inputs have shape {tuple(inputs.shape)}.", f"Use (points, {self.wiring.inputs})."
             )
         synapses, biases = self.weights[: self.wiring.synapses], self.weights[self.wiring.synapses :]
-        values: list[Tensor | None] = [*inputs.unbind(1), *([None] * self.wiring.units)]
+        values: list[Tensor | None] = [*inputs.to(self.weights).unbind(1), *([None] * self.wiring.units)]
         ends = np.cumsum([0, *(len(row) for row in self.wiring.sources)])
         for i in self.wiring.order:
             read = torch.stack([value for v in self.wiring.sources[i] if (value := values[v]) is not None])
