@@ -63,7 +63,6 @@ def following(*, blur=0.5, rich=0.5, permuted=0.1):
     made = {
         "rmse": (("task",), np.full(len(rows), 0.1)),
         "painted": (("task", "row", "column", "channel"), np.zeros((len(rows), 4, 6, 3))),
-        "contrast": (("task", "kind", "region"), np.ones((len(rows), 3, 12))),
         "share": (("task", "kind", "region"), np.array(share)),
         "members": (("task", "kind", "unit", "region"), np.array(members)),
     }

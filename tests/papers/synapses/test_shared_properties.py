@@ -10,10 +10,17 @@ import xarray as xr
 from one_part import analysed, checks, config, draw, run
 from phasescope.papers import synapses
 from phasescope.papers.synapses import shared, shared_properties
-from phasescope.papers.synapses.shared_properties import SHARED_PROPERTIES, UNITS, atlas_of
-from phasescope.synapses import PictureNet, Region, ensemble, layers, sensitivity, thinned_cascade
+from phasescope.papers.synapses.shared_properties import PROPERTIES, SHARED_PROPERTIES, UNITS, ensembles_of
+from phasescope.synapses import PictureNet, Region, atlas, ensemble, layers, sensitivity, thinned_cascade
 
-SMALL = ('pictures=["flower"]', "seeds=2", "longest=16", "steps=3", "shared_properties.regions=20")
+SMALL = (
+    'pictures=["flower"]',
+    "seeds=2",
+    "longest=16",
+    "steps=3",
+    "shared_properties.regions=8",
+    "shared_properties.controls=1",
+)
 WIRING = thinned_cascade()
 
 
@@ -27,7 +34,7 @@ def test_ensembles_are_those_of_the_room():
     net = PictureNet(layers(2, 5, 4, 3), seed=2)
     view = sensitivity(net, 8, 12)
     masks = shared.windows((8, 12), 6, 4)
-    found = atlas_of(view, masks)
+    found = ensembles_of(view, masks)
     for r, mask in enumerate(masks):
         one = ensemble(view, Region(mask))
         for u, unit in enumerate(UNITS):
@@ -38,15 +45,18 @@ def test_ensembles_are_those_of_the_room():
 def test_a_share_is_the_mean_of_shares_weighted_by_energy():
     view = sensitivity(PictureNet(layers(2, 4, 3), seed=1), 6, 9)
     masks = shared.windows((6, 9), 4, 3)
-    found = atlas_of(view, masks)
+    found = ensembles_of(view, masks)
     maps = view.maps()
     for r, mask in enumerate(masks):
         inside = [float(m[mask].square().sum()) for m in maps]
         shares = [e / float(m.square().sum()) for e, m in zip(inside, maps, strict=True)]
         expected = sum(e * s for e, s in zip(inside, shares, strict=True)) / sum(inside)
         assert found["share"][r] == pytest.approx(expected)
-        strong = [s for e, s in zip(inside, shares, strict=True) if e >= np.mean(inside)]
-        assert found["best"][r] == pytest.approx(max(strong))
+
+
+def test_properties_are_those_of_an_atlas():
+    view = sensitivity(PictureNet(layers(2, 4, 3), seed=1), 6, 9)
+    assert atlas(view, regions=1, controls=()).properties == PROPERTIES
 
 
 def test_neurons_that_random_sets_enter():
@@ -66,7 +76,7 @@ def test_a_place_is_held_against_those_that_it_does_not_touch():
     masks = torch.zeros(4, 1, 5, dtype=torch.bool)
     for k in range(4):
         masks[k, 0, k : k + 2] = True
-    found = shared_properties._beaten(np.array([4.0, 5.0, 3.0, 1.0]), masks)
+    found = shared_properties._reached(np.array([4.0, 5.0, 3.0, 1.0]), masks)
     # Number 0 touches 1 alone; 2 and 3 are smaller. Number 3 is beaten by 0 and by 1.
     assert found.tolist() == pytest.approx([1 / 3, 1 / 2, 1, 1])
     assert shared_properties._apart(masks) == [0, 2]
@@ -83,6 +93,7 @@ def following(
     curve=1.0,
     smooth=0.0,
     again=1.0,
+    own=0.6,
 ):
     """Six networks of two pictures: small ensembles, sharp regions with dedicated weights."""
     random = np.random.default_rng(1)
@@ -95,12 +106,14 @@ def following(
     rank = np.tile(np.arange(regions) / regions, (nets, 3, 1))
     steepness = np.array([curve, 0.1, 0.1])[:, None]
     element = np.repeat(random.standard_normal((2, 1, regions)), 3, axis=0)  # the same for seeds of a picture
-    own = 0.2 * random.standard_normal((nets, 3, regions))
-    share = np.exp(steepness * 2 * rank + again * 0.2 * element + own)
-    beaten = np.where(rank >= np.array([0.85, 0.95, 0.95])[:, None], 0.01, 0.5)
-    beaten[:, 0, : int(smooth * regions)] = 0.01
+    rest = 0.2 * random.standard_normal((nets, 3, regions))
+    share = np.exp(steepness * 2 * rank + again * 0.2 * element + rest)
+    reached = np.where(rank >= np.array([0.85, 0.95, 0.95])[:, None], 0.01, 0.5)
+    reached[:, 0, : int(smooth * regions)] = 0.01
+    chance = np.stack([own * rank[:, :1]] * 3, axis=1)
+    beats = random.random((nets, 3, 13, regions)) < chance
     steps = WIRING.steps_to_output
-    slope = np.array([gather, 0.0, 0.0])[:, None, None] * np.array([1.0, 3.0, 3.0])[:, None, None]
+    slope = np.array([gather, 0.0, 0.0])[:, None, None]
     part = serves * (np.array([1.0, 3.0, 3.0])[:, None, None] + slope * np.array([2, 1, 0, -0.5])[steps])
     part = np.maximum(part, 0) + 0.3 * random.standard_normal((nets, 3, 3, 37))
     made = {
@@ -108,8 +121,7 @@ def following(
         "weights": (("task", "weight"), random.standard_normal((nets, WIRING.size))),
         "contrast": (("task", "kind", "region"), rank + 0.01),
         "share": (("task", "kind", "region"), share),
-        "best": (("task", "kind", "region"), share),
-        "beaten": (("task", "kind", "region"), beaten),
+        "reached": (("task", "kind", "region"), reached),
         "members": (("task", "kind", "unit", "region"), three(weights, 200, permuted, shape=(3, regions))),
         "neurons": (("task", "kind", "unit", "region"), three(neurons, 20, 20, shape=(3, regions))),
         "by_chance": (("task", "kind", "unit", "region"), three(25, 25, 25, shape=(3, regions))),
@@ -122,6 +134,10 @@ def following(
             three(1, 1, 1, shape=(3,)) * np.array([0.8, 0.3, 0.2]),
         ),
         "places": (("task",), np.full(nets, 20)),
+        "exists": (("task", "property", "region"), np.ones((nets, 13, regions))),
+        "beats": (("task", "control", "property", "region"), beats),
+        "carriers": (("task", "property", "region"), three(weights, 0, 0, shape=(13, regions))[:, 0]),
+        "carrying": (("task", "property", "region"), three(neurons, 0, 0, shape=(13, regions))[:, 0]),
     }
     known = {"picture": ["flower"] * 3 + ["china"] * 3, "regions": [regions] * 6, "fraction": [5] * 6}
     return xr.Dataset(made, {name: ("task", values) for name, values in known.items()})
@@ -140,7 +156,7 @@ def test_data_that_follow_the_article_agree(small):
 @pytest.mark.parametrize(
     ("wrong", "broken"),
     [
-        ({"weights": 100}, {"few-one", "few-weight", "few-rms", "few-permuted"}),
+        ({"weights": 100}, {"few-one", "few-weight", "few-rms", "few-permuted", "few-properties"}),
         ({"neurons": 3}, {"several-neurons"}),
         ({"neurons": 30}, {"fewer-than-random", "fewer-than-random-untrained"}),
         ({"serves": 0.1}, {"many-ensembles"}),
@@ -148,6 +164,7 @@ def test_data_that_follow_the_article_agree(small):
         ({"apart": 0.02}, {"distinct-pairs-untrained", "distinct-pairs-permuted"}),
         ({"curve": -1.0}, {"sharp-dedicated", "sharp-dedicated-untrained", "sharp-dedicated-permuted"}),
         ({"smooth": 0.2}, {"smooth-none", "sharp-certified"}),
+        ({"own": 0.0}, {"own-weights-untrained", "own-weights-permuted"}),
     ],
 )
 def test_other_data_disagree(small, wrong, broken):
@@ -167,7 +184,8 @@ def test_a_small_run(small):
     assert (data["neurons"].values <= data["members"].values).all()
     assert float(data["members"].max()) <= WIRING.size
     assert (data["serves"].values <= data["places"].values[:, None, None, None]).all()
-    assert len(analysis.tables) == 2
+    assert [row[0] for row in analysis.tables[0].rows] == list(PROPERTIES)
+    assert (data["beats"].values[:, 2] == data["beats"].values[:, :2].min(1)).all()
 
 
 @pytest.mark.slow

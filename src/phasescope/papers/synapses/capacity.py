@@ -18,7 +18,7 @@ from torch import Tensor
 
 from phasescope.papers.synapses import shared
 from phasescope.papers.synapses.shared import ARTICLE, KINDS, STUDY, over_networks
-from phasescope.papers.synapses.shared_properties import UNITS, atlas_of
+from phasescope.papers.synapses.shared_properties import UNITS, ensembles_of
 from phasescope.studies.claim import Check, Claim
 from phasescope.studies.drawing import colours, legend, plain_ticks
 from phasescope.studies.part import Panels, Part, Settings, Table, Variable, chosen
@@ -52,7 +52,6 @@ PAPER = CapacitySettings()
 VARIABLES = {
     "rmse": Variable((), "of the trained network's picture"),
     "painted": Variable(("row", "column", "channel"), "what the trained network paints"),
-    "contrast": Variable(("kind", "region"), "rms deviation of the colours inside from their mean"),
     "share": Variable(("kind", "region"), "share of a map inside, mean over weights by their energy inside"),
     "members": Variable(("kind", "unit", "region"), "weights in the ensemble"),
 }
@@ -82,11 +81,11 @@ def measure(task: Task, device: str) -> dict[str, Any]:
     found = fit(first, target, method="lm", steps=known["steps"])
     trained = shared.Trained(found.net, target, found.rmse)
     masks = shared.windows(trained.size, known["regions"], max(trained.size) // known["fraction"])
-    seen = [atlas_of(view, masks) for view in trained.kinds(task.seed)]
+    seen = [ensembles_of(view, masks) for view in trained.kinds(task.seed)]
     return {
         "rmse": found.rmse,
         "painted": trained.sensitivity.picture.numpy().astype(np.float32),
-        **{name: np.array([each[name] for each in seen]) for name in ("contrast", "share", "members")},
+        **{name: np.array([each[name] for each in seen]) for name in ("share", "members")},
     }
 
 
