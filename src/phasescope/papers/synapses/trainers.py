@@ -38,8 +38,8 @@ _BATCH = 1024
 class TrainersSettings(Settings):
     """Sizes of the runs."""
 
-    seconds: float = 12.0  # of CPU, for each run
-    horizon: int = 4500  # steps over which Adam's rate falls: about as many as it makes
+    seconds: float = 8.0  # of CPU, for each run
+    horizon: int = 3000  # steps over which Adam's rate falls: about as many as it makes
 
 
 QUICK = TrainersSettings(seconds=2.0, horizon=900)
