@@ -27,6 +27,7 @@ BENCHMARKS = (
     "tangents",
     "sharpness",
     "explorer_frame",
+    "edits",
 )
 THREADS = 2
 

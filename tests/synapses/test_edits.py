@@ -96,9 +96,13 @@ class Plain(Sensitivity):
     def name(self, weight):
         return f"weight {weight}"
 
+    def energy(self, masks):
+        squares = torch.func.jacrev(self.forward)(self.weights).square().sum(1)
+        return masks.to(squares) @ squares
+
     @property
     def rms(self):
-        return torch.func.jacrev(self.forward)(self.weights).square().flatten(0, -2).mean(0).sqrt()
+        return (self.energy(torch.ones(len(self.output))) / self.output.numel()).sqrt()
 
     @property
     def groups(self):

@@ -52,6 +52,9 @@ class Wrapped(Sensitivity):
     def name(self, weight):
         return self.inner.name(weight)
 
+    def energy(self, masks):
+        return self.inner.energy(masks)
+
     @property
     def rms(self):
         return self.inner.rms

@@ -39,6 +39,7 @@ Model = TypeVar("Model", bound=nn.Module)
 _DENSE = 5000  # weights of a picture network up to which their Gram matrix is formed
 _COLUMNS = 64  # maps of any other network that are held at a time
 _HALVINGS = 10
+_MORE = 4  # times `tries`, while no candidate gets there
 _CORRECTIONS = 3
 _SLACK = 0.02  # drift relative to the amount that weighs as much as the least damage without kept ones
 _SETTLED = 0.02  # relative decrease of the cost below which further steps are not worth it
@@ -67,7 +68,7 @@ class Edit:
     complete : bool
         Every move is reached and every kept property is where it was, within the tolerances.
     chosen : tuple of int
-        The weights that may change; by method "sparse", "pair" and "single" those that were picked.
+        The weights that were picked by method "sparse", "pair" or "single"; empty for the others.
     steps : int
         Number of linearisations.
     method : str
@@ -234,8 +235,8 @@ def edit(
         Conjugate gradients a step, where the Gram matrix of the maps is not formed: for any network but a
         picture network of at most 5000 weights.
     tries : int
-        Methods "pair" and "single" carry out so many of the candidates that are best to first order, and
-        return the one that is best in fact.
+        Methods "pair" and "single" carry out so many of the candidates that are best to first order, or up to
+        4 times as many while none reaches its amounts, and return the one that is best in fact.
 
     Returns
     -------
@@ -271,15 +272,21 @@ def edit(
         raise InputError(
             f"steps={steps}, tries={tries}, iterations={iterations}.", "Use whole numbers from 1 on."
         )
-    tasks = [task] if number is None else _picked(task, method, number, tries)
-    outcomes = [_solved(each, steps) for each in tasks]
-    task, outcome = min(zip(tasks, outcomes, strict=True), key=lambda pair: _rank(*pair))
+    tasks = (
+        [task] if number is None else _picked(task, method, number, tries if steps == 1 else _MORE * tries)
+    )
+    outcomes: list[tuple[_Task, _Outcome]] = []
+    for each in tasks:
+        outcomes.append((each, _solved(each, steps)))
+        if len(outcomes) >= tries and not all(_rank(*one)[0] for one in outcomes):
+            break
+    task, outcome = min(outcomes, key=lambda one: _rank(*one))
     found, moved = outcome.found, len(task.moved)
     values = task.values(found)
     return Edit(
         difference=found.weights - sensitivity.weights,
         before=sensitivity.weights.clone(),
-        asked={p.name: float(a) for p, a in zip(task.moved, task.targets - task.start, strict=False)},
+        asked={prop.name: float(amount) for prop, amount in move.items()},
         reached={p.name: float(v) for p, v in zip(task.moved, values - task.start, strict=False)},
         kept={
             p.name: (float(a), float(b))
@@ -287,7 +294,7 @@ def edit(
         },
         damage=task.outside.rms(found.output - base.output),
         complete=task.complete(found),
-        chosen=tuple(task.columns.tolist()),
+        chosen=() if number is None else tuple(task.columns.tolist()),
         steps=outcome.steps,
         method=method,
         notes=_notes(task, outcome),
