@@ -108,3 +108,15 @@ def test_bad_settings_are_named():
         NextTokenMargin(torch.full((2, 2), -100))
     with pytest.raises(InputError, match="softness=0"):
         CalibrationError(torch.zeros(3, dtype=torch.long), softness=0)
+
+
+def test_the_same_can_be_asked_of_other_cases():
+    mask = torch.tensor([True, False, False, True])
+    for one, other in (
+        (Logit(2, cases=[1]), Logit(2, cases=[0, 3])),
+        (ClassMargin(2), ClassMargin(2, cases=[0, 3])),
+    ):
+        moved = one.elsewhere(mask)
+        assert float(moved.value(LOGITS)) == float(other.value(LOGITS))
+        assert torch.equal(moved.support(LOGITS), mask)
+        assert one.cases is not mask

@@ -5,10 +5,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from phasescope.errors import InputError
 from phasescope.synapses import (
     BorderShift,
+    ClassMargin,
     ColourBalance,
     Custom,
     MeanColour,
@@ -16,11 +18,12 @@ from phasescope.synapses import (
     Region,
     Wiring,
     full_cascade,
+    module_sensitivity,
     nulls,
     selectivity,
     sensitivity,
 )
-from phasescope.synapses.nulls import Places
+from phasescope.synapses.nulls import Places, _networks
 from reference.ensembles import LinearOutput
 
 HEIGHT, WIDTH = 9, 11
@@ -284,7 +287,7 @@ def test_a_border_is_compared_with_places_that_have_one():
 @pytest.mark.parametrize(
     ("prop", "reason"),
     [
-        (MeanColour(), "about the whole picture"),
+        (MeanColour(), "about the whole output"),
         (Custom(lambda picture: picture[2:4, 2:4].sum(), support=box(2, 2)), "no way to put it elsewhere"),
         (Region(box(0, 0, 8, 9)), "overlap the region by less than half"),
     ],
@@ -306,8 +309,48 @@ def test_a_module_has_random_sets_and_permutations_but_no_places():
     assert len(found.of("random").values) == 200
     assert "costs a pass" in found.of("random", "selectivity").p.reason
     assert np.allclose(found.of("permuted").values, found.of("permuted").observed)
-    assert "no picture" in found.of("shift").p.reason
+    assert "about the whole output" in found.of("shift").p.reason
+    assert not [null for null in found.nulls if null.kind == "contrast"]
     assert "untrained ones" in found.of("untrained").p.reason
+
+
+def private(samples=60, cases=6):
+    """A linear classifier whose last input is on in some cases alone, and the numbers of these cases."""
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(samples, 6, generator=generator, dtype=torch.float64)
+    inputs[:, 5] = torch.arange(samples) < cases
+    torch.manual_seed(0)
+    return module_sensitivity(nn.Linear(6, 3).double(), inputs), list(range(cases))
+
+
+def test_weights_of_an_input_that_only_these_cases_have_are_their_own():
+    output, cases = private()
+    found = nulls(output, ClassMargin(0, against=1, cases=cases), kinds=("shift", "random"), count=99, k=2)
+    assert found.certified
+    assert {output.name(s) for s in found.weights} == {"weight[0, 5]", "weight[1, 5]"}
+    # Nothing outside the cases moves with them.
+    assert found.share == pytest.approx(1)
+    assert "sets of other cases" in found.verdict
+
+
+@pytest.mark.slow
+def test_cases_like_any_others_are_not_certified():
+    output, _ = private()
+    certified = [
+        nulls(output, ClassMargin(0, against=1, cases=list(range(a, a + 6))), kinds=("shift",), count=39)
+        for a in range(6, 60, 6)
+    ]
+    # Of nine sets that have nothing of their own, each with a chance of 5 %.
+    assert sum(bool(each.certified) for each in certified) <= 3
+
+
+def test_permuted_weights_of_a_module_stay_in_their_parameter_and_unit():
+    output, _ = private()
+    (other,), _ = _networks("permuted", output, 1, [], np.random.default_rng(0))
+    before, after = (each.weights[:18].reshape(3, 6).sort(1).values for each in (output, other))
+    assert torch.equal(before, after)
+    assert torch.equal(output.weights[18:], other.weights[18:])
+    assert not torch.equal(output.weights, other.weights)
 
 
 @pytest.mark.parametrize(

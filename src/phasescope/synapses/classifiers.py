@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 
 import torch
 from torch import Tensor
@@ -56,6 +57,18 @@ class Logit(Property):
             The output.
         """
         return None if self.cases is None else _mask(picture, self.cases)
+
+    def elsewhere(self, mask: Tensor) -> Property:
+        """Return the same property of other cases.
+
+        Parameters
+        ----------
+        mask : tensor of bool, shape (samples, ...)
+            The other cases.
+        """
+        other = copy(self)
+        other.cases = mask
+        return other
 
 
 class ClassMargin(Property):
@@ -118,6 +131,18 @@ class ClassMargin(Property):
             The output.
         """
         return None if self.cases is None else _mask(picture, self.cases)
+
+    def elsewhere(self, mask: Tensor) -> Property:
+        """Return the same property of other cases.
+
+        Parameters
+        ----------
+        mask : tensor of bool, shape (samples, ...)
+            The other cases.
+        """
+        other = copy(self)
+        other.cases = mask
+        return other
 
 
 class NextTokenMargin(Property):

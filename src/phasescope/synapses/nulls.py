@@ -21,6 +21,7 @@ from torch import Tensor
 from phasescope.errors import InputError
 from phasescope.estimate import Estimate
 from phasescope.synapses.ensembles import FLOOR, Effects, effects, selectivities
+from phasescope.synapses.modules import ModuleSensitivity
 from phasescope.synapses.picture_net import PictureNet
 from phasescope.synapses.properties import Property, Region
 from phasescope.synapses.sensitivity import PictureSensitivity, Sensitivity
@@ -166,7 +167,8 @@ def nulls(
 
     - ``shift``: the same property with its region put at `count` other places, each wholly inside the
       picture, drawn without replacement among all. **This null decides.** Places that overlap the region
-      belong to it: without them, p-values of a region chosen at random would be too small.
+      belong to it: without them, p-values of a region chosen at random would be too small. On a module:
+      the same property of as many other cases, drawn at random among all.
     - ``contrast``: places with the same local contrast (standard deviation of the picture's colours inside);
       drawn from the tenth of all places (at least 40) nearest in rank. Contrast explains much of the share.
       Places that overlap the region by more than half show the same element and are left out; since ``shift``
@@ -177,7 +179,7 @@ def nulls(
       with u = 1 / rms(J) that the k strongest cover. Selectivity does not decide: one weight of the region
       in a random set makes the whole set selective, so the more weights a region has, the less it shows.
     - ``permuted``: the same region with the weights into each unit permuted (synapses among synapses; in a
-      module all weights of a group), `count` / 5 draws.
+      module the weights of one parameter into one unit), `count` / 5 draws.
     - ``untrained``: the same wiring with fresh weights of :class:`PictureNet`, as many draws.
     - ``seed``: `others`, networks trained in the same way from other seeds. A high p says that they have it,
       too.
@@ -190,7 +192,8 @@ def nulls(
     Parameters
     ----------
     sensitivity : Sensitivity
-        Of a picture network; for other modules ``random``, ``permuted`` and ``seed`` alone have an answer.
+        Of a picture network or of any module; a module has no ``contrast``, and ``untrained`` networks only
+        among `others`.
     prop : Property
         With a region, to be put elsewhere.
     kinds : sequence of str
@@ -216,13 +219,16 @@ def nulls(
     Notes
     -----
     Cost on a picture of 64 x 96 and 497 weights, for 200 places: 0.1 s for a region and up to 0.4 s for other
-    properties; 0.5 s for random sets and 20 ms for each network that is drawn.
+    properties; 0.5 s for random sets and 20 ms for each network that is drawn. A module takes, for each set
+    of other cases, two passes over the cases of that set, and for each network two passes over the batch.
 
     Fails: the chance that some region of a picture is certified is that of its rank, so among all regions of
     any network the share `level` has a p below it; only a region chosen for another reason than its share,
     or a correction for all that were tried, makes p mean something. With too few places p is not determined.
     """
     _check(kinds, count, k, level, regions_tried)
+    if not isinstance(sensitivity, PictureSensitivity):
+        kinds = [kind for kind in kinds if kind != "contrast"]  # samples have none
     rng = np.random.default_rng(seed)
     here = effects(sensitivity, prop)
     if not bool((here.along > 0).any()):
@@ -245,7 +251,10 @@ def nulls(
     rows: list[Null] = []
     for kind in kinds:
         if kind in ("shift", "contrast"):
-            there = best_shares(*at[kind], floor, k) if kind in at else (np.empty(0), np.empty(0), None)
+            if kind in at:
+                there = best_shares(*at[kind], floor, k)[:2]
+            else:
+                there = _at_cases(sensitivity, prop, placed.get(kind, []), here.total, floor, k)
             why = reason or ("" if len(there[0]) else "the property exists at no other place")
             rows.append(compared(kind, _ONE, best, there[0], why))
             rows.append(compared(kind, f"share of the {k} best", few, there[1], why))
@@ -318,12 +327,14 @@ def _placed(
     support = prop.support(sensitivity.output)
     if not kinds & {"shift", "contrast"}:
         return {}, ""
-    if not isinstance(sensitivity, PictureSensitivity) or sensitivity.output.ndim != 3:
+    if isinstance(sensitivity, PictureSensitivity) and sensitivity.output.ndim != 3:
         return {}, "the output is no picture, so nothing can be put elsewhere in it"
     if support is None or bool(support.all()):
-        return {}, f"the {prop.name} is about the whole picture and cannot be put elsewhere"
+        return {}, f"the {prop.name} is about the whole output and cannot be put elsewhere"
     if prop.elsewhere(support) is None:
         return {}, f"the {prop.name} has a region and no way to put it elsewhere"
+    if not isinstance(sensitivity, PictureSensitivity):
+        return _cases(support, count, rng)
     places = Places(support)
     apart = np.flatnonzero(places.overlap <= 0.5)
     if len(apart) < _FEWEST_APART:
@@ -344,6 +355,40 @@ def _placed(
         near = ranked[start : start + pool]
         placed["contrast"] = places.masks(rng.choice(near, min(count, pool), replace=False))
     return placed, ""
+
+
+def _cases(support: Tensor, count: int, rng: np.random.Generator) -> tuple[dict[Kind, Tensor], str]:
+    """Return masks of as many cases as a support has, drawn at random among all."""
+    size, chosen = support.numel(), int(support.sum())
+    if size - chosen < _FEWEST_APART:
+        return {}, f"{size - chosen} of {size} cases are others, {_FEWEST_APART} are needed"
+    masks = torch.zeros(count, size, dtype=torch.bool, device=support.device)
+    for mask in masks:
+        mask[torch.from_numpy(rng.choice(size, chosen, replace=False))] = True
+    return {"shift": masks.reshape(count, *support.shape)}, ""
+
+
+def _at_cases(
+    sensitivity: Sensitivity,
+    prop: Property,
+    masks: Tensor | Sequence[Tensor],
+    total: Tensor,
+    floor: float,
+    k: int,
+) -> tuple[Array, Array]:
+    """Return the largest share and that of the k best together at each set of cases, one at a time."""
+    found = []
+    for mask in masks:
+        gradient = _gradient(prop, mask, sensitivity.output)
+        if gradient is None:
+            continue
+        along = sensitivity.pulled_back(gradient).square()
+        along /= max(float(gradient.double().square().sum()), 1e-300)
+        beside = (total - sensitivity.energy(mask)).clamp_(min=0)
+        single, together, _ = best_shares(along[None], beside[None], floor, k)
+        found.append((single[0], together[0]))
+    values = np.array(found, dtype=np.float64).reshape(-1, 2)
+    return values[:, 0], values[:, 1]
 
 
 class Places:
@@ -470,8 +515,12 @@ def networks(
             given.append(other)
         return given, "" if given else "no other networks were given (others=)"
     if kind == "permuted":
-        groups = sensitivity.groups.cpu().numpy().copy()
-        if picture is not None:
+        groups = sensitivity.groups.cpu().numpy().astype(np.int64)
+        if isinstance(sensitivity, ModuleSensitivity):
+            units = int(groups.max()) + 1
+            for number, piece in enumerate(sensitivity.pieces):
+                groups[piece.start : piece.stop] += number * units  # a weight stays in its parameter
+        elif picture is not None:
             groups[picture.net.wiring.synapses :] += picture.net.wiring.units  # biases stay where they are
         return (sensitivity.at(sensitivity.weights[_permuted(groups, rng)]) for _ in range(draws)), ""
     if picture is None:
@@ -484,7 +533,7 @@ def networks(
 def _permuted(groups: Whole, rng: np.random.Generator) -> Tensor:
     """Return a permutation that keeps each weight in its group."""
     order = np.argsort(groups, kind="stable")
-    shuffled = np.lexsort((rng.random(len(groups)), groups))
+    shuffled = np.argsort(groups + rng.random(len(groups)))
     permutation = np.empty_like(order)
     permutation[order] = shuffled
     return torch.from_numpy(permutation)
@@ -527,7 +576,7 @@ def _verdict(
     best = f"The best weight ({sensitivity.name(int(weights[0]))}) has the share {share:.2f} and carries "
     best += f"{100 * carried:.2g} % of what all weights do to it"
     lost = [row for row in deciding if row.p.determined and row.p.value > level]
-    told = "; ".join(_told(row) for row in rows if row.statistic == _ONE and row.p.determined)
+    told = "; ".join(_told(row, sensitivity) for row in rows if row.statistic == _ONE and row.p.determined)
     told = f" {best}. {told}." if told else f" {best}."
     if lost:
         return False, f"Not certified against {_named(lost)}.{told}"
@@ -549,10 +598,11 @@ def _verdict(
     return False, f"Not certified after {regions} tried, p = {shift.corrected:.2g}.{told}"
 
 
-def _told(row: Null) -> str:
+def _told(row: Null, sensitivity: Sensitivity) -> str:
     """Return one comparison of the largest share as a clause."""
+    picture = isinstance(sensitivity, PictureSensitivity)
     where = {
-        "shift": "other places",
+        "shift": "other places" if picture else "sets of other cases",
         "contrast": "places of equal contrast",
         "permuted": "draws with permuted weights",
         "untrained": "untrained networks",
