@@ -23,7 +23,7 @@ from phasescope.synapses import (
     selectivity,
     sensitivity,
 )
-from phasescope.synapses.nulls import Places, _networks
+from phasescope.synapses.nulls import Places, networks
 from reference.ensembles import LinearOutput
 
 HEIGHT, WIDTH = 9, 11
@@ -346,7 +346,7 @@ def test_cases_like_any_others_are_not_certified():
 
 def test_permuted_weights_of_a_module_stay_in_their_parameter_and_unit():
     output, _ = private()
-    (other,), _ = _networks("permuted", output, 1, [], np.random.default_rng(0))
+    (other,), _ = networks("permuted", output, 1, [], np.random.default_rng(0))
     before, after = (each.weights[:18].reshape(3, 6).sort(1).values for each in (output, other))
     assert torch.equal(before, after)
     assert torch.equal(output.weights[18:], other.weights[18:])

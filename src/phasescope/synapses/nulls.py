@@ -379,8 +379,11 @@ def _at_cases(
     """Return the largest share and that of the k best together at each set of cases, one at a time."""
     found = []
     for mask in masks:
-        gradient = _gradient(prop, mask, sensitivity.output)
-        if gradient is None:
+        there = prop.elsewhere(mask)
+        assert there is not None  # as asked before the cases were drawn
+        try:
+            gradient = there.gradient(sensitivity.output)
+        except InputError:  # it does not exist for these cases
             continue
         along = sensitivity.pulled_back(gradient).square()
         along /= max(float(gradient.double().square().sum()), 1e-300)
