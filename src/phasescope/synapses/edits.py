@@ -51,7 +51,7 @@ _PARALLEL = 1e-6  # share of a gradient that must be left beside those of the ot
 class Edit:
     """A change of the weights, what it was asked to do and what it does; made by :func:`edit`.
 
-    Attributes
+    Parameters
     ----------
     difference : tensor, shape (size,)
         New weights minus old ones.

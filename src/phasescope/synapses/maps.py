@@ -33,7 +33,7 @@ _ROUNDS = 60
 class Perturbation:
     """Pictures at a lower and at a higher weight.
 
-    Attributes
+    Parameters
     ----------
     lower : tensor, shape (height, width, outputs), or (k, height, width, outputs) for k weights
         The picture at the lower weight.
@@ -116,7 +116,7 @@ def activation_maps(net: PictureNet, height: int, width: int) -> Tensor:
 class LinearRange:
     """How far each weight can move before what it does is no longer in proportion.
 
-    Attributes
+    Parameters
     ----------
     weights : array of int, shape (n,)
         Numbers of the weights.
@@ -291,7 +291,7 @@ class WorkingRange:
     A unit is a = tanh(z), z = b + sum of w v. Each v that is the value of a unit is free in (-1, 1), each
     that is an input is free in `box`, independently: z then fills the interval from `lowest` to `highest`.
 
-    Attributes
+    Parameters
     ----------
     z : array of float, shape (units, 5)
         Quantiles 0, 5, 50, 95 and 100 % of z over the valid inputs.

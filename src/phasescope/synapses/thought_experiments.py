@@ -35,7 +35,7 @@ _SCANNED = 4001  # points of a path at which a change of sign is looked for
 class ThoughtExperiment:
     """A network with exact weights, its task, and the properties that belong to it.
 
-    Attributes
+    Parameters
     ----------
     name : str
         Of the task.
