@@ -192,18 +192,18 @@ def fit(
     most = _STEPS[method] if steps is None and seconds is None else steps
     started, before = time.process_time(), memory["seconds"]
     notes: tuple[str, ...] = ()
-    done, records = 0, [memory["curve"]]
-    while (most is None or done < most) and (seconds is None or time.process_time() - started < seconds):
+    done, spent, records = 0, 0.0, [memory["curve"]]
+    while (most is None or done < most) and (seconds is None or spent < seconds):
         why = step(problem, memory)
         if why:
             notes = (f"It stopped after {memory['step']} steps: {why}",)
             break
         memory["step"] += 1
         done += 1
-        if memory["step"] % _EVERY[method] == 0:
+        if memory["step"] % _EVERY[method] == 0:  # asking for the time takes longer than a small step
             loss = problem.loss(memory["weights"]) if "loss" not in memory else memory["loss"]
-            memory["seconds"] = before + time.process_time() - started
-            records.append(_record(memory["step"], problem.rmse(loss), memory["seconds"]))
+            spent = time.process_time() - started
+            records.append(_record(memory["step"], problem.rmse(loss), before + spent))
             if loss < memory["best_loss"]:
                 memory["best"], memory["best_loss"] = memory["weights"].clone(), loss
             if progress is not None:
@@ -436,6 +436,8 @@ def _lbfgs(problem: _Problem, memory: dict[str, Any]) -> str:
     if "gradient" in memory:
         known[weights.tobytes()] = memory["loss"], memory["gradient"].cpu().numpy()
     loss, gradient = evaluated(weights)
+    if np.abs(gradient).max() < 1e-100:
+        return "the gradient is zero."
     moves = memory.get("moves", like.new_zeros(0, len(like))).cpu().numpy()
     bends = memory.get("bends", like.new_zeros(0, len(like))).cpu().numpy()
     for pairs in (len(moves), 0):  # where the pairs lead nowhere, they are dropped
@@ -452,8 +454,10 @@ def _lbfgs(problem: _Problem, memory: dict[str, Any]) -> str:
     new, slope = evaluated(after)
     memory["weights"], memory["loss"] = torch.from_numpy(after).to(like), new
     memory["gradient"] = torch.from_numpy(slope).to(like)
-    memory["moves"] = torch.from_numpy(np.vstack([moves, after - weights])[-_HISTORY:]).to(like)
-    memory["bends"] = torch.from_numpy(np.vstack([bends, slope - gradient])[-_HISTORY:]).to(like)
+    move, bend = after - weights, slope - gradient
+    if move @ bend > 0:  # rounding can spoil what the Wolfe conditions promise
+        moves, bends = np.vstack([moves, move])[-_HISTORY:], np.vstack([bends, bend])[-_HISTORY:]
+    memory["moves"], memory["bends"] = torch.from_numpy(moves).to(like), torch.from_numpy(bends).to(like)
     return ""
 
 
@@ -465,7 +469,7 @@ def _direction(
     if not len(moves):
         left /= np.abs(left).sum()
         return left
-    products = np.einsum("in,in->i", moves, bends)  # positive by the Wolfe conditions
+    products = np.einsum("in,in->i", moves, bends)
     parts = np.zeros(len(moves))
     for i in reversed(range(len(moves))):
         parts[i] = moves[i] @ left / products[i]
