@@ -402,7 +402,7 @@ TWICE = Custom(lambda output: 2 * output[INSIDE].mean(), "twice")
         ({MOVED: 0.1}, [KEPT], {"weights": [4]}, "1 weight cannot hold 1 moved and 1 kept"),
         ({MOVED: 0.1}, [KEPT], {"method": "sparse", "count": 1}, "1 weight cannot hold"),
         ({MOVED: 0.1, KEPT: 0.1}, [], {"method": "single"}, "1 weight cannot hold 2 moved"),
-        ({MOVED: 0.1}, [MOVED], {}, "Two properties are called moved"),
+        ({MOVED: 0.1}, [MOVED], {}, "moved is moved and kept"),
         ({Region(INSIDE): 0.1}, [], {}, "has no value"),
         ({NAN: 0.1}, [], {}, "undefined"),
         ({FIXED: 0.1}, [], {}, "No weight changes fixed"),
@@ -421,6 +421,13 @@ TWICE = Custom(lambda output: 2 * output[INSIDE].mean(), "twice")
 def test_what_cannot_be_done_is_refused_in_words(small, move, keep, options, message):
     with pytest.raises(InputError, match=message):
         edit(small, move, keep, **options)
+
+
+def test_properties_of_one_name_are_told_apart_by_a_number(small):
+    again = MeanColour(BESIDE, name=MOVED.name)
+    found = edit(small, {MOVED: 0.01}, [again])
+    assert list(found.asked) == ["moved"]
+    assert list(found.kept) == ["moved (2)"]
 
 
 def test_an_original_seen_at_other_points_is_refused(small):

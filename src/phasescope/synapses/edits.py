@@ -286,11 +286,11 @@ def edit(
     return Edit(
         difference=found.weights - sensitivity.weights,
         before=sensitivity.weights.clone(),
-        asked={prop.name: float(amount) for prop, amount in move.items()},
-        reached={p.name: float(v) for p, v in zip(task.moved, values - task.start, strict=False)},
+        asked=dict(zip(task.names, map(float, move.values()), strict=False)),
+        reached=dict(zip(task.names, (values - task.start)[:moved].tolist(), strict=False)),
         kept={
-            p.name: (float(a), float(b))
-            for p, a, b in zip(task.kept, task.start[moved:], values[moved:], strict=True)
+            name: (float(a), float(b))
+            for name, a, b in zip(task.names[moved:], task.start[moved:], values[moved:], strict=True)
         },
         damage=task.outside.rms(found.output - base.output),
         complete=task.complete(found),
@@ -364,6 +364,10 @@ class _Task:
     @property
     def properties(self) -> tuple[Property, ...]:
         return (*self.moved, *self.kept)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return _numbered(self.properties)
 
     @property
     def held(self) -> int:
@@ -709,17 +713,17 @@ def _notes(task: _Task, outcome: _Outcome) -> tuple[str, ...]:
         if outcome.stuck
         else f"stopped after {outcome.steps} linearisation{'s' * (outcome.steps > 1)}"
     )
-    for i, prop in enumerate(task.properties):
+    for i, name in enumerate(task.names):
         if abs(task.targets[i] - values[i]) <= task.allowed[i]:
             continue
         if i < len(task.moved):
             asked, reached = task.targets[i] - task.start[i], values[i] - task.start[i]
-            notes.append(f"{prop.name}: asked {asked:+.4g}, reached {reached:+.4g}; {why}.")
+            notes.append(f"{name}: asked {asked:+.4g}, reached {reached:+.4g}; {why}.")
         else:
             drift = values[i] - task.start[i]
             few = len(task.columns) < len(task.properties)
             notes.append(
-                f"{prop.name} was to stay and drifted by {drift:+.3g}"
+                f"{name} was to stay and drifted by {drift:+.3g}"
                 + (
                     f"; {len(task.columns)} weight{'s' * (len(task.columns) > 1)} cannot hold it."
                     if few
@@ -796,10 +800,18 @@ def _check_properties(moved: Sequence[Property], kept: Sequence[Property]) -> No
     for prop in (*moved, *kept):
         if not isinstance(prop, Property):
             raise InputError(f"{prop!r} is no property.", "Use MeanColour, Custom or another Property.")
-    names = [prop.name for prop in (*moved, *kept)]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise InputError(f"Two properties are called {twice}.", "Name each once, moved or kept.")
+    for prop in moved:
+        if any(prop is other for other in kept):
+            raise InputError(f"{prop.name} is moved and kept.", "Name each property once.")
+
+
+def _numbered(properties: Sequence[Property]) -> tuple[str, ...]:
+    """Return the names of properties; of those that share one, all but the first are numbered."""
+    names = [prop.name for prop in properties]
+    before = [names[:i].count(name) for i, name in enumerate(names)]
+    return tuple(
+        f"{name} ({number + 1})" if number else name for name, number in zip(names, before, strict=True)
+    )
 
 
 def _columns(sensitivity: Sensitivity, weights: Sequence[int] | Tensor | None) -> Tensor:
@@ -848,16 +860,16 @@ def _spread(mask: Tensor, output: Tensor, name: str) -> Tensor:
 
 def _check_independent(rows: Tensor, moved: Sequence[Property], kept: Sequence[Property]) -> None:
     """Raise unless each moved property has a direction of its own among the gradients."""
-    names = [prop.name for prop in (*moved, *kept)]
+    names = _numbered((*moved, *kept))
     sizes = rows.norm(dim=1)
     if not torch.isfinite(sizes).all():
         raise InputError(
             f"The gradient of {names[int((~torch.isfinite(sizes)).nonzero()[0])]} is not finite.",
             "Check the network and the property.",
         )
-    for i, prop in enumerate(moved):
+    for i in range(len(moved)):
         if sizes[i] == 0:
-            raise InputError(f"No weight changes {prop.name} here.", "Move another property.")
+            raise InputError(f"No weight changes {names[i]} here.", "Move another property.")
         others = [j for j in range(len(names)) if j != i and sizes[j] > 0]
         units = rows[others] / sizes[others, None]
         own = rows[i] / sizes[i]
@@ -870,7 +882,7 @@ def _check_independent(rows: Tensor, moved: Sequence[Property], kept: Sequence[P
         what = names[others[nearest]] if alone else f"together, {', '.join(names[j] for j in others)}"
         role = "Moved" if alone and others[nearest] < len(moved) else "Kept"
         raise InputError(
-            f"{role} {what}: parallel to {prop.name}, to first order these weights cannot move one without "
+            f"{role} {what}: parallel to {names[i]}, to first order these weights cannot move one without "
             "the other.",
             "Leave one out, or allow more weights.",
         )
