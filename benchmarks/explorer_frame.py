@@ -1,4 +1,4 @@
-"""A frame of the explorer page beside a plain loop of the same counts in the same page; programmes."""
+"""A frame of the explorer page beside a plain loop of the same counts in the same page; its programmes."""
 
 from __future__ import annotations
 

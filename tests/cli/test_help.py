@@ -41,7 +41,7 @@ def test_the_usage_has_one_line_for_each_command(capsys):
     out = capsys.readouterr().out
     lines = [line.strip("│ ") for line in out.splitlines()]
     listed = [line.split()[1] for line in lines if line.startswith("•")]
-    assert listed == ["critical", "inspect", "dfa", "lr-scan", "study", "demo"]
+    assert listed == ["critical", "inspect", "dfa", "lr-scan", "explore", "study", "demo"]
     first = next(number for number, line in enumerate(lines) if line.startswith("•"))
     assert all(line.startswith("•") for line in lines[first : first + 6])
     assert "130 stopped" in out
@@ -61,6 +61,13 @@ def test_the_usage_has_one_line_for_each_command(capsys):
             [
                 *("--rates", "--low", "--high", "--steps", "--seeds", "--budget", "--target", "--out"),
                 *("--device", "--json", "--seed", "--debug", "FILE.py:factory", "runs its code"),
+            ],
+        ),
+        (
+            "explore",
+            [
+                *("PICTURE|RUN", "--out", "--seeds", "--steps", "--seconds", "--size", "--method", "--json"),
+                *("--seed", "--debug", "flower, china or portrait"),
             ],
         ),
         ("demo", ["--out", "--quick", "--json", "--seed", "--debug"]),

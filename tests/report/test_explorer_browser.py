@@ -159,7 +159,8 @@ def test_the_null_of_all_other_places_is_that_of_python(page, sensed):
         assert (row["low"], row["median"], row["high"]) == pytest.approx(null.band, rel=1e-6)
     assert found["weights"] == expected.weights.tolist()
     assert found["certified"] == expected.certified
-    assert found["verdict"] == expected.verdict
+    assert found["carried"] == pytest.approx(expected.carried)
+    assert found["verdict"].split(".")[0] == expected.verdict.split(".")[0]
 
 
 KEEP = [ColourBalance(1, name="green"), Area(name="area")]

@@ -172,7 +172,7 @@ class LearningRates:
 
 @dataclass(frozen=True)
 class Explore:
-    """Train networks to paint a picture, and write a page on which one plays with the weights of the best."""
+    """Train networks on a picture, and play with their weights on a page."""
 
     source: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="PICTURE|RUN", help=_SOURCE)]
     out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
@@ -180,7 +180,7 @@ class Explore:
     phasescope-explore, or the run itself, without it."""
     seeds: int = 3
     """How many networks to train, from --seed on; the best is shown and all are reported."""
-    steps: int | None = None
+    steps: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """Steps of each training; 100 of lm, 500 of lbfgs, 10000 of adam, 3000 of rprop without it."""
     seconds: Annotated[float | None, tyro.conf.arg(metavar="SECONDS", help=_TIME)] = None
     size: int = 96

@@ -1293,19 +1293,20 @@ function phasescopeEngine() {
       return { ...found, ...verdict(found, level, regionsTried, corrected) };
     };
 
-    function verdict({ weight, share, rows }, level, tried, corrected) {
+    function verdict({ weight, share, carried, rows }, level, tried, corrected) {
       if (weight < 0) return { certified: false, verdict: "Not certified: no weight that counts changes the property here." };
+      const number = (x) => String(Number(x.toPrecision(2)));
       const names = { shift: "other places", contrast: "places of equal contrast", random: "random sets" };
       const named = (list) => [...new Set(list.map((row) => names[row.kind]))].join(" and ");
       const compared = rows.filter((row) => row.kind !== "random" && !row.reason).map((row) => `${row.reached} of ${row.count} ${names[row.kind]} reach that`);
-      const told = ` ${W.name(weight)} has the share ${share.toFixed(2)}.${compared.length ? ` ${compared.join("; ")}.` : ""}`;
+      const best = `The best weight (${W.name(weight)}) has the share ${share.toFixed(2)} and carries ${number(100 * carried)} % of what all weights do to it.`;
+      const told = ` ${best}${compared.length ? ` ${compared.join("; ")}.` : ""}`;
       const lost = rows.filter((row) => row.p > level);
       if (lost.length) return { certified: false, verdict: `Not certified against ${named(lost)}.${told}` };
       const unknown = rows.find((row) => row.reason);
       if (unknown) return { certified: null, verdict: `Not determined against ${named([unknown])}: ${unknown.reason}.${told}` };
       const p = corrected(rows[0].p), smallest = corrected(1 / (1 + rows[0].count));
       const regions = tried === 1 ? "1 region" : `${tried} regions`;
-      const number = (x) => String(Number(x.toPrecision(2)));
       if (p <= level) return { certified: true, verdict: `Certified, p = ${number(p)} after ${regions} tried.${told}` };
       if (smallest > level) {
         const needed = Math.ceil(-1 / Math.expm1(Math.log1p(-level) / tried) - 1);
