@@ -172,7 +172,7 @@ class LearningRates:
 
 @dataclass(frozen=True)
 class Explore:
-    """Train networks on a picture, and play with their weights on a page."""
+    """Train networks on a picture; play with their weights."""
 
     source: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="PICTURE|RUN", help=_SOURCE)]
     out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
