@@ -8,7 +8,12 @@ import xarray as xr
 from one_part import analysed, checks, config, draw, run
 from phasescope.papers import synapses
 from phasescope.papers.synapses import maps_of_synapses
-from phasescope.papers.synapses.maps_of_synapses import MAPS_OF_SYNAPSES, PROMINENCES, even_regions, extrema
+from phasescope.papers.synapses.maps_of_synapses import (
+    MAPS_OF_SYNAPSES,
+    PROMINENCES,
+    even_regions,
+    prominences,
+)
 from phasescope.synapses import PictureNet, Wiring, sensitivity, thinned_cascade
 
 SMALL = ('pictures=["flower"]', "seeds=2", "longest=16", "steps=3")
@@ -33,7 +38,18 @@ def test_extrema_count_bumps_that_are_high_enough_once_for_all_colours(prominenc
     heights = (0.9, 0.3, 0.15, 0.07, -0.6)
     # The hollow is a minimum; so is no other place, as the ground between the bumps is even.
     peaks = sum(h >= prominence for h in heights)
-    assert extrema(bumps(*heights), prominence) == peaks + 1
+    assert (prominences(bumps(*heights)) >= prominence).sum() == peaks + 1
+
+
+def test_a_spot_that_is_a_pixel_off_in_one_colour_is_one_element():
+    picture = bumps(0.8, 0.5)
+    moved = picture.copy()
+    moved[..., 1] = np.roll(picture[..., 1], 1, axis=1)
+    far = picture.copy()
+    far[..., 1] = np.roll(picture[..., 1], 4, axis=1)
+    same, beside, apart = ((prominences(each) >= 0.2).sum() for each in (picture, moved, far))
+    assert same == beside == 3  # two bumps, and the ground
+    assert apart >= 5
 
 
 def test_regions_of_even_colour():

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 PICTURES = ("original", *KINDS)  # of which elements are counted
 PROMINENCES = (0.05, 0.1, 0.2, 0.4)  # of an extremum, of colours that span 2
 _ASKED = 0.1  # the prominence of the claim
+_TOGETHER = 2  # pixels between extrema of different colours that are one element
 _LEVELS, _FEWEST = 4, 4  # levels of each colour, and pixels, of a region of even colour
 _HELD = (0.9, 0.99, 0.999)  # shares of the energy of all maps that directions hold
 _TILES = 16  # along the longer side
@@ -78,12 +79,13 @@ def measure(task: Task, device: str) -> dict[str, Any]:
     views = found.kinds(task.seed)
     seen = [_maps_of(view, max(3, max(found.size) // _TILES)) for view in views]
     pictures = [found.target, *(view.picture for view in views)]
+    elements = [prominences(picture.numpy()) for picture in pictures]
     return {
         "target": found.target.numpy().astype(np.float32),
         "weights": found.net.weights.detach().numpy(),
         "rmse": found.rmse,
         **{name: np.array([each[name] for each in seen]) for name in seen[0]},
-        "extrema": np.array([[extrema(p.numpy(), h) for h in PROMINENCES] for p in pictures]),
+        "extrema": np.array([[(each >= h).sum() for h in PROMINENCES] for each in elements]),
         "regions": np.array([even_regions(p.numpy()) for p in pictures]),
     }
 
@@ -133,21 +135,35 @@ def _explained(tiled: Tensor, bases: Tensor) -> Tensor:
     return inside / tiled.square().sum((1, 2)).clamp(min=1e-300)
 
 
-def extrema(picture: NDArray[Any], prominence: float) -> int:
-    """Return the number of maxima and minima of the three colours; the same spot in several counts once.
+def prominences(picture: NDArray[Any]) -> NDArray[Any]:
+    """Return the prominence of each maximum and minimum of the three colours, largest first.
 
-    An extremum counts if on every way to a higher one the colour falls by `prominence` (likewise for minima).
-    Extrema of one sign whose pixels touch, or are two apart, are one element.
+    It is how much the colour must fall on the way to any higher maximum (likewise for minima). Extrema of one
+    sign in different colours, at most two pixels apart, are one element: that of the largest prominence. Those
+    below the least of PROMINENCES are left out.
     """
-    found = 0
+    width, found = picture.shape[1], []
     for sign in (1, -1):
-        spots = np.zeros(picture.shape[:2], dtype=bool)
-        for channel in range(picture.shape[2]):
-            field = sign * picture[..., channel]
-            for place, height in _peaks(field):
-                spots.flat[place] |= height >= prominence
-        found += int(ndimage.label(ndimage.binary_dilation(spots, np.ones((3, 3))), np.ones((3, 3)))[1])
-    return found
+        spots = [
+            (height, divmod(place, width), channel)
+            for channel in range(picture.shape[2])
+            for place, height in _peaks(sign * picture[..., channel])
+            if height >= PROMINENCES[0]
+        ]
+        taken: list[tuple[tuple[int, int], set[int]]] = []
+        for height, (row, column), channel in sorted(spots, key=lambda spot: -spot[0]):
+            near = (
+                seen
+                for (y, x), seen in taken
+                if max(abs(y - row), abs(x - column)) <= _TOGETHER and channel not in seen
+            )
+            same = next(near, None)
+            if same is None:
+                taken.append(((row, column), {channel}))
+                found.append(height)
+            else:
+                same.add(channel)
+    return np.sort(found)[::-1]
 
 
 def _peaks(field: NDArray[Any]) -> list[tuple[int, float]]:
