@@ -28,6 +28,8 @@ BENCHMARKS = (
     "sharpness",
     "explorer_frame",
     "edits",
+    "picture_maps",
+    "picture_training",
 )
 THREADS = 2
 

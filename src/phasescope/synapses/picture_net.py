@@ -42,7 +42,10 @@ class PictureNet(nn.Module):
         The synapses in their order, by target and then by source, then the biases. By default drawn:
         normal, of variance ``gain**2 / fan_in`` for synapses and 0.25 for biases.
     gain : float
-        Scale of the synapses that are drawn.
+        Scale of the synapses that are drawn. Measured on scikit-learn's flower and china at 32 x 48 pixels,
+        median RMSE of five seeds after 60 steps of Levenberg-Marquardt: 0.076 and 0.087 with a gain of 0.7;
+        0.072 and 0.090 with 1; 0.066 and 0.079 with 1.5; 0.070 and 0.080 with 2; 0.067 and 0.081 with 3,
+        where one start in five got no further than 0.32.
     seed : int or torch.Generator
         Of the weights that are drawn.
     dtype : torch.dtype
