@@ -30,7 +30,7 @@ def main() -> None:
         "picture": "flower of scikit-learn",
         "rmse": found.best.rmse,
         "rmse of seeds": {str(seed): error for seed, error in found.rmse.items()},
-        "made": f"docs/make_flower.py: Levenberg-Marquardt, {STEPS} steps for each of {len(found.fits)} seeds",
+        "made": f"docs/make_flower.py: {STEPS} steps of Levenberg-Marquardt from {len(found.fits)} seeds",
     }
     Path(__file__).with_name("flower-network.json").write_text(json.dumps(data) + "\n")
     print(f"\n{found.rmse}")
