@@ -40,9 +40,10 @@ def run(
         for target in load_targets(specs, seed=seed):
             step(f"inspecting {target.label}")
             given = _batch_for(target, batch)
-            training = {"loss": target.loss, "data": target.data, "optimizer": target.optimizer}
+            asked = {"loss": target.loss, "data": target.data, "optimizer": target.optimizer}
+            asked["property"] = target.property
             inspections.append(
-                inspect(target.model, given, **training, seed=seed, max_memory=limit, label=target.label)
+                inspect(target.model, given, **asked, seed=seed, max_memory=limit, label=target.label)
             )
     page = report.save(inspections, out, command=command)
     failed = check and any(f.severity == "problem" for each in inspections for f in each.findings)

@@ -46,17 +46,18 @@ class Target:
     loss: Any = None  # these three for what looks at training
     data: Any = None
     optimizer: Any = None
+    property: Any = None  # a property of the output, or several by name
 
 
-_KEYS = ("model", "batch", "loss", "data", "optimizer")
-_OTHERS = ("validation", "target", "scheduler", "accumulate")  # keys that other commands read
+_KEYS = ("model", "batch", "loss", "data", "optimizer", "property")
+_OTHERS = ("properties", "validation", "target", "scheduler", "accumulate")  # keys that other commands read
 
 
 def load_targets(specs: Sequence[str], *, seed: int = 0) -> Iterator[Target]:
     """Yield the model, and what comes with it, of every ``FILE.py:factory[@CHECKPOINT]``.
 
     A factory returns a module; or a pair (module, batch); or (module, loss, data); or a dictionary with model
-    and any of batch, loss, data, optimizer. One that takes a seed is given it.
+    and any of batch, loss, data, optimizer, property, properties. One that takes a seed is given it.
     """
     for spec, label in zip(specs, labels_of(specs), strict=True):
         path, name, checkpoint = split(spec)
@@ -82,7 +83,8 @@ def _parts(made: Any, spec: str) -> dict[str, Any]:
                 f"The dictionary of {spec} has {what}.",
                 f"Use {', '.join((*_KEYS, *_OTHERS))}; model is needed.",
             )
-        return {key: made[key] for key in _KEYS if key in made}
+        parts = {key: made[key] for key in _KEYS if key in made}
+        return parts | ({"property": made["properties"]} if "properties" in made else {})
     if isinstance(made, tuple) and len(made) == 2:
         return {"model": made[0], "batch": made[1]}
     if isinstance(made, tuple) and len(made) == 3 and callable(made[1]):

@@ -4,6 +4,7 @@ from phasescope.instruments.activation_noise import ActivationNoise
 from phasescope.instruments.contract import Finding, Instrument
 from phasescope.instruments.inspection import Inspection, inspect
 from phasescope.instruments.propagation import SignalPropagation
+from phasescope.instruments.synapses import SynapticEnsembles
 from phasescope.instruments.training import (
     TrainingRecorder,
     TrainingStability,
@@ -19,6 +20,7 @@ __all__ = [
     "Inspection",
     "Instrument",
     "SignalPropagation",
+    "SynapticEnsembles",
     "TrainingRecorder",
     "TrainingStability",
     "inspect",

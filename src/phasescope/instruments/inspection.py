@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from phasescope.errors import InputError
 from phasescope.instruments.activation_noise import ActivationNoise
 from phasescope.instruments.contract import SEVERITIES, Finding, Instrument
 from phasescope.instruments.propagation import SignalPropagation
+from phasescope.instruments.synapses import SynapticEnsembles
 from phasescope.instruments.training import TrainingStability
 from phasescope.instruments.training.given import first_inputs
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import nn
 
+    from phasescope.instruments.synapses import Asked
     from phasescope.training.maps import Optimizer
     from phasescope.training.objective import Loss
 
@@ -128,6 +130,7 @@ def inspect(
     loss: Loss | None = None,
     data: Any = None,
     optimizer: Optimizer | None = None,
+    property: Asked | Mapping[str, Asked] | None = None,
     instruments: Sequence[Instrument] | None = None,
     seed: int = 0,
     max_memory: int | None = None,
@@ -154,8 +157,12 @@ def inspect(
         What training goes over, inputs and targets; `batch` by default.
     optimizer : torch.optim.Optimizer, callable or float, optional
         The optimiser, a function that makes one from a list of parameters, or the rate of gradient descent.
+    property : Property, callable, or mapping of str to these, optional
+        A number read off the output, as for :class:`phasescope.instruments.SynapticEnsembles`. With it, the
+        weights that carry it are found, too.
     instruments : sequence of Instrument, optional
-        Which ones, in place of all of phasescope's; `loss`, `data` and `optimizer` are then not used.
+        Which ones, in place of all of phasescope's; `loss`, `data`, `optimizer` and `property` are then not
+        used.
     seed : int
         Seed of every random choice.
     max_memory : int, optional
@@ -174,7 +181,8 @@ def inspect(
     -----
     Signal propagation costs about 20 forward-backward passes of the same batch. The noise of activations
     is measured for sequence models with sequences of at least 160 time steps, in 5 to 40 s on one core. The
-    stability of training costs some 600 gradients of a batch of `data`.
+    stability of training costs some 600 gradients of a batch of `data`. The weights behind a property cost
+    some 100 passes forward and backward.
     """
     start = time.perf_counter()
     ours: list[Instrument] = [
@@ -182,6 +190,8 @@ def inspect(
         ActivationNoise(),
         TrainingStability(loss, data, optimizer),
     ]
+    if property is not None:
+        ours.append(SynapticEnsembles(property))
     chosen = ours if instruments is None else list(instruments)
     if batch is None and data is not None:
         batch = first_inputs(data)

@@ -11,13 +11,18 @@ import numpy as np
 from phasescope.instruments.activation_noise import findings as activation_noise
 from phasescope.instruments.propagation import findings as propagation
 from phasescope.instruments.rows import Column, Row
+from phasescope.instruments.synapses import findings as synapses
 from phasescope.instruments.training import findings as stability
 from phasescope.report.numbers import measured, percent
 
 if TYPE_CHECKING:
     import xarray as xr
 
-_COLUMNS = {"noise": activation_noise.COLUMNS, "stability": stability.COLUMNS}
+_COLUMNS = {
+    "noise": activation_noise.COLUMNS,
+    "stability": stability.COLUMNS,
+    "synapses": synapses.COLUMNS,
+}
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import math
+import warnings
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -36,7 +37,8 @@ Mode = Literal["eval", "given"]
 
 _PARTS, _LEAST, _MOST = 16, 16, 512  # parts of a batch; samples in one
 _FEW = 20_000  # weights for each sample of the least part: small networks can afford smaller ones
-_EXACT = 256  # numbers in the output up to which sizes of maps are exact
+_EXACT = 2**24  # weights times numbers of the output up to which sizes of maps are exact
+_SEEDS = 64  # numbers of an output that are pulled back together
 _ALONE = 1e-3  # relative difference between a sample alone and among others
 
 
@@ -206,32 +208,31 @@ class ModuleSensitivity(Sensitivity):
 
     @cached_property
     def rms(self) -> Tensor:
-        """The rms of each map over the whole output, shape (size,), with the relative error ``rms_error``.
-
-        Exact for an output of at most 256 numbers, else estimated by random signs in one pass over the batch.
-        """
+        """The rms of each map over the whole output, shape (size,), with the relative error ``rms_error``."""
         return self.energy(torch.ones(self.shape)).div_(self.output.numel()).sqrt_()
 
     @property
     def rms_error(self) -> float:
-        """One relative standard error of :attr:`rms`, 0 where it is exact.
+        """One relative standard error of :attr:`rms`, 0 where it is exact: see :meth:`energy`.
 
         At most sqrt(1 / (2 n)) with n probes or parts of the batch, where a weight moves all parts alike;
         at most sqrt(1 / 2) for one that moves the outputs of one part alone.
         """
-        if self.output.numel() <= _EXACT:
-            return 0.0
-        return 1 / math.sqrt(2 * self._network.probes * len(self._network.parts(fine=True)))
+        return (
+            0.0 if self._exact else 1 / math.sqrt(2 * self._network.probes * len(self._network.parts(True)))
+        )
 
     def energy(self, masks: Tensor) -> Tensor:
         """Return for all weights the sum of J[s]^2 over the cases of each mask and all outputs.
 
-        Estimated by random signs like :attr:`rms`; exact for a mask that counts at most 256 numbers.
+        Exact where weights times numbers of the output are at most 17 million: then all masks together cost
+        one backward pass for each output of a sample, once. Otherwise estimated by random signs, and each
+        mask costs a pass over the samples that it counts.
 
         Parameters
         ----------
         masks : tensor, of shape ``shape`` or (k, *shape)
-            True where a case counts; numbers weigh it. A mask costs a pass over the samples that it counts.
+            True where a case counts; numbers weigh it.
 
         Returns
         -------
@@ -246,24 +247,44 @@ class ModuleSensitivity(Sensitivity):
         rows = masks[None] if single else masks
         if tuple(rows.shape[1:]) != self.shape:
             raise InputError(f"The mask has shape {tuple(masks.shape)}.", f"Use {self.shape}.")
-        scales = rows.to(self.output).sqrt()
+        rows = rows.to(self.weights)
+        energies = rows.flatten(1) @ self._cases if self._exact else self._estimated(rows)
+        return energies[0] if single else energies
+
+    @property
+    def _exact(self) -> bool:
+        return self.size * self.output.numel() <= _EXACT
+
+    @cached_property
+    def _cases(self) -> Tensor:
+        """The sum of J[s]^2 over the outputs of each case, shape (cases, size)."""
+        energies = self.weights.new_zeros(math.prod(self.shape), self.size)
+        case = torch.arange(len(energies), device=energies.device).reshape(self.shape)
+        case = case[..., None].expand_as(self.output) if self.output.ndim > 1 else case
+
+        def visit(part: Tensor, pull: _Pull) -> None:
+            for seeds, numbers in _one_hot(self.output[part], case[part]):
+                pull(seeds, partial(_add_squares, energies, numbers))
+
+        outputs = self.output.numel() // len(self.output)
+        self._network.backward(self.weights, visit, length=max(1, _SEEDS // outputs))
+        return energies
+
+    def _estimated(self, masks: Tensor) -> Tensor:
+        scales = masks.to(self.output).sqrt()
         scales = scales[..., None] if self.output.ndim > 1 else scales
         probes, draw = self._network.probes, torch.Generator().manual_seed(self._network.seed)
-        energies = self.weights.new_zeros(len(rows), self.size)
+        energies = self.weights.new_zeros(len(masks), self.size)
         for scale, energy in zip(scales, energies, strict=True):
-            exact = int(scale.count_nonzero()) * (self.output.numel() // scale.numel()) <= _EXACT
 
-            def visit(
-                part: Tensor, pull: _Pull, scale: Tensor = scale, energy: Tensor = energy, exact: bool = exact
-            ) -> None:
-                weights = scale[part].expand_as(self.output[part])
-                for seeds in _one_hot(weights) if exact else _signs(weights, probes, draw):
-                    pull(seeds * weights, partial(_add_square, energy))
+            def visit(part: Tensor, pull: _Pull, scale: Tensor = scale, energy: Tensor = energy) -> None:
+                like = self.output[part]
+                for _ in range(probes):
+                    signs = torch.randint(0, 2, like.shape, generator=draw, dtype=torch.int8).to(like)
+                    pull(signs.mul_(2).sub_(1) * scale[part], partial(_add_square, energy))
 
             self._network.backward(self.weights, visit, _any(scale[None]), fine=True)
-            if not exact:
-                energy /= probes
-        return energies[0] if single else energies
+        return energies.div_(probes)
 
     @cached_property
     def groups(self) -> Tensor:
@@ -323,10 +344,10 @@ class ModuleSensitivity(Sensitivity):
 
 
 _Take = Callable[[slice, Tensor], None]
-"""Takes the place of a parameter among the weights, and its flat gradient, which it must not change."""
+"""Takes the place of a parameter among the weights, and its flat gradient, or k of them, to read."""
 
 _Pull = Callable[[Tensor, _Take], None]
-"""Pulls seeds over a part of the output back, and gives the gradient of each parameter as it comes."""
+"""Pulls seeds over a part of the output back, or k of them, and gives the gradient of each parameter."""
 
 
 class _Network:
@@ -406,12 +427,15 @@ class _Network:
     def _cast(self, tensor: Tensor) -> Tensor:
         return tensor.detach().to(self.dtype) if tensor.is_floating_point() else tensor
 
-    def parts(self, wanted: Tensor | None = None, *, fine: bool = False) -> Sequence[Tensor]:
+    def parts(
+        self, fine: bool = False, *, wanted: Tensor | None = None, length: int | None = None
+    ) -> Sequence[Tensor]:
         """Return the numbers of all samples, or of those that are wanted, in parts; fine: in 16 or more."""
         if self.length is None:
             return [torch.arange(self.batch.size)]
         samples = torch.arange(self.batch.size) if wanted is None else wanted.nonzero()[:, 0].cpu()
-        length = max(self.least, -(-len(samples) // _PARTS)) if fine else self.length
+        if length is None:
+            length = max(self.least, -(-len(samples) // _PARTS)) if fine else self.length
         return samples.tensor_split(-(-len(samples) // min(length, self.length))) if len(samples) else []
 
     def outputs(self, weights: Tensor) -> Tensor:
@@ -433,9 +457,7 @@ class _Network:
                 self.notes.append(f"the batch was taken whole: {reason}")
             else:
                 self.length = length
-                self.notes.append(
-                    f"the batch of {size} samples was taken in {len(self.parts(fine=True))} parts"
-                )
+                self.notes.append(f"the batch of {size} samples was taken in {len(self.parts(True))} parts")
         output = self.outputs(weights)
         if output.isnan().any():
             raise InputError(
@@ -466,25 +488,30 @@ class _Network:
         self,
         weights: Tensor,
         visit: Callable[[Tensor, _Pull], None],
-        wanted: Tensor,
+        wanted: Tensor | None = None,
         *,
         fine: bool = False,
+        length: int | None = None,
     ) -> None:
         """Run the wanted samples forward part by part, with a graph, and have each part visited."""
         leaves = [leaf.requires_grad_() for leaf in self._leaves(weights)]
         with self._still(), torch.enable_grad():
-            for part in self.parts(wanted, fine=fine):
+            for part in self.parts(fine, wanted=wanted, length=length):
                 visit(part, self._puller(self._call(leaves, part), leaves, weights))
 
     def _puller(self, output: Tensor, leaves: list[Tensor], weights: Tensor) -> _Pull:
         def pull(seeds: Tensor, take: _Take) -> None:
+            if not output.requires_grad:
+                return
+            if seeds.ndim > output.ndim:
+                self._pull_many(output, leaves, seeds, take)
+                return
+
             def taken(place: slice, leaf: Tensor) -> None:
                 assert leaf.grad is not None
                 take(place, leaf.grad.to(weights).reshape(-1))
                 leaf.grad = None  # at once: all of them together take as much as the weights
 
-            if not output.requires_grad:
-                return
             hooks = [
                 leaf.register_post_accumulate_grad_hook(  # type: ignore[no-untyped-call]
                     partial(taken, slice(piece.start, piece.stop))
@@ -500,6 +527,22 @@ class _Network:
                     hook.remove()
 
         return pull
+
+    def _pull_many(self, output: Tensor, leaves: list[Tensor], seeds: Tensor, take: _Take) -> None:
+        """Pull many seeds back in one call where torch can, else one by one."""
+        seeds = seeds.to(output)
+        many = partial(torch.autograd.grad, output, leaves, retain_graph=True, allow_unused=True)
+        found: Sequence[Tensor | None]
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # about operators that are not batched
+                found = many(seeds, is_grads_batched=True)
+        except RuntimeError:
+            rows = zip(*(many(row) for row in seeds), strict=True)
+            found = [None if row[0] is None else torch.stack(row) for row in rows]
+        for piece, gradient in zip(self.pieces, found, strict=True):
+            if gradient is not None:
+                take(slice(piece.start, piece.stop), gradient.reshape(len(seeds), -1))
 
     def pushed(self, weights: Tensor, difference: Tensor) -> Tensor:
         """Return J difference."""
@@ -697,6 +740,10 @@ def _add(total: Tensor, place: slice, gradient: Tensor) -> None:
     total[place].add_(gradient)
 
 
+def _add_squares(energies: Tensor, cases: Tensor, place: slice, gradients: Tensor) -> None:
+    energies[:, place].index_add_(0, cases, gradients.square().to(energies))
+
+
 def _add_square(total: Tensor, place: slice, gradient: Tensor) -> None:
     total[place].addcmul_(gradient, gradient)
 
@@ -711,14 +758,11 @@ def _stage(piece: Piece) -> str:
     return name.rpartition("_l")[2] if name.startswith(("weight_", "bias_")) else ""
 
 
-def _signs(like: Tensor, probes: int, draw: torch.Generator) -> Iterator[Tensor]:
-    for _ in range(probes):
-        signs = torch.randint(0, 2, like.shape, generator=draw, dtype=torch.int8)
-        yield signs.to(like).mul_(2).sub_(1)
-
-
-def _one_hot(like: Tensor) -> Iterator[Tensor]:
-    for number in range(like.numel()):
-        one = torch.zeros_like(like)
-        one.view(-1)[number] = 1
-        yield one
+def _one_hot(output: Tensor, case: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield blocks of seeds with a single 1, for every number of an output, and the case of each."""
+    count = output.numel()
+    for start in range(0, count, _SEEDS):
+        numbers = torch.arange(start, min(start + _SEEDS, count), device=output.device)
+        seeds = output.new_zeros(len(numbers), count)
+        seeds[torch.arange(len(numbers)), numbers] = 1
+        yield seeds.reshape(-1, *output.shape), case.reshape(-1)[numbers]

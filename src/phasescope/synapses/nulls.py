@@ -220,7 +220,7 @@ def nulls(
     -----
     Cost on a picture of 64 x 96 and 497 weights, for 200 places: 0.1 s for a region and up to 0.4 s for other
     properties; 0.5 s for random sets and 20 ms for each network that is drawn. A module takes, for each set
-    of other cases, two passes over the cases of that set, and for each network two passes over the batch.
+    of other cases and for each network, two passes over the batch.
 
     Fails: the chance that some region of a picture is certified is that of its rank, so among all regions of
     any network the share `level` has a p below it; only a region chosen for another reason than its share,
@@ -254,7 +254,7 @@ def nulls(
             if kind in at:
                 there = best_shares(*at[kind], floor, k)[:2]
             else:
-                there = _at_cases(sensitivity, prop, placed.get(kind, []), here.total, floor, k)
+                there = _at_cases(sensitivity, prop, placed.get(kind, []), floor, k)
             why = reason or ("" if len(there[0]) else "the property exists at no other place")
             rows.append(compared(kind, _ONE, best, there[0], why))
             rows.append(compared(kind, f"share of the {k} best", few, there[1], why))
@@ -372,7 +372,6 @@ def _at_cases(
     sensitivity: Sensitivity,
     prop: Property,
     masks: Tensor | Sequence[Tensor],
-    total: Tensor,
     floor: float,
     k: int,
 ) -> tuple[Array, Array]:
@@ -387,7 +386,8 @@ def _at_cases(
             continue
         along = sensitivity.pulled_back(gradient).square()
         along /= max(float(gradient.double().square().sum()), 1e-300)
-        beside = (total - sensitivity.energy(mask)).clamp_(min=0)
+        # Not all energy minus that inside: both are estimates, and their difference can vanish.
+        beside = sensitivity.energy(~mask)
         single, together, _ = best_shares(along[None], beside[None], floor, k)
         found.append((single[0], together[0]))
     values = np.array(found, dtype=np.float64).reshape(-1, 2)

@@ -560,8 +560,8 @@ class Custom(Property):
         ``function(picture, mask)`` if `masked`.
     name : str
         For people and tables.
-    support : array or tensor of bool, shape (height, width), optional
-        The pixels that it is about: what changes elsewhere is damage. By default all.
+    support : array or tensor of bool, shape (height, width) or that of the output without its last axis
+        The pixels or cases that it is about: what changes elsewhere is damage. By default all.
     masked : bool
         Whether the function takes the support as its second argument; nulls can then put it elsewhere.
 
@@ -583,7 +583,7 @@ class Custom(Property):
         if masked and support is None:
             raise InputError(f"The property {name} takes a mask and has none.", "Give it as support.")
         self.function, self.name, self.masked = function, name, masked
-        self.mask = None if support is None else as_mask(support)
+        self.mask = None if support is None else as_mask(support, axes=None)
 
     def value(self, picture: Tensor) -> Tensor:
         return self.function(picture, self.support(picture)) if self.masked else self.function(picture)
@@ -595,10 +595,10 @@ class Custom(Property):
         return Custom(self.function, self.name, mask, masked=True) if self.masked else None
 
 
-def as_mask(mask: ArrayLike | Tensor) -> Tensor:
-    """Return a region as a tensor of bool, checked: two dimensions, 0 and 1 only, not empty."""
+def as_mask(mask: ArrayLike | Tensor, *, axes: int | None = 2) -> Tensor:
+    """Return a region as a tensor of bool, checked: so many dimensions, 0 and 1 only, not empty."""
     tensor = mask if isinstance(mask, Tensor) else torch.as_tensor(np.asarray(mask))
-    if tensor.ndim != 2:
+    if axes is not None and tensor.ndim != axes:
         raise InputError(f"The mask has shape {tuple(tensor.shape)}.", "Use (height, width).")
     if tensor.dtype != torch.bool and not ((tensor == 0) | (tensor == 1)).all():
         raise InputError("The mask holds numbers other than 0 and 1.", "Use True inside the region.")
@@ -612,9 +612,9 @@ def _inside(mask: Tensor | None, picture: Tensor) -> Tensor | None:
     """Return the mask on the device of the picture, whose shape it must have."""
     if mask is None:
         return None
-    if mask.shape != picture.shape[:2]:
+    if mask.shape != picture.shape[: mask.ndim]:
         raise InputError(
-            f"The mask has shape {tuple(mask.shape)}, the picture {tuple(picture.shape[:2])}.",
+            f"The mask has shape {tuple(mask.shape)}, the picture {tuple(picture.shape[:-1])}.",
             "Draw the region on a grid of the picture's own size.",
         )
     return mask.to(picture.device)
