@@ -139,8 +139,8 @@ def prominences(picture: NDArray[Any]) -> NDArray[Any]:
     """Return the prominence of each maximum and minimum of the three colours, largest first.
 
     It is how much the colour must fall on the way to any higher maximum (likewise for minima). Extrema of one
-    sign in different colours, at most two pixels apart, are one element: that of the largest prominence. Those
-    below the least of PROMINENCES are left out.
+    sign in different colours, at most two pixels apart, are one element: that of the largest prominence.
+    Those below the least of PROMINENCES are left out.
     """
     width, found = picture.shape[1], []
     for sign in (1, -1):
