@@ -28,7 +28,16 @@ from phasescope.studies.claim import Check, Claim
 from phasescope.studies.drawing import colours, legend
 from phasescope.studies.part import Panels, Part, Settings, Table, Variable
 from phasescope.sweep.task import Task
-from phasescope.synapses import PictureNet, PictureSensitivity, Wiring, atlas, sensitivity, thinned_cascade
+from phasescope.synapses import (
+    PictureNet,
+    PictureSensitivity,
+    Region,
+    Wiring,
+    atlas,
+    ensemble,
+    sensitivity,
+    thinned_cascade,
+)
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -247,7 +256,7 @@ class Numbers:
 
     data: xr.Dataset
     view: PictureSensitivity  # that the figure shows: of the first picture and seed
-    region: Tensor  # the sharpest of its regions that pass against shifted places
+    region: Tensor  # that of its regions with the most dedicated weights
     members: NDArray[Any]  # share of the weights in an ensemble, median; (network, kind, unit)
     neurons: NDArray[Any]  # that it enters, median; likewise
     fewer: NDArray[Any]  # neurons by chance less those, mean; likewise
@@ -302,7 +311,7 @@ def numbers(data: xr.Dataset, config: Any) -> Numbers:
         _means_by(shares, fifths),
         _again(data),
         _kept(data),
-        np.stack([_kept(data, fifths[:, :1] == k).mean(-1) for k in range(_BINS)], axis=-1),
+        np.stack([_mean(_kept(data, fifths[:, :1] == k), -1) for k in range(_BINS)], axis=-1),
         _middle(data["carriers"].values) / wiring.size,
         _middle(data["carrying"].values),
     )
@@ -312,7 +321,8 @@ def _kept(data: xr.Dataset, chosen: NDArray[np.bool_] | bool = True) -> NDArray[
     """Return which share of the chosen regions that have a property is kept, (network, control, property)."""
     exists = np.nan_to_num(data["exists"].values) * chosen
     found = np.nan_to_num(data["beats"].values) * exists[:, None]
-    return np.asarray(found.sum(-1) / np.maximum(exists.sum(-1), 1)[:, None])
+    count = exists.sum(-1)[:, None]
+    return np.where(count > 0, found.sum(-1) / np.maximum(count, 1), np.nan)
 
 
 def _middle(values: NDArray[Any]) -> NDArray[Any]:
@@ -535,7 +545,7 @@ def _at_least(found: Estimate, count: float) -> Estimate:
 
 def _atlas(n: Numbers) -> list[Check]:
     count = float(np.nan_to_num(n.data["exists"].values).sum())
-    kept = [_at_least(over_networks(n.kept[:, k].mean(-1)), count) for k in range(3)]
+    kept = [_at_least(over_networks(_mean(n.kept[:, k], -1)), count) for k in range(3)]
     rule = (
         f"Share of {len(PROPERTIES)} properties of all regions whose largest share of a single weight is "
         "beyond that of the same regions in the control, at a false discovery rate of 5 %; less 0.05."
@@ -647,8 +657,7 @@ def _inner(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 def _shown(n: Numbers) -> list[int]:
     """Return the twelve weights whose own size moves the region most."""
-    inside = n.view.energy(n.region).numpy() * n.view.weights.numpy() ** 2
-    return [int(s) for s in np.argsort(-inside)[:12]]
+    return [int(s) for s in ensemble(n.view, Region(n.region), units=("weight",)).sets["weight"][:12]]
 
 
 def draw_ensemble(axes: Axes, n: Numbers) -> None:
