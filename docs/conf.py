@@ -7,10 +7,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, os.path.abspath("."))
 
 import house
+import make_flower
 import tables
 
 tables.write()
 house.write()
+make_flower.write_page()
 
 project = "phasescope"
 author = "The phasescope developers"

@@ -10,7 +10,8 @@ from pathlib import Path
 import torch
 
 from phasescope.data import picture
-from phasescope.synapses import fit_best
+from phasescope.report import save_explorer
+from phasescope.synapses import PictureNet, fit_best
 
 STEPS = 500
 
@@ -34,6 +35,14 @@ def main() -> None:
     }
     Path(__file__).with_name("flower-network.json").write_text(json.dumps(data) + "\n")
     print(f"\n{found.rmse}")
+
+
+def write_page() -> None:
+    """Write the page of the stored network, which the documentation links to."""
+    data = json.loads(Path(__file__).with_name("flower-network.json").read_text())
+    page = Path(__file__).parent / "_static" / "explore-flower.html"
+    net = PictureNet.from_dict(data)
+    save_explorer(net, picture("flower").values, page, title="flower: phasescope", name="flower")
 
 
 if __name__ == "__main__":
