@@ -225,9 +225,9 @@ class ModuleSensitivity(Sensitivity):
     def energy(self, masks: Tensor) -> Tensor:
         """Return for all weights the sum of J[s]^2 over the cases of each mask and all outputs.
 
-        Exact where weights times numbers of the output are at most 17 million: then all masks together cost
-        one backward pass for each output of a sample, once. Otherwise estimated by random signs, and each
-        mask costs a pass over the samples that it counts.
+        Exact where weights times numbers of the output are at most 17 million and ``chunk`` was not given:
+        then all masks together cost one backward pass for each output of a sample, once. Otherwise estimated
+        by random signs, and each mask costs a pass over the samples that it counts.
 
         Parameters
         ----------
@@ -253,7 +253,7 @@ class ModuleSensitivity(Sensitivity):
 
     @property
     def _exact(self) -> bool:
-        return self.size * self.output.numel() <= _EXACT
+        return not self._network.limited and self.size * self.output.numel() <= _EXACT
 
     @cached_property
     def _cases(self) -> Tensor:
@@ -262,12 +262,15 @@ class ModuleSensitivity(Sensitivity):
         case = torch.arange(len(energies), device=energies.device).reshape(self.shape)
         case = case[..., None].expand_as(self.output) if self.output.ndim > 1 else case
 
+        length = max(1, _SEEDS * len(self.output) // self.output.numel())
+        # What one call holds is no more than a pass over the batch.
+        block = max(1, min(_SEEDS, len(self.output) // length))
+
         def visit(part: Tensor, pull: _Pull) -> None:
-            for seeds, numbers in _one_hot(self.output[part], case[part]):
+            for seeds, numbers in _one_hot(self.output[part], case[part], block):
                 pull(seeds, partial(_add_squares, energies, numbers))
 
-        outputs = self.output.numel() // len(self.output)
-        self._network.backward(self.weights, visit, length=max(1, _SEEDS // outputs))
+        self._network.backward(self.weights, visit, length=length)
         return energies
 
     def _estimated(self, masks: Tensor) -> Tensor:
@@ -369,7 +372,7 @@ class _Network:
         self.module, self.batch, self.pieces, self.read = module, batch, pieces, read
         self.dtype, self.mode, self.probes, self.seed, self.notes = dtype, mode, probes, seed, notes
         self.length: int | None = None  # samples in a part at most; None where the batch is not cut
-        self.least = 1
+        self.least, self.limited = 1, False
         self.forward_mode = True
 
     def check(self, weights: Tensor) -> None:
@@ -447,10 +450,8 @@ class _Network:
     def cut(self, weights: Tensor, chunk: int | None) -> Tensor:
         """Cut the batch into parts where its samples stand alone, and return the output of the whole."""
         size = self.batch.size
-        self.least = min(_LEAST, 1 + len(weights) // _FEW)
         length = _MOST if chunk is None else chunk
-        if chunk is not None:
-            self.least = chunk
+        self.least, self.limited = min(_LEAST, 1 + len(weights) // _FEW, length), chunk is not None
         if size > min(self.least, length):
             reason = self._entangled(self._leaves(weights))
             if reason:
@@ -640,8 +641,9 @@ def module_sensitivity(
         Evaluation mode, or the mode that each module is in. In training mode dropout draws the same numbers
         at each call, batch normalisation uses the statistics of the batch, and the batch is not cut.
     chunk : int, optional
-        Samples in a part of the batch; by default a 16th of those that count, from 16 to 512 where the
-        weights are many. A batch whose samples depend on each other is not cut, and ``notes`` says so.
+        Most samples in a part of the batch, where memory is short; 512 by default. Sizes of maps are
+        estimated in parts of a 16th of the samples that count, of at least 16 where the weights are many. A
+        batch whose samples depend on each other is not cut, and ``notes`` says so.
     probes : int
         Random signs for each part, in the sizes of maps.
     seed : int
@@ -758,11 +760,11 @@ def _stage(piece: Piece) -> str:
     return name.rpartition("_l")[2] if name.startswith(("weight_", "bias_")) else ""
 
 
-def _one_hot(output: Tensor, case: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+def _one_hot(output: Tensor, case: Tensor, block: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield blocks of seeds with a single 1, for every number of an output, and the case of each."""
     count = output.numel()
-    for start in range(0, count, _SEEDS):
-        numbers = torch.arange(start, min(start + _SEEDS, count), device=output.device)
+    for start in range(0, count, block):
+        numbers = torch.arange(start, min(start + block, count), device=output.device)
         seeds = output.new_zeros(len(numbers), count)
         seeds[torch.arange(len(numbers)), numbers] = 1
         yield seeds.reshape(-1, *output.shape), case.reshape(-1)[numbers]

@@ -36,6 +36,7 @@ Whole = NDArray[np.int64]
 COVER = 0.9
 UNITS: tuple[Literal["one", "weight", "rms"], ...] = ("one", "weight", "rms")
 _VECTORS = 8  # vectors of weights that are held at the same time
+_CASES = 2**27  # bytes that the energies of all cases take at most
 _SHUFFLED = 19  # networks: the smallest share of them that can be said is 5 %
 _ELSEWHERE = 39  # sets of other samples
 _TOGETHER = 10  # weights of a set that is compared
@@ -94,7 +95,8 @@ def _chunk(module: nn.Module, batch: Batch, names: list[str] | None, max_memory:
         seen.pulled_back(torch.ones_like(seen.output))
 
     fit = samples_that_fit(module, work, batch.size, limit - vectors)
-    return None if fit >= batch.size else max(1, fit)
+    cases = vectors // _VECTORS * batch.size  # the energies of each, where they are known exactly
+    return None if fit >= batch.size and 2 * (vectors + min(cases, _CASES)) <= limit else max(1, fit)
 
 
 def _property(name: str, asked: Any) -> Property:
