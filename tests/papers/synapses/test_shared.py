@@ -87,3 +87,11 @@ def test_a_montage_keeps_every_picture():
     assert (sheet[3:5, 4:7] == 3).all()
     assert (sheet[6:8, 0:3] == 4).all()
     assert (sheet[2] == 1).all()
+
+
+def test_changes_are_scaled_one_by_one():
+    changes = torch.zeros(2, 5, 40, 1)
+    changes[0, :, 20:] = -3.0
+    scaled = shared.scaled(changes)
+    assert scaled.min() == pytest.approx(-1)
+    assert not scaled[1].any()

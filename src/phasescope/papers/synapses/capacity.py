@@ -160,9 +160,7 @@ def _held(id: str, sentence: str, values: NDArray[Any], how: str) -> list[Check]
     """Return the claim, and the same less each control; `values` has shape (trials, kind)."""
     controls = ", ".join(f"{kind}: {over_networks(values[:, k])}" for k, kind in enumerate(KINDS) if k)
     made = [
-        Claim(id, sentence, ARTICLE).positive(
-            over_networks(values[:, 0], how), note=f"Measured: {how}; {controls}."
-        )
+        Claim(id, sentence, ARTICLE).positive(over_networks(values[:, 0], how), note=f"Controls: {controls}.")
     ]
     for k, control in ((1, "an untrained network"), (2, "permuted weights")):
         made.append(

@@ -316,7 +316,7 @@ def _sharpness(n: Numbers) -> list[Check]:
             ARTICLE,
         ).positive(
             trained,
-            note=f"Measured: {how}, of trained networks. Untrained: {without}, permuted weights: {moved}.",
+            note=f"Untrained: {without}, permuted weights: {moved}.",
         ),
         Claim(
             "sharper-by-learning",
@@ -367,7 +367,7 @@ def _places(n: Numbers) -> list[Check]:
         made.append(
             Claim(name, sentence, ARTICLE).positive(
                 over_networks(values[:, 0], how),
-                note=f"Measured: {how}. Untrained: {rest[0]}, permuted weights: {rest[1]}.",
+                note=f"Untrained: {rest[0]}, permuted weights: {rest[1]}.",
             )
         )
         for index, control in ((1, "in an untrained network"), (2, "with permuted weights")):
@@ -457,10 +457,7 @@ def draw_neurons(axes: Axes, n: Numbers) -> None:
 
 def draw_synapses(axes: Axes, n: Numbers) -> None:
     """Draw the strongest synapse of each neuron, each map on its own scale."""
-    maps = n.view.maps(_strongest(n))
-    shared.show(
-        axes, shared.montage(maps / maps.abs().amax((1, 2, 3), keepdim=True), 7), "Synapses into them"
-    )
+    shared.show(axes, shared.montage(shared.scaled(n.view.maps(_strongest(n))), 7), "Synapses into them")
 
 
 def _strongest(n: Numbers) -> list[int]:
@@ -484,13 +481,13 @@ def _moved(n: Numbers) -> Perturbation:
 
 def draw_lower(axes: Axes, n: Numbers) -> None:
     synapse, size = _perturbed(n)
-    title = f"Synapse {synapse}: {float(n.view.weights[synapse]) - size:.2f}"
+    title = f"Synapse {synapse} at {float(n.view.weights[synapse]) - size:.2f}"
     shared.show(axes, _moved(n).lower, title)
 
 
 def draw_higher(axes: Axes, n: Numbers) -> None:
     synapse, size = _perturbed(n)
-    shared.show(axes, _moved(n).higher, f"{float(n.view.weights[synapse]) + size:.2f}")
+    shared.show(axes, _moved(n).higher, f"at {float(n.view.weights[synapse]) + size:.2f}")
 
 
 def draw_difference(axes: Axes, n: Numbers) -> None:

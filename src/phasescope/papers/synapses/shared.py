@@ -192,8 +192,14 @@ def show(axes: Axes, picture: Tensor | NDArray[Any], title: str = "", corner: st
 
 def show_change(axes: Axes, change: Tensor | NDArray[Any], title: str = "") -> None:
     """Draw a change of a picture: grey where there is none, full colour for the largest hundredth."""
-    values = np.asarray(change)
-    show(axes, values / max(float(np.quantile(np.abs(values), 0.99)), 1e-300), title)
+    show(axes, scaled(change), title)
+
+
+def scaled(changes: Tensor | NDArray[Any]) -> NDArray[Any]:
+    """Return changes of shape (..., height, width, channels), each with its largest hundredth beyond 1."""
+    values = np.asarray(changes, dtype=np.float64)
+    largest = np.quantile(np.abs(values), 0.99, axis=(-3, -2, -1), keepdims=True)
+    return np.asarray(values / largest.clip(min=1e-300))
 
 
 def montage(fields: Tensor | NDArray[Any], columns: int) -> NDArray[Any]:

@@ -256,7 +256,7 @@ class Numbers:
 
     data: xr.Dataset
     view: PictureSensitivity  # that the figure shows: of the first picture and seed
-    region: Tensor  # that of its regions with the most dedicated weights
+    region: Tensor  # the sharpest of its regions that beats its shifted places
     members: NDArray[Any]  # share of the weights in an ensemble, median; (network, kind, unit)
     neurons: NDArray[Any]  # that it enters, median; likewise
     fewer: NDArray[Any]  # neurons by chance less those, mean; likewise
@@ -286,15 +286,16 @@ def numbers(data: xr.Dataset, config: Any) -> Numbers:
     shares, contrasts = data["share"].values, data["contrast"].values
     fifths = np.array([[_by_contrast(c) for c in row] for row in contrasts])
     passed = np.where(np.isfinite(shares), data["reached"].values <= _CERTAIN, np.nan)
-    one = data.isel(task=int(np.flatnonzero(data["picture"].values == config.pictures[0])[0]))
+    first = int(np.flatnonzero(data["picture"].values == config.pictures[0])[0])
+    one = data.isel(task=first)
     height, width = (int(side) for side in one["size"].values)
     known = {name: one[name].values.item() for name in ("regions", "fraction")}
     masks = shared.windows((height, width), known["regions"], max(height, width) // known["fraction"])
-    order = np.nan_to_num(one["share"].values[0], nan=-1)
+    sharp = np.nan_to_num(one["contrast"].values[0]) * (passed[first, 0] == 1)
     return Numbers(
         data,
         sensitivity(PictureNet(wiring, one["weights"].values), height, width),
-        masks[int(np.argmax(order))],
+        masks[int(np.argmax(sharp))],
         _middle(data["members"].values) / wiring.size,
         _middle(data["neurons"].values),
         np.nanmean((data["by_chance"] - data["neurons"]).values, -1),
@@ -661,9 +662,8 @@ def _shown(n: Numbers) -> list[int]:
 
 
 def draw_ensemble(axes: Axes, n: Numbers) -> None:
-    maps = n.view.maps(_shown(n))
-    scaled = maps / maps.abs().amax((1, 2, 3), keepdim=True)
-    shared.show(axes, shared.montage(scaled, 4), "Maps of its twelve strongest weights")
+    maps = shared.scaled(n.view.maps(_shown(n)))
+    shared.show(axes, shared.montage(maps, 4), "Maps of its twelve strongest weights")
 
 
 def draw_curve(axes: Axes, n: Numbers) -> None:
@@ -732,8 +732,8 @@ def figures(n: Numbers) -> list[Panels]:
     return [
         Panels(
             "ensemble",
-            "The region of the first picture with the most dedicated weights, and the maps of the twelve "
-            f"weights whose own size moves it most ({names}, ...), each on its own scale.",
+            "The sharpest region of the first picture that beats its shifted places, and the maps of the "
+            f"twelve weights whose own size moves it most ({names}, ...), each on its own scale.",
             [draw_region, draw_ensemble],
             size=(4.2, 2.9),
         ),
