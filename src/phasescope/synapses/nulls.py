@@ -168,7 +168,8 @@ def nulls(
     - ``shift``: the same property with its region put at `count` other places, each wholly inside the
       picture, drawn without replacement among all. **This null decides.** Places that overlap the region
       belong to it: without them, p-values of a region chosen at random would be too small. On a module:
-      the same property of as many other cases, drawn at random among all.
+      the same property of as many other cases, drawn at random among all. Cases of one class are alike,
+      which random sets are not: look at the shares of other classes, too.
     - ``contrast``: places with the same local contrast (standard deviation of the picture's colours inside);
       drawn from the tenth of all places (at least 40) nearest in rank. Contrast explains much of the share.
       Places that overlap the region by more than half show the same element and are left out; since ``shift``
