@@ -153,7 +153,7 @@ def test_conjugate_gradients_on_any_module_agree_with_the_dense_system(plain):
     outside = torch.diag((~rows)[:, None].expand(30, 3).reshape(-1).double())
     wanted = torch.tensor([0.1, 0.0], dtype=torch.float64)
     expected, _ = programme(maps, outside, gradients(maps, plain.output, moved, kept), wanted, 2.0)
-    found = edit(plain, {moved: 0.1}, [kept], steps=1, ridge=2.0, iterations=25)
+    found = edit(plain, {moved: 0.1}, [kept], steps=1, ridge=2.0, iterations=200)
     torch.testing.assert_close(found.difference, expected, rtol=1e-6, atol=1e-9)
     # Few iterations give a worse direction, but the properties still move as asked.
     rough = edit(plain, {moved: 0.1}, [kept], ridge=1e-2, iterations=2)

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal, TypeVar, get_args
@@ -252,8 +252,8 @@ def edit(
 
     Notes
     -----
-    A step costs one backward pass for each property and either one Gram matrix or, for each property, up to
-    `iterations` products forward and back. Methods "sparse", "pair" and "single" look at all weights of a
+    A step costs one backward pass for each property and either one Gram matrix or up to
+    `iterations` products forward and back, whatever the number of properties. Methods "sparse", "pair" and "single" look at all weights of a
     picture network, elsewhere at the 64 with the largest ``|g| / rms``.
 
     Null-space and rank-one edits of language models use the same algebra on the keys of one layer
@@ -426,44 +426,95 @@ class _Linear:
             total += (rows.T * task.prices.to(rows)) @ rows
         return total
 
+    @property
+    def exact(self) -> bool:
+        """Whether H^-1 is at hand; products with H alone serve otherwise."""
+        most = _DENSE if isinstance(self.at, PictureSensitivity) else _COLUMNS
+        return len(self.columns) <= most or (not self.task.damages and self.task.prices is None)
+
     def solved(self, rows: Tensor) -> Tensor:
         """Return H^-1 of each row."""
         if not self.task.damages and self.task.prices is None:
             return rows / self.ridge
-        if len(self.columns) <= (_DENSE if isinstance(self.at, PictureSensitivity) else _COLUMNS):
-            factor = torch.linalg.cholesky(self.hessian)
-            return torch.cholesky_solve(rows.T, factor).T
-        diagonal = self.task.energies.to(rows) + self.ridge
-        return _conjugate_gradients(self._product, rows, diagonal, self.task.iterations)
+        factor = torch.linalg.cholesky(self.hessian)
+        return torch.cholesky_solve(rows.T, factor).T
 
-    def _product(self, rows: Tensor) -> Tensor:
+    def _product(self, row: Tensor) -> Tensor:
         at, outside = self.at, self.task.outside
-        full = at.weights.new_zeros(len(rows), at.size)
-        full[:, self.columns] = rows.to(full)
-        back = at.pulled_back(outside.part(at.change(full)))[:, self.columns]
-        return back.double() / outside.count + self.ridge * rows
+        full = at.weights.new_zeros(at.size)
+        full[self.columns] = row.to(full)
+        back = at.pulled_back(outside.part(at.change(full)))[self.columns]
+        return back.double() / outside.count + self.ridge * row
 
     @cached_property
     def _steps(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return H^-1 G', H^-1 of the slope, and the inverse of G H^-1 G', one property a row."""
-        constraints = self.gradients[: self.task.held]
-        solved = self.solved(torch.cat([constraints, self.slope[None]]))
-        matrix = constraints @ solved[:-1].T
-        scale = matrix.diagonal().clamp(min=1e-300).rsqrt()
-        inverse = torch.linalg.pinv(scale[:, None] * matrix * scale, rtol=1e-12)
-        return solved[:-1], solved[-1], scale[:, None] * inverse * scale
+        solved = self.solved(torch.cat([self.constraints, self.slope[None]]))
+        return solved[:-1], solved[-1], _inverse(self.constraints, solved[:-1])
+
+    @property
+    def constraints(self) -> Tensor:
+        return self.gradients[: self.task.held]
 
     def step(self, misses: Tensor) -> tuple[Tensor, Tensor]:
         """Return the best step that removes the misses to first order, and the multipliers."""
+        needed = misses[: self.task.held].to(self.slope)
+        if not self.exact:
+            return self._projected(needed, self.slope, self.task.iterations)
         across, free, inverse = self._steps
-        needed = misses[: self.task.held].to(across) + self.gradients[: self.task.held] @ free
-        multipliers = inverse @ needed
+        multipliers = inverse @ (needed + self.constraints @ free)
         return multipliers @ across - free, multipliers
 
     def correction(self, misses: Tensor) -> Tensor:
         """Return the cheapest step that removes the misses to first order, whatever else there is to gain."""
+        needed = misses[: self.task.held].to(self.slope)
+        if not self.exact:
+            return self._projected(needed, torch.zeros_like(self.slope), self.task.iterations // 4)[0]
         across, _, inverse = self._steps
-        return inverse @ misses[: self.task.held].to(across) @ across
+        return inverse @ needed @ across
+
+    def _projected(self, needed: Tensor, slope: Tensor, iterations: int) -> tuple[Tensor, Tensor]:
+        """Minimise d' H d / 2 + slope . d with G d = needed by projected conjugate gradients.
+
+        H is taken times one vector an iteration, whatever the number of properties, and G d = needed holds
+        after each: steps start from the smallest one that does, and directions are projected on G d = 0, both
+        in the metric of the diagonal of H (Gould, Hribar and Nocedal 2001, algorithm 2.1).
+        """
+        diagonal = self.task.energies.to(slope) + self.ridge
+        across = self.constraints / diagonal
+        inverse = _inverse(self.constraints, across)
+        multipliers = torch.zeros_like(needed)
+
+        def project(left: Tensor) -> tuple[Tensor, Tensor]:
+            # What the constraints carry is taken out of the residual itself, or rounding grows in it.
+            nonlocal multipliers
+            carried = inverse @ (across @ left)
+            multipliers = multipliers + carried
+            left = left - carried @ self.constraints
+            return left, left / diagonal - inverse @ (across @ left) @ across
+
+        solution = inverse @ needed @ across
+        left, projected = project(self._product(solution) + slope)
+        direction, size = -projected, left @ projected
+        goal = 1e-24 * size
+        for _ in range(iterations):
+            if size <= goal:
+                break
+            image = self._product(direction)
+            length = size / (direction @ image).clamp(min=1e-300)
+            solution = solution + length * direction
+            left, projected = project(left + length * image)
+            before, size = size, left @ projected
+            direction = size / before * direction - projected
+        return solution, multipliers
+
+
+def _inverse(constraints: Tensor, across: Tensor) -> Tensor:
+    """Return the inverse of the small matrix of constraints times what they move."""
+    matrix = constraints @ across.T
+    scale = matrix.diagonal().clamp(min=1e-300).rsqrt()
+    inverse: Tensor = torch.linalg.pinv(scale[:, None] * matrix * scale, rtol=1e-12)
+    return scale[:, None] * inverse * scale
 
 
 @dataclass(frozen=True)
@@ -569,29 +620,6 @@ def _unit(at: Sensitivity, column: Tensor) -> Tensor:
     one = torch.zeros_like(at.weights)
     one[column] = 1
     return one
-
-
-def _conjugate_gradients(
-    product: Callable[[Tensor], Tensor], rows: Tensor, diagonal: Tensor, iterations: int
-) -> Tensor:
-    """Return about H^-1 of each row by products with H alone; `diagonal` is about that of H."""
-    solution, left = torch.zeros_like(rows), rows.clone()
-    direction = left / diagonal
-    size = (left * direction).sum(1)
-    goal = 1e-20 * size
-    for _ in range(iterations):
-        active = size > goal
-        if not active.any():
-            break
-        image = product(direction)
-        length = torch.where(active, size / (direction * image).sum(1).clamp(min=1e-300), 0.0)
-        solution += length[:, None] * direction
-        left -= length[:, None] * image
-        scaled = left / diagonal
-        fresh = (left * scaled).sum(1)
-        direction = scaled + torch.where(active, fresh / size.clamp(min=1e-300), 0.0)[:, None] * direction
-        size = fresh
-    return solution
 
 
 def _picked(task: _Task, method: Method, number: int, tries: int) -> list[_Task]:

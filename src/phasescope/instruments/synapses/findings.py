@@ -111,8 +111,8 @@ def _alone(prop: _Of) -> Finding:
     if prop.certified == "yes":
         sentence = f"Some weights act on the samples of the {prop.name} and hardly on others: {prop.first}."
         action = (
-            "They can change it with little damage on the other samples. But samples of one class are alike and "
-            "random sets are not: ask the same of other classes before you call these weights its own."
+            "They can change it with little damage on the other samples. But samples of one class are alike "
+            "and random sets are not: ask the same of other classes before you call these weights its own."
         )
         return Finding(sentence, evidence, action, "note")
     sentence = f"No weight acts on the samples of the {prop.name} alone, not more than on any others."
