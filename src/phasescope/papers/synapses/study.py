@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from phasescope.papers.synapses import (
     capacity,
+    classifier_edits,
     comparison,
     compensation,
     maps_of_synapses,
@@ -34,6 +35,7 @@ STUDY = Study(
         capacity.CAPACITY,
         comparison.COMPARISON,
         trainers.TRAINERS,
+        classifier_edits.CLASSIFIER_EDITS,
     ),
     citations=("ensembles2015", "szegedy2014", "kumar2025"),
 )
