@@ -26,6 +26,7 @@ BENCHMARKS = (
     "ensembles",
     "tangents",
     "sharpness",
+    "synapse_ensembles",
     "explorer_frame",
     "edits",
     "picture_maps",

@@ -320,8 +320,8 @@ class Numbers:
         means = np.array([row[np.isfinite(row)].mean() for row in more if np.isfinite(row).any()])
         if len(means) < _FEWEST:
             return Estimate.not_determined(
-                f"{_SUCCESSES[0]:g} of the 8s read 3 by both {one} and {other} in {len(means)} of {len(more)} "
-                f"networks, {_FEWEST} are needed"
+                f"{_SUCCESSES[0]:g} of the 8s read 3 by both {one} and {other} in {len(means)} of "
+                f"{len(more)} networks, {_FEWEST} are needed"
             )
         return over_networks(means)
 
