@@ -61,6 +61,15 @@ def training():
     return {"model": net(), "loss": nn.functional.mse_loss, "data": data, "optimizer": 0.1}
 
 
+def asks():
+    return {"model": net(), "batch": batch(), "property": lambda output: output[:, 0].mean()}
+
+
+def asks_twice():
+    first, second = (lambda output, k=k: output[:, k].mean() for k in (0, 1))
+    return {"model": net(), "batch": batch(), "properties": {"first": first, "second": second}}
+
+
 def with_loss():
     return net(), nn.functional.mse_loss, (torch.randn(12, 16), torch.zeros(12, 16))
 

@@ -95,6 +95,21 @@ def test_loss_and_data_of_a_factory_add_the_stability_of_training(phasescope, mo
     assert "Stability of training" in (tmp_path / "out" / "report.html").read_text()
 
 
+@pytest.mark.parametrize(("factory", "names"), [("asks", ["property"]), ("asks_twice", ["first", "second"])])
+def test_a_property_of_a_factory_adds_the_weights_that_carry_it(phasescope, models, tmp_path, factory, names):
+    answer = phasescope("inspect", f"models.py:{factory}", "--json", "--out", "out")
+    assert answer.code == 0, answer.err
+    (found,) = answer.json["inspections"]
+    assert found["instruments"]["synapses"]["coords"]["property"] == names
+    assert "Which weights carry a property" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_without_a_property_nothing_is_said_of_it(phasescope, models):
+    answer = phasescope("inspect", "models.py:with_batch")
+    assert "property" not in answer.out
+    assert "synapses" not in answer.out
+
+
 def test_without_an_optimiser_the_sharpness_alone_is_measured(phasescope, models):
     answer = phasescope("inspect", "models.py:with_loss")
     assert answer.code == 0

@@ -44,21 +44,11 @@ _ALONE = 1e-3  # relative difference between a sample alone and among others
 
 @dataclass(frozen=True)
 class Piece:
-    """One parameter as a run of consecutive weights.
+    """One parameter as a run of consecutive weights."""
 
-    Parameters
-    ----------
-    names : tuple of str
-        All names under which the model holds it; more than one where modules share it.
-    shape : tuple of int
-        Its shape.
-    start : int
-        Number of its first weight.
-    """
-
-    names: tuple[str, ...]
+    names: tuple[str, ...]  # all under which the model holds it; more than one where modules share it
     shape: tuple[int, ...]
-    start: int
+    start: int  # number of its first weight
 
     @property
     def stop(self) -> int:
@@ -82,14 +72,23 @@ class ModuleSensitivity(Sensitivity):
     The weights were copied and later changes of them are not seen. Frozen parameters and buffers are read
     from the model at each call.
 
+    Parameters
+    ----------
+    network : object
+        The module as a function of its weights on the batch.
+    weights : tensor, shape (size,)
+        Where everything is taken.
+    output : tensor, optional
+        At these weights; by default it is computed.
+
     Attributes
     ----------
     weights : tensor, shape (size,)
         All weights, parameter by parameter in the order of the model, each in its own order.
     output : tensor
         On the whole batch; the last axis counts the outputs (classes, tokens) where there are two or more.
-    pieces : tuple of Piece
-        The parameters.
+    pieces : tuple
+        The parameters, each with its ``names``, ``shape``, ``start`` and ``stop`` among the weights.
     shape : tuple of int
         What a mask of cases has: the shape of the output without its last axis; (samples,) for an output of
         one axis.
