@@ -6,13 +6,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from phasescope.errors import InputError
-from phasescope.synapses import ClassMargin, module_sensitivity, modules
+from phasescope.synapses import ClassMargin, Logit, ensemble, module_sensitivity, modules
 from reference.weight_jacobians import jacobian
+from zoo import ZOO
 
 
 def small(dtype=torch.float64, seed=0):
@@ -331,3 +333,26 @@ def test_twenty_million_weights_take_at_most_six_times_their_memory_and_a_batch(
     found = json.loads(done.stdout)
     assert found["weights"] > 80e6
     assert found["extra"] < 6 * found["weights"] + found["batch"]
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in ZOO if name not in ("parameter_free", "plain_callable", "nan_masking")]
+)
+def test_pushing_forward_and_pulling_back_are_adjoint_on_all_kinds_of_networks(name):
+    model, inputs = ZOO[name]()
+    before = copy.deepcopy(dict(model.state_dict()))
+    found = module_sensitivity(model, inputs)
+    generator = torch.Generator().manual_seed(0)
+    seeds = torch.randn(found.output.shape, generator=generator).to(found.output)
+    step = torch.randn(found.size, generator=generator).to(found.weights)
+    forward = float((seeds * found.change(step)).sum())
+    assert forward == pytest.approx(float(found.pulled_back(seeds) @ step), rel=1e-3, abs=1e-3)
+    assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+
+
+@pytest.mark.usefixtures("estimated")
+def test_damage_that_is_estimated_is_never_nothing():
+    found = ensemble(module_sensitivity(small(), batch(40)), Logit(1))
+    acts = found.strength != 0
+    assert np.isfinite(found.control[acts]).all()
+    assert (found.share < 1).all()

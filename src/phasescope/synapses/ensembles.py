@@ -50,6 +50,7 @@ class Effects:
     inside: Tensor | None  # energy of each map in the support; None where nothing is outside
     rest: Tensor  # energy of each map outside the support, or all of it
     counted: int  # numbers of the output over which beside is a sum
+    error: float = 0.0  # relative, of the energies
 
     @property
     def along(self) -> Tensor:
@@ -58,8 +59,10 @@ class Effects:
 
     @property
     def beside(self) -> Tensor:
-        """The energy that is damage."""
-        return (self.rest - self.along).clamp_(min=0) if self.inside is None else self.rest
+        """The energy that is damage; where nothing is outside, at least the error of the whole energy."""
+        if self.inside is not None:
+            return self.rest
+        return torch.maximum(self.rest - self.along, self.rest * self.error)
 
     @property
     def total(self) -> Tensor:
@@ -98,7 +101,7 @@ def effects(sensitivity: Sensitivity, prop: Property) -> Effects:
             f"The {prop.name} has no finite derivative in {sensitivity.name(first)}.", "Check the weights."
         )
     scale = 1 / max(float(gradient.double().square().sum()), 1e-300)
-    return Effects(strength, scale, inside, rest, counted)
+    return Effects(strength, scale, inside, rest, counted, 2 * float(getattr(sensitivity, "rms_error", 0.0)))
 
 
 @dataclass(frozen=True)
