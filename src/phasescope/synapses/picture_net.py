@@ -171,7 +171,9 @@ class PictureNet(nn.Module):
             wiring = Wiring(_whole(data["inputs"]), sources, outputs)
             weights = torch.tensor([_number(w) for w in data["weights"]], dtype=torch.float64)
         except (KeyError, TypeError) as error:
-            raise InputError(f"The network is damaged: {error}.", "Export it again.") from error
+            raise InputError(
+                f"The network is damaged: {error}.", "It needs inputs, sources, outputs and weights."
+            ) from error
         return cls(wiring, weights, dtype=dtype)
 
 
