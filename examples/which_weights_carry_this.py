@@ -42,7 +42,7 @@ print(f"eights {before[0]:.3f}, other digits {before[1]:.3f}")
 # batch were not trained on.
 
 rest = torch.nonzero(images.y_train == 8)[12:52, 0]
-others = torch.nonzero(images.y_train != 8)[:360, 0]
+others = torch.nonzero(images.y_train != 8)[:320, 0]
 batch = images.x_train[torch.cat([rest, others])]
 reads_eight = ClassMargin(8, cases=range(len(rest)))
 seen = module_sensitivity(model, batch)
@@ -105,5 +105,6 @@ with plotting.style():
             right.bar(place + shift, gain, width=0.34, color=colour, label=label)
     right.set_xticks(range(len(after)), list(after))
     right.set(ylabel="accuracy gained, points", xlabel="edit", title="On unseen images")
+    right.set_ylim(top=75)
     right.legend()
 figure

@@ -62,14 +62,14 @@ _SOURCE = "derived here"
 class ClassifierEditsSettings(Settings):
     """Sizes of the measurement."""
 
-    seeds: int = 5  # networks
-    images: int = 20_000  # to train on; the digits have 1197
+    seeds: int = 10  # networks
+    images: int = 10_000  # to train on; the digits have 1197
     epochs: int = 4  # of MNIST; the digits take as many steps
     edited: int = 100  # training 8s that are to read 3
-    kept: int = 1000  # training samples of other digits that are to stay
+    kept: int = 600  # training samples of other digits that are to stay
     test: int = 10_000  # images, of which the 8s measure success and the others damage
-    steps: int = 12  # equal raises of the margin
-    iterations: int = 20  # conjugate gradients of the programme
+    steps: int = 9  # equal raises of the margin
+    iterations: int = 15  # conjugate gradients of the programme
 
 
 QUICK = ClassifierEditsSettings(images=6000, edited=60, kept=300, test=2000, steps=6, iterations=8)
