@@ -129,7 +129,7 @@ def _of_net(seen: PictureSensitivity, masks: Tensor) -> dict[str, Any]:
     broad = _broad(seen, masks, damage)
     quiet = torch.where(broad, inside / damage, torch.full_like(damage, math.inf))
     return {
-        "linear": _EFFECT / control.gather(1, picked).numpy(),
+        "linear": (_EFFECT / control.gather(1, picked)).numpy(),
         "damage": [[each[0] for each in row] for row in moved],
         "reached": [[each[1] for each in row] for row in moved],
         "by_strength": [float(spearmanr(a, b).statistic) for a, b in zip(g.abs(), control, strict=True)],
