@@ -532,6 +532,15 @@ def test_what_cannot_be_used_is_told(options, words):
     assert caught.value.fix
 
 
+def test_what_an_inspection_reads_of_the_same_factory_is_no_obstacle():
+    more = {"batch": torch.ones(3), "property": lambda output: output.sum(), "properties": {}}
+    found = [
+        scan_learning_rate(lambda seed, kept=kept: bowl(seed, **kept), rates=[0.1], seeds=[0], steps=5)
+        for kept in ({}, more)
+    ]
+    assert found[0].rows[0].final_loss == found[1].rows[0].final_loss
+
+
 @pytest.mark.parametrize(("low", "high", "steps"), [(0, 1, 50), (1, 1, 50), (0.1, math.inf, 50), (0.1, 1, 9)])
 def test_a_ramp_that_does_not_rise_is_refused(low, high, steps):
     with pytest.raises(InputError):

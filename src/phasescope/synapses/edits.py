@@ -252,9 +252,12 @@ def edit(
 
     Notes
     -----
-    A step costs one backward pass for each property and either one Gram matrix or up to
-    `iterations` products forward and back, whatever the number of properties. Methods "sparse", "pair" and "single" look at all weights of a
-    picture network, elsewhere at the 64 with the largest ``|g| / rms``.
+    A step costs one backward pass for each property and either one Gram matrix or up to `iterations`
+    products forward and back, whatever the number of properties. Methods "sparse", "pair" and "single" look
+    at all weights of a picture network, elsewhere at the 64 with the largest ``|g| / rms``.
+
+    Fails: the problem is not convex, so the least damage found is that of a neighbourhood; a far amount, or a
+    network with steep units, can have a better answer elsewhere.
 
     Null-space and rank-one edits of language models use the same algebra on the keys of one layer
     (arXiv:2410.02355). The pair is the compensation of the article on synaptic ensembles.

@@ -26,6 +26,7 @@ Factory = Callable[[int], Any]
 
 _KEYS = ("model", "loss", "data", "optimizer", "validation", "target", "scheduler", "accumulate")
 _NEEDED = _KEYS[:3]
+_OF_INSPECT = ("batch", "property", "properties")  # what the same factory may tell an inspection
 _FIX = "Return model, loss, data, or a dictionary with these keys and any of " + ", ".join(_KEYS[3:]) + "."
 
 
@@ -184,7 +185,7 @@ def _given(returned: Any) -> dict[str, Any]:
         )
         raise InputError(f"The factory returned {what}.", _FIX)
     missing = [key for key in _NEEDED if key not in returned]
-    unknown = [str(key) for key in returned if key not in _KEYS]
+    unknown = [str(key) for key in returned if key not in (*_KEYS, *_OF_INSPECT)]
     if missing or unknown:
         raise InputError(
             "The factory's dictionary "
