@@ -96,6 +96,7 @@ def test_public_names_resolve(name):
     assert name in dir(phasescope)
 
 
+@pytest.mark.slow
 def test_papers_are_imported_on_first_use():
     code = (
         "import phasescope; print(phasescope.papers.absorbing.STUDY.name, phasescope.papers.noise.STUDY.name)"

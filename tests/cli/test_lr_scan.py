@@ -188,6 +188,7 @@ def test_low_and_high_span_factors_of_two(phasescope, training):
     assert phasescope("lr-scan", "train.py:bowl", *words).json["rates"] == [0.05, 0.1, 0.2, 0.4]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 def test_ctrl_c_leaves_what_is_done_and_the_same_command_goes_on(phasescope, training, tmp_path):
     command = [sys.executable, "-c", "import sys; from phasescope.cli import main; sys.exit(main())"]

@@ -63,6 +63,7 @@ def test_json_is_all_there_is_on_stdout(phasescope, toy, tmp_path):
     assert answer.json["failed"] == {}
 
 
+@pytest.mark.slow
 def test_two_workers_and_the_report_from_the_results_alone_give_the_same_bytes(phasescope, toy, tmp_path):
     assert phasescope("study", "run", toy, "--out", "one", "--workers", "1").code == 0
     assert phasescope("study", "run", toy, "--out", "two", "--workers", "2").code == 0

@@ -265,6 +265,7 @@ KILLED = """
 """
 
 
+@pytest.mark.slow
 def test_a_killed_run_is_read_up_to_its_last_step_and_resumes(path, tmp_path):
     given, saved = str(tmp_path / "given.pt"), str(tmp_path / "model.pt")
     torch.save((network().state_dict(), *batch()), given)

@@ -132,7 +132,7 @@ def test_too_little_memory_is_refused():
         SynapticEnsembles(Logit(0)).measure(*private(), max_memory=100)
 
 
-FAST = {"mlp", "shared_weights", "parameter_free", "plain_callable"}
+FAST = {"shared_weights", "parameter_free", "plain_callable"}
 # Freezing a model that is frozen in part makes all of its weights count.
 NOT = {"frozen": {"measures_frozen_parameters"}}
 

@@ -304,7 +304,7 @@ def short(rate=0.02):
     return TrainingStability(everything, None, rate, steps=4, points=2)
 
 
-FAST = {"mlp", "shared_weights", "frozen", "parameter_free", "plain_callable"}
+FAST = {"shared_weights", "frozen", "parameter_free", "plain_callable"}
 # Freezing a model that is frozen in part makes another training of it.
 NOT = {"frozen": {"measures_frozen_parameters"}}
 

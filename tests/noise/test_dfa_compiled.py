@@ -128,6 +128,7 @@ def test_neither_threads_nor_company_change_anything(monkeypatch):
     np.testing.assert_array_equal(dfa(x[::-1], windows=WINDOWS).fluctuation[::-1], one)
 
 
+@pytest.mark.slow
 def test_numba_is_loaded_for_large_batches_only():
     program = (
         "import sys; import numpy as np; from phasescope.noise import dfa;"

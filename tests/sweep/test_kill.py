@@ -104,6 +104,7 @@ def test_a_killed_run_resumes_with_at_most_one_task_a_worker_again(tmp_path):
     killed_and_resumed(tmp_path, 3, [kill_parent])
 
 
+@pytest.mark.slow
 def test_a_killed_worker_costs_at_most_one_task_a_worker(tmp_path):
     killed_and_resumed(tmp_path, 2, [kill_worker])
 

@@ -55,6 +55,7 @@ def test_many_differences_are_counted(tmp_path):
         agree(tmp_path, {f"setting{number}": 1 for number in range(9)}, [])
 
 
+@pytest.mark.slow
 def test_every_flipped_bit_of_the_manifest_is_noticed(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
     agree(tmp_path, {"study": "trial"}, ["a"])

@@ -8,7 +8,7 @@ from phasescope.papers.absorbing.finite_width import FINITE_WIDTH
 from phasescope.papers.absorbing.width_groups import Width, half_depth
 from phasescope.theory import FiniteWidthScaling
 
-SMALL = ("finite_width.effort=1e5", "finite_width.task_effort=1e5", "finite_width.widths=[50,100,200,400]")
+SMALL = ("finite_width.effort=2e4", "finite_width.task_effort=2e4", "finite_width.widths=[50,100,200,400]")
 KAPPA, V, D0 = 0.23349782, 4.250, -1.854
 LAW = FiniteWidthScaling(KAPPA, V, D0 + V / 2)
 IDS = {f"{name}-{kind}" for kind in ("mean", "typical") for name in ("quality", "quality-bare")}

@@ -113,6 +113,7 @@ def test_networks_elsewhere_disagree(small):
     assert estimate.n == 40
 
 
+@pytest.mark.slow
 def test_figure_table_and_notes(small):
     settings, data, analysis, _ = small
     assert min(draw(METRIC_FACTORS, data, settings)) > 40_000
