@@ -464,7 +464,7 @@ class BorderShift(_Masked):
 
     The border is where the brightness s of the reference crosses the threshold inside the mask: the pixels
     with a neighbour (left, right, above or below) on the other side. The shift is, in the coordinates of
-    :func:`grid`,
+    :func:`grid`, ::
 
         mean over them of -(s(p) - s_ref(p)) / |grad s_ref(p)|,
 

@@ -148,7 +148,7 @@ class PictureSensitivity(Sensitivity):
 
     @property
     def picture(self) -> Tensor:
-        """What the network paints, shape (*shape, outputs), in (-1, 1)."""
+        """What the network paints, ``(*shape, outputs)`` numbers in (-1, 1)."""
         return self.output
 
     def maps(self, weights: Sequence[int] | None = None) -> Tensor:
@@ -166,7 +166,7 @@ class PictureSensitivity(Sensitivity):
 
         Parameters
         ----------
-        seeds : tensor, shape (*shape, outputs) or (k, *shape, outputs)
+        seeds : tensor, shape ``(*shape, outputs)`` or ``(k, *shape, outputs)``
         """
         rows = seeds.to(self.weights)
         if rows.ndim == len(self.shape) + 1:
@@ -175,7 +175,7 @@ class PictureSensitivity(Sensitivity):
         return self.sweeps.pulled_back(flat.permute(2, 0, 1).contiguous())
 
     def change(self, difference: Tensor) -> Tensor:
-        """Return the change of the picture to first order, shape (*shape, outputs).
+        """Return the change of the picture to first order, of shape ``(*shape, outputs)``.
 
         Parameters
         ----------
