@@ -148,11 +148,11 @@ class PictureSensitivity(Sensitivity):
 
     @property
     def picture(self) -> Tensor:
-        """What the network paints, ``(*shape, outputs)`` numbers in (-1, 1)."""
+        """What the network paints: the output, in (-1, 1)."""
         return self.output
 
     def maps(self, weights: Sequence[int] | None = None) -> Tensor:
-        """Return maps d picture / d w, shape (weights, *shape, outputs).
+        """Return maps d picture / d w, of shape ``(weights, *shape, outputs)``.
 
         Parameters
         ----------
