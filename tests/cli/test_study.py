@@ -179,6 +179,7 @@ def slow_study(tmp_path):
     (tmp_path / "slow.py").write_text(text)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 def test_ctrl_c_is_one_line_and_the_same_command_resumes(tmp_path):
     slow_study(tmp_path)

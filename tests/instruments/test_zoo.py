@@ -6,10 +6,14 @@ from phasescope.instruments import SignalPropagation
 from phasescope.testing import CHECKS, Case, check_instrument
 from zoo import ZOO, hundred_million
 
-CASES = [Case(name, factory) for name, factory in ZOO.items()]
+LONG = {"mlp", "dropout", "nan_masking"}  # beside shorter models of their kinds
+CASES = [
+    pytest.param(Case(name, factory), marks=pytest.mark.slow if name in LONG else (), id=name)
+    for name, factory in ZOO.items()
+]
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", CASES)
 def test_signal_propagation_keeps_every_promise(case):
     assert SignalPropagation().applies(*case.factory()) == ""
     passed = check_instrument(SignalPropagation(), [case])

@@ -63,6 +63,7 @@ def test_coverage_around_and_above_one(alpha, order):
         assert 0.92 < coverage(sums, alpha) < 0.98
 
 
+@pytest.mark.slow
 def test_pink_and_brown_noise():
     pink = dfa(coloured_noise(1.0, 1000, size=100, seed=5))
     assert pink.alpha.mean() == pytest.approx(1, abs=0.03)
