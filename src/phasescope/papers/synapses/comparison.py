@@ -344,8 +344,7 @@ def _exact_claims(n: Numbers) -> list[Check]:
             of("hebb"),
             allowance=1e-9,
             note="The mean of target times input. Over all b the mean sign of a - b is (2 a - 15)/16, which "
-            "is "
-            "linear in the bits of a.",
+            "is linear in the bits of a.",
         ),
     ]
 
@@ -365,8 +364,7 @@ def notes(n: Numbers) -> list[str]:
     return [
         f"Steps: {steps} (rate {_ADAM:g}); plain descent {_PASSES} passes in batches of {_BATCH}. The "
         "article does not say "
-        "which "
-        "methods failed, nor with how many examples. Targets are 0.9, 0 for equal numbers, and -0.9. A "
+        "which methods failed, nor with how many examples. Targets are 0.9, 0 for equal numbers, and -0.9. A "
         "success is the right sign of all 240 unequal pairs, shown or not.",
     ]
 

@@ -364,8 +364,7 @@ def _pair_claims(n: Numbers) -> list[Check]:
         Claim(
             "pair-left",
             "Changed once in the ratio that the maps give, an opposed pair leaves less than a fifth of the "
-            "side "
-            "effect of a single synapse.",
+            "side effect of a single synapse.",
             f"{ARTICLE}, {where}",
         ).below(
             _HARDLY,
@@ -384,8 +383,7 @@ def _pair_claims(n: Numbers) -> list[Check]:
             note=f"Shares of pairs of an ensemble: {over_networks(n.opposed[:, 0, 0])} of those in one "
             "neuron, "
             f"{over_networks(n.opposed[:, 0, 1])} of the others. Below zero: synapses of one neuron share "
-            "what "
-            "stands behind it, so their maps are too alike to oppose each other.",
+            "what stands behind it, so their maps are too alike to oppose each other.",
         ),
         Claim(
             "pair-learned",
@@ -426,8 +424,7 @@ def _hint_claims(n: Numbers) -> list[Check]:
             over_networks(n.hint_pair[:, 0]),
             allowance=0.1,
             note=f"{rule} Of contrast between window and neighbour, and the worse control in the best "
-            "opposed "
-            f"pair of the unit. Untrained: {over_networks(n.hint_pair[:, 1])}.",
+            f"opposed pair of the unit. Untrained: {over_networks(n.hint_pair[:, 1])}.",
         ),
     ]
 
@@ -550,8 +547,7 @@ def figures(n: Numbers) -> list[Panels]:
             "compensation",
             "Left: windows in which a pair of synapses of the ensemble moves the window and leaves the one "
             "beside it; a dot is a network. Middle: whether activation maps tell which units hold handles, "
-            "or "
-            "compensating pairs. Right: extent of single maps, and of mixtures of near and of far ones.",
+            "or compensating pairs. Right: extent of single maps, and of mixtures of near and of far ones.",
             [draw_pairs, draw_hint, draw_mixtures],
         )
     ]

@@ -372,21 +372,18 @@ def _principle_claims(n: Numbers) -> list[Check]:
         ).positive(
             _decades(n.gap("median", "best")),
             note=f"{window} Typical damage: {_told(n, 'trained')}. To first order the best by control is "
-            "best by "
-            "construction; that it holds for real changes is not.",
+            "best by construction; that it holds for real changes is not.",
         ),
         Claim("weak-median", "A weak synapse spoils more still.", ARTICLE).positive(
             _decades(n.gap("weak", "median")),
             note=f"{window} Only {100 * reached[-1]:.0f} % of weak and {100 * reached[-2]:.0f} % of median "
             f"synapses ever move the property so far, by changes of up to {_LARGEST:g}; the others count "
-            "with "
-            "the largest damage on the way, which is less than the truth.",
+            "with the largest damage on the way, which is less than the truth.",
         ),
         Claim(
             "median-strongest",
             "Strength alone tells: the synapse that moves a property most for a unit of weight spoils less "
-            "at "
-            "equal effect than a median one.",
+            "at equal effect than a median one.",
             ARTICLE,
         ).positive(
             _decades(n.gap("median", "strongest")),
@@ -464,8 +461,7 @@ def _range_claims(n: Numbers) -> list[Check]:
         Claim(
             "range",
             f"Far beyond its working range, at {_MULTIPLES[-1]:g} times its linear range, a synapse moves "
-            "other "
-            "things, too.",
+            "other things, too.",
             f"{ARTICLE}, synapse 0",
         ).positive(
             _decades(far[:, 0, 0]),
@@ -597,8 +593,7 @@ def figures(n: Numbers) -> list[Panels]:
             Panels(
                 "local",
                 f"Left: of the windows of more than median contrast the one whose best synapse, {names[4]}, "
-                "has "
-                "the best control, and that synapse. "
+                "has the best control, and that synapse. "
                 f"Right: {names[5]}, which bends nearly all else and leaves this window most alone.",
                 [draw_window, *shown[4:]],
                 size=(2.9, 4.6),

@@ -374,8 +374,7 @@ def _alike_claims(n: Numbers) -> list[Check]:
             Claim(
                 f"top-images-{activation}",
                 f"On {n.name}, images that excite a single {activation} unit most are as much of one class "
-                "as "
-                "those of a random combination of units.",
+                "as those of a random combination of units.",
                 SZEGEDY,
             ).equals(
                 0.0,
@@ -423,8 +422,7 @@ def _excitation_claims(n: Numbers) -> list[Check]:
             0.5,
             over_networks(n.used[:, 0]),
             note="Measured: share of the range that free sources could give, median over hidden units. "
-            "Agrees "
-            f"3 errors below a half. Untrained: {over_networks(n.used[:, 1])}.",
+            f"Agrees 3 errors below a half. Untrained: {over_networks(n.used[:, 1])}.",
         ),
         Claim(
             "maximal-outside",
@@ -457,8 +455,7 @@ def _silent_claims(n: Numbers) -> list[Check]:
         ).positive(
             silent,
             note=f"{rule} Classes: {_COLOURS} groups of colours. The active half has {active}; the silent "
-            "one "
-            f"has more in {100 * n.silent_wins[:, 0].mean():.0f} % of units. Untrained: "
+            f"one has more in {100 * n.silent_wins[:, 0].mean():.0f} % of units. Untrained: "
             f"{over_networks(n.information[:, 1, 0])}: a smooth function of place always tells something.",
         ),
         Claim(
@@ -480,8 +477,7 @@ def _silent_claims(n: Numbers) -> list[Check]:
             allowance=0.1,
             resolution=0.1,
             note=f"{rule} Silent less active; allowance 0.1 bit. Silent: {over_networks(halves[:, 0])}. A "
-            "tanh "
-            "has no silent side of its own: its weights may change sign.",
+            "tanh has no silent side of its own: its weights may change sign.",
         ),
         Claim(
             "silent-relu",

@@ -222,8 +222,7 @@ def notes(n: Numbers) -> list[str]:
         "Levenberg-Marquardt and L-BFGS work in float64, apart from the former's product of maps; Rprop and "
         f"Adam in float32, which is faster. Adam has mini-batches of {_BATCH} pixels; a step of the others "
         "sees all pixels, and one of L-BFGS is a whole line search. Courses are recorded every 1, 5, 10 and "
-        "50 "
-        "steps, in the order of the table.",
+        "50 steps, in the order of the table.",
     ]
 
 
