@@ -19,7 +19,8 @@ from phasescope.estimate import Estimate
 from phasescope.noise.dfa import plain
 from phasescope.noise.record import record, sequence_rows
 from phasescope.noise.streams import find_streams
-from phasescope.recording.layers import run, watched
+from phasescope.recording.forward import run
+from phasescope.recording.layers import watched
 from phasescope.recording.modules import as_module
 from phasescope.recording.sequences import Sequences, as_sequences
 from phasescope.recording.untouched import quiet, untouched

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from phasescope.errors import InputError, MemoryLimitError
 from phasescope.noise.streams import Seen, Streams, find_streams
-from phasescope.recording.layers import Layer, discover, run, watched
+from phasescope.recording.forward import run
+from phasescope.recording.layers import Layer, discover, watched
 from phasescope.recording.memory import allocate, default_limit, in_bytes, peak_bytes
 from phasescope.recording.modules import as_module
 from phasescope.recording.sequences import Sequences, as_sequences

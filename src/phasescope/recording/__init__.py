@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from phasescope.recording.batch import Batch, as_batch, first_float
-from phasescope.recording.layers import Layer, discover, run, watched
+from phasescope.recording.forward import run
+from phasescope.recording.layers import Layer, discover, watched
 from phasescope.recording.tangents import pull_back, push_difference, push_double_backward, push_forward
 from phasescope.recording.untouched import untouched
 

@@ -6,22 +6,19 @@ They are found by running the network on two and on three samples, and observed 
 from __future__ import annotations
 
 import math
-import random
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from phasescope.errors import InputError
 from phasescope.recording.batch import Batch, first_float
+from phasescope.recording.forward import run
 from phasescope.recording.untouched import has_running_statistics
 
-_NOISE = 0  # seed of what a stochastic forward draws while it is observed
 _CHANNELS_FIRST = ("Conv", "BatchNorm", "InstanceNorm", "GroupNorm", "Pool", "Dropout2d", "Dropout3d")
 
 Observe = Callable[["Layer", tuple[Any, ...], Any], Any]
@@ -394,43 +391,3 @@ def observed(
     finally:
         for handle in handles:
             handle.remove()
-
-
-def run(model: nn.Module, batch: Batch, whole: Batch | None = None) -> Any:
-    """Return ``model(*args, **kwargs)``, with the same noise at every call where ``forward`` draws some.
-
-    Parameters
-    ----------
-    model : nn.Module
-        The model, inside ``untouched``, which restores the random generators.
-    batch : Batch
-        The arguments.
-    whole : Batch, optional
-        The user's batch, for the message, where `batch` is a part of it.
-
-    Raises
-    ------
-    InputError
-        If the model refuses the batch; the message repeats the shapes and the model's own words.
-    """
-    refused: Exception
-    # torch.manual_seed also notes down a traceback at each call, for devices that are not there.
-    (torch.manual_seed if torch.accelerator.is_available() else torch.default_generator.manual_seed)(_NOISE)
-    np.random.seed(_NOISE)  # noqa: NPY002  (the generator that the user's own code draws from)
-    random.seed(_NOISE)
-    try:
-        return model(*batch.args, **batch.kwargs)
-    except (RuntimeError, TypeError, ValueError, IndexError, KeyError, AttributeError) as error:
-        refused = error
-    words = " ".join(str(refused).split())[:300]
-    raise InputError(
-        f"{getattr(model, 'kind', type(model).__name__)} does not accept the batch "
-        f"({(whole or batch).shapes()}): "
-        f"{type(refused).__name__}: {words.rstrip('.')}.",
-        "Pass the batch as the model's forward takes it.",
-    ) from refused
-
-
-def drew_noise() -> bool:
-    """Return whether the model drew numbers from torch's generator in the last ``run``, on the CPU."""
-    return not torch.equal(torch.get_rng_state(), torch.Generator().manual_seed(_NOISE).get_state())

@@ -13,7 +13,8 @@ import torch.autograd.forward_ad as forward_ad
 from torch import Tensor, nn
 
 from phasescope.recording.batch import Batch, all_floats, first_float, replace_first_float
-from phasescope.recording.layers import Layer, run, watched
+from phasescope.recording.forward import run
+from phasescope.recording.layers import Layer, watched
 
 Tangent = Callable[[Tensor, int], Tensor]
 """Gives the tangent of an entering tensor, from the tensor and its number among those that enter."""

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from phasescope.errors import InputError
 from phasescope.recording.batch import Batch, first_float
-from phasescope.recording.layers import Layer, discover, drew_noise, run, watched
+from phasescope.recording.forward import drew_noise, run
+from phasescope.recording.layers import Layer, discover, watched
 from phasescope.recording.memory import samples_that_fit
 from phasescope.recording.tangents import (
     Push,

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from phasescope.errors import InputError
 from phasescope.recording.batch import Batch, as_batch, first_float
-from phasescope.recording.layers import drew_noise, run
+from phasescope.recording.forward import drew_noise, run
 from phasescope.recording.modules import as_module
 from phasescope.recording.tangents import load_forward_mode
 from phasescope.recording.untouched import has_running_statistics, untouched

@@ -17,10 +17,10 @@ from phasescope.activations import Activation, as_activation
 from phasescope.errors import InputError
 from phasescope.instruments.rows import Row
 from phasescope.recording.batch import as_batch
-from phasescope.recording.layers import run
+from phasescope.recording.dataflow import Flow, fan_in
+from phasescope.recording.forward import run
 from phasescope.recording.modules import as_module
 from phasescope.recording.untouched import quiet, untouched
-from phasescope.signal.initialising.dataflow import Flow, fan_in
 from phasescope.signal.initialising.recognise import Layer, recognise
 from phasescope.theory import critical_point
 

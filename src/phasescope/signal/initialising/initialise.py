@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from phasescope.errors import InputError
 from phasescope.recording.batch import Batch, as_batch
-from phasescope.recording.layers import run
+from phasescope.recording.dataflow import Flow, Node, WeightCall, fan_in
+from phasescope.recording.forward import run
 from phasescope.recording.untouched import quiet, untouched
-from phasescope.signal.initialising.dataflow import Flow, Node, WeightCall, fan_in
 from phasescope.signal.initialising.plan import Plan, Step
 from phasescope.signal.initialising.recognise import Branch
 from phasescope.signal.profile import profile

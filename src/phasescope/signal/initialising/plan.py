@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from phasescope.activations import Activation
 from phasescope.errors import InputError, NoCriticalPointError
-from phasescope.signal.initialising.dataflow import Flow
+from phasescope.recording.dataflow import Flow
 from phasescope.signal.initialising.recognise import Layer, depth_of, recognise
 from phasescope.theory.critical import CriticalPoint, critical_point
 from phasescope.theory.marginal import first_layer_kernel

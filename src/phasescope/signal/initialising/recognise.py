@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from phasescope.activations import Activation, as_activation
 from phasescope.errors import InputError
-from phasescope.signal.initialising.dataflow import Flow, Node, WeightCall
+from phasescope.recording.dataflow import Flow, Node, WeightCall
 
 # Compared in this order with what the module computes; the first that agrees gives its name.
 _CANDIDATES = (
