@@ -55,12 +55,12 @@ class Participation(Instrument):
             # Dropout would be noise; batch statistics would make each input depend on the others.
             model.eval()
             inputs = as_batch(model, batch)
-            layers, _ = discover(model, inputs)
+            layers = discover(model, inputs).layers
             # A forward pass, and the widest layer in double precision with what its SVD needs.
             need = 32 * inputs.size * max(layer.units for layer in layers)
             if max_memory is not None and need > max_memory:
                 raise phasescope.errors.MemoryLimitError(f"{need} bytes needed, {max_memory} allowed.")
-            with watched(layers, observe):
+            with watched(model, layers, observe):
                 run(model, inputs.take(0, inputs.size))
         values, errors = zip(*(seen.get(layer.name, (np.nan, np.nan)) for layer in layers), strict=True)
         name, unit = "participation ratio", {"units": "directions"}

@@ -247,7 +247,7 @@ def _holder(model: nn.Module, inputs: Sequences, layer: str) -> Callable[[int, f
         )
 
     def hold_output(unit: int, value: float) -> Any:
-        with watched(rows, lambda row, args, output: streams.replaced(row, output, unit, value)):
+        with watched(model, rows, lambda row, args, output: streams.replaced(row, output, unit, value)):
             return _run(model, inputs)
 
     return hold_output

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from typing import Any
 
@@ -214,9 +214,10 @@ def record(
 def sequence_rows(model: nn.Module, inputs: Sequences) -> list[Layer]:
     """Return the rows of ``discover`` for a batch of sequences; the model is inside ``untouched``."""
     try:
-        rows, _ = discover(model, inputs.alike(3))
+        found = discover(model, inputs.alike(3)).layers
     except InputError as refused:
         raise InputError(refused.what, f"{refused.fix} {_TIME_FIRST}") from refused
+    rows = [replace(row, at=None) for row in found if not row.stands_alone]
     for row in rows:
         if isinstance(row.module, nn.MultiheadAttention) and row.reached and not row.skipped:
             expected = 0 if row.module.batch_first else 1
@@ -317,7 +318,7 @@ class _Task:
                     take(seen, start, stop)
 
         try:
-            with watched(self.streams.rows, observe):
+            with watched(self.model, self.streams.rows, observe):
                 run(self.model, self.inputs.take(start, stop), self.inputs)
         except InputError as refused:
             if isinstance(refused.__cause__, InputError):

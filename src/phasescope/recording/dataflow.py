@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
+import weakref
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from phasescope.recording.batch import leaves, map_leaves
 
@@ -40,6 +44,20 @@ _MIXING = _names(
     rnn_relu lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell cumsum sort topk roll flip __getitem__ chunk
     split unbind select narrow index_select gather glu sum norm fft fold unfold repeat expand stack"""
 )
+# Operations that only shift or stretch a signal where what else they take is constant.
+_AFFINE = _SUMS | _names(
+    "mul mul_ __mul__ __rmul__ __imul__ div div_ true_divide __truediv__ __itruediv__ neg"
+)
+
+
+class Address(NamedTuple):
+    """Where an operation stands in a pass: the innermost module, which call of it, and which call there."""
+
+    path: str
+    call: int
+    operation: str
+    number: int
+    output: int = 0  # which of the floating-point tensors that it returns
 
 
 class Node:
@@ -60,6 +78,15 @@ class Node:
         self.kwargs: Any = {}
         self.pooled = False
         self._root: Node | None = None
+        # Of every value: what it was made from, when, where, of which inputs and with which parameters.
+        self.sources: list[Node] = []
+        self.index = -1
+        self.address: Address | None = None
+        self.inputs: frozenset[str] = frozenset()
+        self.parameters: frozenset[int] = frozenset()  # ids
+        self.matrix = False  # whether one of these has two axes or more
+        self.shape: tuple[int, ...] = ()
+        self.floating = True
 
     @property
     def is_root(self) -> bool:
@@ -71,6 +98,33 @@ class Node:
         """The one root that the node is a function of, itself included; None for a constant."""
         # Not an attribute: a node that held itself would keep the whole pass alive until garbage collection.
         return self if self.is_root else self._root
+
+    @property
+    def same_as(self) -> Node:
+        """The earliest value that this one is up to its shape, a constant shift and a constant factor."""
+        node = self
+        while node.kind == "function" and (node.name in _SHAPES or node._affine()):
+            if not node.sources[0].floating:
+                break
+            node = node.sources[0]
+        return node
+
+    @property
+    def unchanged(self) -> Node:
+        """The earliest value that this one is up to its shape."""
+        node = self
+        while node.kind == "function" and node.name in _SHAPES and node.sources[0].floating:
+            node = node.sources[0]
+        return node
+
+    @property
+    def is_step(self) -> bool:
+        """Whether the value is that of a weight layer, or of signals that meet: what depth is counted in."""
+        return self.kind in ("weight", "sum", "cat") or (self.kind == "mixing" and self.matrix)
+
+    def _affine(self) -> bool:
+        first = isinstance(self.args, tuple) and bool(self.args) and self.args[0] is self.sources[0]
+        return self.name in _AFFINE and len(self.sources) == 1 and (first or "div" not in self.name)
 
     def elementwise(self) -> list[str]:
         """Return the names of the operations since the root that change values, in no special order."""
@@ -144,37 +198,62 @@ def fan_in(call: WeightCall) -> int:
 
 
 class Flow(TorchFunctionMode):
-    """Records every torch operation inside its ``with`` block as nodes, without hooks.
+    """Records every torch operation inside its ``with`` block as nodes.
 
-    `before_weights` is called before each weight layer runs, and may change its weights in place.
+    `inputs` are named tensors. With `values`, what the theory of initialisation looks at is kept; without,
+    the pass takes no more memory than one without a record. `before_weights` is called before each weight
+    layer runs, and may change its weights in place. `enter` and `leave` tell which module is running.
     """
 
     def __init__(
         self,
         model: nn.Module,
-        inputs: Any,
+        inputs: Iterable[tuple[str, Tensor]],
         before_weights: Callable[[Flow, WeightCall], None] | None = None,
+        *,
+        values: bool = True,
     ) -> None:
         super().__init__()
         self._before_weights = before_weights
+        self._values = values
         self._paused = False
-        self._nodes: dict[int, Node] = {}
-        self._alive: list[Tensor] = []
+        self._known: dict[int, _Known] = {}
+        self._written: dict[int, Node] = {}  # by storage: what was last written into it
+        self.made = _Made()
+        self.held = 0  # bytes of all results
+        self.nodes: list[Node] = []  # of everything that depends on an input, in order
         self.roots: list[Node] = []
-        self._constants = {id(t) for t in (*model.parameters(), *model.buffers())}
-        self._parameters = {id(p) for p in model.parameters()}
+        parameters = list(model.parameters())
+        self._constants = {id(t) for t in (*parameters, *model.buffers())}
+        self._own = {id(p) for p in parameters}
+        self._parameters = {id(p): p.ndim >= 2 for p in parameters}
         self.calls: list[WeightCall] = []
-        for tensor in leaves(inputs, Tensor):
-            self._remember(tensor, self._new_root("input", "input", [], tensor))
+        self._running: list[tuple[str, int]] = [("", 1)]
+        self._entered: Counter[str] = Counter()
+        self._counted: Counter[tuple[str, int, str]] = Counter()
+        for name, tensor in inputs:
+            node = self._new_root("input", "input", [], tensor)
+            node.inputs = frozenset([name])
+            self._remember(tensor, node)
+
+    def enter(self, path: str) -> int:
+        """Note that a module begins to run, and return which call of it that is."""
+        self._entered[path] += 1
+        self._running.append((path, self._entered[path]))
+        return self._entered[path]
+
+    def leave(self) -> None:
+        """Note that the module that runs ends."""
+        self._running.pop()
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run one operation and record it."""
         kwargs = kwargs or {}
+        name = getattr(func, "__name__", "?")
         if self._paused:
             return func(*args, **kwargs)
         self._paused = True
         try:
-            name = getattr(func, "__name__", "?")
             if name in _WEIGHTS:
                 return self._weight_layer(name, func, args, kwargs)
             links = map_leaves(self._node_of, (args, kwargs))
@@ -184,6 +263,35 @@ class Flow(TorchFunctionMode):
         finally:
             self._paused = False
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Take no notice, inside, of what is run."""
+        before, self._paused = self._paused, True
+        try:
+            yield
+        finally:
+            self._paused = before
+
+    def made_by_module(self, tensor: Tensor, args: Any) -> Node | None:
+        """Return the value that a module gave; of one that no known operation made, that it took what it did."""
+        node = self.node_of(tensor)
+        if node is None and id(tensor) not in self._constants:
+            taken = [known for known in map(self.node_of, leaves(args, Tensor)) if known is not None]
+            terms = [known for known in taken if known.root is not None]
+            node = self._new_root("mixing", "an operation that cannot be followed", terms, tensor)
+            self._note(node, "unseen", taken, tensor)
+            self._remember(tensor, node)
+        return node
+
+    def node_of(self, tensor: Tensor) -> Node | None:
+        """Return the value that a tensor is, or None for one that no operation of the pass made."""
+        known = self._known.get(id(tensor))
+        if known is None or known.tensor() is not tensor:
+            return None
+        if known.version != _version(tensor):
+            return self._written.get(_storage(tensor), known.node)
+        return known.node
+
     def _weight_layer(self, name: str, func: Any, args: Any, kwargs: Any) -> Tensor:
         given = dict(zip(("input", "weight", "bias"), args, strict=False)) | kwargs
         options = {key: value for key, value in kwargs.items() if key not in ("input", "weight", "bias")}
@@ -192,15 +300,19 @@ class Flow(TorchFunctionMode):
             output: Tensor = func(h, weight, bias, *args[3:], **options)
             return output
 
+        links = map_leaves(self._node_of, (args, kwargs))
         source = self._node_of(given["input"])
-        call = WeightCall(name, given["weight"], given.get("bias"), given["input"], source, run)
-        own = id(call.weight) in self._parameters
+        keep = given["input"] if self._values else given["input"].detach()[:0]
+        call = WeightCall(name, given["weight"], given.get("bias"), keep, source, run)
+        own = id(call.weight) in self._own
         if own and self._before_weights is not None:
             self._before_weights(self, call)
         result: Tensor = func(*args, **kwargs)
         terms = [source] if source.root is not None else []
         call.output = self._new_root("weight" if own else "mixing", name, terms, result)
+        self._note(call.output, name, links, result)
         self._remember(result, call.output)
+        self._counted[(*self._running[-1], name)] += 1
         if own:
             self.calls.append(call)
         return result
@@ -208,11 +320,37 @@ class Flow(TorchFunctionMode):
     def _record(self, name: str, func: Any, args: Any, links: Any, result: Any) -> None:
         sources = [node for node in leaves(links, Node) if node.root is not None]
         if name == "__setitem__":
-            self._remember(args[0], self._new_root("mixing", name, sources, args[0]))
+            node = self._new_root("mixing", name, sources, args[0])
+            self._note(node, name, links, args[0])
+            self._remember(args[0], node, written=True)
+            self._counted[(*self._running[-1], name)] += 1
             return
+        single = isinstance(result, Tensor)
+        floats = 0
         for output in leaves(result, Tensor):
-            node = self._classify(name, func, links, sources, output, single=isinstance(result, Tensor))
-            self._remember(output, node)
+            node = self._classify(name, func, links, sources, output, single=single)
+            self._note(node, name, links, output, floats)
+            floats += output.is_floating_point()
+            if name not in _SHAPES:
+                self.held += output.numel() * output.element_size()
+            written = bool(args) and output is args[0]
+            self._remember(output, node, written=written)
+        self._counted[(*self._running[-1], name)] += 1
+
+    def _note(self, node: Node, name: str, links: Any, output: Tensor, number: int = 0) -> None:
+        used = list(leaves(links, Node))
+        node.parameters = frozenset().union(*(u.parameters for u in used if u.root is None))
+        node.matrix = any(self._parameters[key] for key in node.parameters)
+        if node.root is None:
+            return
+        path, call = self._running[-1]
+        node.sources = list(dict.fromkeys(u for u in used if u.root is not None))
+        node.inputs = node.inputs.union(*(source.inputs for source in node.sources))
+        node.address = Address(path, call, name, self._counted[path, call, name] + 1, number)
+        node.shape, node.floating = tuple(output.shape), output.is_floating_point()
+        if node.index < 0:
+            node.index = len(self.nodes)
+            self.nodes.append(node)
 
     def _classify(
         self, name: str, func: Any, links: Any, sources: list[Node], output: Tensor, *, single: bool
@@ -225,37 +363,94 @@ class Flow(TorchFunctionMode):
             node.args = links
             return node
         alike = len({source.pooled for source in sources}) == 1
-        if len(roots) == 1 and single and alike and name not in _MIXING and name not in _CATS:
+        mixes = name in _MIXING or name in _CATS
+        if len(roots) == 1 and single and alike and not mixes and _fits(name, sources, output):
             node = Node("function", name)
             node.call, (node.args, node.kwargs) = func, links
             node._root = sources[0].root
             node.pooled = name in _POOLS or any(source.pooled for source in sources)
             return node
-        kind = "sum" if name in _SUMS else "cat" if name in _CATS else "mixing"
+        kind = "sum" if name in _SUMS and len(roots) > 1 else "cat" if name in _CATS else "mixing"
         return self._new_root(kind, name, sources, output)
 
     def _new_root(self, kind: str, name: str, terms: list[Node], value: Tensor) -> Node:
         # A copy of what the theory looks at, because an activation may work in place.
         looked_at = kind in ("weight", "norm", "sum", "cat")
-        node = Node(kind, name, value.detach().clone() if looked_at else value)
+        kept = None if not self._values else value.detach().clone() if looked_at else value
+        node = Node(kind, name, kept)
         node.terms = terms
+        node.index, node.shape = len(self.nodes), tuple(value.shape)
+        node.floating = value.is_floating_point()
+        self.nodes.append(node)
         self.roots.append(node)
         return node
 
-    def _remember(self, tensor: Tensor, node: Node) -> None:
-        self._nodes[id(tensor)] = node
-        self._alive.append(tensor)
+    def _remember(self, tensor: Tensor, node: Node, *, written: bool = False) -> None:
+        # A weak reference, so that nothing is kept alive; it tells whether an address was used again.
+        reference = (lambda: tensor) if self._values else weakref.ref(tensor)
+        self._known[id(tensor)] = _Known(reference, node, _version(tensor))
+        if written:
+            self._written[_storage(tensor)] = node
 
     def _node_of(self, tensor: Tensor) -> Node:
-        node = self._nodes.get(id(tensor))
+        node = self.node_of(tensor)
         if node is None:
-            if id(tensor) in self._constants:
+            if id(tensor) in self._constants or not self.made.knows(tensor):
                 node = Node("constant", "parameter", tensor)
+                self._parameters.setdefault(id(tensor), tensor.is_floating_point() and tensor.ndim >= 2)
+                node.parameters = frozenset([id(tensor)])
             else:
-                # Made by code that this mode cannot see, such as a custom autograd function.
-                node = self._new_root("mixing", "an operation that cannot be followed", [], tensor)
+                # Made by code that this mode cannot see, such as an operator of another language.
+                before = self.nodes[-1:]
+                node = self._new_root("mixing", "an operation that cannot be followed", before, tensor)
+                self._note(node, "unseen", before, tensor)
             self._remember(tensor, node)
         return node
+
+
+class _Known(NamedTuple):
+    tensor: Callable[[], Tensor | None]
+    node: Node
+    version: int
+
+
+class _Made(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Knows which tensors came into being inside its ``with`` block; all others were there before."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._known: dict[int, weakref.ref[Tensor]] = {}
+
+    def knows(self, tensor: Tensor) -> bool:
+        """Return whether an operator returned the tensor."""
+        reference = self._known.get(id(tensor))
+        return reference is not None and reference() is tensor
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for tensor in leaves(result, Tensor):
+            self._known[id(tensor)] = weakref.ref(tensor)
+        return result
+
+
+def _version(tensor: Tensor) -> int:
+    return -1 if tensor.is_inference() else int(tensor._version)
+
+
+def _storage(tensor: Tensor) -> int:
+    try:
+        return int(tensor.untyped_storage()._cdata)
+    except (RuntimeError, NotImplementedError):  # tensors without memory of their own, such as sparse ones
+        return id(tensor)
+
+
+def _fits(name: str, sources: list[Node], output: Tensor) -> bool:
+    """Return whether the output can be a function of each number of its source, or a change of its shape."""
+    if name in _POOLS or "pad" in name:
+        return True
+    return any(math.prod(source.shape) == output.numel() for source in sources)
 
 
 def _constant(constant: Tensor | None, like: Tensor) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
@@ -14,19 +14,19 @@ from torch import Tensor, nn
 
 from phasescope.recording.batch import Batch, all_floats, first_float, replace_first_float
 from phasescope.recording.forward import run
-from phasescope.recording.layers import Layer, watched
+from phasescope.recording.layers import Entrance, Layer, watched
 
 Tangent = Callable[[Tensor, int], Tensor]
 """Gives the tangent of an entering tensor, from the tensor and its number among those that enter."""
 
-See = Callable[[Layer, Tensor | None, Tensor, Tensor | None], None]
-"""Called at a row with its first floating-point argument, its output and the output's tangent.
+See = Callable[[Layer, Tensor | None, Tensor, Tensor | None, Tensor | None], None]
+"""Called at a row with its first floating-point argument, its output, the output's tangent and a second term.
 
-The tangent is None where the output does not depend on the input. What is needed must be reduced at once:
-the next layer may work in place.
+The tangent is None where the output does not depend on the input. The second term is that of a residual sum,
+None elsewhere. What is needed must be reduced at once: the next layer may work in place.
 """
 
-Push = Callable[[nn.Module, list[Layer], Batch, Tangent, See], None]
+Push = Callable[[nn.Module, list[Layer], Batch, Entrance | None, Tangent, See], None]
 """A way to push a tangent of the input through a model."""
 
 
@@ -35,26 +35,26 @@ Cotangent = Callable[[Tensor, int, int], Tensor]
 
 
 class _Gate:
-    """Where tangents enter: at the floating-point tensors of the batch, or else at the first rows.
+    """Where a signal enters: at some floating-point tensors of the batch and at the output of some rows.
 
-    `admit` turns a tensor, given its number among those that enter, into what enters in its place.
-    Without a floating-point input (token ids) they enter at the output of every row that turns integers into
-    floating-point numbers, as an embedding does, or else at the output of the first row.
+    `admit` turns a tensor, given its number among those that enter, into what enters in its place. Without an
+    entrance the signal enters at the output of the first row.
     """
 
-    def __init__(self, admit: Callable[[Tensor, int], Tensor]) -> None:
+    def __init__(self, entrance: Entrance | None, admit: Callable[[Tensor, int], Tensor]) -> None:
         self._admit = admit
         self._count = 0
+        self._floats = () if entrance is None else entrance.floats
+        self._rows = () if entrance is None else entrance.rows
 
     def batch(self, batch: Batch) -> Batch:
-        """Return the batch with its floating-point tensors admitted."""
-        inside = batch.with_floats([self._enter(tensor) for tensor in batch.floats()])
-        self._at_rows = not self._count
-        return inside
+        """Return the batch with the tensors admitted that the signal enters by."""
+        floats = batch.floats()
+        return batch.with_floats([self._enter(t) if i in self._floats else t for i, t in enumerate(floats)])
 
     def row(self, layer: Layer, tensor: Tensor) -> Tensor:
         """Return what goes on from a row: the tensor that it put out, unless something enters there."""
-        enters = self._at_rows and (layer.entry or not self._count)
+        enters = layer.name in self._rows or not (self._rows or self._floats or self._count)
         return self._enter(tensor) if enters else tensor
 
     def _enter(self, tensor: Tensor) -> Tensor:
@@ -62,7 +62,9 @@ class _Gate:
         return self._admit(tensor, self._count - 1)
 
 
-def push_forward(model: nn.Module, layers: list[Layer], batch: Batch, tangent: Tangent, see: See) -> None:
+def push_forward(
+    model: nn.Module, layers: list[Layer], batch: Batch, entrance: Entrance | None, tangent: Tangent, see: See
+) -> None:
     """Push a tangent of the input through the model by forward-mode differentiation.
 
     Parameters
@@ -73,6 +75,8 @@ def push_forward(model: nn.Module, layers: list[Layer], batch: Batch, tangent: T
         The rows of ``discover``.
     batch : Batch
         The inputs; may be written to.
+    entrance : Entrance or None
+        Where the tangent enters; None for the first row.
     tangent : callable
         See ``Tangent``.
     see : callable
@@ -82,20 +86,20 @@ def push_forward(model: nn.Module, layers: list[Layer], batch: Batch, tangent: T
     -----
     Cost: two to three forward passes; no graph is kept.
     """
-    gate = _Gate(lambda tensor, number: _dual(tensor, tangent(tensor, number)))
+    gate = _Gate(entrance, lambda tensor, number: _dual(tensor, tangent(tensor, number)))
 
     def observe(layer: Layer, args: tuple[Any, ...], output: Any) -> Any:
         tensor = first_float(output)
         if tensor is None:
             return None
         entered = tensor if _parts(tensor)[1] is not None else gate.row(layer, tensor)
-        see(layer, _primal(first_float(args)), *_parts(entered))
+        see(layer, _primal(first_float(args)), *_parts(entered), _primal(_second(layer, args)))
         return None if entered is tensor else replace_first_float(output, entered)
 
     load_forward_mode()  # not inside a level of its own, where it fails
     with torch.no_grad(), forward_ad.dual_level():
         inside = gate.batch(batch)
-        with watched(layers, observe):
+        with watched(model, layers, observe):
             run(model, inside)
 
 
@@ -122,7 +126,7 @@ def _primal(tensor: Tensor | None) -> Tensor | None:
 
 
 def push_double_backward(
-    model: nn.Module, layers: list[Layer], batch: Batch, tangent: Tangent, see: See
+    model: nn.Module, layers: list[Layer], batch: Batch, entrance: Entrance | None, tangent: Tangent, see: See
 ) -> None:
     """Push a tangent through the model by differentiating the backward pass.
 
@@ -131,7 +135,7 @@ def push_double_backward(
 
     Parameters
     ----------
-    model, layers, batch, tangent, see
+    model, layers, batch, entrance, tangent, see
         As for ``push_forward``.
 
     Raises
@@ -145,28 +149,28 @@ def push_double_backward(
     """
     entering: list[Tensor] = []
     tangents: list[Tensor] = []
-    rows: list[tuple[Layer, Tensor | None, Tensor]] = []
+    rows: list[tuple[Layer, Tensor | None, Tensor, Tensor | None]] = []
 
     def admit(tensor: Tensor, number: int) -> Tensor:
         entering.append(tensor.detach().requires_grad_(True))
         tangents.append(tangent(tensor.detach(), number))
         return entering[-1].clone()
 
-    gate = _Gate(admit)
+    gate = _Gate(entrance, admit)
 
     def observe(layer: Layer, args: tuple[Any, ...], output: Any) -> Any:
         tensor = first_float(output)
         if tensor is None:
             return None
         entered = tensor if tensor.requires_grad else gate.row(layer, tensor)
-        rows.append((layer, first_float(args), entered))
+        rows.append((layer, first_float(args), entered, _second(layer, args)))
         return replace_first_float(output, entered.clone())
 
     with torch.enable_grad():
         inside = gate.batch(batch)
-        with watched(layers, observe):
+        with watched(model, layers, observe):
             run(model, inside)
-        linked = [tensor for _, _, tensor in rows if tensor.requires_grad]
+        linked = [tensor for _, _, tensor, _ in rows if tensor.requires_grad]
         cotangents = [torch.zeros_like(tensor, requires_grad=True) for tensor in linked]
         pulled = torch.autograd.grad(linked, entering, cotangents, create_graph=True, allow_unused=True)
         both = [(g, u) for g, u in zip(pulled, tangents, strict=True) if g is not None]
@@ -176,15 +180,26 @@ def push_double_backward(
     if any(u is None for u in pushed):
         raise RuntimeError("an operator between two rows can be differentiated once only")
     by_row = {id(tensor): u for tensor, u in zip(linked, pushed, strict=True)}
-    for layer, argument, tensor in rows:
-        detached = None if argument is None else argument.detach()
-        see(layer, detached, tensor.detach(), by_row.get(id(tensor)))
+    for layer, argument, tensor, second in rows:
+        see(layer, _detached(argument), tensor.detach(), by_row.get(id(tensor)), _detached(second))
+
+
+def _detached(tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else tensor.detach()
+
+
+def _second(layer: Layer, args: tuple[Any, ...]) -> Tensor | None:
+    """Return the second term of a residual sum, which no operation in place has overwritten."""
+    known = layer.branch is not None and len(args) > 1 and isinstance(args[1], Tensor)
+    return args[1] if known else None
 
 
 _STEP = {torch.float64: 1e-5, torch.float32: 3e-3}
 
 
-def push_difference(model: nn.Module, layers: list[Layer], batch: Batch, tangent: Tangent, see: See) -> None:
+def push_difference(
+    model: nn.Module, layers: list[Layer], batch: Batch, entrance: Entrance | None, tangent: Tangent, see: See
+) -> None:
     """Push a tangent through the model by central differences, for models without derivatives that serve.
 
     ``(z(x + h u) - z(x - h u)) / (2 h)`` with h = 1e-5 in float64 and 3e-3 in float32; the error is of order
@@ -192,7 +207,7 @@ def push_difference(model: nn.Module, layers: list[Layer], batch: Batch, tangent
 
     Parameters
     ----------
-    model, layers, batch, tangent, see
+    model, layers, batch, entrance, tangent, see
         As for ``push_forward``.
 
     Notes
@@ -218,24 +233,26 @@ def push_difference(model: nn.Module, layers: list[Layer], batch: Batch, tangent
         elif sign < 0 and layer.name in ahead:
             pushed[layer.name] = (ahead.pop(layer.name) - entered) / (2 * step)
         elif sign == 0:
-            see(layer, first_float(args), entered, pushed.pop(layer.name, None))
+            see(layer, first_float(args), entered, pushed.pop(layer.name, None), _second(layer, args))
         return None if entered is tensor else replace_first_float(output, entered)
 
     for direction in (1.0, -1.0, 0.0):
-        sign, gate = direction, _Gate(admit)
-        with torch.no_grad(), watched(layers, observe):
+        sign, gate = direction, _Gate(entrance, admit)
+        with torch.no_grad(), watched(model, layers, observe):
             run(model, gate.batch(batch.take(0, batch.size)))
 
 
-def push_nothing(model: nn.Module, layers: list[Layer], batch: Batch, tangent: Tangent, see: See) -> None:
+def push_nothing(
+    model: nn.Module, layers: list[Layer], batch: Batch, entrance: Entrance | None, tangent: Tangent, see: See
+) -> None:
     """Run the model and see every row without a tangent, for models that are not differentiable at all."""
 
     def observe(layer: Layer, args: tuple[Any, ...], output: Any) -> None:
         tensor = first_float(output)
         if tensor is not None:
-            see(layer, first_float(args), tensor, None)
+            see(layer, first_float(args), tensor, None, _second(layer, args))
 
-    with torch.no_grad(), watched(layers, observe):
+    with torch.no_grad(), watched(model, layers, observe):
         run(model, batch)
 
 
@@ -243,6 +260,8 @@ def pull_back(
     model: nn.Module,
     layers: list[Layer],
     batch: Batch,
+    entrances: Sequence[Entrance],
+    outputs: Sequence[int],
     cotangent: Cotangent,
     probes: int,
     see: Callable[[Layer, int, Tensor], None],
@@ -257,6 +276,10 @@ def pull_back(
         The rows of ``discover``.
     batch : Batch
         The inputs; may be written to.
+    entrances : sequence of Entrance
+        Where signals enter: what depends on none of them has no gradient; none for the first row.
+    outputs : sequence of int
+        Numbers of the floating-point tensors that the model returns from which cotangents are pulled back.
     cotangent : callable
         See ``Cotangent``.
     probes : int
@@ -267,7 +290,7 @@ def pull_back(
     Returns
     -------
     list of (Tensor, list of Tensor)
-        The floating-point outputs of the model that depend on the input, each with its cotangents.
+        Those outputs that depend on the input, each with its cotangents.
 
     Notes
     -----
@@ -282,7 +305,7 @@ def pull_back(
         # A first layer that works in place may not write to a leaf.
         return entering[-1].clone()
 
-    gate = _Gate(admit)
+    gate = _Gate(_all_of(entrances), admit)
 
     def observe(layer: Layer, args: tuple[Any, ...], output: Any) -> Any:
         tensor = first_float(output)
@@ -297,9 +320,10 @@ def pull_back(
 
     with torch.enable_grad():
         inside = gate.batch(batch)
-        with watched(layers, observe):
+        with watched(model, layers, observe):
             output = run(model, inside)
-        targets = [tensor for tensor in all_floats(output) if tensor.requires_grad]
+        returned = dict(enumerate(all_floats(output)))
+        targets = [returned[i] for i in outputs if i in returned and returned[i].requires_grad]
         pulled = [(t, [cotangent(t, i, p) for p in range(probes)]) for i, t in enumerate(targets)]
         for probe in range(probes if targets else 0):
             current[0] = probe
@@ -311,6 +335,12 @@ def pull_back(
                 allow_unused=True,
             )
     return [(tensor.detach(), cotangents) for tensor, cotangents in pulled]
+
+
+def _all_of(entrances: Sequence[Entrance]) -> Entrance:
+    floats = {number for entrance in entrances for number in entrance.floats}
+    rows = (name for entrance in entrances for name in entrance.rows)
+    return Entrance((), tuple(sorted(floats)), tuple(rows))
 
 
 def gaussian(shape: torch.Size, like: Tensor, *, seed: tuple[int, ...], first: int) -> Tensor:

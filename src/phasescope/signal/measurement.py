@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from phasescope.errors import InputError
 from phasescope.recording.batch import Batch, first_float
 from phasescope.recording.forward import drew_noise, run
-from phasescope.recording.layers import Layer, discover, watched
+from phasescope.recording.layers import Layer, Rows, discover, watched
 from phasescope.recording.memory import samples_that_fit
 from phasescope.recording.tangents import (
     Push,
@@ -34,9 +35,10 @@ _WAYS: tuple[tuple[str, Push], ...] = (
     ("central differences", push_difference),
 )
 _NOT_AGAIN = "called for some inputs only: what forward calls depends on the data"
-_ROUGH = 12  # live copies of all the rows' outputs that a pass certainly stays below
+_ROUGH = 4  # times the results of all operations that a pass certainly stays below
 _ACROSS, _BACK = 1, 2  # streams of random numbers
 _BLOCK = 1 << 18  # elements converted to float64 at a time: 2 MB
+_BLOCK_ELSEWHERE = 1 << 24  # on a device with memory of its own, where a call costs more
 
 
 class Passes:
@@ -47,10 +49,11 @@ class Passes:
         self.batch = batch
         self.notes: list[str] = []
         self._seed, self._probes = seed, probes
-        self.layers, coupled = discover(model, batch)
+        self.rows: Rows = discover(model, batch)
+        self.layers = self.rows.layers
         if drew_noise():
             self.notes.append("forward draws random numbers, which were held fixed while measuring")
-        elif coupled and not self._coupled():
+        elif self.rows.coupled and not self._coupled():
             self.notes.append("the inputs influence each other: is their first axis that of the samples?")
         self._measured = [layer for layer in self.layers if not layer.skipped]
         self._chunk = batch.size
@@ -63,14 +66,13 @@ class Passes:
         Where batch normalisation couples the inputs they cannot be split, and fewer are measured.
         """
         size = self.batch.size
-        units = sum(layer.units for layer in self._measured) + self.batch.nbytes() // (4 * size)
-        if _ROUGH * units * 8 * size <= limit:
+        if _ROUGH * (self.rows.held * size + 2 * self.batch.nbytes()) <= limit:
             return []
         copies = 4 * self.batch.nbytes() // size
 
         def trial(samples: int) -> None:
             held = torch.empty(copies * samples, dtype=torch.uint8)
-            self._measure(0, samples, Measurement(self.layers, samples, 1, self._seed))
+            self._measure(0, samples, Measurement(self.rows, samples, 1, self._seed))
             del held
 
         self._chunk = samples_that_fit(self.model, trial, size, limit)
@@ -85,11 +87,13 @@ class Passes:
     def run(self) -> Measurement:
         """Return what all the passes give, chunk by chunk."""
         size = self.batch.size
-        into = Measurement(self.layers, size, self._probes, self._seed)
+        into = Measurement(self.rows, size, self._probes, self._seed)
         for start in range(0, size, self._chunk):
             self._measure(start, min(start + self._chunk, size), into)
         into.layers = [
-            replace(layer, skipped=_NOT_AGAIN) if not layer.skipped and np.isnan(kernel).all() else layer
+            replace(layer, skipped=_NOT_AGAIN, place="")
+            if not layer.skipped and np.isnan(kernel).all()
+            else layer
             for layer, kernel in zip(into.layers, into.kernel, strict=True)
         ]
         return into
@@ -101,18 +105,19 @@ class Passes:
             return None
 
         def kernels(training: bool) -> dict[str, float]:
-            seen: dict[str, float] = {}
+            seen: dict[str, Tensor] = {}
 
             def observe(layer: Layer, args: tuple[Any, ...], output: Any) -> None:
                 tensor = first_float(output)
                 if tensor is not None:
-                    seen[layer.name] = float(tensor.square().mean(dtype=torch.float64))
+                    seen[layer.name] = tensor.square().mean(dtype=torch.float64)
 
             for norm in norms:
                 norm.training = training
-            with torch.no_grad(), watched(self._measured, observe):
+            with torch.no_grad(), watched(self.model, self._measured, observe):
                 run(self.model, self.batch.take(0, self._chunk))
-            return seen
+            values = torch.stack(list(seen.values())).tolist() if seen else []
+            return dict(zip(seen, values, strict=True))
 
         try:
             of_batch, running = kernels(True), kernels(False)
@@ -125,11 +130,13 @@ class Passes:
 
     def _choose_push(self) -> Push:
         size = min(2, self.batch.size)
-        tangent = partial(Measurement(self.layers, size, 1, self._seed).perpendicular, 0, 0)
+        tangent = partial(Measurement(self.rows, size, 1, self._seed).perpendicular, 0, 0)
         words = ""
+        entrance = self.rows.chains[0] if self.rows.chains else None
         for name, push in _WAYS:
+            batch = self.batch.take(0, size)
             try:
-                push(self.model, self._measured, self.batch.take(0, size), tangent, lambda *seen: None)
+                push(self.model, self._measured, batch, entrance, tangent, lambda *seen: None)
             except (InputError, RuntimeError) as error:
                 words = words or _first_words(error)
                 continue
@@ -141,14 +148,24 @@ class Passes:
 
     def _measure(self, start: int, stop: int, into: Measurement) -> None:
         here = slice(start, stop)
+        into.begin(here, self.batch.take(start, stop))
+        for number, entrance in enumerate(self.rows.chains or [None]):
+            rows = [row for row in self._measured if _chain_of(row, self._measured) in (number, -1)]
+            stream = [row for row in rows if row.place == "stream" or row.entry]
 
-        def push(tangent: Tangent, see: See) -> None:
-            self._push(self.model, self._measured, self.batch.take(start, stop), tangent, see)
+            def push(layers: list[Layer], tangent: Tangent, see: See, way: Push, to: Any = entrance) -> None:
+                way(self.model, layers, self.batch.take(start, stop), to, tangent, see)
+                into.flush()
 
-        into.see_input(here, self.batch.take(start, stop))
-        push(lambda tensor, number: tensor.clone(), partial(into.see_along, here))
-        for probe in range(into.probes if self._push is not push_nothing else 0):
-            push(partial(into.perpendicular, start, probe), partial(into.see_across, here, probe))
+            if number == 0:
+                see = partial(into.see_all, number)
+                push(self._measured, _along, see, self._push)
+            else:
+                push(rows, _along, partial(into.see_along, number), self._push)
+            for probe in range(into.probes if self._push is not push_nothing else 0):
+                across = partial(into.perpendicular, start, probe)
+                # Every row once, for units that do not respond; then the stream alone.
+                push(stream if probe else rows, across, partial(into.see_across, number, probe), self._push)
         if self._differentiable:
             self._pull(here, into)
 
@@ -158,15 +175,29 @@ class Passes:
                 self.model,
                 self._measured,
                 self.batch.take(here.start, here.stop),
+                self.rows.chains,
+                self.rows.outputs,
                 partial(into.back, here.start),
                 into.probes,
-                partial(into.see_back, here),
+                into.see_back,
             )
         except (InputError, RuntimeError) as error:
             self._differentiable = False
             self.notes.append(f"no gradients: {_first_words(error)}")
             return
-        into.see_outputs(here, outputs)
+        into.see_outputs(outputs)
+        into.flush()
+
+
+def _along(tensor: Tensor, number: int) -> Tensor:
+    return tensor.clone()
+
+
+def _chain_of(row: Layer, rows: Sequence[Layer]) -> int:
+    """Return the chain that a row lies on or hangs on; -1 for none."""
+    if row.place == "stream" or not row.block:
+        return row.chain
+    return next((other.chain for other in rows if other.name == row.block), -1)
 
 
 def _first_words(error: Exception) -> str:
@@ -177,32 +208,72 @@ def _first_words(error: Exception) -> str:
 class Measurement:
     """What one profile collects: numbers of every row and sample, ``nan`` where nothing was seen.
 
-    `here` is always the slice of samples that a pass is made with; it begins at an even one.
+    `here`, set by `begin`, is the slice of samples that the passes are made with; it begins at an even one.
+    Numbers stay on the device of the model until `flush`, since each way to the host makes it wait.
     """
 
-    def __init__(self, layers: list[Layer], samples: int, probes: int, seed: int) -> None:
-        rows, pairs = len(layers), samples // 2
-        self.layers, self.samples, self.probes, self.seed = layers, samples, probes, seed
-        self.kernel, self.nonfinite, self.saturated = (_unseen(rows, samples) for _ in range(3))
-        self.distance = _unseen(rows, pairs)
-        self.along = _unseen(rows, samples)  # the radial response z.u / n, u entering along the input
-        self.across = _unseen(probes, rows, samples)  # |u_perp|^2 / n of random tangents
-        self.gradient = _unseen(probes, rows, samples)  # squared norm
+    def __init__(self, rows: Rows, samples: int, probes: int, seed: int) -> None:
+        self.layers, self.chains = rows.layers, rows.chains
+        count, pairs = len(rows.layers), samples // 2
+        self.samples, self.probes, self.seed = samples, probes, seed
+        self.kernel, self.nonfinite, self.saturated = (_unseen(count, samples) for _ in range(3))
+        self.distance = _unseen(count, pairs)
+        self.share = _unseen(count, samples)  # of a branch in the mean square of the sum that it ends in
+        self.along = _unseen(count, samples)  # the radial response z.u / n, u entering along the input
+        self.across = _unseen(probes, count, samples)  # |u_perp|^2 / n of random tangents
+        self.gradient = _unseen(probes, count, samples)  # squared norm
         self.cotangent = _unseen(probes, samples)  # squared norm at the outputs: the unit of the gradient
-        self.input_kernel = _unseen(samples)  # of the floating-point input itself
+        self.entering = _unseen(max(1, len(rows.chains)), samples)  # mean square of what enters each chain
         # Of what the first row takes:
         self.start_kernel, self.start_distance = _unseen(samples), _unseen(pairs)
         self.identical = np.zeros(pairs, dtype=bool)  # pairs of inputs that are no pairs
-        self.alive: list[np.ndarray | None] = [None] * rows  # for each unit, whether it responds at all
-        self.masked: dict[str, int] = {}  # rows that look finite behind ones that are not: in how many inputs
-        self._broken = np.zeros(samples, dtype=bool)  # inputs for which a row so far was NaN or infinite
-        self._units = [0] * rows
-        self._row = {layer.name: index for index, layer in enumerate(layers)}
+        self._hidden = np.zeros((count, samples))  # 1 where a row looks finite behind one that is not
+        self._alive: list[Tensor | None] = [None] * count  # for each unit, whether it responds at all
+        self._units = [0] * count
+        self._row = {layer.name: index for index, layer in enumerate(rows.layers)}
         self._limits = {
             layer.name: _limits(layer.module)
-            for layer in layers
+            for layer in rows.layers
             if layer.role == "activation" and not layer.skipped
         }
+        self._later: list[tuple[np.ndarray, Any, Tensor]] = []
+        self._here = slice(0, samples)
+        self._broken: Tensor | None = None  # inputs for which a row so far was NaN or infinite
+
+    @property
+    def alive(self) -> list[np.ndarray | None]:
+        """For each row and unit, whether it responds to any input."""
+        return [None if a is None else np.asarray(a.cpu()) for a in self._alive]
+
+    @property
+    def masked(self) -> dict[str, int]:
+        """Rows that look finite behind ones that are not: in how many inputs."""
+        counts = self._hidden.sum(axis=1).astype(int)
+        return {layer.name: int(n) for layer, n in zip(self.layers, counts, strict=True) if n}
+
+    def begin(self, here: slice, batch: Batch) -> None:
+        """Turn to other samples, and keep the kernel of what enters and which pairs are no pairs."""
+        self._here, self._broken = here, None
+        self.identical[_pairs(here)] = batch.identical_pairs()
+        floats = batch.floats()
+        for number, chain in enumerate(self.chains):
+            tensors = [floats[i].flatten(1) for i in chain.floats]
+            if tensors:
+                joined = torch.cat(tensors, dim=1) if tensors[1:] else tensors[0]
+                self._keep(self.entering, (number, here), _mean_square(joined))
+
+    def flush(self) -> None:
+        """Bring what was kept to the host, in one transfer."""
+        if self._later:
+            sizes = [values.numel() for _, _, values in self._later]
+            together = torch.cat([values.double().reshape(-1) for _, _, values in self._later]).cpu().numpy()
+            parts = np.split(together, np.cumsum(sizes)[:-1])
+            for (array, place, values), part in zip(self._later, parts, strict=True):
+                array[place] = part.reshape(values.shape)
+        self._later = []
+
+    def _keep(self, array: np.ndarray, place: Any, values: Tensor) -> None:
+        self._later.append((array, place, values))
 
     def perpendicular(self, first: int, probe: int, tensor: Tensor, number: int) -> Tensor:
         """Return a random tangent of the length of the input and perpendicular to it, sample by sample."""
@@ -222,97 +293,144 @@ class Measurement:
         """Return a random cotangent of an output of the model."""
         return gaussian(tensor.shape, tensor, seed=(self.seed, _BACK, probe, number), first=first)
 
-    def see_input(self, here: slice, batch: Batch) -> None:
-        """Keep the kernel of the floating-point input itself, and which pairs of inputs are no pairs."""
-        self.identical[_pairs(here)] = batch.identical_pairs()
-        tensors = [tensor.flatten(1) for tensor in batch.floats()]
-        if tensors:
-            self.input_kernel[here] = _mean_square(torch.cat(tensors, dim=1) if tensors[1:] else tensors[0])
-
-    def see_along(
-        self, here: slice, layer: Layer, argument: Tensor | None, output: Tensor, tangent: Tensor | None
+    def see_all(
+        self,
+        chain: int,
+        layer: Layer,
+        argument: Tensor | None,
+        output: Tensor,
+        tangent: Tensor | None,
+        second: Tensor | None,
     ) -> None:
-        """Keep kernel, distances, non-finite and saturated units, and the radial response."""
-        row, size, pairs = self._row[layer.name], here.stop - here.start, _pairs(here)
-        self._see_argument(here, layer, argument)
+        """Keep kernel, distances, share, non-finite and saturated units, and the radial response."""
+        row, here = self._row[layer.name], self._here
+        size, pairs = here.stop - here.start, _pairs(here)
+        self._see_argument(layer, argument)
+        identical = torch.from_numpy(self.identical[pairs]).to(output.device)
         if row == 0 and argument is not None and argument.shape[:1] == (size,):
             flat = argument.flatten(1)
-            self.start_kernel[here] = _mean_square(flat)
-            self.start_distance[pairs] = np.where(self.identical[pairs], np.nan, _distances(flat))
+            self._keep(self.start_kernel, here, _mean_square(flat))
+            self._keep(self.start_distance, pairs, _distances(flat).masked_fill(identical, torch.nan))
         z = layer.samples(output, size)
         self._units[row] = z.shape[1]
-        fraction, broken = _not_finite(z)
+        kernel = _mean_square(z)
+        fraction, broken = _not_finite(z, kernel)
+        lost = torch.zeros_like(broken) if self._broken is None else self._broken.to(broken.device)
         # A sample that was NaN or infinite at an earlier row carries no signal here, however finite it looks.
-        lost = self._broken[here]
-        if bool((lost & (fraction == 0)).any()):
-            self.masked.setdefault(layer.name, int((lost & (fraction == 0)).sum()))
-        self._broken[here] |= broken
-        self.nonfinite[row, here] = np.where(lost, 1.0, fraction)
-        self.kernel[row, here] = np.where(lost, np.inf, _mean_square(z))
+        self._keep(self._hidden, (row, here), lost & (fraction == 0))
+        self._broken = lost | broken
+        self._keep(self.nonfinite, (row, here), torch.where(lost, 1.0, fraction))
+        kernel = torch.where(lost, torch.inf, kernel)
+        self._keep(self.kernel, (row, here), kernel)
         rho = _distances(z)
-        usable = np.isfinite(rho) & ~lost[0 : 2 * len(rho) : 2] & ~lost[1 : 2 * len(rho) : 2]
-        self.distance[row, pairs] = np.where(usable & ~self.identical[pairs], rho, np.nan)
+        unusable = ~rho.isfinite() | lost[0 : 2 * len(rho) : 2] | lost[1 : 2 * len(rho) : 2] | identical
+        self._keep(self.distance, (row, pairs), rho.masked_fill(unusable, torch.nan))
         bounds = self._limits.get(layer.name)
         if bounds is not None:
-            self.saturated[row, here] = _saturated(z, bounds)
-        if tangent is not None:
-            along = _split_tangent(z, layer.samples(tangent, size))[1]
-            self.along[row, here] = np.where(np.isfinite(self.kernel[row, here]), along, np.nan)
-        self._see_alive(layer, output if tangent is None else tangent)
+            self._keep(self.saturated, (row, here), _saturated(z, bounds))
+        if second is not None:
+            self._see_share(layer, z, second, output)
+        if tangent is not None and _chain_of(layer, self.layers) in (chain, -1):
+            self.see_along(chain, layer, argument, output, tangent, second)
+        else:
+            self._see_alive(layer, output if tangent is None else tangent)
+
+    def see_along(
+        self,
+        chain: int,
+        layer: Layer,
+        argument: Tensor | None,
+        output: Tensor,
+        tangent: Tensor | None,
+        second: Tensor | None,
+    ) -> None:
+        """Keep the radial response."""
+        if tangent is None:
+            return
+        row, size = self._row[layer.name], self._here.stop - self._here.start
+        if layer.place == "stream" or layer.entry:
+            z, u = layer.samples(output, size), layer.samples(tangent, size)
+            along = _finite_only(z, _split_tangent(z, u)[1])
+            self._keep(self.along, (row, self._here), along)
+        self._see_alive(layer, tangent)
 
     def see_across(
         self,
-        here: slice,
+        chain: int,
         probe: int,
         layer: Layer,
         argument: Tensor | None,
         output: Tensor,
         tangent: Tensor | None,
+        second: Tensor | None,
     ) -> None:
         """Keep the perpendicular part of a random tangent."""
         if tangent is None:
             return
-        row, size = self._row[layer.name], here.stop - here.start
-        across = _split_tangent(layer.samples(output, size), layer.samples(tangent, size))[0]
-        self.across[probe, row, here] = np.where(np.isfinite(self.kernel[row, here]), across, np.nan)
-        self._see_alive(layer, tangent)
+        row, size = self._row[layer.name], self._here.stop - self._here.start
+        if layer.place == "stream" or layer.entry:
+            z, u = layer.samples(output, size), layer.samples(tangent, size)
+            self._keep(self.across, (probe, row, self._here), _finite_only(z, _split_tangent(z, u)[0]))
+        if not probe:
+            self._see_alive(layer, tangent)
 
-    def see_back(self, here: slice, layer: Layer, probe: int, gradient: Tensor) -> None:
+    def see_back(self, layer: Layer, probe: int, gradient: Tensor) -> None:
         """Keep the squared norm of the gradient."""
-        row, size = self._row[layer.name], here.stop - here.start
-        self.gradient[probe, row, here] = _mean_square(layer.samples(gradient, size)) * self._units[row]
+        row, size = self._row[layer.name], self._here.stop - self._here.start
+        squares = _mean_square(layer.samples(gradient, size)) * self._units[row]
+        self._keep(self.gradient, (probe, row, self._here), squares)
 
-    def see_outputs(self, here: slice, outputs: list[tuple[Tensor, list[Tensor]]]) -> None:
+    def see_outputs(self, outputs: list[tuple[Tensor, list[Tensor]]]) -> None:
         """Keep the squared norm of the cotangents."""
-        size = here.stop - here.start
+        size = self._here.stop - self._here.start
         for probe in range(self.probes if outputs else 0):
-            total = np.zeros(size)
+            total: Tensor | None = None
             for tensor, cotangents in outputs:
-                if tensor.ndim and tensor.shape[0] % size == 0:
+                if tensor.ndim == 0:
+                    total = tensor.new_ones(size) if total is None else total + 1.0
+                elif tensor.shape[0] % size == 0:
                     flat = cotangents[probe].reshape(size, -1)
-                    total += _mean_square(flat) * flat.shape[1]
-            self.cotangent[probe, here] = np.where(total > 0, total, np.nan)
+                    squares = _mean_square(flat) * flat.shape[1]
+                    total = squares if total is None else total + squares
+            if total is not None:
+                known = torch.where(total > 0, total, torch.nan)
+                self._keep(self.cotangent, (probe, self._here), known)
 
     def tangent_scale(self) -> np.ndarray:
-        """Return the mean square of the entering tangents for each sample, that of the input or first row."""
-        seen = [row for row in self.across.mean(axis=0) if not np.isnan(row).all()]
-        if np.isnan(self.input_kernel).all() and seen:
-            return np.asarray(seen[0])
-        return np.where(self.input_kernel > 0, self.input_kernel, 1.0)
+        """Return the mean square of what enters, by row and sample: of the input, or of the first row."""
+        scale = np.ones((len(self.layers), self.samples))
+        seen = self.across.mean(axis=0)
+        for number in range(len(self.entering)):
+            entering = self.entering[number]
+            rows = [i for i, row in enumerate(self.layers) if _chain_of(row, self.layers) in (number, -1)]
+            first = next((seen[i] for i in rows if not np.isnan(seen[i]).all()), None)
+            if np.isnan(entering).all() and first is not None:
+                scale[rows] = first
+            else:
+                scale[rows] = np.where(entering > 0, entering, 1.0)
+        return scale
+
+    def _see_share(self, layer: Layer, z: Tensor, second: Tensor, output: Tensor) -> None:
+        second = torch.broadcast_to(second, output.shape)
+        other = output + second if "sub" in layer.kind else output - second
+        terms = [_mean_square(layer.samples(term, len(z))) for term in (other, second)]
+        branch = terms[1] if layer.branch == 1 else terms[0]
+        self._keep(self.share, (self._row[layer.name], self._here), branch / (terms[0] + terms[1]))
 
     def _see_alive(self, layer: Layer, response: Tensor) -> None:
         row, alive = self._row[layer.name], _responds(response, layer.unit_axis)
-        seen = self.alive[row]
-        self.alive[row] = alive if seen is None or len(seen) != len(alive) else seen | alive
+        seen = self._alive[row]
+        self._alive[row] = alive if seen is None or len(seen) != len(alive) else seen | alive
 
-    def _see_argument(self, here: slice, layer: Layer, argument: Tensor | None) -> None:
+    def _see_argument(self, layer: Layer, argument: Tensor | None) -> None:
         # What a functional step made NaN or infinite is noticed before a row without weights can hide it.
-        fits = argument is not None and argument.shape[:1] == (here.stop - here.start,)
+        size = self._here.stop - self._here.start
+        fits = argument is not None and argument.shape[:1] == (size,) and argument.numel()
         if argument is None or not fits or layer.role in ("weight", "norm"):
             return
-        bad = argument.isnan() | (argument == torch.inf)
-        if bool(bad.any()):
-            self._broken[here] |= np.asarray(bad.flatten(1).any(dim=1).cpu())
+        largest = argument.flatten(1).amax(dim=1)  # NaN where there is one; -inf alone is how masks are made
+        broken = largest.isnan() | (largest == torch.inf)
+        self._broken = broken if self._broken is None else self._broken | broken
 
 
 def _unseen(*shape: int) -> np.ndarray:
@@ -326,49 +444,53 @@ def _pairs(here: slice) -> slice:
 # Reductions of a row's output z and tangent u, of shape (samples, units), in float64 and in bounded memory.
 
 
-def _blocks(samples: int, units: int) -> list[slice]:
+def _blocks(z: Tensor) -> list[slice]:
     """Return slices of an even number of samples that hold about `_BLOCK` elements each."""
-    step = max(2, _BLOCK // max(units, 1) // 2 * 2)
+    samples, units = z.shape
+    block = _BLOCK if z.device.type == "cpu" else _BLOCK_ELSEWHERE
+    step = max(2, block // max(units, 1) // 2 * 2)
     return [slice(start, min(start + step, samples)) for start in range(0, samples, step)]
 
 
-def _mean_square(z: Tensor) -> np.ndarray:
+def _mean_square(z: Tensor) -> Tensor:
     """Return the mean square per unit of each sample; ``inf`` where a unit is not finite."""
-    parts = []
-    for part in _blocks(*z.shape):
-        squares = z[part].double().square().mean(dim=1)
-        parts.append(torch.where(squares.isfinite(), squares, torch.inf))
-    return np.asarray(torch.cat(parts).cpu())
+    squares = torch.cat([z[part].double().square().mean(dim=1) for part in _blocks(z)])
+    return torch.where(squares.isfinite(), squares, torch.inf)
 
 
-def _not_finite(z: Tensor) -> tuple[np.ndarray, np.ndarray]:
+def _not_finite(z: Tensor, kernel: Tensor) -> tuple[Tensor, Tensor]:
     """Return the fraction of units that are not finite in each sample, and whether one is NaN or +inf."""
-    bad = ~z.isfinite()
-    fraction = bad.double().mean(dim=1) if bool(bad.any()) else torch.zeros(len(z), dtype=torch.float64)
-    broken = (z.isnan() | (z == torch.inf)).any(dim=1)
-    return np.asarray(fraction.cpu()), np.asarray(broken.cpu())
+    if z.device.type == "cpu" and bool(kernel.isfinite().all()):
+        return torch.zeros_like(kernel), torch.zeros_like(kernel, dtype=torch.bool)
+    fraction = (~z.isfinite()).double().mean(dim=1)
+    return fraction, (z.isnan() | (z == torch.inf)).any(dim=1)
 
 
-def _distances(z: Tensor) -> np.ndarray:
+def _finite_only(z: Tensor, values: Tensor) -> Tensor:
+    """Return the values, NaN for the samples in which a unit is not finite."""
+    largest = z.abs().amax(dim=1)
+    return values.masked_fill(~largest.isfinite(), torch.nan)
+
+
+def _distances(z: Tensor) -> Tensor:
     """Return ``rho = 1 - c`` for the pairs (0, 1), (2, 3), ... of samples, without cancellation.
 
     ``rho = |a/|a| - b/|b||^2 / 2``, which keeps its relative precision as the two vectors come together.
     """
     pairs = len(z) // 2
-    found: list[Tensor] = []
-    for part in _blocks(2 * pairs, z.shape[1]):
+    found: list[Tensor] = [z.new_empty(0, dtype=torch.float64)]
+    for part in _blocks(z[: 2 * pairs]):
         block = z[part].double()
-        scale = block.abs().amax(dim=1, keepdim=True)
-        scaled = block / scale
+        scaled = block / block.abs().amax(dim=1, keepdim=True)
         directions = scaled / torch.linalg.vector_norm(scaled, dim=1, keepdim=True)
         found.append((directions[0::2] - directions[1::2]).square().sum(dim=1) / 2)
-    return np.asarray(torch.cat(found).cpu()) if found else np.empty(0)
+    return torch.cat(found)
 
 
-def _split_tangent(z: Tensor, u: Tensor) -> tuple[np.ndarray, np.ndarray]:
+def _split_tangent(z: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
     """Return, for each sample, ``|u_perp|^2 / n`` and ``z.u / n``, with ``u_perp = u - (z.u / z.z) z``."""
     across, along = [], []
-    for part in _blocks(*z.shape):
+    for part in _blocks(z):
         z_block, u_block = z[part].double(), u[part].double()
         product = (z_block * u_block).sum(dim=1)
         square = z_block.square().sum(dim=1)
@@ -380,17 +502,17 @@ def _split_tangent(z: Tensor, u: Tensor) -> tuple[np.ndarray, np.ndarray]:
         small = perpendicular <= floor
         across.append(torch.where(small, 0.0, perpendicular) / z.shape[1])
         along.append(product / z.shape[1])
-    return np.asarray(torch.cat(across).cpu()), np.asarray(torch.cat(along).cpu())
+    return torch.cat(across), torch.cat(along)
 
 
-def _responds(u: Tensor, axis: int) -> np.ndarray:
+def _responds(u: Tensor, axis: int) -> Tensor:
     """Return which units have a tangent other than zero in at least one sample or site.
 
     Here u has the shape of the row's output, with the units along `axis`.
     """
     other = [i for i in range(u.ndim) if i != axis % u.ndim]
     moving = u != 0
-    return np.asarray((moving.any(dim=other) if other else moving).cpu())
+    return moving.any(dim=other) if other else moving
 
 
 def _limits(module: nn.Module) -> tuple[float, float, float] | None:
@@ -416,8 +538,8 @@ def _limits(module: nn.Module) -> tuple[float, float, float] | None:
     return lower, upper, span
 
 
-def _saturated(z: Tensor, bounds: tuple[float, float, float]) -> np.ndarray:
+def _saturated(z: Tensor, bounds: tuple[float, float, float]) -> Tensor:
     """Return the fraction of units within 1 % of the range from a limit, for each sample."""
     lower, upper, span = bounds
     flat = ((z - lower).abs() < 0.01 * span) | ((z - upper).abs() < 0.01 * span)
-    return np.asarray(flat.double().mean(dim=1).cpu())
+    return flat.double().mean(dim=1)

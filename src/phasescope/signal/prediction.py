@@ -57,7 +57,7 @@ def predict(dataset: xr.Dataset, measurement: Measurement) -> None:
     ----------
     Poole et al. 2016, arXiv:1606.05340; Schoenholz et al. 2017, arXiv:1611.01232.
     """
-    called = [layer for layer in measurement.layers if layer.reached]
+    called = [layer for layer in measurement.layers if layer.place == "stream" and layer.chain == 0]
     signals, gains, reason = _walk(called, measurement) if called else ([], [], "no row was measured")
     index = {layer.name: i for i, layer in enumerate(measurement.layers)}
     for layer, signal in zip(called, signals, strict=False):

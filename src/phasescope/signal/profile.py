@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from torch import nn
 from phasescope.errors import InputError
 from phasescope.recording.batch import Batch, as_batch
 from phasescope.recording.circumstances import circumstances
+from phasescope.recording.layers import Layer
 from phasescope.recording.memory import default_limit, in_bytes
 from phasescope.recording.modules import as_module
 from phasescope.recording.untouched import quiet, untouched
@@ -124,8 +126,14 @@ def profile(
     dataset = _assemble(module, measurement, notes=notes, drift=drift, batch=passes.batch)
     if theory:
         predict(dataset, measurement)
-    decision = verdict(dataset)
+    decisions = [verdict(dataset, chain) for chain in range(max(1, len(measurement.chains)))]
+    decision = decisions[0]
+    chains = [
+        {"input": ", ".join(chain.inputs), "steps": len(steps), "verdict": made.to_dict()}
+        for chain, steps, made in zip(measurement.chains, _steps(measurement), decisions, strict=True)
+    ]
     dataset.attrs |= {"phase": decision.phase, "verdict": json.dumps(decision.to_dict())}
+    dataset.attrs["chains"] = json.dumps(chains)
     return Profile(dataset, decision)
 
 
@@ -155,7 +163,8 @@ def _measured_notes(m: Measurement) -> list[str]:
     elif alike:
         notes.append(f"{alike} of {pairs} pairs of inputs are identical and were left out")
     reached = np.isfinite(m.across).any(axis=(0, 2))
-    cut = np.flatnonzero(np.isfinite(m.kernel).any(axis=1) & ~reached)
+    stream = np.array([layer.place == "stream" for layer in m.layers], dtype=bool)
+    cut = np.flatnonzero(stream & np.isfinite(m.kernel).any(axis=1) & ~reached)
     if len(cut) and reached.any():
         name = m.layers[cut[0]].name
         notes.append(f"no tangent reaches {len(cut)} row(s), first {name}: cut off from the input")
@@ -172,10 +181,12 @@ _LONG_NAMES = {
     "kernel": "kernel K, mean square per unit",
     "correlation": "correlation c between pairs of inputs",
     "distance": "distance 1 - c between pairs of inputs",
-    "chi_parallel": "parallel susceptibility, from one weight layer to the next",
-    "chi_perpendicular": "perpendicular susceptibility, from one weight layer to the next",
+    "chi_parallel": "parallel susceptibility, from one step of the stream to the next",
+    "chi_perpendicular": "perpendicular susceptibility, from one step of the stream to the next",
     "tangent": "perpendicular part of random tangents per unit, relative to the input",
     "gradient": "squared norm of the gradient at the row's output, relative to the output layer",
+    "share": "part of the mean square of a sum that its branch brings",
+    "parameters": "parameters that belong to the row",
     "dead": "fraction of units that respond to no input",
     "saturated": "fraction of outputs within 1 % of a limit of the activation",
     "nonfinite": "fraction of units that are NaN or infinite, or computed from such after masking",
@@ -203,7 +214,6 @@ def _assemble(
         columns = _columns(measurement)
     if drift is not None:
         columns["kernel_eval_drift"] = np.array([drift.get(layer.name, np.nan) for layer in layers])
-    weights = np.cumsum([layer.role == "weight" and not layer.skipped for layer in layers])
     data = {
         name: ("layer", values, {"units": "1", "long_name": _long_name(name)})
         for name, values in columns.items()
@@ -212,7 +222,10 @@ def _assemble(
         "layer": [layer.name for layer in layers],
         "kind": ("layer", [layer.kind for layer in layers]),
         "role": ("layer", [layer.role for layer in layers]),
-        "depth": ("layer", weights.astype(np.int64)),
+        "place": ("layer", [layer.place for layer in layers]),
+        "chain": ("layer", [layer.chain for layer in layers]),
+        "depth": ("layer", _depths(layers)),
+        "block": ("layer", [layer.block for layer in layers]),
         "skipped": ("layer", [layer.skipped for layer in layers]),
     }
     attrs = {
@@ -220,9 +233,35 @@ def _assemble(
         **circumstances(model, batch, seed=measurement.seed),
         "notes": json.dumps(notes),
         "theory": json.dumps({"recognised": False, "reason": "not computed"}),
+        "coverage": json.dumps(_coverage(layers)),
         "citations": "poole2016 schoenholz2017 roberts2022",
     }
     return xr.Dataset(data, coordinates, attrs)
+
+
+def _depths(layers: list[Layer]) -> np.ndarray:
+    """Return how many steps of its chain there are down to each row; of a branch, down to where it ends."""
+    depths, steps = {}, Counter[int]()
+    for layer in layers:
+        if layer.place == "stream":
+            steps[layer.chain] += layer.step
+            depths[layer.name] = steps[layer.chain]
+    last, found = 0, []
+    for layer in layers:
+        last = depths.get(layer.block or layer.name, last)
+        found.append(last)
+    return np.array(found, dtype=np.int64)
+
+
+def _coverage(layers: list[Layer]) -> dict[str, int]:
+    """Return how many rows, and parameters, were measured of how many."""
+    measured = [layer for layer in layers if not layer.skipped]
+    return {
+        "rows": len(measured),
+        "of": len(layers),
+        "parameters": sum(layer.parameters for layer in measured),
+        "of_parameters": sum(layer.parameters for layer in layers),
+    }
 
 
 def _long_name(name: str) -> str:
@@ -240,6 +279,8 @@ def _columns(m: Measurement) -> dict[str, np.ndarray]:
     put("correlation", 1.0 - m.distance)
     put("distance", m.distance)
     columns["chi_parallel"], columns["chi_parallel_error"] = _chi_parallel(m)
+    put("share", m.share)
+    columns["parameters"] = np.array([float(layer.parameters) for layer in m.layers])
     tangent = m.across.mean(axis=0) / m.tangent_scale()
     columns["chi_perpendicular"], columns["chi_perpendicular_error"] = _chi_perpendicular(m, tangent)
     put("tangent", tangent)
@@ -259,28 +300,40 @@ def _mean(per_sample: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.nanmean(per_sample, axis=1), np.where(n > 1, spread / np.sqrt(np.maximum(n, 1)), np.nan)
 
 
-def _weight_rows(m: Measurement) -> list[int]:
-    return [i for i, layer in enumerate(m.layers) if layer.role == "weight" and not layer.skipped]
+def _steps(m: Measurement) -> list[list[int]]:
+    """Return the rows at which depth is counted, chain by chain."""
+    chains = range(max(1, len(m.chains)))
+    return [[i for i, row in enumerate(m.layers) if row.step and row.chain == chain] for chain in chains]
+
+
+def _enters(m: Measurement, row: int) -> bool:
+    """Return whether a first sum adds to the input itself, so that its ratio is that to the input."""
+    chain = m.layers[row].chain
+    before = [layer for layer in m.layers[:row] if layer.place == "stream" and layer.chain == chain]
+    return not before and not np.isnan(m.entering[chain]).all()
 
 
 def _chi_perpendicular(m: Measurement, tangent: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the ratio of the mean tangents of successive weight rows, and its standard error.
+    """Return the ratio of the mean tangents of successive steps of a chain, and its standard error.
 
     A ratio of means and not a mean of ratios: the product of these ratios over the layers is the total growth
     exactly, so that noise from layer to layer does not add up to a growth that is not there.
     """
     ratio, error = np.full(len(m.layers), np.nan), np.full(len(m.layers), np.nan)
-    previous: int | None = None
-    for row in _weight_rows(m):
-        if np.isnan(tangent[row]).all():
-            continue
-        if previous is not None:
-            usable = np.isfinite(tangent[row]) & np.isfinite(tangent[previous])
-            above, below = tangent[row][usable], tangent[previous][usable]
-            if below.size and below.mean() > 0:
-                ratio[row] = above.mean() / below.mean()
-                error[row] = _standard_error(above - ratio[row] * below) / below.mean()
-        previous = row
+    for rows in _steps(m):
+        previous: int | None = None
+        for row in rows:
+            if np.isnan(tangent[row]).all():
+                continue
+            if previous is None and m.layers[row].branch is not None and _enters(m, row):
+                ratio[row], error[row] = (float(x[0]) for x in _mean(tangent[row][None]))
+            elif previous is not None:
+                usable = np.isfinite(tangent[row]) & np.isfinite(tangent[previous])
+                above, below = tangent[row][usable], tangent[previous][usable]
+                if below.size and below.mean() > 0:
+                    ratio[row] = above.mean() / below.mean()
+                    error[row] = _standard_error(above - ratio[row] * below) / below.mean()
+            previous = row
     return ratio, error
 
 
@@ -288,24 +341,25 @@ _VANISHED = 1e-3  # a radial response that falls by more than this in one layer 
 
 
 def _chi_parallel(m: Measurement) -> tuple[np.ndarray, np.ndarray]:
-    """Return the ratio of the mean radial responses of successive weight rows, and its standard error.
+    """Return the ratio of the mean radial responses of successive steps, and its standard error.
 
     Not determined where the response of the row below is within two standard errors of 0, or has vanished,
     as it does behind a normalisation.
     """
     ratio, error = np.full(len(m.layers), np.nan), np.full(len(m.layers), np.nan)
     relative = np.nanmean(np.abs(m.along) / np.where(m.kernel > 0, m.kernel, np.nan), axis=1)
-    healthy, below = np.nan, None
-    for row in _weight_rows(m):
-        along = m.along[row]
-        lost = not np.isfinite(along).all() or not np.isfinite(relative[row])
-        if lost or relative[row] < _VANISHED * healthy:
-            below = None
-            continue
-        if below is not None and abs(below.mean()) > 2 * _standard_error(below):
-            ratio[row] = along.mean() / below.mean()
-            error[row] = _standard_error(along - ratio[row] * below) / abs(below.mean())
-        healthy, below = relative[row], along
+    for rows in _steps(m):
+        healthy, below = np.nan, None
+        for row in rows:
+            along = m.along[row]
+            lost = not np.isfinite(along).all() or not np.isfinite(relative[row])
+            if lost or relative[row] < _VANISHED * healthy:
+                below = None
+                continue
+            if below is not None and abs(below.mean()) > 2 * _standard_error(below):
+                ratio[row] = along.mean() / below.mean()
+                error[row] = _standard_error(along - ratio[row] * below) / abs(below.mean())
+            healthy, below = relative[row], along
     return ratio, error
 
 

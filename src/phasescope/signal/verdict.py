@@ -15,11 +15,13 @@ if TYPE_CHECKING:
 
 # A squared length changes by order one if its logarithm changes by at most this much over the network.
 _TOLERANCE = math.log(10.0)
-_FEW = 3  # weight layers needed for a verdict
+_FEW = 3  # steps needed for a verdict
 _MANY = 8  # rates from which the first half, in which the kernel settles, is left out
-_FEW_POINTS = 4  # layers needed for a depth scale with an error
+_FEW_RATES = 6  # rates needed to tell a power of the depth from an exponential
+_FEW_POINTS = 4  # steps needed for a depth scale with an error
 _SLOWING = 0.6  # share of the early rate below which the late one speaks for a power law
 _ROUNDING = 1e-12  # distance below which single precision decides
+_BETTER = 6.0  # 2 ln of the likelihood ratio from which the second constant of a power law is worth it
 
 
 @dataclass(frozen=True)
@@ -29,19 +31,26 @@ class Verdict:
     Parameters
     ----------
     phase : str
-        "ordered", "critical", "chaotic", "exploding", "vanishing" or "not determined".
+        "ordered", "critical", "chaotic", "exploding", "vanishing", "uneven" or "not determined".
     margin : Estimate
-        Mean of ``ln chi_perpendicular`` per weight layer, 0 at criticality; in its `window` of depths.
+        Mean of ``ln chi_perpendicular`` per step, 0 at criticality; in its `window` of depths.
+    total : Estimate
+        Sum of ``ln chi_perpendicular`` over the hidden steps; its error is that over the inputs.
+    growth : str
+        How squared differences change with depth: "none" (by less than a factor 10), "power", "exponential"
+        or "not determined".
     signal_depth : Estimate
-        Number of weight layers over which the distance between inputs falls by e.
+        Number of steps over which the distance between inputs falls by e.
     gradient_depth : Estimate
-        Number of weight layers over which the squared gradient changes by e.
+        Number of steps over which the squared gradient changes by e.
     reason : str
         The numbers behind the phase, in one sentence.
     """
 
     phase: str
     margin: Estimate
+    total: Estimate
+    growth: str
     signal_depth: Estimate
     gradient_depth: Estimate
     reason: str
@@ -51,6 +60,8 @@ class Verdict:
         return {
             "phase": self.phase,
             "margin": self.margin.to_dict(),
+            "total": self.total.to_dict(),
+            "growth": self.growth,
             "signal_depth": self.signal_depth.to_dict(),
             "gradient_depth": self.gradient_depth.to_dict(),
             "reason": self.reason,
@@ -60,102 +71,209 @@ class Verdict:
         return f"{self.phase}: {self.reason}"
 
 
-def verdict(dataset: xr.Dataset) -> Verdict:
-    """Return the verdict on a profiled network.
+def verdict(dataset: xr.Dataset, chain: int = 0) -> Verdict:
+    """Return the verdict on a profiled network, read from its stream alone.
 
-    A network of finite depth is critical if what is of order one stays so down to its last layer. Let ``L``
-    be the number of ratios of successive hidden weight layers, ``G`` the sum of ``ln chi_perpendicular``
-    over them and the margin ``m`` its mean. The read-out (a last weight layer that no activation follows)
-    sets a scale and no phase: it is left out where four weight layers or more were measured. From 8 ratios
-    on, ``m`` is the mean over the second half, because the kernel takes some layers to settle.
+    A network of finite depth is critical if what is of order one stays so down to its last step. Steps are
+    the weight layers and the residual sums on the stream. Let ``L`` be the number of ratios of successive
+    hidden steps, ``G`` the sum of ``ln chi_perpendicular`` over them and the margin ``m`` its mean. The
+    read-out (a last weight layer behind anything else) sets a scale and no phase: it is left out where four
+    steps or more were measured. From 8 ratios on, ``m`` is the mean over the second half, because the kernel
+    takes some layers to settle.
 
     - *exploding*: a unit is NaN or infinite, or the kernel grows exponentially: by more than a factor 100
-      over the network, and by as much at the rate of the second half of the layers;
+      over the network, and by as much at the rate of the second half of the steps;
     - *vanishing*: the kernel shrinks in the same way, or reaches 0;
-    - *critical*: ``|G|`` or ``|m| L`` is at most ln 10, so that squared differences and gradients stay of
-      order one (growth as a power of depth, as on the critical line, is not exponential), or ``m`` is
-      within two standard errors of 0 while its error is small on that scale;
+    - *critical*: ``|G|`` with two of its errors is at most ln 10, so that squared differences and gradients
+      stay of order one, and the scatter of the steps leaves the sum of L rates uncertain by no more than
+      that; or the rates fall off as ``p / (l + l0)``, which is growth as a power of the depth and fits better
+      than one rate; or ``m`` is within two standard errors of 0 while its error is small on that scale;
+    - *uneven*: one step brings more than half of a ``|G|`` above ln 10, the other steps together less than
+      ln 10;
     - *ordered* (``m < 0``): inputs become indistinguishable and gradients vanish;
     - *chaotic* (``m > 0``): nearby inputs separate and gradients explode;
-    - *not determined*: fewer than 3 weight layers were measured, no tangent could be followed, or the layers
-      differ too much for a rate.
+    - *not determined*: fewer than 3 steps were measured, no tangent could be followed, or the steps differ
+      too much for a rate.
 
     Parameters
     ----------
     dataset : xarray.Dataset
         The dataset of a profile.
+    chain : int
+        Which chain of inputs, where a network has several: 0 is the longest.
 
     References
     ----------
-    Schoenholz et al. 2017, arXiv:1611.01232 (depth scales); Roberts, Yaida and Hanin 2022, arXiv:2106.10165.
+    Schoenholz et al. 2017, arXiv:1611.01232 (depth scales); Yang and Schoenholz 2017, arXiv:1712.08969
+    (residual networks grow as a power of the depth); Roberts, Yaida and Hanin 2022, arXiv:2106.10165.
     """
-    hidden, measured = _hidden_weight_layers(dataset)
-    margin, total = _margin(hidden, measured)
-    phase, reason = _phase(dataset, hidden, measured, margin, total)
+    hidden, measured = _hidden_steps(dataset, chain)
+    rates = _Rates.of(hidden)
+    margin = _margin(rates, measured)
+    total = _total(rates, margin)
+    growth = _growth(rates, total, margin)
+    phase, reason = _phase(dataset, hidden, measured, rates, margin, total, growth)
     return Verdict(
         phase,
         margin,
+        total,
+        growth,
         _depth_scale(hidden, "distance", "the distance between inputs", above=_ROUNDING, only_decay=True),
         _depth_scale(hidden, "gradient", "the squared gradient"),
         reason,
     )
 
 
-def _hidden_weight_layers(dataset: xr.Dataset) -> tuple[xr.Dataset, int]:
-    """Return the rows of the hidden weight layers, and how many were measured with the read-out."""
-    rows = np.flatnonzero((dataset["role"].values == "weight") & (dataset["skipped"].values == ""))
-    measured = len(rows)
-    activations = np.flatnonzero(dataset["role"].values == "activation")
-    if measured > _FEW and len(activations) and activations[-1] < rows[-1]:
-        rows = rows[:-1]
-    columns = dataset[["kernel", "chi_perpendicular", "chi_perpendicular_error", "distance", "gradient"]]
-    return columns.isel(layer=rows).astype(np.float64), measured
+def _hidden_steps(dataset: xr.Dataset, chain: int) -> tuple[xr.Dataset, int]:
+    """Return the rows of the hidden steps of a chain, and how many steps were measured with the read-out."""
+    on_stream = (dataset["place"].values == "stream") & (dataset["chain"].values == chain)
+    stream = np.flatnonzero(on_stream)
+    depth = dataset["depth"].values[stream]
+    steps = stream[np.diff(depth, prepend=0) > 0]
+    measured = len(steps)
+    roles = dataset["role"].values
+    if (
+        measured > _FEW
+        and roles[steps[-1]] == "weight"
+        and (roles[stream[stream < steps[-1]]] != "weight").any()
+    ):
+        nothing_behind = stream[-1] == steps[-1] or (roles[stream[stream > steps[-1]]] == "other").all()
+        steps = steps[:-1] if nothing_behind else steps
+    names = ("kernel", "chi_perpendicular", "chi_perpendicular_error", "tangent", "tangent_error")
+    columns = dataset[[name for name in (*names, "distance", "gradient") if name in dataset]]
+    return columns.isel(layer=steps).astype(np.float64), measured
 
 
-def _margin(hidden: xr.Dataset, measured: int) -> tuple[Estimate, float]:
-    """Return the margin and the total growth over the hidden layers."""
-    method = "mean ln chi_perpendicular per weight layer"
-    chi, chi_error = hidden["chi_perpendicular"].values, hidden["chi_perpendicular_error"].values
-    good = np.isfinite(chi) & (chi > 0)
-    n = int(good.sum())
+@dataclass(frozen=True)
+class _Rates:
+    """``ln chi_perpendicular`` of the hidden steps that have one."""
+
+    logs: np.ndarray
+    errors: np.ndarray  # over the inputs
+    depth: np.ndarray
+    names: list[str]
+    total_error: float  # of the sum, over the inputs
+
+    @classmethod
+    def of(cls, hidden: xr.Dataset) -> _Rates:
+        chi, error = hidden["chi_perpendicular"].values, hidden["chi_perpendicular_error"].values
+        good = np.isfinite(chi) & (chi > 0)
+        names = [str(name) for name in hidden["layer"].values[good]]
+        depth = hidden["depth"].values[good]
+        errors = np.nan_to_num(error[good] / chi[good])
+        total = float(np.sqrt((errors**2).sum()))
+        if "tangent" in hidden and good.any():
+            # The sum of the logarithms is that of the last tangent less that of the first.
+            ends = np.flatnonzero(good)[[0, -1]] - [1, 0]
+            ends = ends[ends >= 0]
+            values, spread = hidden["tangent"].values[ends], hidden["tangent_error"].values[ends]
+            total = float(np.sqrt(np.nansum((spread / values) ** 2)))
+        return cls(np.log(chi[good]), errors, depth, names, total)
+
+    @property
+    def count(self) -> int:
+        return len(self.logs)
+
+
+def _margin(rates: _Rates, measured: int) -> Estimate:
+    method, n = "mean ln chi_perpendicular per step", rates.count
     if measured < _FEW:
-        reason = f"{measured} weight layer(s) measured, at least {_FEW} needed"
-        return Estimate.not_determined(reason, method=method, n=n), math.nan
+        reason = (
+            f"{measured} {'step' if measured == 1 else 'steps'} on the stream, at least {_FEW} are needed"
+        )
+        return Estimate.not_determined(reason, method=method, n=n)
     if n == 0:
-        reason = "no random tangent could be followed from one weight layer to the next"
-        return Estimate.not_determined(reason, method=method, n=n), math.nan
-    logs = np.log(chi[good])
+        reason = "no random tangent could be followed from one step of the stream to the next"
+        return Estimate.not_determined(reason, method=method, n=n)
     late = slice(n // 2 if n >= _MANY else 0, None)
-    used, depth = logs[late], hidden["depth"].values[good][late]
-    inputs = np.nan_to_num((chi_error[good] / chi[good])[late])
+    used, depth, inputs = rates.logs[late], rates.depth[late], rates.errors[late]
     error = math.hypot(_error_of_mean(used), float(np.sqrt((inputs**2).sum())) / len(used))
-    window = (float(depth[0]), float(depth[-1]))
-    return Estimate(float(used.mean()), error, method, len(used), window), float(logs.sum())
+    return Estimate(float(used.mean()), error, method, len(used), (float(depth[0]), float(depth[-1])))
+
+
+def _total(rates: _Rates, margin: Estimate) -> Estimate:
+    method = "sum of ln chi_perpendicular over the hidden steps"
+    if rates.count == 0:
+        return Estimate.not_determined(margin.reason, method=method, n=0)
+    window = (float(rates.depth[0]), float(rates.depth[-1]))
+    return Estimate(float(rates.logs.sum()), rates.total_error, method, rates.count, window)
+
+
+def _growth(rates: _Rates, total: Estimate, margin: Estimate) -> str:
+    if not total.determined:
+        return "not determined"
+    if abs(total.value) + 2 * total.error <= _TOLERANCE:
+        return "none"
+    if rates.count >= _FEW_RATES and _falls_off(rates.logs):
+        return "power"
+    steady = margin.determined and abs(margin.value) > 2 * margin.error
+    return "exponential" if steady else "not determined"
+
+
+def _falls_off(logs: np.ndarray) -> bool:
+    """Return whether ``p / (l + l0)`` fits the rates better than one rate for all steps."""
+    n = len(logs)
+    steps = np.arange(1, n + 1)
+    constant = float(((logs - logs.mean()) ** 2).sum())
+    best = constant
+    for offset in np.geomspace(0.1, 2.0 * n, 40):
+        shape = 1.0 / (steps + offset)
+        size = float(logs @ shape / (shape @ shape))
+        if size * logs.sum() > 0:
+            best = min(best, float(((logs - size * shape) ** 2).sum()))
+    floor = 1e-12 * float((logs**2).sum())
+    return n * math.log((constant + floor) / (best + floor)) > _BETTER
 
 
 def _phase(
-    dataset: xr.Dataset, hidden: xr.Dataset, measured: int, margin: Estimate, total: float
+    dataset: xr.Dataset,
+    hidden: xr.Dataset,
+    measured: int,
+    rates: _Rates,
+    margin: Estimate,
+    total: Estimate,
+    growth: str,
 ) -> tuple[str, str]:
     broken = np.flatnonzero(np.nan_to_num(dataset["nonfinite"].values) > 0)
     if len(broken):
         name = dataset["layer"].values[broken[0]]
         return "exploding", f"{name} is the first row with NaN or infinite units"
-    growth = _kernel_growth(hidden) if measured >= _FEW else None
-    if growth is not None:
-        return growth
+    changed = _kernel_growth(hidden) if measured >= _FEW else None
+    if changed is not None:
+        return changed
+    n = rates.count
+    of_all = "" if n == 0 else f"over {n} {'step' if n == 1 else 'steps'}"
+    factor = f"a squared difference of nearby inputs changes by a factor {_factor(total.value)} {of_all}"
     if not margin.determined:
-        return "not determined", margin.reason
-    layers = int(np.isfinite(hidden["chi_perpendicular"].values).sum())
-    factor = (
-        f"a squared difference of nearby inputs changes by a factor {_factor(total)} over {layers} layers"
-    )
-    if min(abs(total), abs(margin.value) * layers) <= _TOLERANCE:
-        return "critical", factor if abs(total) <= _TOLERANCE else f"{factor}, slower than exponentially"
-    if abs(margin.value) <= 2 * margin.error:
-        if margin.error * layers <= _TOLERANCE:
+        return "not determined", margin.reason if n == 0 else f"{margin.reason}; {factor}"
+    scatter = margin.error * n
+    if growth == "none" and scatter <= _TOLERANCE:
+        return "critical", factor
+    largest = int(np.abs(rates.logs).argmax())
+    others = total.value - rates.logs[largest]
+    if (
+        abs(total.value) > _TOLERANCE
+        and n >= _FEW
+        and abs(others) <= _TOLERANCE
+        and _stands_out(rates, largest)
+    ):
+        step = _factor(rates.logs[largest])
+        return "uneven", f"{factor}, of which {rates.names[largest]} alone brings a factor {step}"
+    if growth == "power":
+        return "critical", f"{factor}, as a power of the depth and not exponentially"
+    if abs(margin.value) <= 2 * margin.error or growth == "none":
+        if scatter <= _TOLERANCE:
             return "critical", f"{factor}, at a rate within two standard errors of 0"
-        return "not determined", f"{factor}, but layers differ too much for a rate (margin {margin})"
+        return "not determined", f"{factor}, but steps differ too much for a rate (margin {margin})"
     return ("ordered" if margin.value < 0 else "chaotic"), factor
+
+
+def _stands_out(rates: _Rates, largest: int) -> bool:
+    """Return whether one rate lies far outside the scatter of the others."""
+    others = np.delete(rates.logs, largest)
+    return (
+        bool(abs(rates.logs[largest] - others.mean()) > 4 * others.std(ddof=1)) if len(others) > 2 else False
+    )
 
 
 def _factor(log: float) -> str:
@@ -178,7 +296,7 @@ def _kernel_growth(hidden: xr.Dataset) -> tuple[str, str] | None:
     if min(abs(total), abs(late)) <= 2 * _TOLERANCE or total * late < 0:
         return None
     word = "exploding" if total > 0 else "vanishing"
-    return word, f"the kernel changes by a factor {_factor(total)} over {len(logs)} weight layers"
+    return word, f"the kernel changes by a factor {_factor(total)} over {len(logs)} steps"
 
 
 def _depth_scale(
@@ -202,7 +320,7 @@ def _depth_scale(
     if n == 0:
         return open_(f"{what} was not measured")
     if n < _FEW_POINTS:
-        return open_(f"{n} hidden weight layer(s) in the window, at least {_FEW_POINTS} needed")
+        return open_(f"{n} hidden step(s) in the window, at least {_FEW_POINTS} needed")
     rates = np.diff(logs) / np.diff(depth)
     half = len(rates) // 2
     start = half if len(rates) >= _MANY else 0
@@ -213,9 +331,9 @@ def _depth_scale(
     early, late = float(rates[:half].mean()), float(rates[half:].mean())
     steady = min(abs(total), abs(rate) * len(rates)) <= _TOLERANCE or abs(rate) <= 2 * error
     if abs(total) > _TOLERANCE and late * early > 0 and abs(late) < _SLOWING * abs(early):
-        return open_(f"{what} changes ever more slowly, not exponentially, over the {n} layers measured")
+        return open_(f"{what} changes ever more slowly, not exponentially, over the {n} steps measured")
     if steady or (only_decay and rate > 0):
-        return open_(f"{what} stays of order one over the {n} layers measured")
+        return open_(f"{what} stays of order one over the {n} steps measured")
     window = (float(depth[start]), float(depth[-1]))
     return Estimate(1.0 / abs(rate), error / rate**2, method, len(rates) - start, window)
 

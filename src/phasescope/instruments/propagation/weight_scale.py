@@ -63,7 +63,7 @@ def weight_scale(model: nn.Module | Callable[..., Any], batch: Any) -> dict[str,
         with untouched(module), torch.no_grad():
             quiet(module)
             inputs = as_batch(module, batch).take(0, 2)
-            flow = Flow(module, (inputs.args, inputs.kwargs))
+            flow = Flow(module, inputs.tensors())
             with flow:
                 run(module, inputs)
             layers = [layer for layer in recognise(module, flow) if _plain(layer)]

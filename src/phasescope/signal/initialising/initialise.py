@@ -141,7 +141,7 @@ def critical_(
 
 def _run(model: nn.Module, batch: Batch, setter: _Setter | None = None) -> Flow:
     inputs = batch.take(0, batch.size)
-    flow = Flow(model, (inputs.args, inputs.kwargs), setter)
+    flow = Flow(model, inputs.tensors(), setter)
     with flow:
         run(model, inputs)
     return flow
