@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, replace
-from typing import Any, Self, TypeVar
+from itertools import count
+from typing import Any, NamedTuple, Self, TypeVar
 
+import numpy as np
+import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
+from torch.utils.data import DataLoader
 
 from phasescope.errors import InputError
+from phasescope.recording.untouched import untouched
 
 _Leaf = TypeVar("_Leaf")
 
 _CHECKED = 2**18  # values at a time
+_EDGES = re.compile(r"(^|_)edges?(_|$)|^adj")  # names of tensors that hold the edges of a graph
+_DEEPEST = 8  # levels of objects in objects that are searched for tensors
 
 
 @dataclass(frozen=True)
@@ -30,15 +40,32 @@ class Batch:
         Number of samples.
     notes : tuple of str
         What was changed so that the batch fits the model.
+    targets : tensors in any structure
+        What was passed beside the arguments of the model, as the labels of (inputs, labels); None if nothing.
+    cuttable : bool
+        Whether the model takes a part of the samples; a graph, for example, is only taken whole.
+    shared : frozenset of int
+        Tensors, by their number, that are the same for all samples although their first axis has their
+        length.
     """
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     size: int
     notes: tuple[str, ...] = ()
+    targets: Any = None
+    cuttable: bool = True
+    shared: frozenset[int] = frozenset()
+
+    def fewest(self, samples: int) -> int:
+        """Return the size of the smallest part with at least so many samples, or of the whole."""
+        return min(samples, self.size) if self.cuttable else self.size
 
     def take(self, start: int, stop: int) -> Self:
-        """Return samples `start` to `stop` as copies: a model may work on them in place."""
+        """Return samples `start` to `stop` as copies: a model may work on them in place.
+
+        A batch that cannot be cut is returned whole.
+        """
         return self._cut(slice(start, stop), min(stop, self.size) - start)
 
     def pick(self, samples: Tensor) -> Self:
@@ -46,13 +73,19 @@ class Batch:
         return self._cut(samples, len(samples))
 
     def _cut(self, place: slice | Tensor, size: int) -> Self:
-        def cut(tensor: Tensor) -> Tensor:
-            if not self._has_samples(tensor):
-                return tensor.detach().clone()
+        if not self.cuttable:
+            whole = map_leaves(_copied, self.targets)
+            return self.mapped(_copied, targets=whole)
+        numbers = count()
+
+        def cut(tensor: Tensor, number: int = -1) -> Tensor:
+            if not self._has_samples(tensor, number):
+                return _copied(tensor)
             rows = place if isinstance(place, slice) else place.to(tensor.device)
             return tensor[rows].detach().clone()
 
-        return self.mapped(cut, size=size)
+        targets = map_leaves(cut, self.targets)
+        return self.mapped(lambda tensor: cut(tensor, next(numbers)), size=size, targets=targets)
 
     def mapped(self, function: Callable[[Tensor], Any], **changes: Any) -> Self:
         """Return the batch with `function` of every tensor in its place, and other fields changed."""
@@ -67,8 +100,8 @@ class Batch:
         """Return the floating-point tensors that hold one row per sample, masks left out."""
         return [
             tensor
-            for path, tensor in self.tensors()
-            if tensor.is_floating_point() and self._has_samples(tensor) and "mask" not in path.lower()
+            for number, (path, tensor) in enumerate(self.tensors())
+            if tensor.is_floating_point() and self._has_samples(tensor, number) and "mask" not in path.lower()
         ]
 
     def with_floats(self, tensors: list[Tensor]) -> Self:
@@ -83,72 +116,221 @@ class Batch:
     def identical_pairs(self) -> list[bool]:
         """Return, for the pairs (0, 1), (2, 3), ..., whether the two are the same in every tensor."""
         same = [True] * (self.size // 2)
-        for _, tensor in self.tensors():
-            if same and self._has_samples(tensor):
+        for number, (_, tensor) in enumerate(self.tensors()):
+            if same and self._has_samples(tensor, number):
                 pairs = tensor[: 2 * len(same)].reshape(len(same), 2, -1)
                 alike = (pairs[:, 0] == pairs[:, 1]).all(dim=1).tolist()
                 same = [a and b for a, b in zip(same, alike, strict=True)]
         return same
 
+    def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return the arguments as the model takes them, packed again where they came packed."""
+        args, kwargs = repacked((self.args, self.kwargs))
+        return args, kwargs
+
     def nbytes(self) -> int:
         """Return the memory that the tensors take, in bytes."""
-        return sum(tensor.numel() * tensor.element_size() for _, tensor in self.tensors())
+        return sum(_values(tensor).numel() * tensor.element_size() for _, tensor in self.tensors())
 
     def shapes(self) -> str:
         """Return the shapes of the tensors, in the order of the arguments."""
-        shapes = [f"{name}: {tuple(t.shape)} {t.dtype}" for name, t in self.tensors()]
+        shapes = [f"{name}: {_shape(t)} {t.dtype}" for name, t in self.tensors()]
         return ", ".join(shape.replace("torch.", "").removeprefix("0: ") for shape in shapes)
 
-    def _has_samples(self, tensor: Tensor) -> bool:
-        return tensor.ndim >= 1 and tensor.shape[0] == self.size
+    def _has_samples(self, tensor: Tensor, number: int) -> bool:
+        return is_plain(tensor) and tensor.shape[:1] == (self.size,) and number not in self.shared
+
+
+class Packed(NamedTuple):
+    """A packed sequence as tensors that can be cut: sequences, padded with zeros, and their lengths."""
+
+    padded: Tensor  # (sequence, time, ...)
+    lengths: Tensor  # (sequence,)
+    in_order: bool  # whether it was packed from the longest to the shortest, without an order of its own
+
+
+def unpacked(tree: Any) -> Any:
+    """Return `tree` with each packed sequence as padded sequences with their lengths, differentiably."""
+    return map_leaves(_unpack, tree, PackedSequence)
+
+
+def repacked(tree: Any) -> Any:
+    """Return `tree` with what :func:`unpacked` made packed again."""
+    return map_leaves(_pack, tree, Packed)
+
+
+def _unpack(packed: PackedSequence) -> Packed:
+    sizes = packed.batch_sizes
+    steps, sequences = len(sizes), int(sizes[0])
+    inside = torch.arange(sequences) < sizes[:, None]  # (time, sequence), the longest first
+    time, row = (index.to(packed.data.device) for index in inside.nonzero(as_tuple=True))
+    lengths = inside.sum(dim=0).to(packed.data.device)
+    if packed.sorted_indices is not None and packed.unsorted_indices is not None:
+        row, lengths = packed.sorted_indices[row], lengths[packed.unsorted_indices]
+    empty = packed.data.new_zeros(sequences, steps, *packed.data.shape[1:])
+    return Packed(empty.index_put((row, time), packed.data), lengths, packed.sorted_indices is None)
+
+
+def _pack(packed: Packed) -> PackedSequence:
+    lengths, order = packed.lengths.sort(descending=True, stable=True)
+    inside = torch.arange(int(lengths[0]), device=lengths.device)[:, None] < lengths
+    time, rank = inside.nonzero(as_tuple=True)
+    data = packed.padded[order[rank], time]
+    in_order = packed.in_order and bool((order.diff() == 1).all())
+    orders = (None, None) if in_order else (order, order.argsort())
+    return PackedSequence(data, inside.sum(dim=1).cpu(), *orders)
+
+
+def is_plain(tensor: Tensor) -> bool:
+    """Return whether a tensor is neither sparse nor nested."""
+    return tensor.layout == torch.strided and not tensor.is_nested
+
+
+def _values(tensor: Tensor) -> Tensor:
+    """Return the numbers that a tensor stores, those of a sparse or nested one as a plain one."""
+    if is_plain(tensor):
+        return tensor
+    return tensor._values() if tensor.layout == torch.sparse_coo else tensor.values()
+
+
+def _shape(tensor: Tensor) -> str:
+    if tensor.is_nested:
+        return f"nested ({tensor.size(0)}, ...)"
+    return f"{'' if is_plain(tensor) else 'sparse '}{tuple(tensor.shape)}"
+
+
+def _copied(tensor: Tensor) -> Tensor:
+    return tensor.detach().clone()
 
 
 def as_batch(model: nn.Module, batch: Any) -> Batch:
     """Return `batch` as the arguments of ``model(...)``.
 
     A tensor is the one argument. A mapping gives keyword arguments if ``forward`` has such names, otherwise
-    it is the one argument. A tuple or list gives positional ones if the signature of ``forward`` takes that
-    many, otherwise its first element is the input and the rest (the labels that a data loader yields) is
-    left out, with a note.
+    it is the one argument; names that ``forward`` does not have are left out where it needs no others. A
+    tuple or list gives positional ones if the signature of ``forward`` takes that many, otherwise its first
+    element is the input and the rest (the labels that a data loader yields) is left out, with a note. Any
+    other object with tensors in it is the one argument. Of a data loader the first batch is taken.
 
     Parameters
     ----------
     model : nn.Module
         The model; tells the device and the floating-point type.
-    batch : tensor, tuple, list or mapping of tensors
-        The samples lie along the first axis.
+    batch : tensor, tuple, list, mapping or object of tensors or numpy arrays, or DataLoader
+        The samples lie along the first axis. A packed sequence counts its sequences, a graph its nodes.
 
     Raises
     ------
     InputError
-        If there is no tensor, no sample, or a value that is not finite.
+        If there is no tensor, no sample, or a value that is not finite; if the batch is an iterator, or a
+        list of tensors of different lengths.
     """
-    args, kwargs, notes = _arguments(model, batch)
-    tensors = list(_named_leaves((args, kwargs), Tensor))
+    notes: list[str] = []
+    if isinstance(batch, DataLoader):
+        batch = _first_of(batch)
+        notes.append("the first batch of the data loader was taken")
+    if isinstance(batch, Iterator):
+        raise InputError(
+            f"The batch is {_describe(batch)}, an iterator, which would have moved on afterwards.",
+            "Pass one batch: next(iter(...)).",
+        )
+    arrays = list(leaves(batch, np.ndarray))
+    if arrays:
+        batch = map_leaves(_from_numpy, batch, np.ndarray)
+        notes.append("numpy arrays were copied to tensors")
+    args, kwargs, targets, said = _arguments(model, unpacked(batch))
+    named = list(_named_leaves((args, kwargs), Tensor))
+    _refuse_unusable(batch, named)
+    graph = _edges(model, args, kwargs)
+    size = _size(named, graph)
+    fitted = Batch(args, kwargs, size, (*notes, *said), targets)
+    if graph or not all(is_plain(tensor) for _, tensor in named):
+        what = f"a graph, by {graph}" if graph else "a sparse or nested tensor"
+        why = f"the batch ({what}) cannot be cut: its {size} rows were measured together"
+        fitted = replace(fitted, cuttable=False, notes=(*fitted.notes, why))
+    return _to_model(model, fitted)
+
+
+def _first_of(loader: DataLoader[Any]) -> Any:
+    """Return the first batch of a loader, whose own order and the random state of the process are kept."""
+    generator = loader.generator
+    state = generator.get_state() if isinstance(generator, torch.Generator) else None
+    try:
+        with untouched(nn.Identity()):
+            for batch in loader:
+                return batch
+    finally:
+        if isinstance(generator, torch.Generator) and state is not None:
+            generator.set_state(state)
+    raise InputError("The data loader holds no batch.", "Pass one with at least one sample.")
+
+
+def _from_numpy(array: np.ndarray) -> Tensor:
+    if array.dtype.kind not in "biufc":
+        raise InputError(f"The batch holds a numpy array of type {array.dtype}.", "Pass numbers.")
+    return torch.from_numpy(np.array(array))
+
+
+def _refuse_unusable(batch: Any, tensors: list[tuple[str, Tensor]]) -> None:
     if not tensors:
         raise InputError(
             f"The batch is {_describe(batch)}, which holds no tensor.",
-            "Pass a tensor, a tuple or list of tensors, or a dict of them.",
+            'Pass tensors; a tokeniser gives them with return_tensors="pt".'
+            if isinstance(batch, Mapping)
+            else "Pass a tensor, a tuple or list of tensors, or a dict of them.",
         )
     sized = [tensor for _, tensor in tensors if tensor.ndim]
     if not sized:
         raise InputError(
             "The batch holds only tensors without dimensions.", "Give it a first dimension of samples."
         )
-    if sized[0].shape[0] == 0:
-        raise InputError(
-            f"The batch is empty: its shape is {tuple(sized[0].shape)}.", "Pass at least one sample."
-        )
+    if sized[0].size(0) == 0:
+        raise InputError(f"The batch is empty: its shape is {_shape(sized[0])}.", "Pass at least one sample.")
     for path, tensor in tensors:
-        if tensor.is_floating_point() and "mask" not in path.lower() and not _all_finite(tensor):
-            bad = int((~tensor.isfinite()).sum())
+        if tensor.is_meta:
+            raise InputError(
+                f"The batch holds a tensor on the meta device ({path!r}), which has no values.",
+                "Pass real values.",
+            )
+        values = _values(tensor)
+        if values.is_floating_point() and "mask" not in path.lower() and not _all_finite(values):
+            bad = int((~values.isfinite()).sum())
             raise InputError(
                 f"The batch holds {bad} value(s) that are NaN or infinite "
-                f"(tensor {path!r}, shape {tuple(tensor.shape)}).",
+                f"(tensor {path!r}, shape {_shape(tensor)}).",
                 "Remove or replace them before the measurement.",
             )
-    fitted = Batch(args, kwargs, sized[0].shape[0], tuple(notes))
-    return _to_model(model, fitted)
+
+
+def _edges(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+    """Return the name of the tensor that holds the edges of a graph, or "".
+
+    Such a tensor is called so, or has two rows of whole numbers that count the rows of the first one.
+    """
+    names = _parameters(model)[: len(args)]
+    given = dict(zip(names, args, strict=False)) | kwargs if len(names) == len(args) else (args, kwargs)
+    tensors = list(_named_leaves(given, Tensor))
+    for name, _ in tensors:
+        if _EDGES.search(name.lower()):
+            return name
+    nodes = next((t.shape[0] for _, t in tensors if is_plain(t) and t.is_floating_point() and t.ndim), 0)
+    for name, tensor in tensors[1:]:
+        pairs = (
+            is_plain(tensor) and tensor.dtype == torch.int64 and tensor.shape[:1] == (2,) and tensor.ndim == 2
+        )
+        if pairs and nodes > 2 and tensor.numel() and int(tensor.min()) >= 0 and int(tensor.max()) < nodes:
+            return name
+    return ""
+
+
+def _size(tensors: list[tuple[str, Tensor]], graph: str) -> int:
+    plain = [(name, tensor) for name, tensor in tensors if is_plain(tensor) and tensor.ndim]
+    if graph:
+        # The rows of a graph are its nodes, which the first floating-point tensor that is no edge describes.
+        nodes = [t for name, t in plain if name != graph and not _EDGES.search(name.lower())]
+        plain = [("", t) for t in nodes if t.is_floating_point()] or [("", t) for t in nodes] or plain
+    first = plain[0][1] if plain else next(tensor for _, tensor in tensors if tensor.ndim)
+    return first.size(0)
 
 
 def _all_finite(tensor: Tensor) -> bool:
@@ -160,13 +342,15 @@ def _all_finite(tensor: Tensor) -> bool:
     return all(bool(tensor[start : start + rows].isfinite().all()) for start in starts)
 
 
-def _arguments(model: nn.Module, batch: Any) -> tuple[tuple[Any, ...], dict[str, Any], list[str]]:
-    if isinstance(batch, Tensor):
-        return (batch,), {}, []
+def _arguments(model: nn.Module, batch: Any) -> tuple[tuple[Any, ...], dict[str, Any], Any, list[str]]:
+    """Return positional and keyword arguments, what is left of the batch, and notes."""
+    if isinstance(batch, (Tensor, Packed)):
+        return (batch,), {}, None, []
     if isinstance(batch, Mapping):
-        named = {str(key): value for key, value in batch.items()}
-        return ((), named, []) if _binds(model, **named) else ((batch,), {}, [])
+        return _named_arguments(model, batch)
     if not isinstance(batch, (tuple, list)):
+        if next(leaves(batch, Tensor), None) is not None:
+            return (batch,), {}, None, []
         raise InputError(
             f"The batch is {_describe(batch)}.",
             "Pass a tensor, a tuple or list of tensors, or a dict of them.",
@@ -174,14 +358,53 @@ def _arguments(model: nn.Module, batch: Any) -> tuple[tuple[Any, ...], dict[str,
     if not batch:
         raise InputError("The batch is empty.", "Pass at least one sample.")
     if len(batch) == 1 or (_binds(model, *batch) and not _looks_like_labels(model, batch)):
-        return tuple(batch), {}, []
-    first = batch[0]
+        return tuple(batch), {}, None, []
+    _refuse_ragged(batch)
+    first, rest = batch[0], tuple(batch[1:])
     note = (
         f"the batch has {len(batch)} elements and the model takes the first alone; "
         "the rest was taken as labels"
     )
-    args, kwargs, _ = _arguments(model, first if isinstance(first, (Tensor, Mapping)) else (first,))
-    return args, kwargs, [note]
+    args, kwargs, _, said = _arguments(model, first if not isinstance(first, (tuple, list)) else (first,))
+    return args, kwargs, rest[0] if len(rest) == 1 else rest, [note, *said]
+
+
+def _named_arguments(
+    model: nn.Module, batch: Mapping[Any, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any], Any, list[str]]:
+    named = {str(key): value for key, value in batch.items()}
+    if _binds(model, **named):
+        return (), named, None, []
+    known = {name: named[name] for name in _parameters(model) if name in named}
+    if not known or not _binds(model, **known):
+        return (batch,), {}, None, []
+    rest = {name: value for name, value in named.items() if name not in known}
+    note = f"{', '.join(rest)} of the batch were left out: forward has no such argument"
+    targets = next(iter(rest.values())) if len(rest) == 1 else rest
+    return (), known, targets, [note if len(rest) > 1 else note.replace(" were ", " was ")]
+
+
+def _refuse_ragged(batch: tuple[Any, ...] | list[Any]) -> None:
+    """Refuse a list of samples of different lengths, which is no pair of inputs and labels."""
+    if not isinstance(batch, list) or not all(isinstance(item, Tensor) and item.ndim for item in batch):
+        return
+    kinds = {(item.dtype, item.ndim, *item.shape[1:]) for item in batch}
+    lengths = [len(item) for item in batch]
+    if len(kinds) == 1 and len(set(lengths)) > 1:
+        few = ", ".join(map(str, lengths[:4])) + (", ..." if len(lengths) > 4 else "")
+        raise InputError(
+            f"The batch is a list of {len(batch)} tensors of different lengths ({few}), and the model takes "
+            "no list of samples.",
+            "Pad them to one tensor with torch.nn.utils.rnn.pad_sequence, or pack them.",
+        )
+
+
+def _parameters(model: nn.Module) -> list[str]:
+    try:
+        parameters = inspect.signature(model.forward).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    return [p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
 
 
 def _binds(model: nn.Module, *args: Any, **kwargs: Any) -> bool:
@@ -226,17 +449,60 @@ def _to_model(model: nn.Module, batch: Batch) -> Batch:
 def map_leaves(function: Callable[[Any], Any], tree: Any, kind: Any = Tensor) -> Any:
     """Return `tree` with each tensor (or leaf of another `kind`) replaced by what `function` makes of it.
 
-    By hand, since torch's own trees know no ``Mapping``, such as the batches of a tokeniser.
+    By hand, since torch's own trees know no ``Mapping``, such as the batches of a tokeniser, and no objects.
+    A mapping or an object of a type of its own is copied where something in it is replaced. A packed sequence
+    is one leaf.
     """
+    return _mapped(function, tree, kind, _DEEPEST)
+
+
+def _mapped(function: Callable[[Any], Any], tree: Any, kind: Any, depth: int) -> Any:
     if isinstance(tree, kind):
         return function(tree)
+    if isinstance(tree, (Tensor, PackedSequence)):
+        return tree
     if isinstance(tree, tuple) and hasattr(tree, "_fields"):
-        return type(tree)(*(map_leaves(function, item, kind) for item in tree))
+        return type(tree)(*(_mapped(function, item, kind, depth) for item in tree))
     if isinstance(tree, (tuple, list)):
-        return type(tree)(map_leaves(function, item, kind) for item in tree)
+        return type(tree)([_mapped(function, item, kind, depth) for item in tree])
+    if type(tree) is dict:
+        return {key: _mapped(function, item, kind, depth) for key, item in tree.items()}
     if isinstance(tree, Mapping):
-        return {key: map_leaves(function, item, kind) for key, item in tree.items()}
-    return tree
+        new = {key: _mapped(function, item, kind, depth) for key, item in tree.items()}
+        if not isinstance(tree, MutableMapping):
+            return new
+        return _with_items(tree, {key: item for key, item in new.items() if item is not tree[key]})
+    inside = _inside(tree) if depth else {}
+    new = {key: _mapped(function, item, kind, depth - 1) for key, item in inside.items()}
+    changed = {key: item for key, item in new.items() if _differs(item, inside[key])}
+    if not changed:
+        return tree
+    twin = copy.copy(tree)
+    vars(twin).update(changed)
+    return twin
+
+
+def _with_items(tree: MutableMapping[Any, Any], changed: dict[Any, Any]) -> MutableMapping[Any, Any]:
+    twin = copy.copy(tree)
+    for key, item in changed.items():
+        twin[key] = item
+    return twin
+
+
+def _differs(new: Any, old: Any) -> bool:
+    """Return whether a part was replaced, rather than a list or dict rebuilt from the same things."""
+    if type(new) is type(old) and isinstance(new, (tuple, list)):
+        return any(_differs(a, b) for a, b in zip(new, old, strict=True))
+    if type(new) is dict and type(old) is dict:
+        return any(_differs(new[key], old[key]) for key in old)
+    return new is not old
+
+
+def _inside(thing: Any) -> dict[str, Any]:
+    """Return the attributes of an object that may hold tensors, such as a dataclass, a cache or a graph."""
+    if isinstance(thing, (nn.Module, type)) or callable(thing) or not hasattr(thing, "__dict__"):
+        return {}
+    return dict(vars(thing))
 
 
 def leaves(tree: Any, kind: type[_Leaf]) -> Iterator[_Leaf]:
@@ -244,16 +510,23 @@ def leaves(tree: Any, kind: type[_Leaf]) -> Iterator[_Leaf]:
     return (leaf for _, leaf in _named_leaves(tree, kind))
 
 
-def _named_leaves(tree: Any, kind: type[_Leaf], path: str = "") -> Iterator[tuple[str, _Leaf]]:
+def _named_leaves(
+    tree: Any, kind: type[_Leaf], path: str = "", depth: int = _DEEPEST
+) -> Iterator[tuple[str, _Leaf]]:
     """Yield every leaf with the key or the number of the argument that it stands under."""
     if isinstance(tree, kind):
         yield path, tree
+    elif isinstance(tree, (Tensor, PackedSequence)):
+        return
     elif isinstance(tree, (tuple, list)):
         for index, item in enumerate(tree):
-            yield from _named_leaves(item, kind, f"{index}" if path == "" else path)
+            yield from _named_leaves(item, kind, f"{index}" if path == "" else path, depth)
     elif isinstance(tree, Mapping):
         for key, item in tree.items():
-            yield from _named_leaves(item, kind, str(key))
+            yield from _named_leaves(item, kind, str(key), depth)
+    elif depth:
+        for key, item in _inside(tree).items():
+            yield from _named_leaves(item, kind, key, depth - 1)
 
 
 def _describe(thing: Any) -> str:
@@ -263,12 +536,16 @@ def _describe(thing: Any) -> str:
 
 def first_float(output: Any) -> Tensor | None:
     """Return the first floating-point tensor in an output of any structure, or None."""
-    return next((tensor for tensor in leaves(output, Tensor) if tensor.is_floating_point()), None)
+    return next(_floats(output), None)
 
 
 def all_floats(output: Any) -> list[Tensor]:
     """Return every floating-point tensor in an output of any structure."""
-    return [tensor for tensor in leaves(output, Tensor) if tensor.is_floating_point()]
+    return list(_floats(output))
+
+
+def _floats(output: Any) -> Iterator[Tensor]:
+    return (tensor for tensor in leaves(output, Tensor) if tensor.is_floating_point() and is_plain(tensor))
 
 
 def replace_first_float(output: Any, new: Tensor) -> Any:

@@ -38,7 +38,8 @@ def run(model: nn.Module, batch: Batch, whole: Batch | None = None) -> Any:
     np.random.seed(_NOISE)  # noqa: NPY002  (the generator that the user's own code draws from)
     random.seed(_NOISE)
     try:
-        return model(*batch.args, **batch.kwargs)
+        args, kwargs = batch.arguments()
+        return model(*args, **kwargs)
     except (RuntimeError, TypeError, ValueError, IndexError, KeyError, AttributeError) as error:
         refused = error
     words = " ".join(str(refused).split())[:300]
