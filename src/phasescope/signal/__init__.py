@@ -7,6 +7,7 @@ from phasescope.signal.profile import Profile, profile
 from phasescope.signal.sampling.cnn import cnn_lyapunov_exponent, sample_cnn
 from phasescope.signal.sampling.lyapunov import lyapunov_exponent
 from phasescope.signal.sampling.mlp import sample_mlp
+from phasescope.signal.tokens import tokens
 from phasescope.signal.verdict import Verdict, verdict
 
 __all__ = [
@@ -19,5 +20,6 @@ __all__ = [
     "profile",
     "sample_cnn",
     "sample_mlp",
+    "tokens",
     "verdict",
 ]
