@@ -1,15 +1,15 @@
-"""Gates, candidate and cell state of torch's recurrent modules, from inputs and hidden states."""
+"""Gates and states of torch's recurrent modules, and the linear response of a step to the one before."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from phasescope.errors import InputError
 
@@ -195,3 +195,232 @@ def _gru(
     entering["candidate"] = torch.addcmul(new_x, gates["reset_gate"], new_h)
     gates["candidate"] = entering["candidate"].tanh()
     return gates, entering, torch.lerp(gates["candidate"], before, gates["update_gate"])
+
+
+OPERATORS = ("lstm", "gru", "rnn_tanh", "rnn_relu")
+"""The operators of torch behind ``nn.LSTM``, ``nn.GRU`` and ``nn.RNN``, by their names."""
+
+State = tuple[Tensor, ...]
+"""The hidden state, and behind it the cell state of an LSTM."""
+
+
+@torch.no_grad()
+def push_recurrent(
+    operator: str, args: tuple[Any, ...], tangents: Sequence[Tensor | None]
+) -> tuple[State, State]:
+    """Return what a recurrent operator of torch returns, and the tangents of each of these tensors.
+
+    `operator` is one of ``OPERATORS``, `args` are those of ``torch.lstm`` and its like without tangents, in
+    the padded form or in the packed one (data, batch sizes, ...). `tangents` are those of the input and of
+    each initial state; None stands for zero, also of a tangent that comes out. Weights have none.
+    """
+    call = RecurrentCall.of(operator, args)
+    x, dx = call.x, call.padded(tangents[0])
+    ends: list[State] = []
+    pushed_ends: list[State] = []
+    for layer in range(call.layers):
+        outputs, pushed = [], []
+        for direction in range(call.directions):
+            row = layer * call.directions + direction
+            linear = call.linearised(row, x)
+            start = tuple(
+                torch.zeros_like(state[row]) if tangent is None else tangent[row]
+                for state, tangent in zip(call.states, tangents[1:], strict=True)
+            )
+            along = linear.followed(start, None if dx is None else linear.drive(dx))
+            outputs.append(linear.in_order(linear.hidden))
+            pushed.append(linear.in_order(along[0]))
+            ends.append(tuple(map(linear.at_end, linear.states)))
+            pushed_ends.append(tuple(map(linear.at_end, along)))
+        x, dx = torch.cat(outputs, dim=-1), torch.cat(pushed, dim=-1)
+    assert dx is not None
+    last = (torch.stack(states) for states in zip(*ends, strict=True))
+    pushed_last = (torch.stack(states) for states in zip(*pushed_ends, strict=True))
+    return (call.as_given(x), *last), (call.as_given(dx), *pushed_last)
+
+
+@dataclass(frozen=True)
+class RecurrentCall:
+    """The arguments of a recurrent operator."""
+
+    operator: str
+    x: Tensor  # (time, sequence, feature), padded
+    lengths: Tensor | None  # time steps of each sequence, where they came packed
+    states: State  # each of shape (layer and direction, sequence, unit)
+    weights: list[list[Tensor]]  # of each layer and direction, as torch orders them
+    biased: bool
+    layers: int
+    directions: int
+    batch_first: bool
+
+    @classmethod
+    def of(cls, operator: str, args: tuple[Any, ...]) -> RecurrentCall:
+        """Read the arguments of ``torch.lstm`` and its like."""
+        packed = isinstance(args[3], (list, tuple))  # elsewhere it says whether there are biases
+        data, sizes, rest = (args[0], args[1], args[2:]) if packed else (args[0], None, args[1:])
+        given, flat, biased, layers, dropout, training, bidirectional = rest[:7]
+        if dropout and training and layers > 1:
+            raise NotImplementedError("dropout between the layers of a recurrent module in training mode")
+        rows = layers * (2 if bidirectional else 1)
+        each = len(flat) // rows
+        batch_first = False if packed else bool(rest[7])
+        x, lengths = _padded(PackedSequence(data, sizes) if packed else data, batch_first)
+        return cls(
+            operator,
+            x,
+            lengths,
+            tuple(given) if isinstance(given, (list, tuple)) else (given,),
+            [list(flat[row * each : (row + 1) * each]) for row in range(rows)],
+            bool(biased),
+            layers,
+            2 if bidirectional else 1,
+            batch_first,
+        )
+
+    def padded(self, tangent: Tensor | None) -> Tensor | None:
+        """Return a tangent of the input as (time, sequence, feature)."""
+        if tangent is None or self.lengths is None:
+            return tangent.transpose(0, 1) if tangent is not None and self.batch_first else tangent
+        return pad_packed_sequence(PackedSequence(tangent, self._sizes()))[0]
+
+    def as_given(self, x: Tensor) -> Tensor:
+        """Return (time, sequence, unit) in the layout of the input."""
+        if self.lengths is None:
+            return x.transpose(0, 1) if self.batch_first else x
+        return pack_padded_sequence(x, self.lengths).data
+
+    def linearised(self, row: int, x: Tensor) -> Linearised:
+        """Run a layer and direction on its input (time, sequence, feature), in the order of the words."""
+        start = tuple(state[row] for state in self.states)
+        reversed_ = row % self.directions == 1
+        return Linearised(self.operator, self.weights[row], self.biased, x, start, self.lengths, reversed_)
+
+    def _sizes(self) -> Tensor:
+        assert self.lengths is not None
+        return (self.lengths[:, None] > torch.arange(len(self.x))).sum(dim=0)
+
+
+class Linearised:
+    r"""One layer and direction of a call, and the linear response of each step to the step before.
+
+    With :math:`g = U\,dh_{t-1} + W\,dx_t` in the blocks of the gates and coefficients k, f, q of each step,
+
+    - RNN: :math:`dh_t = k g`;
+    - GRU: :math:`dh_t = f\,dh_{t-1} + k_r g_r + k_u g_u + k_n g_n`, f being the update gate;
+    - LSTM: :math:`dc_t = f\,dc_{t-1} + k_i g_i + k_f g_f + k_g g_g`,
+      :math:`dh_t = P\,(k_o g_o + q\,dc_t)`, f being the forget gate and P the projection, if any.
+
+    A reversed direction runs here in its own order of time, each sequence turned within its own length.
+    """
+
+    def __init__(
+        self,
+        operator: str,
+        weights: list[Tensor],
+        biased: bool,
+        x: Tensor,
+        start: State,
+        lengths: Tensor | None,
+        reversed_: bool,
+    ) -> None:
+        self.operator, self.start, self.lengths, self.reversed = operator, start, lengths, reversed_
+        self.from_input, self.from_hidden = weights[:2]
+        self.projection = weights[-1] if len(weights) % 2 else None
+        self.x = _turned(x, lengths) if reversed_ else x
+        first = tuple(state[None].contiguous() for state in start)
+        one_layer = (biased, 1, 0.0, False, False, False)  # biases, layers, dropout, training, ways, batch
+        given = first if operator == "lstm" else first[0]
+        self.hidden: Tensor = getattr(torch, operator)(self.x, given, weights, *one_layer)[0]
+        self.keep: Tensor | None = None  # f
+        self.through: Tensor | None = None  # q
+        self.states: State = (self.hidden,)
+        if operator == "rnn_tanh":
+            self.response = self.driven = 1.0 - self.hidden.square()
+            return
+        if operator == "rnn_relu":
+            self.response = self.driven = (self.hidden > 0).to(self.hidden.dtype)
+            return
+        before = torch.cat([first[0], self.hidden[:-1]])
+        bias = weights[2:4] if biased else [None, None]
+        from_input = F.linear(self.x, self.from_input, bias[0])
+        from_hidden = F.linear(before, self.from_hidden, bias[1])
+        if operator == "lstm":
+            self._lstm(from_input.add_(from_hidden).chunk(4, dim=-1))
+        else:
+            self._gru(from_input, from_hidden, before)
+
+    def _lstm(self, gates: tuple[Tensor, ...]) -> None:
+        i, f, o = (gates[place].sigmoid() for place in (0, 1, 3))
+        g = gates[2].tanh()
+        cells = _followed(f, i * g, self.start[1])
+        before = torch.cat([self.start[1][None], cells[:-1]])
+        squashed = cells.tanh()
+        slopes = (g * i * (1 - i), before * f * (1 - f), i * (1 - g.square()), squashed * o * (1 - o))
+        self.response = self.driven = torch.cat(slopes, dim=-1)
+        self.keep, self.through = f, o * (1 - squashed.square())
+        self.states = (self.hidden, cells)
+
+    def _gru(self, from_input: Tensor, from_hidden: Tensor, before: Tensor) -> None:
+        reset_x, update_x, new_x = from_input.chunk(3, dim=-1)
+        reset_h, update_h, new_h = from_hidden.chunk(3, dim=-1)
+        r, u = (reset_x + reset_h).sigmoid(), (update_x + update_h).sigmoid()
+        n = torch.addcmul(new_x, r, new_h).tanh()
+        slope = (1 - u) * (1 - n.square())
+        of_gates = (slope * new_h * r * (1 - r), (before - n) * u * (1 - u))
+        self.response = torch.cat([*of_gates, slope * r], dim=-1)
+        self.driven = torch.cat([*of_gates, slope], dim=-1)
+        self.keep = u
+
+    def drive(self, dx: Tensor) -> Tensor:
+        """Return what a tangent of the input, in the order of the words, brings to each step."""
+        own = _turned(dx, self.lengths) if self.reversed else dx
+        return F.linear(own, self.from_input).mul_(self.driven)
+
+    def push(self, step: int, state: State, drive: Tensor | None = None) -> State:
+        """Return the tangent of the state after a step, from that before it: (..., sequence, unit)."""
+        entering = F.linear(state[0], self.from_hidden)
+        change = entering.mul_(self.response[step])
+        if drive is not None:
+            change.add_(drive)
+        if self.keep is None:
+            return (change,)
+        if self.through is None:
+            return (_blocks(change, 3).sum(dim=-2).addcmul_(self.keep[step], state[0]),)
+        blocks = _blocks(change, 4)
+        cell = blocks[..., :3, :].sum(dim=-2).addcmul_(self.keep[step], state[1])
+        hidden = torch.addcmul(blocks[..., 3, :], self.through[step], cell)
+        return (hidden if self.projection is None else F.linear(hidden, self.projection)), cell
+
+    def pull(self, step: int, state: State) -> State:
+        """Return the cotangent of the state before a step, from that after it: the adjoint of `push`."""
+        hidden = state[0] if self.projection is None else state[0] @ self.projection
+        if self.keep is None:
+            return ((hidden * self.response[step]) @ self.from_hidden,)
+        if self.through is None:
+            spread = hidden.repeat(*(1,) * (hidden.ndim - 1), 3).mul_(self.response[step])
+            return (torch.addcmul(spread @ self.from_hidden, self.keep[step], hidden),)
+        cell = torch.addcmul(state[1], self.through[step], hidden)
+        spread = torch.cat([cell, cell, cell, hidden], dim=-1).mul_(self.response[step])
+        return spread @ self.from_hidden, cell * self.keep[step]
+
+    def followed(self, start: State, drive: Tensor | None) -> State:
+        """Return the tangents (time, sequence, unit) of all states, in the layer's own order of time."""
+        state, along = start, []
+        for step in range(len(self.hidden)):
+            state = self.push(step, state, None if drive is None else drive[step])
+            along.append(state)
+        return tuple(torch.stack(states) for states in zip(*along, strict=True))
+
+    def in_order(self, values: Tensor) -> Tensor:
+        """Return values of all steps in the order of the words."""
+        return _turned(values, self.lengths) if self.reversed else values
+
+    def at_end(self, values: Tensor) -> Tensor:
+        """Return the values at the last step of each sequence."""
+        if self.lengths is None:
+            return values[-1]
+        return values[(self.lengths - 1).to(values.device), torch.arange(values.shape[1])]
+
+
+def _blocks(values: Tensor, count: int) -> Tensor:
+    return values.reshape(*values.shape[:-1], count, values.shape[-1] // count)
