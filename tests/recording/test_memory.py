@@ -56,6 +56,37 @@ def test_linear_memory_is_filled_to_the_margin():
     assert samples_that_fit(MODEL, work, 1000, 8_500, margin=0.5) == 2
 
 
+def test_a_peak_that_few_samples_hide_is_foreseen():
+    # 4 MB before anything depends on the samples; then 4 kB a sample, the peak from 1000 samples on.
+    def work(samples):
+        torch.zeros(1_000_000)
+        torch.zeros(samples, 1000)
+
+    fit = samples_that_fit(MODEL, work, 4000, 12e6, margin=0.5)
+    assert 2 < fit * 4000 <= 6e6
+
+
+def test_work_of_other_operations_counts_as_growing_as_a_whole():
+    def work(samples):
+        kept = [torch.zeros(1000) for _ in range(samples)]
+        assert len(kept) == samples
+
+    assert samples_that_fit(MODEL, work, 1000, 400_000, margin=0.5) == 50
+
+
+def test_work_runs_twice_at_most_and_once_where_everything_fits():
+    sizes = []
+
+    def work(samples):
+        sizes.append(samples)
+        torch.zeros(samples, 1000)
+
+    samples_that_fit(MODEL, work, 1000, 1e9)
+    assert sizes == [2]
+    samples_that_fit(MODEL, work, 1000, 1e6)
+    assert sizes == [2, 2, 4]
+
+
 def test_nothing_fits():
     with pytest.raises(MemoryLimitError, match=r"8\.0 MB.*7\.0 MB"):
         samples_that_fit(MODEL, lambda n: torch.zeros(n, 1_000_000), 10, 7e6)

@@ -45,23 +45,41 @@ def default_limit(model: nn.Module) -> float:
 def peak_bytes(model: nn.Module, work: Callable[[], Any]) -> int:
     """Return the largest number of bytes in live tensors while `work` runs, those of the model not counted.
 
-    Scratch space inside an operator is not seen.
+    Scratch space inside an operator is not seen on the CPU, nor are arrays. On a CUDA device the peak is the
+    allocator's own, whose statistics of the peak begin anew.
     """
-    counter = _Counter(model)
-    with counter:
-        work()
-    return counter.peak
+    return _probed(model, work).peak
+
+
+def _probed(model: nn.Module, work: Callable[[], Any], grown: _Grown | None = None) -> _Counter:
+    counter = _Counter(model, grown)
+    device = next((p.device for p in model.parameters() if p.device.type == "cuda"), None)
+    if device is None:
+        with counter:
+            work()
+        return counter
+    torch.cuda.reset_peak_memory_stats(device)
+    before = torch.cuda.memory_allocated(device)
+    work()
+    counter.peak = torch.cuda.max_memory_allocated(device) - before
+    return counter
+
+
+_Grown = Callable[[int, int], int]
 
 
 class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Adds up the storages that operators return and that are still alive."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, grown: _Grown | None = None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.peak = 0
-        self._sum = 0
+        self.grown_peak = 0  # with each storage as large as `grown` makes it of its number and size
+        self.sizes: list[int] = []  # of all storages, in the order in which they were made
+        self._grown = grown or (lambda number, size: size)
+        self._sum = self._grown_sum = 0
         self._own = {t.untyped_storage()._cdata for t in [*model.parameters(), *model.buffers()]}
-        self._live: dict[int, tuple[StorageWeakRef, int]] = {}
+        self._live: dict[int, tuple[StorageWeakRef, int, int]] = {}
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -80,13 +98,20 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return
         if known is not None:
             self._sum -= known[1]
-        self._live[key] = (StorageWeakRef(storage), storage.nbytes())  # type: ignore[no-untyped-call]
-        self._sum += storage.nbytes()
-        if self._sum > self.peak:
+            self._grown_sum -= known[2]
+        size = storage.nbytes()
+        grown = self._grown(len(self.sizes), size)
+        self.sizes.append(size)
+        self._live[key] = (StorageWeakRef(storage), size, grown)  # type: ignore[no-untyped-call]
+        self._sum += size
+        self._grown_sum += grown
+        if self._sum > self.peak or self._grown_sum > self.grown_peak:
             # Only now is it worth finding out what has been freed since.
             self._live = {k: entry for k, entry in self._live.items() if not _freed(entry[0])}
-            self._sum = sum(size for _, size in self._live.values())
+            self._sum = sum(size for _, size, _ in self._live.values())
+            self._grown_sum = sum(grown for _, _, grown in self._live.values())
             self.peak = max(self.peak, self._sum)
+            self.grown_peak = max(self.grown_peak, self._grown_sum)
 
 
 def _freed(reference: StorageWeakRef) -> bool:
@@ -98,27 +123,40 @@ def samples_that_fit(
 ) -> int:
     """Return the largest even number of samples, at most `samples`, that `work` can take at once.
 
-    The peak is measured for two samples, four, eight and so on, and continued linearly by a factor of 16.
-    `margin` is the share of `limit` that is planned for; the rest is for scratch space inside operators and
-    for freed blocks that the allocator keeps.
+    `work` runs with two samples and, unless that many times as much fits, once more with four; nothing is
+    watched afterwards. `margin` is the share of `limit` that is planned for; the rest is for scratch space
+    inside operators and for freed blocks that the allocator keeps.
+
+    Each tensor's size is continued linearly to all the samples, and the peak over the work found anew: at few
+    samples it may lie elsewhere, as where weights are made. A line from the peak of few samples to this one
+    lies above the peaks between, since these are the largest of sums that are linear.
     """
-    one = min(2, samples)
-    first = peak_bytes(model, partial(work, one))
-    if first > limit:
+    room, few = margin * limit, min(2, samples)
+    first = _probed(model, partial(work, few))
+    if first.peak > limit:
         raise MemoryLimitError(
-            f"One pair of inputs takes {first / 1e6:.1f} MB, more than max_memory = {limit / 1e6:.1f} MB. "
-            "Raise max_memory, or pass smaller inputs."
+            f"One pair of inputs takes {first.peak / 1e6:.1f} MB, more than max_memory = "
+            f"{limit / 1e6:.1f} MB. Raise max_memory, or pass smaller inputs."
         )
-    tried, peak = one, first
-    while tried < samples and peak < margin * limit:
-        more = min(2 * tried, samples)
-        higher = peak_bytes(model, partial(work, more))
-        slope = max((higher - peak) / (more - tried), 1.0)
-        fit = int(tried + (margin * limit - peak) / slope)
-        if fit <= 16 * more:
-            return min(samples, fit // 2 * 2)
-        tried, peak = more, higher
-    return tried
+    if samples <= few or first.peak / few * samples <= room:
+        return samples
+    more = min(2 * few, samples)
+
+    def grown(number: int, size: int) -> int:
+        small = first.sizes[number] if number < len(first.sizes) else size
+        return small + (size - small) * (samples - few) // (more - few)
+
+    second = _probed(model, partial(work, more), grown)
+    if not second.sizes:
+        most = first.peak + (second.peak - first.peak) / (more - few) * (samples - few)
+    elif len(second.sizes) == len(first.sizes):
+        most = second.grown_peak
+    else:  # other operations than before: as if everything grew with the samples
+        most = second.peak / more * samples
+    if most <= room:
+        return samples
+    fit = few + (room - first.peak) / max(most - first.peak, 1.0) * (samples - few)
+    return max(few, int(fit) // 2 * 2)
 
 
 def allocate(
