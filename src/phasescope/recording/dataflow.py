@@ -273,7 +273,7 @@ class Flow(TorchFunctionMode):
             self._paused = before
 
     def made_by_module(self, tensor: Tensor, args: Any) -> Node | None:
-        """Return the value that a module gave; of one that no known operation made, that it took what it did."""
+        """Return the value that a module gave, made of what it took where no known operation made it."""
         node = self.node_of(tensor)
         if node is None and id(tensor) not in self._constants:
             taken = [known for known in map(self.node_of, leaves(args, Tensor)) if known is not None]

@@ -303,7 +303,9 @@ class _Finder:
         outputs = [node for node in (traced.primary, *traced.outputs) if node is not None]
         self._chains = chains(traced.flow, outputs)
         self._leading = ancestors(outputs)  # what the outputs were made from
-        self._points = [point for chain in self._chains for point in chain.points]
+        # A value on two chains is one point.
+        points = {id(point.node): point for chain in self._chains for point in chain.points}
+        self._points = list(points.values())
         steps = Counter(p.node.address.path for p in self._points if p.step and p.node.address)
         # Modules that are one row: those without children that hold no more than one step.
         self._leaves = {call.path for call in self._calls if steps[call.path] <= 1}
@@ -390,7 +392,7 @@ class _Finder:
         branch = None if before is None else _branch_of(node, point, before)
         if call is None:
             row = replace(self._operation(node, origin=point.nodes[0]), place="stream", step=point.step)
-            return replace(row, branch=branch)
+            return replace(row, branch=branch, block="")
         row = replace(self._module_row(call), place="stream", step=point.step)
         if node is call.gives and branch is None:
             return row

@@ -85,9 +85,8 @@ def ends(outputs: Sequence[Node]) -> list[Node]:
     primary = known[0]
     found = [primary]
     for node in known[1:64]:
-        if node.address is not None and primary.address is not None:
-            if node.address[:4] == primary.address[:4]:
-                continue  # another result of the same operation, such as the last state beside all of them
+        if node.address is not None and node.address[:4] == (primary.address or ())[:4]:
+            continue  # another result of the same operation, such as the last state beside all of them
         passed = any(node is not other and id(node) in above[id(other)] for other in known[:64])
         if not passed and id(primary) not in above[id(node)]:
             found.append(node)

@@ -130,7 +130,7 @@ def tokens(
     limit = default_limit(module) if max_memory is None else in_bytes(max_memory)
     with untouched(module, derivatives=False), torch.no_grad():
         quiet(module)
-        layers, _ = discover(module, inputs)
+        layers = discover(module, inputs).layers
         watch = _Watch(module, layers, limit)
         room = samples_that_fit(module, lambda n: watch.trial(inputs.take(0, n), inputs), inputs.size, limit)
         for start in range(0, inputs.size, room):
@@ -227,7 +227,11 @@ class _Watch(TorchFunctionMode):
         self._samples, self._padding = part.size, _Padding(part)
         self._calls.clear()
         self._inside = [""]
-        with observed(self._modules, self._leave, self._enter), watched(self._points, self._tokens), self:
+        with (
+            observed(self._modules, self._leave, self._enter),
+            watched(self._model, self._points, self._tokens),
+            self,
+        ):
             run(self._model, part, whole)
         self._marks.clear()
 
