@@ -120,7 +120,8 @@ class Node:
     @property
     def is_step(self) -> bool:
         """Whether the value is that of a weight layer, or of signals that meet: what depth is counted in."""
-        return self.kind in ("weight", "sum", "cat") or (self.kind == "mixing" and self.matrix)
+        meets = self.kind == "sum" or (self.kind == "cat" and len(self.sources) > 1)
+        return meets or self.kind == "weight" or (self.kind == "mixing" and self.matrix)
 
     def _affine(self) -> bool:
         first = isinstance(self.args, tuple) and bool(self.args) and self.args[0] is self.sources[0]
@@ -363,6 +364,8 @@ class Flow(TorchFunctionMode):
             node.args = links
             return node
         alike = len({source.pooled for source in sources}) == 1
+        if name == "__getitem__" and math.prod(sources[0].shape) == output.numel():
+            name = "view"  # all that there is, as x[:, :] takes it
         mixes = name in _MIXING or name in _CATS
         if len(roots) == 1 and single and alike and not mixes and _fits(name, sources, output):
             node = Node("function", name)

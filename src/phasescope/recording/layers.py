@@ -21,7 +21,7 @@ from phasescope.recording.batch import Batch, all_floats, first_float, map_leave
 from phasescope.recording.dataflow import Address, Flow, Node
 from phasescope.recording.forward import run
 from phasescope.recording.outputs import primary_output
-from phasescope.recording.stream import Chain, Point, ancestors, chains, ends
+from phasescope.recording.stream import Chain, Point, ancestors, chains
 from phasescope.recording.untouched import has_running_statistics
 
 _CHANNELS_FIRST = ("Conv", "BatchNorm", "InstanceNorm", "GroupNorm", "Pool", "Dropout2d", "Dropout3d")
@@ -155,15 +155,15 @@ class Rows:
         Whether the inputs influence each other's outputs.
     held : float
         Bytes that the results of all operations take for one sample.
-    outputs : tuple of int
-        Numbers, among the floating-point tensors that the model returns, of those that stand for its output.
+    output : int
+        Number, among the floating-point tensors that the model returns, of the one that is its output.
     """
 
     layers: list[Layer]
     chains: list[Entrance]
     coupled: bool
     held: float
-    outputs: tuple[int, ...]
+    output: int
 
 
 def discover(model: nn.Module, batch: Batch) -> Rows:
@@ -189,9 +189,7 @@ def discover(model: nn.Module, batch: Batch) -> Rows:
     large = small if len(sizes) == 1 else _trace(model, batch.take(0, sizes[1]), batch)
     layers, entrances = _Finder(model, small, _Axes(small, large, sizes)).rows()
     coupled = _coupled(small.returned, large.returned, sizes[0])
-    last = ends([node for node in (small.primary, *small.outputs) if node is not None])
-    outputs = tuple(small.outputs.index(node) for node in last) or tuple(range(len(small.outputs))[:1])
-    return Rows(layers, entrances, coupled, small.flow.held / sizes[0], outputs)
+    return Rows(layers, entrances, coupled, small.flow.held / sizes[0], small.primary)
 
 
 @dataclass
@@ -215,8 +213,8 @@ class _Traced:
     flow: Flow
     calls: list[_Call]  # in the order in which they end
     floats: list[Node]  # the floating-point inputs
-    outputs: list[Node | None]  # floating-point, in the order in which the model returns them
-    primary: Node | None
+    output: Node | None
+    primary: int  # number of the output among the floating-point tensors that the model returns
     returned: Tensor | None
 
 
@@ -251,9 +249,9 @@ def _trace(model: nn.Module, batch: Batch, whole: Batch) -> _Traced:
     with torch.no_grad(), observed(modules, after, before), flow.made, flow:
         output = run(model, batch, whole)
     returned = primary_output(output, batch.size)[0]
-    outputs = [flow.node_of(tensor) for tensor in all_floats(output)]
-    primary = None if returned is None else flow.node_of(returned)
-    return _Traced(flow, calls, floats, outputs, primary, returned)
+    number = next((i for i, tensor in enumerate(all_floats(output)) if tensor is returned), 0)
+    node = None if returned is None else flow.node_of(returned)
+    return _Traced(flow, calls, floats, node, number, returned)
 
 
 def _no_float(output: Any) -> str:
@@ -300,9 +298,8 @@ class _Finder:
     def __init__(self, model: nn.Module, traced: _Traced, axes: _Axes) -> None:
         self._model, self._traced, self._axes = model, traced, axes
         self._calls = [call for call in traced.calls if not call.called_children]
-        outputs = [node for node in (traced.primary, *traced.outputs) if node is not None]
-        self._chains = chains(traced.flow, outputs)
-        self._leading = ancestors(outputs)  # what the outputs were made from
+        self._chains = [] if traced.output is None else chains(traced.flow, traced.output)
+        self._leading = set() if traced.output is None else ancestors([traced.output])
         # A value on two chains is one point.
         points = {id(point.node): point for chain in self._chains for point in chain.points}
         self._points = list(points.values())
@@ -336,8 +333,7 @@ class _Finder:
             floats = [i for i, node in enumerate(self._traced.floats) if node in chain.entries]
             entrances.append(Entrance(chain.inputs, tuple(floats), tuple(rows_of[id(n)] for n in inner)))
         entries = {name for entrance in entrances for name in entrance.rows}
-        found = self._with_parameters(found)
-        found.sort(key=lambda item: item[0])
+        found = sorted(self._with_parameters(sorted(found, key=_place)), key=_place)
         layers = [replace(row, entry=row.name in entries) for _, row, _ in found]
         return _with_unit_axes(layers) + self._without_row(layers), entrances
 
@@ -354,8 +350,8 @@ class _Finder:
                 used |= {id(node) for node in point.nodes} | ({id(call)} if call is not None else set())
                 row = self._stream_row(point, call, before)
                 chained = shown is None or (shown is before and _follows(point, call, shown))
-                primary = self._traced.primary
-                final = primary is not None and point.node.unchanged is primary.unchanged
+                output = self._traced.output
+                final = output is not None and point.node.unchanged is output.unchanged
                 row = replace(row, chain=number, chained=chained, final=final)
                 found.append((point.node.index, row, point.node))
                 if row.name not in done:
@@ -434,11 +430,10 @@ class _Finder:
         self, node: Node, *, origin: Node | None = None, entry: bool = False, name: str = ""
     ) -> Layer:
         assert node.address is not None
-        shifted = origin is not None and origin.same_as.is_step
-        made = origin.same_as if origin is not None and shifted else node  # what says of what kind it is
+        made = node if origin is None or origin.same_as.address is None else origin.same_as  # gives the kind
         kind = _kind_of(made)
         module = _Operation(kind, made)
-        name = self._unique(name or self._title(made if made.address is not None else node))
+        name = self._unique(name or self._title(made))
         path, number = node.address.path, node.address.call
         row = Layer(name, module, path, number, _role_of_value(made, module), at=node.address, entry=entry)
         axis = self._axes.of_value(node)
@@ -538,6 +533,10 @@ class _Operation(nn.Module):
         if self._node is None or self._node.kind != "function":
             raise NotImplementedError(f"{self.kind} is no function of one number")
         return self._node.replay(x, pointwise=True)
+
+
+def _place(item: tuple[int, Layer, Node | None]) -> int:
+    return item[0]
 
 
 def _owner(node: Node) -> str:

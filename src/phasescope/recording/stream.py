@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
 from phasescope.recording.dataflow import Flow, Node
 
@@ -41,25 +42,46 @@ class Chain:
         return sum(point.step for point in self.points)
 
 
-def chains(flow: Flow, outputs: Sequence[Node]) -> list[Chain]:
+def chains(flow: Flow, output: Node) -> list[Chain]:
     """Return the chain of each input, the longest first; one for all where they meet at once.
 
-    `outputs` are what the model returns, the primary one first. A value is a cut point if, in the order of
-    the pass, no value made before it is used after it, of those between the input and the output.
+    A value is a cut point if, in the order of the pass, no value made before it is used after it, of those
+    between the input and the output.
     """
     entries = _entries(flow)
-    last = ends(outputs)
-    if not entries or not last:
+    if not entries:
         return []
-    before = ancestors(last)
-    joint = _chain(flow, tuple(entries), [n for nodes in entries.values() for n in nodes], last, before)
-    alone = [_chain(flow, (name,), nodes, last, before) for name, nodes in entries.items()]
+    before = ancestors([output])
+    together = [node for nodes in entries.values() for node in nodes]
+    joint = _chain(flow, tuple(entries), together, output, before)
+    alone = [_chain(flow, (name,), nodes, output, before) for name, nodes in entries.items()]
     longest = max(chain.steps for chain in alone)
     # Inputs that are added up at once are one signal: they cost the longest chain its entrance at most.
     if len(alone) == 1 or joint.steps >= longest - 1 > 0 or longest == 0:
         return [joint]
-    found = sorted(alone, key=lambda chain: -chain.steps)
-    return [chain for chain in found if chain.steps]
+    own = _with_own_ends(alone)
+    return [chain for chain in sorted(own, key=lambda chain: -chain.steps) if chain.steps]
+
+
+def _with_own_ends(alone: list[Chain]) -> list[Chain]:
+    """Return the chains, the points that they share left to the one that goes straight on into them."""
+    times = Counter(id(point.node) for chain in alone for point in chain.points)
+    starts = [next((i for i, p in enumerate(c.points) if times[id(p.node)] > 1), None) for c in alone]
+    sharing = [(c, i) for c, i in zip(alone, starts, strict=True) if i is not None]
+    if not sharing:
+        return alone
+    straight = [c for c, i in sharing if i > 0 and _goes_on(c.points[i - 1], c.points[i])]
+    keeper = max(straight or [c for c, _ in sharing], key=lambda chain: chain.steps)
+    return [
+        c if i is None or c is keeper else replace(c, points=c.points[:i])
+        for c, i in zip(alone, starts, strict=True)
+    ]
+
+
+def _goes_on(before: Point, point: Point) -> bool:
+    """Return whether a point is a function of the one before, or a sum with it, and not with its branch."""
+    forms = {id(node.same_as) for node in before.nodes}
+    return any(id(source.same_as) in forms for source in point.nodes[0].same_as.sources)
 
 
 def _entries(flow: Flow) -> dict[str, list[Node]]:
@@ -76,26 +98,7 @@ def _entries(flow: Flow) -> dict[str, list[Node]]:
     return {name: looked_up[name] or nodes for name, nodes in found.items()}
 
 
-def ends(outputs: Sequence[Node]) -> list[Node]:
-    """Return the primary output, and others that neither lead to another output nor come from it."""
-    known = [node for node in dict.fromkeys(outputs) if node.inputs]
-    if not known:
-        return []
-    above = {id(node): ancestors([node]) for node in known[:64]}
-    primary = known[0]
-    found = [primary]
-    for node in known[1:64]:
-        if node.address is not None and node.address[:4] == (primary.address or ())[:4]:
-            continue  # another result of the same operation, such as the last state beside all of them
-        passed = any(node is not other and id(node) in above[id(other)] for other in known[:64])
-        if not passed and id(primary) not in above[id(node)]:
-            found.append(node)
-    return found
-
-
-def _chain(
-    flow: Flow, names: tuple[str, ...], entries: list[Node], ends: list[Node], before: set[int]
-) -> Chain:
+def _chain(flow: Flow, names: tuple[str, ...], entries: list[Node], output: Node, before: set[int]) -> Chain:
     relevant: list[Node] = []
     reached: set[int] = set()
     starts = {id(node) for node in entries}
@@ -105,7 +108,7 @@ def _chain(
             relevant.append(node)
     place = {id(node): number for number, node in enumerate(relevant)}
     beyond = len(relevant)
-    # Where each value is used last; the entries are used by what they enter, the ends by the output.
+    # Where each value is used last; what enters is used where it enters.
     last = [0] * (beyond + 1)
     for number, node in enumerate(relevant):
         for source in node.sources:
@@ -113,9 +116,8 @@ def _chain(
                 last[place[id(source)] + 1] = number
         if id(node) in starts:
             last[0] = number
-    for end in ends:
-        if id(end) in place:
-            last[place[id(end)] + 1] = beyond
+    if id(output) in place:
+        last[place[id(output)] + 1] = beyond
     cut: list[Node] = []
     furthest = last[0]
     for number, node in enumerate(relevant):

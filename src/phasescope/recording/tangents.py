@@ -261,7 +261,7 @@ def pull_back(
     layers: list[Layer],
     batch: Batch,
     entrances: Sequence[Entrance],
-    outputs: Sequence[int],
+    output: int,
     cotangent: Cotangent,
     probes: int,
     see: Callable[[Layer, int, Tensor], None],
@@ -278,8 +278,8 @@ def pull_back(
         The inputs; may be written to.
     entrances : sequence of Entrance
         Where signals enter: what depends on none of them has no gradient; none for the first row.
-    outputs : sequence of int
-        Numbers of the floating-point tensors that the model returns from which cotangents are pulled back.
+    output : int
+        Number of the floating-point tensor that the model returns from which cotangents are pulled back.
     cotangent : callable
         See ``Cotangent``.
     probes : int
@@ -321,9 +321,8 @@ def pull_back(
     with torch.enable_grad():
         inside = gate.batch(batch)
         with watched(model, layers, observe):
-            output = run(model, inside)
-        returned = dict(enumerate(all_floats(output)))
-        targets = [returned[i] for i in outputs if i in returned and returned[i].requires_grad]
+            returned = run(model, inside)
+        targets = [t for i, t in enumerate(all_floats(returned)) if i == output and t.requires_grad]
         pulled = [(t, [cotangent(t, i, p) for p in range(probes)]) for i, t in enumerate(targets)]
         for probe in range(probes if targets else 0):
             current[0] = probe

@@ -176,7 +176,7 @@ class Passes:
                 self._measured,
                 self.batch.take(here.start, here.stop),
                 self.rows.chains,
-                self.rows.outputs,
+                self.rows.output,
                 partial(into.back, here.start),
                 into.probes,
                 into.see_back,

@@ -21,6 +21,7 @@ _FEW_RATES = 6  # rates needed to tell a power of the depth from an exponential
 _FEW_POINTS = 4  # steps needed for a depth scale with an error
 _SLOWING = 0.6  # share of the early rate below which the late one speaks for a power law
 _ROUNDING = 1e-12  # distance below which single precision decides
+_MOST_LEADERS = 3  # steps that may bring the growth of a whole network by themselves
 _BETTER = 6.0  # 2 ln of the likelihood ratio from which the second constant of a power law is worth it
 
 
@@ -81,6 +82,8 @@ def verdict(dataset: xr.Dataset, chain: int = 0) -> Verdict:
     steps or more were measured. From 8 ratios on, ``m`` is the mean over the second half, because the kernel
     takes some layers to settle.
 
+    An entrance that a normalisation follows sets a scale, too, and the ratio to it is left out.
+
     - *exploding*: a unit is NaN or infinite, or the kernel grows exponentially: by more than a factor 100
       over the network, and by as much at the rate of the second half of the steps;
     - *vanishing*: the kernel shrinks in the same way, or reaches 0;
@@ -88,8 +91,8 @@ def verdict(dataset: xr.Dataset, chain: int = 0) -> Verdict:
       stay of order one, and the scatter of the steps leaves the sum of L rates uncertain by no more than
       that; or the rates fall off as ``p / (l + l0)``, which is growth as a power of the depth and fits better
       than one rate; or ``m`` is within two standard errors of 0 while its error is small on that scale;
-    - *uneven*: one step brings more than half of a ``|G|`` above ln 10, the other steps together less than
-      ln 10;
+    - *uneven*: at most 3 steps, and no more than a quarter of them, bring more than half of a ``|G|`` above
+      ln 10, and the others together no more than ln 10;
     - *ordered* (``m < 0``): inputs become indistinguishable and gradients vanish;
     - *chaotic* (``m > 0``): nearby inputs separate and gradients explode;
     - *not determined*: fewer than 3 steps were measured, no tangent could be followed, or the steps differ
@@ -141,7 +144,13 @@ def _hidden_steps(dataset: xr.Dataset, chain: int) -> tuple[xr.Dataset, int]:
         steps = steps[:-1] if nothing_behind else steps
     names = ("kernel", "chi_perpendicular", "chi_perpendicular_error", "tangent", "tangent_error")
     columns = dataset[[name for name in (*names, "distance", "gradient") if name in dataset]]
-    return columns.isel(layer=steps).astype(np.float64), measured
+    hidden = columns.isel(layer=steps).astype(np.float64)
+    if len(steps) > 1 and roles[steps[0]] == "weight":
+        between = stream[(stream > steps[0]) & (stream < steps[1])]
+        if (roles[between] == "norm").any():
+            # The scale of an entrance that is normalised says nothing of the steps behind it.
+            hidden["chi_perpendicular"].values[1] = np.nan
+    return hidden, measured
 
 
 @dataclass(frozen=True)
@@ -249,17 +258,12 @@ def _phase(
     scatter = margin.error * n
     if growth == "none" and scatter <= _TOLERANCE:
         return "critical", factor
-    largest = int(np.abs(rates.logs).argmax())
-    others = total.value - rates.logs[largest]
-    if (
-        abs(total.value) > _TOLERANCE
-        and n >= _FEW
-        and abs(others) <= _TOLERANCE
-        and _stands_out(rates, largest)
-    ):
-        step = _factor(rates.logs[largest])
-        return "uneven", f"{factor}, of which {rates.names[largest]} alone brings a factor {step}"
-    if growth == "power":
+    leaders = _leaders(rates, total.value)
+    if leaders:
+        named = rates.names[leaders[0]]
+        bring = f"{named} alone brings" if len(leaders) == 1 else f"{len(leaders)}, {named} first, bring"
+        return "uneven", f"{factor}, of which {bring} a factor {_factor(float(rates.logs[leaders].sum()))}"
+    if growth == "power" and abs(margin.value) * n <= _TOLERANCE:
         return "critical", f"{factor}, as a power of the depth and not exponentially"
     if abs(margin.value) <= 2 * margin.error or growth == "none":
         if scatter <= _TOLERANCE:
@@ -268,12 +272,16 @@ def _phase(
     return ("ordered" if margin.value < 0 else "chaotic"), factor
 
 
-def _stands_out(rates: _Rates, largest: int) -> bool:
-    """Return whether one rate lies far outside the scatter of the others."""
-    others = np.delete(rates.logs, largest)
-    return (
-        bool(abs(rates.logs[largest] - others.mean()) > 4 * others.std(ddof=1)) if len(others) > 2 else False
-    )
+def _leaders(rates: _Rates, total: float) -> list[int]:
+    """Return the few steps without which the growth would be of order one, the largest first, if any."""
+    if abs(total) <= _TOLERANCE:
+        return []
+    largest = np.argsort(-rates.logs * np.sign(total))
+    for count in range(1, min(_MOST_LEADERS, rates.count // 4) + 1):
+        brought = float(rates.logs[largest[:count]].sum())
+        if abs(total - brought) <= _TOLERANCE and abs(brought) > abs(total) / 2:
+            return [int(i) for i in largest[:count]]
+    return []
 
 
 def _factor(log: float) -> str:
