@@ -32,9 +32,9 @@ def test_empty_batch(batch):
     assert "empty" in message(MODEL, batch)
 
 
-@pytest.mark.parametrize("batch", [3, "text", None, np.zeros((2, 8)), {"x": 3}])
+@pytest.mark.parametrize("batch", [3, "text", None, np.array(["text"]), {"x": 3}, object()])
 def test_batch_without_tensors(batch):
-    assert "tensor" in message(MODEL, batch)
+    assert re.search("tensor|Pass numbers", message(MODEL, batch))
 
 
 def test_batch_without_dimensions():
@@ -63,13 +63,13 @@ def test_batch_that_is_not_finite(bad):
     assert "(3, 8)" in words
 
 
-def test_error_inside_the_model_of_another_kind_is_the_users_own():
+def test_error_inside_the_model_shows_the_users_own_line():
     class Own(nn.Module):
         def forward(self, x):
             raise ZeroDivisionError("mine")
 
-    with pytest.raises(ZeroDivisionError, match="mine"):
-        profile(Own(), torch.zeros(2, 8))
+    words = message(Own(), torch.zeros(2, 8))
+    assert re.search(r"ZeroDivisionError: mine, at .*test_profile_errors\.py:\d+: raise Zero", words)
 
 
 @pytest.mark.parametrize("size", ["many", "", "12 bananas", -1, 0, "1.2.3MB"])

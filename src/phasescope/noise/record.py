@@ -214,7 +214,7 @@ def record(
 def sequence_rows(model: nn.Module, inputs: Sequences) -> list[Layer]:
     """Return the rows of ``discover`` for a batch of sequences; the model is inside ``untouched``."""
     try:
-        found = discover(model, inputs.alike(3)).layers
+        found = _rows(model, inputs)
     except InputError as refused:
         raise InputError(refused.what, f"{refused.fix} {_TIME_FIRST}") from refused
     rows = [replace(row, at=None) for row in found if not row.stands_alone]
@@ -227,6 +227,14 @@ def sequence_rows(model: nn.Module, inputs: Sequences) -> list[Layer]:
                     _TIME_FIRST,
                 )
     return rows
+
+
+def _rows(model: nn.Module, inputs: Sequences) -> list[Layer]:
+    try:
+        return discover(model, inputs.alike(3)).layers
+    except InputError:
+        run(model, inputs.take(0, inputs.size))  # where the whole fails, too, this is the reason
+        raise
 
 
 def _lengths(lengths: Sequence[int] | np.ndarray | Tensor, inputs: Sequences) -> np.ndarray:

@@ -184,7 +184,7 @@ def discover(model: nn.Module, batch: Batch) -> Rows:
     Rows
         The rows, and where the signal enters.
     """
-    sizes = sorted({min(2, batch.size), min(3, batch.size)})
+    sizes = sorted({batch.fewest(2), batch.fewest(3)})
     small = _trace(model, batch.take(0, sizes[0]), batch)
     large = small if len(sizes) == 1 else _trace(model, batch.take(0, sizes[1]), batch)
     layers, entrances = _Finder(model, small, _Axes(small, large, sizes)).rows()

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from phasescope.errors import InputError
 from phasescope.recording.batch import Batch, first_float
-from phasescope.recording.forward import drew_noise, run
+from phasescope.recording.forward import drew_noise, fitting, run
 from phasescope.recording.layers import Layer, Rows, discover, watched
 from phasescope.recording.memory import samples_that_fit
 from phasescope.recording.tangents import (
@@ -46,10 +46,10 @@ class Passes:
 
     def __init__(self, model: nn.Module, batch: Batch, *, seed: int, probes: int) -> None:
         self.model = model
-        self.batch = batch
-        self.notes: list[str] = []
+        self.batch = fitted = fitting(model, batch)
+        self.notes: list[str] = list(fitted.notes[len(batch.notes) :])
         self._seed, self._probes = seed, probes
-        self.rows: Rows = discover(model, batch)
+        self.rows: Rows = discover(model, fitted)
         self.layers = self.rows.layers
         if drew_noise():
             self.notes.append("forward draws random numbers, which were held fixed while measuring")
