@@ -211,7 +211,7 @@ def test_lengths_are_read_from_what_the_model_packs_and_hold_for_every_layer():
     np.testing.assert_array_equal(got["embedding", "output"][2, :, :11], vectors[2, :, :11])
     # Dropout is off, between the layers and after them, though the model was in training mode.
     np.testing.assert_array_equal(got["drop", "output"], got["lstm.l1", "hidden"])
-    assert any("evaluation mode" in note for note in got.notes)
+    assert any("dropout was switched off" in note for note in got.notes)
     assert model.training
     assert model.lstm.training
 

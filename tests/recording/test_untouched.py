@@ -52,16 +52,73 @@ def test_parameters_ask_for_no_gradient_inside():
     assert model(torch.randn(1, 2)).requires_grad
 
 
-def test_quiet_switches_off_all_but_running_statistics():
-    model = nn.Sequential(nn.Dropout(), nn.BatchNorm1d(2), nn.LayerNorm(2)).train()
+class Own(nn.Module):
+    """A layer that drops by its own rate, adds noise in training, and counts its calls."""
+
+    def __init__(self, rate=0.5):
+        super().__init__()
+        self.attention_dropout = rate
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, x):
+        self.calls += 1
+        x = nn.functional.dropout(x, self.attention_dropout, self.training)
+        return x + self.calls if self.training else -x
+
+
+class StochasticDepth(nn.Module):
+    def __init__(self, p):
+        super().__init__()
+        self.p = p
+
+    def forward(self, x):
+        return x * torch.bernoulli(torch.full((len(x), 1), 1 - self.p)) if self.training else x
+
+
+def test_quiet_switches_off_dropout_and_nothing_else():
+    parts = {
+        "drop": nn.Dropout(),
+        "norm": nn.BatchNorm1d(2),
+        "plain": nn.LayerNorm(2),
+        "depth": StochasticDepth(0.3),
+        "own": Own(),
+        "lstm": nn.LSTM(2, 2, 2, dropout=0.4),
+        "head": nn.MultiheadAttention(2, 1, dropout=0.1),
+    }
+    model = nn.ModuleDict(parts).train()
+    with untouched(model):
+        (note,) = quiet(model)
+        assert "5 modules, first drop" in note
+        assert [name for name, part in parts.items() if not part.training] == ["drop", "depth"]
+        assert model["own"].attention_dropout == model["lstm"].dropout == model["head"].dropout == 0
+        before = model["norm"].running_mean.clone()
+        model["norm"](torch.randn(5, 2) + 3)
+        assert torch.equal(model["norm"].running_mean, before)
+    assert all(part.training for part in parts.values())
+    assert model["norm"].momentum == 0.1
+    assert (model["own"].attention_dropout, model["lstm"].dropout) == (0.5, 0.4)
+    assert not model._forward_pre_hooks
+
+
+def test_quiet_says_nothing_of_dropout_that_is_off():
+    with untouched(model := nn.Sequential(nn.Dropout(), Own(), nn.LSTM(2, 2)).eval()):
+        assert quiet(model) == []
+    with untouched(model := nn.Sequential(nn.Dropout(0.0), Own(0.0)).train()):
+        assert quiet(model) == []
+
+
+def test_every_pass_starts_from_the_same_buffers():
+    model = nn.Sequential(Own(), nn.utils.parametrizations.spectral_norm(nn.Linear(4, 4))).train()
+    x, calls = torch.randn(3, 4), model[0].calls
     with untouched(model):
         quiet(model)
-        assert [m.training for m in model] == [False, True, False]
-        before = model[1].running_mean.clone()
-        model(torch.randn(5, 2) + 3)
-        assert torch.equal(model[1].running_mean, before)
-    assert [m.training for m in model] == [True, True, True]
-    assert model[1].momentum == 0.1
+        first, second = model(x), model(x)
+        model[0].calls = torch.ones(())
+        third = model(x)
+        assert torch.equal(first, second)
+        assert torch.equal(first, third)
+    assert model[0].calls is calls
+    assert calls == 0
 
 
 def test_running_statistics_are_recognised():

@@ -125,7 +125,7 @@ def ablation(
     In ``nn.LSTM``, ``nn.GRU`` and ``nn.RNN`` the hidden state is held inside the recurrence too, from the
     initial state on: the gates of all units, the layer above and the output see the constant. In any other
     layer what it returns is replaced. The mean is over all recorded time steps, padding included unless
-    the batch is packed. The model is run in evaluation mode and left as it was, bit for bit.
+    the batch is packed. Dropout is off, and the model is left as it was, bit for bit.
 
     Fails: units that can stand in for each other are each worth little, however much they are worth together.
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from phasescope.errors import InputError, MemoryLimitError
 from phasescope.noise.streams import Seen, Streams, find_streams
-from phasescope.recording.forward import run
+from phasescope.recording.forward import drew_noise, run
 from phasescope.recording.layers import Layer, discover, watched
 from phasescope.recording.memory import allocate, default_limit, in_bytes, peak_bytes
 from phasescope.recording.modules import as_module
@@ -200,14 +200,14 @@ def record(
     limit = default_limit(model) if max_memory is None else in_bytes(max_memory)
     inputs = as_sequences(model, batch, batch_axis, time_axis)
     given = None if lengths is None else _lengths(lengths, inputs)
-    training = any(module.training for module in model.modules())
     with untouched(model, derivatives=False), torch.no_grad():
-        quiet(model)
+        notes = [*inputs.notes, *quiet(model)]
         streams = find_streams(model, sequence_rows(model, inputs), inputs.steps, preactivations)
         task = _Task(model, inputs, streams, layers)
         task.plan(limit, folder)
         task.fill()
-    notes = [*inputs.notes, *(["the model was put in evaluation mode while recording"] if training else [])]
+        if drew_noise():
+            notes.append("forward draws random numbers, the same in each pass")
     return task.result(given, notes)
 
 

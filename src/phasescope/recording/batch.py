@@ -47,6 +47,8 @@ class Batch:
     shared : frozenset of int
         Tensors, by their number, that are the same for all samples although their first axis has their
         length.
+    names : tuple of str
+        Names of the positional arguments, as far as ``forward`` gives them.
     """
 
     args: tuple[Any, ...]
@@ -56,6 +58,7 @@ class Batch:
     targets: Any = None
     cuttable: bool = True
     shared: frozenset[int] = frozenset()
+    names: tuple[str, ...] = ()
 
     def fewest(self, samples: int) -> int:
         """Return the size of the smallest part with at least so many samples, or of the whole."""
@@ -93,8 +96,10 @@ class Batch:
         return replace(self, args=args, kwargs=kwargs, **changes)
 
     def tensors(self) -> list[tuple[str, Tensor]]:
-        """Return every tensor in the order of :meth:`mapped`, with its key or the number of its argument."""
-        return list(_named_leaves((self.args, self.kwargs), Tensor))
+        """Return every tensor in the order of :meth:`mapped`, with its key or the name of its argument."""
+        unnamed = map(str, range(len(self.names), len(self.args)))
+        positional = dict(zip((*self.names, *unnamed), self.args, strict=True))
+        return list(_named_leaves((positional, self.kwargs), Tensor))
 
     def floats(self) -> list[Tensor]:
         """Return the floating-point tensors that hold one row per sample, masks left out."""
@@ -134,8 +139,10 @@ class Batch:
 
     def shapes(self) -> str:
         """Return the shapes of the tensors, in the order of the arguments."""
-        shapes = [f"{name}: {_shape(t)} {t.dtype}" for name, t in self.tensors()]
-        return ", ".join(shape.replace("torch.", "").removeprefix("0: ") for shape in shapes)
+        shapes = [(name, f"{_shape(t)} {t.dtype}".replace("torch.", "")) for name, t in self.tensors()]
+        if len(shapes) == 1 and self.args and isinstance(self.args[0], Tensor):
+            return shapes[0][1]
+        return ", ".join(f"{name}: {shape}" for name, shape in shapes)
 
     def _has_samples(self, tensor: Tensor, number: int) -> bool:
         return is_plain(tensor) and tensor.shape[:1] == (self.size,) and number not in self.shared
@@ -239,14 +246,15 @@ def as_batch(model: nn.Module, batch: Any) -> Batch:
         batch = map_leaves(_from_numpy, batch, np.ndarray)
         notes.append("numpy arrays were copied to tensors")
     args, kwargs, targets, said = _arguments(model, unpacked(batch))
-    named = list(_named_leaves((args, kwargs), Tensor))
-    _refuse_unusable(batch, named)
-    graph = _edges(model, args, kwargs)
-    size = _size(named, graph)
-    fitted = Batch(args, kwargs, size, (*notes, *said), targets)
-    if graph or not all(is_plain(tensor) for _, tensor in named):
-        what = f"a graph, by {graph}" if graph else "a sparse or nested tensor"
-        why = f"the batch ({what}) cannot be cut: its {size} rows were measured together"
+    names = tuple(_parameters(model)[: len(args)])
+    fitted = Batch(args, kwargs, 0, (*notes, *said), targets, names=names)
+    tensors = fitted.tensors()
+    _refuse_unusable(batch, tensors)
+    edges = _edges(tensors)
+    fitted = replace(fitted, size=_size(tensors, edges))
+    if edges or not all(is_plain(tensor) for _, tensor in tensors):
+        what = f"a graph, by {edges}" if edges else "a sparse or nested tensor"
+        why = f"the batch ({what}) cannot be cut: its {fitted.size} rows were measured together"
         fitted = replace(fitted, cuttable=False, notes=(*fitted.notes, why))
     return _to_model(model, fitted)
 
@@ -302,14 +310,11 @@ def _refuse_unusable(batch: Any, tensors: list[tuple[str, Tensor]]) -> None:
             )
 
 
-def _edges(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+def _edges(tensors: list[tuple[str, Tensor]]) -> str:
     """Return the name of the tensor that holds the edges of a graph, or "".
 
     Such a tensor is called so, or has two rows of whole numbers that count the rows of the first one.
     """
-    names = _parameters(model)[: len(args)]
-    given = dict(zip(names, args, strict=False)) | kwargs if len(names) == len(args) else (args, kwargs)
-    tensors = list(_named_leaves(given, Tensor))
     for name, _ in tensors:
         if _EDGES.search(name.lower()):
             return name

@@ -34,7 +34,7 @@ def tracks(
 ) -> Iterator[Track]:
     r"""Yield gates, candidate, cell and hidden state of each layer and direction of one call of a module.
 
-    The module is in evaluation mode, so that there is no dropout between its layers.
+    Dropout is off, between its layers too.
 
     Given :math:`h_{t-1}`, the gates of all time steps are one matrix product. The cell state of an LSTM,
     :math:`c_t = f_t c_{t-1} + i_t g_t`, is then a linear recursion without products of matrices, which is

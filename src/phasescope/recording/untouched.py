@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -76,14 +77,63 @@ def plain_kernels(*, recurrent: bool) -> Iterator[None]:
             torch.backends.cudnn.enabled = cudnn
 
 
-def quiet(model: nn.Module) -> None:
-    """Put every module in evaluation mode, except those with running statistics, which are frozen."""
-    for module in model.modules():
-        if not has_running_statistics(module):
+_DROPS = re.compile("Dropout|DropPath|DropBlock|DropConnect|StochasticDepth")  # classes of modules
+
+
+def quiet(model: nn.Module) -> list[str]:
+    """Switch dropout off and hold the buffers, so that each pass computes the same; return what to say of it.
+
+    Modules that drop are put in evaluation mode, rates of dropout that other modules hold are set to 0, and
+    everything else keeps its mode. Inside ``untouched``, which puts it all back.
+    """
+    off = []
+    for name, module in model.named_modules():
+        rates = [key for key, value in vars(module).items() if "drop" in key.lower() and _is_rate(value)]
+        drops = isinstance(module, nn.modules.dropout._DropoutNd) or bool(
+            _DROPS.search(type(module).__name__)
+        )
+        if drops and not any(True for _ in module.children()):
+            rates += ["p"] if _is_rate(getattr(module, "p", None)) else []
+            off += [name] if module.training and rates else []
             module.training = False
-        elif hasattr(module, "momentum"):
+        elif rates and module.training:
+            off.append(name)
+            for key in rates:
+                setattr(module, key, 0.0)
+        if has_running_statistics(module) and hasattr(module, "momentum"):
             # The running statistics stay those of the user's model, however often it is run.
-            module.momentum = 0.0  # type: ignore[assignment]
+            module.momentum = 0.0
+    _hold_buffers(model)
+    if not off:
+        return []
+    count = f"{len(off)} module{'s' if off[1:] else ''}, first {off[0] or 'the model'}"
+    return [f"dropout was switched off while measuring ({count})"]
+
+
+def _is_rate(value: Any) -> bool:
+    return isinstance(value, float) and 0.0 < value <= 1.0
+
+
+def _hold_buffers(model: nn.Module) -> None:
+    """Let each pass start from the buffers as they are now, whatever training mode makes of them."""
+    held = [
+        (module, name, buffer, buffer.detach().clone(), [buffer._version])
+        for module in model.modules()
+        for name, buffer in module._buffers.items()
+        if buffer is not None and not buffer.is_inference()
+    ]
+
+    def start(*_: Any) -> None:
+        # Not seen by what traces the operations of the model.
+        with torch.no_grad(), torch._C.DisableTorchFunction():
+            for module, name, buffer, value, version in held:
+                module._buffers[name] = buffer
+                if buffer._version != version[0]:
+                    buffer.copy_(value)
+                    version[0] = buffer._version
+
+    if held:
+        model.register_forward_pre_hook(start)
 
 
 def has_running_statistics(module: nn.Module) -> bool:

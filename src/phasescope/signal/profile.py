@@ -99,8 +99,8 @@ def profile(
     Notes
     -----
     An InputError is raised if the model is not callable, or the batch is empty, not finite or not accepted by
-    the model. The model is left as it was, bit for bit. Dropout is off while measuring; batch normalisation
-    works in the mode that the model is in. Errors are one standard error over inputs, the weights being
+    the model. The model is left as it was, bit for bit. Dropout is off while measuring; everything
+    else works in the mode that it is in. Errors are one standard error over inputs, the weights being
     fixed. Cost: about ``3 (1 + probes)`` forward passes and `probes` backward passes.
 
     References
@@ -116,8 +116,7 @@ def profile(
     inputs = as_batch(module, batch)
     limit = default_limit(module) if max_memory is None else in_bytes(max_memory)
     with untouched(module):
-        notes = [*inputs.notes, *_dropout_note(module)]
-        quiet(module)
+        notes = [*inputs.notes, *quiet(module)]
         passes = Passes(module, inputs, seed=seed, probes=probes)
         notes += passes.choose_chunk(limit)
         measurement = passes.run()
@@ -135,22 +134,6 @@ def profile(
     dataset.attrs |= {"phase": decision.phase, "verdict": json.dumps(decision.to_dict())}
     dataset.attrs["chains"] = json.dumps(chains)
     return Profile(dataset, decision)
-
-
-def _dropout_note(module: nn.Module) -> list[str]:
-    active = [name for name, m in module.named_modules() if m.training and _drops(m)]
-    if not active:
-        return []
-    return [
-        f"dropout was switched off while measuring ({len(active)} module(s), "
-        f"first {active[0] or 'the model'})"
-    ]
-
-
-def _drops(module: nn.Module) -> bool:
-    if isinstance(module, nn.modules.dropout._DropoutNd):
-        return module.p > 0
-    return isinstance(module, (nn.RNNBase, nn.MultiheadAttention)) and module.dropout > 0
 
 
 def _measured_notes(m: Measurement) -> list[str]:
