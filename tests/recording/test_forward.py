@@ -1,4 +1,4 @@
-"""One pass of a user's model: what it refuses is said with the user's own line, and what cannot be cut is run whole."""
+"""One pass of a model: what it refuses is said with the user's own line; what cannot be cut is run whole."""
 
 import re
 
