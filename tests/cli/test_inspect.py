@@ -150,3 +150,17 @@ def test_an_array_is_chosen_from_several_by_name(phasescope, models, tmp_path):
     assert refused.code == 2
     assert "x, y" in refused.err
     assert phasescope("inspect", "models.py:net", "--data", "data.npz:y").code == 0
+
+
+def test_an_instrument_that_fails_is_named_and_the_exit_code_is_1(phasescope, models, monkeypatch):
+    def fails(*args, **options):
+        raise ZeroDivisionError("no sequence left")
+
+    monkeypatch.setattr("phasescope.instruments.TrainingStability.applies", fails)
+    answer = phasescope("inspect", "models.py:with_batch", "--json")
+    assert answer.code == 1
+    assert "phasescope: stability failed on with_batch: no sequence left" in answer.err
+    assert violations(answer.json, SCHEMA) == []
+    (found,) = answer.json["inspections"]
+    assert found["failed"] == {"stability": "no sequence left"}
+    assert "stability" not in found["skipped"]

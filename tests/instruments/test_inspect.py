@@ -95,10 +95,12 @@ def test_instruments_that_refuse_or_fail_do_not_stop_the_others():
     )
     assert set(found.datasets) == {"output_norms"}
     assert found.skipped["refuses"] == "Linear layers are beneath it"
-    assert found.skipped["fails"] == "no layers left"
-    assert set(found.skipped) == {"refuses", "fails", "fails_late"}
+    assert set(found.skipped) == {"refuses"}
+    assert found.failed["fails"] == found.to_dict()["failed"]["fails"] == "no layers left"
+    assert set(found.failed) == {"fails", "fails_late"}
     assert len(found.findings) == 1
     assert "refuses was skipped: Linear layers are beneath it" in str(found)
+    assert "fails failed: no layers left" in str(found)
 
 
 def test_interrupts_reach_the_caller():

@@ -16,7 +16,8 @@ from phasescope.errors import PhasescopeError
 
 _DESCRIPTION = """See which phase your network is in.
 
-Exit codes: 0 done, 1 measured but failed its checks, 2 unusable input, 130 stopped with Ctrl-C."""
+Exit codes: 0 done, 1 measured, but a check or an instrument failed, 2 unusable input, 130 stopped with
+Ctrl-C."""
 
 _COMMANDS: dict[str, Callable[..., Any]] = {
     "critical": commands.Critical,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from phasescope.cli.targets import Target, fit_to, load_batch, load_targets, see
 from phasescope.errors import InputError
 from phasescope.instruments import Inspection, inspect
 from phasescope.instruments.training.given import first_inputs
+from phasescope.recording.batch import is_plain, leaves
 from phasescope.recording.memory import in_bytes
 
 
@@ -42,12 +44,23 @@ def run(
             given = _batch_for(target, batch)
             asked = {"loss": target.loss, "data": target.data, "optimizer": target.optimizer}
             asked["property"] = target.property
-            inspections.append(
-                inspect(target.model, given, **asked, seed=seed, max_memory=limit, label=target.label)
-            )
+            found = inspect(target.model, given, **asked, seed=seed, max_memory=limit, label=target.label)
+            _note(found, target.notes)
+            inspections.append(found)
     page = report.save(inspections, out, command=command)
-    failed = check and any(f.severity == "problem" for each in inspections for f in each.findings)
-    return _answer(inspections, page, as_json=as_json), int(failed)
+    failed = [(each, name, why) for each in inspections for name, why in each.failed.items()]
+    for each, name, why in failed:
+        print(f"phasescope: {name} failed on {each.label}: {' '.join(why.split())}", file=sys.stderr)
+    ill = check and any(f.severity == "problem" for each in inspections for f in each.findings)
+    return _answer(inspections, page, as_json=as_json), int(ill or bool(failed))
+
+
+def _note(inspection: Inspection, notes: Sequence[str]) -> None:
+    """Say on stderr and in the page what was changed before the measurement."""
+    for note in notes:
+        print(f"phasescope: {inspection.label}: {note}", file=sys.stderr)
+    for dataset in list(inspection.datasets.values())[:1]:
+        dataset.attrs["notes"] = json.dumps([*notes, *json.loads(dataset.attrs.get("notes", "[]"))])
 
 
 def memory_bytes(text: str | None) -> int | None:
@@ -72,21 +85,13 @@ def _batch_for(target: Target, batch: object) -> object:
 
 
 def _refuse_identical(batch: object) -> None:
-    tensors = _tensors(batch)
+    tensors = [tensor for tensor in leaves(batch, torch.Tensor) if tensor.ndim and is_plain(tensor)]
     sizes = {len(tensor) for tensor in tensors}
     if len(sizes) == 1 and min(sizes) > 1 and all(torch.equal(t, t[:1].expand_as(t)) for t in tensors):
         raise InputError(
             f"All {min(sizes)} inputs of the batch are identical, and have no difference to follow.",
             "Pass real inputs that differ from each other.",
         )
-
-
-def _tensors(tree: object) -> list[torch.Tensor]:
-    if isinstance(tree, torch.Tensor):
-        return [tree] if tree.ndim else []
-    if isinstance(tree, dict):
-        tree = list(tree.values())
-    return [tensor for item in tree for tensor in _tensors(item)] if isinstance(tree, list | tuple) else []
 
 
 def _answer(inspections: Sequence[Inspection], page: Path, *, as_json: bool) -> str:

@@ -21,9 +21,12 @@ import torch
 from torch import nn
 
 from phasescope.errors import InputError
+from phasescope.recording.batch import map_leaves
 from phasescope.userfiles import call_factory, describe, is_file_spec, labels_of, split
 
-_WRAPPERS = ("state_dict", "model_state_dict", "model")  # keys of a training checkpoint that hold the weights
+# Keys of a training checkpoint that hold the weights, and what wrappers of a model write before its names.
+_WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "module", "weights")
+_PREFIXES = ("module.", "_orig_mod.", "model.")
 _KINDS = ".pt, .pth, .safetensors, .npy, .npz or .csv"
 
 
@@ -47,6 +50,7 @@ class Target:
     data: Any = None
     optimizer: Any = None
     property: Any = None  # a property of the output, or several by name
+    notes: tuple[str, ...] = ()  # how the checkpoint was made to fit
 
 
 _KEYS = ("model", "batch", "loss", "data", "optimizer", "property")
@@ -69,9 +73,8 @@ def load_targets(specs: Sequence[str], *, seed: int = 0) -> Iterator[Target]:
                 f"{spec} gives {describe(made)}, not a torch.nn.Module.",
                 "Return a module, a pair (module, batch), or a dictionary with model, loss and data.",
             )
-        if checkpoint:
-            _load_checkpoint(model, Path(checkpoint), spec)
-        yield Target(label, **parts)
+        notes = _load_checkpoint(model, Path(checkpoint), spec) if checkpoint else ()
+        yield Target(label, **parts, notes=notes)
 
 
 def _parts(made: Any, spec: str) -> dict[str, Any]:
@@ -92,23 +95,55 @@ def _parts(made: Any, spec: str) -> dict[str, Any]:
     return {"model": made}
 
 
-def _load_checkpoint(model: Any, path: Path, spec: str) -> None:
-    """Load the state dict at `path` into `model`, every key matched."""
+def _load_checkpoint(model: Any, path: Path, spec: str) -> tuple[str, ...]:
+    """Load the state dict at `path` into `model`, every key matched; return how it was made to fit."""
     if not isinstance(model, nn.Module):
         raise InputError(f"{spec} gives a function, which no checkpoint fits.", "Return a torch.nn.Module.")
     state = _read_tensors(path)
-    for key in _WRAPPERS:
-        if isinstance(state, dict) and isinstance(state.get(key), dict):
-            state = state[key]
+    while isinstance(state, dict) and (inner := [k for k in _WRAPPERS if isinstance(state.get(k), dict)]):
+        state = state[inner[0]]
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise InputError(
             f"{path} holds no state dict.", "Save one with torch.save(model.state_dict(), FILE)."
         )
+    expected = model.state_dict(keep_vars=True)
+    state, notes = _without_prefixes(state, set(expected))
+    # A file of shared weights may hold them once.
+    tied: dict[str, str] = {}
+    for key in set(expected) - set(state):
+        others = [k for k, value in expected.items() if value is expected[key] and k in state]
+        tied |= {key: others[0]} if others else {}
+    state |= {key: state[other] for key, other in tied.items()}
+    if tied:
+        named = ", ".join(f"{key} (from {other})" for key, other in sorted(tied.items())[:3])
+        more = f" and {len(tied) - 3} more" if len(tied) > 3 else ""
+        notes.append(f"the checkpoint holds tied weights once: filled in {named}{more}")
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
         details = "; ".join(line.strip() for line in str(error).splitlines()[1:3])
         raise InputError(f"{path} does not fit {type(model).__name__}: {details}") from error
+    return tuple(notes)
+
+
+def _without_prefixes(state: dict[str, Any], expected: set[str]) -> tuple[dict[str, Any], list[str]]:
+    """Return the state dict without what wrappers write before the names, if the names then match."""
+    if set(state) <= expected:
+        return dict(state), []
+    names = {key: key for key in state}
+    removed = []
+    while not set(names.values()) <= expected:
+        found = [p for p in _PREFIXES if all(name.startswith(p) for name in names.values())]
+        if found:
+            removed.append(found[0])
+            names = {key: name.removeprefix(found[0]) for key, name in names.items()}
+        elif any("._orig_mod." in name for name in names.values()):
+            removed.append("_orig_mod.")
+            names = {key: name.replace("._orig_mod.", ".") for key, name in names.items()}
+        else:
+            return dict(state), []
+    note = f"the prefix {' and '.join(dict.fromkeys(removed))} was removed from the names in the checkpoint"
+    return {names[key]: value for key, value in state.items()}, [note]
 
 
 def load_batch(spec: str) -> Any:
@@ -139,13 +174,11 @@ def fit_to(batch: Any, model: Any) -> Any:
     first = next((p for p in parameters if p.is_floating_point()), None)
     if first is None:
         return batch
-    if isinstance(batch, torch.Tensor):
-        return batch.to(first.device, first.dtype if batch.is_floating_point() else None)
-    if isinstance(batch, dict):
-        return {key: fit_to(value, model) for key, value in batch.items()}
-    if isinstance(batch, (list, tuple)):
-        return type(batch)(fit_to(value, model) for value in batch)
-    return batch
+
+    def fit(tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.to(first.device, first.dtype if tensor.is_floating_point() else None)
+
+    return map_leaves(fit, batch)
 
 
 def _read_numpy(path: Path, member: str) -> torch.Tensor:

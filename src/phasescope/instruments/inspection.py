@@ -45,13 +45,15 @@ class Inspection:
     findings : list of Finding
         What the measurements say, the instruments in the order in which they ran.
     skipped : dict of str to str
-        Instruments that did not measure, each with the reason.
+        Instruments that do not apply, each with the reason.
     tables : dict of str to str
         The measurements as plain text tables, where the instrument prints one.
     seconds : float
         Wall time.
     instruments : dict of str to Instrument
         Those that measured, by name; they draw the figures.
+    failed : dict of str to str
+        Instruments that began to measure and raised an error, each with the error.
     """
 
     label: str
@@ -62,6 +64,7 @@ class Inspection:
     tables: dict[str, str]
     seconds: float
     instruments: dict[str, Instrument] = field(default_factory=dict, repr=False)
+    failed: dict[str, str] = field(default_factory=dict)
 
     @property
     def sentence(self) -> str:
@@ -112,6 +115,7 @@ class Inspection:
             "seconds": self.seconds,
             "findings": [finding.to_dict() for finding in self.findings],
             "skipped": dict(self.skipped),
+            "failed": dict(self.failed),
             "instruments": {name: _dataset_to_dict(data) for name, data in self.datasets.items()},
         }
 
@@ -119,6 +123,7 @@ class Inspection:
         heading = [] if self.label == self.model else [self.label]
         lines = [*heading, "\n\n".join(self.tables.values()), ""]
         left_out = [f"{name} was skipped: {reason}" for name, reason in self.skipped.items()]
+        left_out += [f"{name} failed: {reason}" for name, reason in self.failed.items()]
         lines += [*left_out, ""] if left_out else []
         return "\n".join([*lines, self.sentence])
 
@@ -140,7 +145,7 @@ def inspect(
     """Return what all instruments that apply find out about a model on a batch of its real input.
 
     The model, the batch and every global state are left bit-identical. An instrument that fails does not stop
-    the others: its error becomes the reason why it was skipped.
+    the others: its error is kept in ``failed``.
 
     Parameters
     ----------
@@ -200,6 +205,7 @@ def inspect(
     findings: list[Finding] = []
     tables: dict[str, str] = {}
     skipped: dict[str, str] = {}
+    failed: dict[str, str] = {}
     errors: list[Exception] = []
     used: dict[str, Instrument] = {}
     for position, instrument in enumerate(chosen):
@@ -216,12 +222,12 @@ def inspect(
             datasets[instrument.name] = dataset
             used[instrument.name] = instrument
         except Exception as error:  # one instrument's failure must not cost the others' results
-            skipped[instrument.name] = str(error) or type(error).__name__
+            failed[instrument.name] = str(error) or type(error).__name__
             errors.append(error)
     if not datasets:
-        if errors and (instruments is None or len(skipped) == 1):
+        if errors and (instruments is None or len(chosen) == 1):
             raise errors[0]
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in skipped.items()) or "none was given"
+        reasons = "; ".join(f"{n}: {why}" for n, why in (skipped | failed).items()) or "none was given"
         cause = errors[0] if errors else None
         raise InputError(f"No instrument could measure {model_name}: {reasons}.") from cause
     if progress is not None:
@@ -235,6 +241,7 @@ def inspect(
         tables=tables,
         seconds=time.perf_counter() - start,
         instruments=used,
+        failed=failed,
     )
 
 

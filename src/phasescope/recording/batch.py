@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from phasescope.errors import InputError
 from phasescope.recording.untouched import untouched
@@ -505,7 +505,11 @@ def _differs(new: Any, old: Any) -> bool:
 
 def _inside(thing: Any) -> dict[str, Any]:
     """Return the attributes of an object that may hold tensors, such as a dataclass, a cache or a graph."""
-    if isinstance(thing, (nn.Module, type)) or callable(thing) or not hasattr(thing, "__dict__"):
+    if (
+        isinstance(thing, (nn.Module, DataLoader, Dataset, type))
+        or callable(thing)
+        or not hasattr(thing, "__dict__")
+    ):
         return {}
     return dict(vars(thing))
 

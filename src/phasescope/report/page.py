@@ -283,6 +283,7 @@ def _skipped(inspections: Sequence[Inspection], tables: Sequence[LayerTable]) ->
     groups: dict[tuple[tuple[str, str], ...], list[str]] = {}
     for inspection, table in zip(inspections, tables, strict=True):
         found = [(name.replace("_", " "), why) for name, why in inspection.skipped.items()]
+        found += [(f"{name.replace('_', ' ')} (failed)", why) for name, why in inspection.failed.items()]
         theory = json.loads(inspection.datasets[_leading(inspection)].attrs.get("theory", "{}"))
         if not theory.get("recognised", True):
             found.append(("theory beside the measurement", theory["reason"]))

@@ -101,7 +101,10 @@ def joins_an_inspection(trial: Trial) -> None:
     """Check that `inspect` runs it, and the result prints and turns into a dictionary without NaN."""
     model, batch = trial.build()
     inspection = inspect(model, batch, instruments=[trial.instrument])
-    require(trial.instrument.name in inspection.datasets, f"skipped: {inspection.skipped}")
+    require(
+        trial.instrument.name in inspection.datasets,
+        f"not measured: {inspection.skipped | inspection.failed}",
+    )
     require_same(trial.dataset, inspection.datasets[trial.instrument.name], "the dataset of an inspection")
     require(inspection.sentence in str(inspection), "the printed inspection lacks its sentence")
     require(isinstance(inspection.to_dict()["version"], int), "the dictionary has no version")
