@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from phasescope import noise as noise
     from phasescope import papers as papers
     from phasescope import recording as recording
+    from phasescope import recurrent as recurrent
     from phasescope import report as report
     from phasescope import scaling as scaling
     from phasescope import signal as signal
@@ -45,6 +46,7 @@ _ROOMS = (
     "noise",
     "papers",
     "recording",
+    "recurrent",
     "report",
     "scaling",
     "signal",
@@ -68,6 +70,7 @@ __all__ = [
     "noise",
     "papers",
     "recording",
+    "recurrent",
     "report",
     "scaling",
     "signal",

@@ -5,6 +5,7 @@ from phasescope.instruments.contract import Finding, Instrument
 from phasescope.instruments.inspection import Inspection, inspect
 from phasescope.instruments.propagation import SignalPropagation
 from phasescope.instruments.synapses import SynapticEnsembles
+from phasescope.instruments.through_time import GradientThroughTime
 from phasescope.instruments.training import (
     TrainingRecorder,
     TrainingStability,
@@ -17,6 +18,7 @@ from phasescope.instruments.training import (
 __all__ = [
     "ActivationNoise",
     "Finding",
+    "GradientThroughTime",
     "Inspection",
     "Instrument",
     "SignalPropagation",

@@ -15,6 +15,7 @@ from phasescope.instruments.activation_noise import ActivationNoise
 from phasescope.instruments.contract import SEVERITIES, Finding, Instrument
 from phasescope.instruments.propagation import SignalPropagation
 from phasescope.instruments.synapses import SynapticEnsembles
+from phasescope.instruments.through_time import GradientThroughTime
 from phasescope.instruments.training import TrainingStability
 from phasescope.instruments.training.given import first_inputs
 
@@ -184,13 +185,15 @@ def inspect(
 
     Notes
     -----
-    Signal propagation costs about 20 forward-backward passes of the same batch. The noise of activations
+    Signal propagation costs about 20 forward-backward passes of the same batch. Of recurrent layers, memory
+    and gradient through time cost a few forward passes. The noise of activations
     is measured for sequence models with sequences of at least 160 time steps, in 5 to 40 s on one core. The
     stability of training costs some 600 gradients of a batch of `data`. The weights behind a property cost
     some 100 passes forward and backward.
     """
     start = time.perf_counter()
     ours: list[Instrument] = [
+        GradientThroughTime(),
         SignalPropagation(),
         ActivationNoise(),
         TrainingStability(loss, data, optimizer),

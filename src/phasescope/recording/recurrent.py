@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from phasescope.errors import InputError
 
 _CACHED = 2**18  # hidden values of a stretch of time, so that what is made of them stays in the cache
+_SHORT = 2**25  # products of numbers in a time step, below which one thread is faster
 
 
 @dataclass(frozen=True)
@@ -215,6 +217,11 @@ def push_recurrent(
     each initial state; None stands for zero, also of a tangent that comes out. Weights have none.
     """
     call = RecurrentCall.of(operator, args)
+    with one_thread(call.weights[0][1].numel() * call.x.shape[1]):
+        return _pushed(call, tangents)
+
+
+def _pushed(call: RecurrentCall, tangents: Sequence[Tensor | None]) -> tuple[State, State]:
     x, dx = call.x, call.padded(tangents[0])
     ends: list[State] = []
     pushed_ends: list[State] = []
@@ -237,6 +244,18 @@ def push_recurrent(
     last = (torch.stack(states) for states in zip(*ends, strict=True))
     pushed_last = (torch.stack(states) for states in zip(*pushed_ends, strict=True))
     return (call.as_given(x), *last), (call.as_given(dx), *pushed_last)
+
+
+@contextmanager
+def one_thread(products: int) -> Iterator[None]:
+    """Work with one thread where a time step is so short that threads would only wait for each other."""
+    threads = torch.get_num_threads()
+    try:
+        if products < _SHORT:
+            torch.set_num_threads(1)
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 @dataclass(frozen=True)

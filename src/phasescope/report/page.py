@@ -20,6 +20,7 @@ from phasescope.instruments.propagation import figure as propagation
 from phasescope.instruments.propagation.weight_scale import code_to_copy
 from phasescope.instruments.rows import Column
 from phasescope.instruments.synapses import figure as synapses
+from phasescope.instruments.through_time import CAPTIONS as _TIME
 from phasescope.instruments.training import figure as stability
 from phasescope.report import comparison
 from phasescope.report.comparison import PROPAGATION, Line, Subject, colours, opening
@@ -43,7 +44,7 @@ _COMPARED = (
     "output, at each weight layer. Dots: measured, with one standard error; lines: theory of infinitely wide "
     "layers with the same weight variances, where it is known."
 )
-_CAPTIONS = propagation.CAPTIONS | activation_noise.CAPTIONS | stability.CAPTIONS | synapses.CAPTIONS
+_CAPTIONS = propagation.CAPTIONS | activation_noise.CAPTIONS | stability.CAPTIONS | synapses.CAPTIONS | _TIME
 _DEPTH_RULE = (
     "A difference between inputs that grows or shrinks by χ⊥ a layer survives about 1/|ln χ⊥| layers; "
     "a network much deeper than that trains badly."
