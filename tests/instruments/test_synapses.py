@@ -14,7 +14,7 @@ from phasescope.instruments import SynapticEnsembles
 from phasescope.recording.batch import all_floats
 from phasescope.synapses import ClassMargin, Custom, Logit
 from phasescope.testing import CHECKS, Case, check_instrument
-from zoo import ZOO
+from zoo import ZOO, every
 
 
 def first_number(output):
@@ -137,14 +137,7 @@ FAST = {"shared_weights", "parameter_free", "plain_callable"}
 NOT = {"frozen": {"measures_frozen_parameters"}}
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=() if name in FAST else pytest.mark.slow)
-        for name in ZOO
-        if name != "nan_masking"
-    ],
-)
+@pytest.mark.parametrize("name", every(fast=FAST, without=("nan_masking",)))
 def test_it_keeps_every_promise_on_the_zoo(name):
     only = [check for check in CHECKS if check not in NOT.get(name, set())]
     passed = check_instrument(SynapticEnsembles(first_number), [Case(name, ZOO[name])], only=only)

@@ -17,7 +17,7 @@ from phasescope.errors import InputError, MemoryLimitError
 from phasescope.instruments import TrainingStability
 from phasescope.recording.batch import all_floats
 from phasescope.testing import CHECKS, Case, check_instrument
-from zoo import ZOO
+from zoo import ZOO, every
 
 MSE = nn.functional.mse_loss
 
@@ -309,14 +309,7 @@ FAST = {"shared_weights", "frozen", "parameter_free", "plain_callable"}
 NOT = {"frozen": {"measures_frozen_parameters"}}
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=() if name in FAST else pytest.mark.slow)
-        for name in ZOO
-        if name != "nan_masking"
-    ],
-)
+@pytest.mark.parametrize("name", every(fast=FAST, without=("nan_masking",)))
 def test_it_keeps_every_promise_on_the_zoo(name):
     case = Case(name, ZOO[name])
     only = [check for check in CHECKS if check not in NOT.get(name, set())]

@@ -14,7 +14,7 @@ from torch import nn
 from phasescope.errors import InputError
 from phasescope.synapses import ClassMargin, Logit, ensemble, module_sensitivity, modules
 from reference.weight_jacobians import jacobian
-from zoo import ZOO
+from zoo import ZOO, every
 
 
 def small(dtype=torch.float64, seed=0):
@@ -335,9 +335,7 @@ def test_twenty_million_weights_take_at_most_six_times_their_memory_and_a_batch(
     assert found["extra"] < 6 * found["weights"] + found["batch"]
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in ZOO if name not in ("parameter_free", "plain_callable", "nan_masking")]
-)
+@pytest.mark.parametrize("name", every(without=("parameter_free", "plain_callable", "nan_masking")))
 def test_pushing_forward_and_pulling_back_are_adjoint_on_all_kinds_of_networks(name):
     model, inputs = ZOO[name]()
     before = copy.deepcopy(dict(model.state_dict()))

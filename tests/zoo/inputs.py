@@ -1,7 +1,4 @@
-"""Small models of every kind that users bring, each with a batch: what every instrument is held against.
-
-`ZOO` maps a name to a factory that returns ``(model, batch)``; each call builds the same model again.
-"""
+"""Small models of all kinds of layers, inputs and outputs, and of what real code does to them."""
 
 from __future__ import annotations
 
@@ -11,6 +8,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from zoo.known import Known, with_batch
 
 INPUTS = 16
 
@@ -155,7 +154,7 @@ class NanMasking(nn.Module):
         return x
 
 
-def _mlp() -> tuple[nn.Module, Any]:
+def mlp() -> tuple[nn.Module, Any]:
     layers: list[nn.Module] = []
     for _ in range(5):
         layers += [nn.Linear(32, 32), nn.Tanh()]
@@ -242,57 +241,41 @@ def _mixed_arguments() -> tuple[nn.Module, Any]:
     return nn.Bilinear(6, 8, 5), (torch.randn(INPUTS, 6), torch.randn(INPUTS, 8))
 
 
-def _with(build: Callable[[], Any], batch: Callable[[], Any]) -> Callable[[], tuple[Any, Any]]:
-    return lambda: (build(), batch())
-
-
-_FACTORIES: dict[str, Callable[[], tuple[Any, Any]]] = {
-    "mlp": _mlp,
-    "one_layer": _with(lambda: nn.Linear(12, 6), lambda: torch.randn(INPUTS, 12)),
-    "cnn": _cnn,
-    "resnet": _with(ResNet, _images),
-    "transformer": _transformer,
-    "tiny_gpt": _tiny_gpt,
-    "lstm": _lstm,
-    "packed_gru": _packed_gru,
-    "shared_weights": _with(SharedWeights, lambda: torch.randn(INPUTS, 16)),
-    "dict_input": _with(DictInput, lambda: {"left": torch.randn(INPUTS, 7), "right": torch.randn(INPUTS, 5)}),
-    "tuple_output": _with(TupleOutput, lambda: torch.randn(INPUTS, 9)),
-    "two_arguments": _mixed_arguments,
-    "dropout": _dropout,
-    "batchnorm": _batchnorm,
-    "frozen": _frozen,
-    "bf16": _bf16,
-    "parameter_free": _with(ParameterFree, _images),
-    "in_place": _in_place,
-    "plain_callable": _plain_callable,
-    "functional": _with(FunctionalActivations, lambda: torch.randn(INPUTS, 20)),
-    "nan_masking": _with(NanMasking, lambda: torch.randn(INPUTS, 12)),
+MODELS = {
+    "mlp": Known(mlp, "Linear Tanh " * 5 + "Linear", "ordered"),
+    "one_layer": Known(
+        with_batch(lambda: nn.Linear(12, 6), lambda: torch.randn(INPUTS, 12)), "Linear", "not determined"
+    ),
+    "cnn": Known(_cnn, "Conv2d ReLU MaxPool2d Conv2d ReLU AdaptiveAvgPool2d Linear"),
+    "resnet": Known(
+        with_batch(ResNet, _images), "Conv2d BatchNorm2d relu " + 3 * "sum relu " + "mean Linear"
+    ),
+    "transformer": Known(_transformer, "sum LayerNorm sum LayerNorm " * 2, "critical"),
+    "tiny_gpt": Known(_tiny_gpt, "Embedding add sum sum Linear"),
+    "lstm": Known(_lstm, "LSTM", "not determined"),
+    "packed_gru": Known(_packed_gru, "GRU Linear", "not determined"),
+    "shared_weights": Known(
+        with_batch(SharedWeights, lambda: torch.randn(INPUTS, 16)), "Linear tanh " * 4 + "Linear", "ordered"
+    ),
+    "dict_input": Known(
+        with_batch(DictInput, lambda: {"left": torch.randn(INPUTS, 7), "right": torch.randn(INPUTS, 5)}),
+        "Linear add tanh Linear",
+    ),
+    "tuple_output": Known(
+        with_batch(TupleOutput, lambda: torch.randn(INPUTS, 9)), "Linear Tanh Linear Tanh Linear"
+    ),
+    "two_arguments": Known(_mixed_arguments, "Bilinear", "not determined"),
+    "dropout": Known(_dropout, "Linear ReLU Linear ReLU", "not determined"),
+    "batchnorm": Known(_batchnorm, "Linear BatchNorm1d Tanh " * 3),
+    "frozen": Known(_frozen, "Linear GELU Linear GELU Linear"),
+    "bf16": Known(_bf16, "Linear SiLU Linear SiLU Linear"),
+    "parameter_free": Known(with_batch(ParameterFree, _images), "AvgPool2d Tanh", "not determined"),
+    "in_place": Known(_in_place, "ReLU Linear ReLU Linear LeakyReLU", "not determined"),
+    "plain_callable": Known(_plain_callable, "matmul tanh matmul tanh", "not determined"),
+    "functional": Known(
+        with_batch(FunctionalActivations, lambda: torch.randn(INPUTS, 20)), "Linear relu " * 4
+    ),
+    "nan_masking": Known(
+        with_batch(NanMasking, lambda: torch.randn(INPUTS, 12)), "Linear where " * 9, "exploding"
+    ),
 }
-
-
-def _seeded(factory: Callable[[], tuple[Any, Any]]) -> Callable[[], tuple[Any, Any]]:
-    def build() -> tuple[Any, Any]:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(1234)
-            return factory()
-
-    return build
-
-
-ZOO: dict[str, Callable[[], tuple[Any, Any]]] = {
-    name: _seeded(factory) for name, factory in _FACTORIES.items()
-}
-
-
-def hundred_million() -> tuple[nn.Module, Tensor]:
-    """Return a plain ReLU network with 100 million parameters (400 MB) and 32 inputs."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(1234)
-        width, depth = 3162, 10
-        layers: list[nn.Module] = []
-        for _ in range(depth):
-            layer = nn.Linear(width, width)
-            nn.init.normal_(layer.weight, std=(2 / width) ** 0.5)
-            layers += [layer, nn.ReLU()]
-        return nn.Sequential(*layers[:-1]), torch.randn(32, width)
