@@ -168,9 +168,31 @@ def test_the_sentence_is_the_most_severe_finding_and_its_first_action():
     assert made(healthy, worth_knowing).sentence == "The signal is healthy."
 
 
-def test_findings_have_one_of_four_severities():
+def test_the_sentence_is_about_what_is_broken_then_the_phase_then_units_then_the_rest():
+    found = [
+        Finding("A note.", "1", "Look at it.", "problem"),
+        Finding("Units are dead.", "1", "Revive them.", "problem", "units"),
+        Finding("Chaotic.", "1", "Scale it.", "warning", "phase"),
+        Finding("It overflows.", "1", "Mend it.", "warning", "broken"),
+    ]
+    told = ["A note; look at it.", "Units are dead; revive them.", "Chaotic; scale it.", "It overflows; mend it."]
+    for count, sentence in enumerate(told, start=1):
+        assert made(*found[:count]).sentence == sentence
+        assert made(*reversed(found[:count])).sentence == sentence
+
+
+def test_a_problem_of_units_comes_before_a_phase_that_is_well():
+    critical = Finding("Critical.", "1", "", "ok", "phase")
+    dead = Finding("Units are dead.", "1", "Revive them.", "warning", "units")
+    assert made(critical, dead).sentence == "Units are dead; revive them."
+    assert made(Finding("A note.", "1", "Look.", "note"), critical).sentence == "Critical."
+
+
+def test_findings_have_one_of_four_severities_and_of_four_kinds():
     with pytest.raises(ValueError, match="'awful' is none of ok, note, warning, problem"):
         Finding("It is bad.", "1", "Change it.", "awful")
+    with pytest.raises(ValueError, match="'bad' is none of broken, phase, units, note"):
+        Finding("It is bad.", "1", "Change it.", "note", "bad")
     assert str(Finding("It is bad.", "x = 1", "Change it.", "note")) == "It is bad. (x = 1) Change it."
 
 

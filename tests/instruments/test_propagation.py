@@ -13,9 +13,12 @@ from torch import nn
 
 from phasescope.activations import MRePU, RePU
 from phasescope.errors import InputError
+from phasescope.estimate import Estimate
 from phasescope.instruments import SignalPropagation
+from phasescope.instruments.propagation import findings as said
+from phasescope.signal import Verdict
 from reference.networks import normal_batch, plain_network
-from synthetic_profile import synthetic_profile
+from synthetic_profile import RESIDUAL, synthetic_blocks, synthetic_profile
 
 INSTRUMENT = SignalPropagation()
 
@@ -31,7 +34,7 @@ def number(pattern: str, text: str) -> float:
 
 
 def read_margin(text: str) -> tuple[float, float]:
-    found = re.search(r"ln chi = (\S+) ± (\S+) per weight layer", text)
+    found = re.search(r"ln chi = (\S+) ± (\S+) per layer", text)
     assert found, text
     return float(found.group(1)), float(found.group(2))
 
@@ -88,7 +91,11 @@ def test_chaotic_tanh_has_the_growth_of_theory():
 )
 def test_critical_networks_are_healthy(activation, C_W):
     found = findings(plain_network(activation, C_W, width=400))
-    assert found[0].sentence == "Critical: a difference between inputs survives all 20 layers."
+    assert re.fullmatch(
+        r"Critical: over all 20 layers the square of a small difference between inputs "
+        r"(keeps its size|(grows|falls) [\d.]+-fold)\.",
+        found[0].sentence,
+    )
     assert [finding.severity for finding in found] == ["ok"] * len(found)
     assert found[0].action == ""
     margin, _ = read_margin(found[0].evidence)
@@ -190,6 +197,32 @@ def test_dead_relu_units_are_found():
     assert dead.severity == "warning"
 
 
+def test_a_network_whose_units_are_all_dead_says_so_first():
+    model = plain_network(nn.ReLU, 2.0, depth=5, width=50)
+    with torch.no_grad():
+        model[4].bias.fill_(-1e3)
+    first, *others = findings(model)
+    assert first.sentence == (
+        "Nothing of the input reaches the output: at 5 (ReLU), layer 3 of 5, all units respond to no input."
+    )
+    assert (first.severity, first.kind) == ("problem", "broken")
+    assert not any("respond to no input" in other.sentence for other in others)
+
+
+def test_nan_in_a_weight_is_not_called_an_overflow():
+    model = plain_network(nn.Tanh, 1.0, depth=5, width=50)
+    with torch.no_grad():
+        model[4].weight[0, 0] = math.nan
+    first = findings(model)[0]
+    assert first.sentence == (
+        "Broken: 4 (Linear), layer 3 of 5, gives NaN or infinity, though its input is of ordinary size."
+    )
+    assert "NaN in the weights" in first.action
+    with torch.no_grad():
+        model[0].weight[0, 0] = math.nan
+    assert findings(model)[0].sentence == "Broken: the first row, 0 (Linear), already gives NaN or infinity."
+
+
 def test_saturated_units_are_found():
     model = plain_network(nn.Tanh, 1.0, depth=4, width=100)
     with torch.no_grad():
@@ -214,9 +247,11 @@ def test_hidden_overflow_is_uncovered():
 def test_batch_normalisation_that_differs_in_eval_mode_is_found():
     model = nn.Sequential(nn.Linear(8, 50), nn.BatchNorm1d(50), nn.ReLU(), nn.Linear(50, 50)).train()
     batch = 30 * normal_batch(32, 8)
+    assert not any("eval mode" in finding.sentence for finding in findings(model, batch))  # no batch tracked
+    model[1].num_batches_tracked += 1
     drift = next(finding for finding in findings(model, batch) if "eval mode" in finding.sentence)
-    # Fresh running statistics are mean 0 and variance 1, so eval mode passes the raw pre-activation on. The
-    # layer with the largest ratio is told.
+    # Running statistics of mean 0 and variance 1 pass the raw pre-activation on in eval mode. The layer with
+    # the largest ratio is told.
     with torch.no_grad():
         raw = model[0](batch)
         pairs = [(raw, nn.functional.batch_norm(raw, None, None, training=True))]
@@ -235,8 +270,92 @@ def test_collapse_of_correlations_names_the_layer():
 
 def test_too_few_layers_are_not_determined():
     found = findings(nn.Linear(6, 3), normal_batch(16, 6))
-    assert found[0].sentence.startswith("The phase is not determined: ")
+    assert found[0].sentence == "A phase needs at least 3 layers, and there is 1."
+    assert "more inputs" not in found[0].action
     assert found[0].severity == "note"
+
+
+def not_known() -> Estimate:
+    return Estimate.not_determined("nothing to fit")
+
+
+def stream_verdict(phase: str, total: float, *, steps: int, growth: str = "none", reason: str = "") -> Verdict:
+    return Verdict(
+        phase=phase,
+        margin=Estimate(total / steps, 0.001, "mean", steps),
+        total=Estimate(total, 0.05, "sum", steps),
+        growth=growth,
+        signal_depth=not_known(),
+        gradient_depth=not_known(),
+        reason=reason,
+    )
+
+
+def test_two_steps_are_told_what_a_phase_needs_and_how_much_they_grow():
+    # Two layers with chi = 1.9: the square grows 1.9-fold from the first to the last.
+    dataset = synthetic_profile(2, chi=1.9)
+    found = said.findings(dataset, stream_verdict("not determined", math.log(1.9), steps=1))
+    assert found[0].sentence == (
+        "A phase needs at least 3 layers, and there are 2: from first to last the square of a small "
+        "difference between inputs grows 1.9-fold."
+    )
+    assert "more inputs" not in found[0].action
+
+
+def test_a_residual_stream_tells_its_growth_as_a_power():
+    dataset = synthetic_blocks(12, chi=1.0157)
+    decision = stream_verdict("critical", 24 * math.log(1.0157), steps=25, growth="power")
+    first = said.findings(dataset, decision)[0]
+    # 1.0157^24 = 1.4535.
+    assert first.sentence == (
+        "Critical: over all 26 steps the square of a small difference between inputs grows 1.45-fold, as a "
+        "power of the depth."
+    )
+
+
+def test_a_stream_that_grows_is_told_the_scale_of_its_branches():
+    # Branches of share 1/2 double the signal each; scaled by 1/sqrt(8), eight of them add 8/8 = 1 to it.
+    dataset = synthetic_blocks(8, branches=RESIDUAL, chi=2.0, share=0.5)
+    first = said.findings(dataset, stream_verdict("exploding", 8 * math.log(2), steps=9))[0]
+    assert first.sentence.startswith("Exploding: the signal's mean square grows from 1 to 512 over 10 steps")
+    assert number(r"each branch by ([\d.]+):", first.action) == pytest.approx(8**-0.5, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("share", "sentence"),
+    [
+        (0.5, None),
+        (0.004, "4 of 4 branches bring less than 1 % of their sum: these blocks hardly contribute."),
+        (0.0, "4 of 4 branches are 0, so that their blocks pass the stream on unchanged."),
+        (0.998, "At 4 of 4 sums the branch is more than 99 % of the sum: hardly anything comes along the shortcut."),
+    ],
+)
+def test_branches_that_hardly_contribute_or_drown_the_stream_are_found(share, sentence):
+    dataset = synthetic_blocks(4, branches=RESIDUAL, chi=1.0, share=share)
+    found = said.findings(dataset, stream_verdict("critical", 0.0, steps=5))
+    assert [finding.sentence for finding in found[1:]] == ([] if sentence is None else [sentence])
+    assert found[0].sentence.endswith("between inputs keeps its size.") or share > 0.99
+
+
+def test_other_chains_get_a_sentence_each():
+    dataset = synthetic_blocks(2)
+    chains = [
+        {"input": "decoder_input_ids", "steps": 6, "verdict": {}},
+        {"input": "input_ids", "steps": 5, "verdict": {"phase": "chaotic", "reason": "it grows 900-fold"}},
+        {"input": "mask", "steps": 1, "verdict": {"phase": "not determined", "reason": "1 step is too few"}},
+    ]
+    dataset = dataset.assign_attrs(chains=json.dumps(chains))
+    sentences = [f.sentence for f in said.findings(dataset, stream_verdict("critical", 0.1, steps=5))]
+    assert "The chain from input_ids is chaotic: it grows 900-fold." in sentences
+    assert "The phase of the chain from mask is not determined: 1 step is too few." in sentences
+
+
+def test_inputs_that_are_alike_from_the_start_are_not_the_networks_fault():
+    dataset = synthetic_profile(6)
+    dataset["distance"].values[:] = 1e-5
+    found = said.findings(dataset, stream_verdict("critical", 0.1, steps=5))
+    assert any(f.sentence.startswith("The inputs are hardly different from the start") for f in found)
+    assert not any("become indistinguishable" in f.sentence for f in found)
 
 
 def test_what_cannot_be_called_is_refused_with_its_name():
@@ -269,6 +388,17 @@ def test_figures_are_readable_at_any_depth(depth, chi):
     ticks = [tick for tick in drawn.axes[0].get_xticks() if 0.5 <= tick <= depth + 0.5]
     assert 1 <= len(ticks) <= 9
     assert all(float(tick).is_integer() for tick in ticks)
+
+
+def test_branches_are_bars_of_their_share_and_not_points_of_the_stream():
+    dataset = synthetic_blocks(3)
+    drawn = INSTRUMENT.figures(dataset)["propagation"]
+    assert [axes.get_title(loc="left") for axes in drawn.axes][-1] == "Share of each branch"
+    assert [bar.get_height() for bar in drawn.axes[-1].patches] == [0.05] * 6
+    points = sum(
+        len(line.get_xdata()) for line in drawn.axes[0].lines if line.get_marker() not in ("None", "", "_")
+    )
+    assert points == 1 + 6 + 2  # embedding, sums, norm and read-out
 
 
 def test_figures_survive_zeros_infinities_and_nothing_at_all():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from phasescope.instruments.rows import Row
-from synthetic_profile import synthetic_profile
+from synthetic_profile import synthetic_blocks, synthetic_profile
 
 
 @pytest.fixture
@@ -15,6 +15,12 @@ def dataset():
 
 def test_skipped_rows_are_left_out(dataset):
     assert [(row.text("layer"), row.index) for row in Row.measured(dataset)] == [("0", 0), ("2", 2)]
+
+
+def test_steps_are_the_rows_of_the_stream_at_which_its_depth_grows():
+    names = [row.text("layer") for row in Row.steps(synthetic_blocks(2))]
+    sums = ["h.0.attn (sum)", "h.0 (sum)", "h.1.attn (sum)", "h.1 (sum)"]
+    assert names == ["wte", *sums, "lm_head"]  # not the branches, and not the norm before the read-out
 
 
 def test_a_number_comes_with_its_error_and_what_it_is(dataset):

@@ -29,7 +29,7 @@ def test_equal_networks_agree_and_unequal_ones_of_one_phase_are_ranked(inspectio
     same = [inspection("a", chi=0.5), inspection("b", chi=0.5)]
     assert opening(same) == "Both are ordered, and their margins agree within their errors."
     ranked = opening([inspection("a", chi=0.5), inspection("b", chi=0.3)])
-    assert ranked.startswith("Both are ordered; ln χ⊥ per layer runs from −1.2")
+    assert ranked.startswith("Both are ordered; ln χ⊥ per step runs from −1.2")
     assert ranked.index("“b”") < ranked.index("“a”")
 
 
@@ -39,7 +39,7 @@ def test_lines_say_whether_they_differ(three):
     assert found["Phase"].differs
     assert not found["Parameters"].differs
     assert found["Parameters"].cells[0] == "1\u2009000"
-    margin = found["Margin, mean ln χ⊥ per weight layer"]
+    margin = found["Margin, mean ln χ⊥ per step"]
     assert [cell.split()[0] for cell in margin.cells] == ["−0.693", "0.693", "0.000"]
 
 

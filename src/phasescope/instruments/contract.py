@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 
 Severity = Literal["ok", "note", "warning", "problem"]
 SEVERITIES: tuple[Severity, ...] = get_args(Severity)
+Kind = Literal["broken", "phase", "units", "note"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 @dataclass(frozen=True)
@@ -64,21 +66,28 @@ class Finding:
     severity : {"ok", "note", "warning", "problem"}
         "problem": the network cannot be trained, or its output is wrong; "warning": it is likely to train
         badly; "note": worth knowing; "ok": healthy.
+    kind : {"broken", "phase", "units", "note"}
+        What it is about: "broken": NaN, overflow, divergence, or no signal at all; "phase": growth or decay
+        over the depth, or over time; "units": units that are dead or saturated; "note": anything else.
+        Warnings and problems are told in this order.
 
     Raises
     ------
     ValueError
-        If `severity` is none of the four.
+        If `severity` or `kind` is none of the four.
     """
 
     sentence: str
     evidence: str
     action: str
     severity: Severity
+    kind: Kind = "note"
 
     def __post_init__(self) -> None:
         if self.severity not in SEVERITIES:
             raise ValueError(f"severity {self.severity!r} is none of {', '.join(SEVERITIES)}")
+        if self.kind not in KINDS:
+            raise ValueError(f"kind {self.kind!r} is none of {', '.join(KINDS)}")
 
     def to_dict(self) -> dict[str, str]:
         """Return the fields as JSON-ready values."""
@@ -87,6 +96,18 @@ class Finding:
     def __str__(self) -> str:
         parts = [self.sentence, f"({self.evidence})" if self.evidence else "", self.action]
         return " ".join(part for part in parts if part)
+
+
+def importance(finding: Finding) -> tuple[bool, int, int]:
+    """Return what findings are sorted by, the most important first.
+
+    Warnings and problems come before notes and what is well. Among them what is broken comes first, then the
+    phase, then the units, then anything else; within one kind a problem comes before a warning. Findings that
+    are equal in all this keep their order.
+    """
+    rank = SEVERITIES.index(finding.severity)
+    severe = rank >= SEVERITIES.index("warning")
+    return not severe, KINDS.index(finding.kind), -rank if severe else 0
 
 
 class Instrument(ABC):

@@ -12,7 +12,7 @@ import numpy as np
 
 from phasescope.errors import InputError
 from phasescope.instruments.activation_noise import ActivationNoise
-from phasescope.instruments.contract import SEVERITIES, Finding, Instrument
+from phasescope.instruments.contract import Finding, Instrument, importance
 from phasescope.instruments.propagation import SignalPropagation
 from phasescope.instruments.synapses import SynapticEnsembles
 from phasescope.instruments.through_time import GradientThroughTime
@@ -69,14 +69,13 @@ class Inspection:
 
     @property
     def sentence(self) -> str:
-        """The one line a person can act on: the most severe finding and the first thing to do about it.
+        """The one line a person can act on: the most important finding and the first thing to do about it.
 
-        Where nothing is a warning or a problem, the first finding.
+        Warnings and problems come before what is well; then what is broken, the phase, dead units, the rest.
         """
         if not self.findings:
             return "Nothing was measured."
-        severe = SEVERITIES.index("warning")
-        worst = max(self.findings, key=lambda found: max(SEVERITIES.index(found.severity), severe - 1))
+        worst = min(self.findings, key=importance)
         if not worst.action:
             return worst.sentence
         first = worst.action.split(". ")[0].rstrip(".")

@@ -36,9 +36,14 @@ class Row:
         return [cls(dataset, int(index)) for index in np.flatnonzero(dataset["skipped"].values == "")]
 
     @classmethod
-    def weights(cls, dataset: xr.Dataset) -> list[Self]:
-        """Return the measured rows of weight layers."""
-        return [row for row in cls.measured(dataset) if row.text("role") == "weight"]
+    def steps(cls, dataset: xr.Dataset, *, chain: int = 0) -> list[Self]:
+        """Return the steps of a chain of a profile: the rows at which its depth increases."""
+        stream = (row for row in cls.measured(dataset) if row.text("place") == "stream")
+        found: list[Self] = []
+        for row in stream:
+            if row["chain"] == chain and row["depth"] > (found[-1]["depth"] if found else 0):
+                found.append(row)
+        return found
 
     def __getitem__(self, name: str) -> float:
         return float(self.array(name))

@@ -12,6 +12,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from phasescope import plotting
 from phasescope.instruments.propagation.figure import theory_of
+from phasescope.instruments.propagation.findings import changes
 from phasescope.instruments.rows import Row
 from phasescope.report.numbers import measured
 from phasescope.signal import Verdict, verdict
@@ -39,9 +40,9 @@ _SIGNIFICANT = 3.0  # standard errors between two margins that count as differen
 _PALETTE = ("#2f80c9", "#d9622b", "#2f9464", "#8b6fc9", "#b5821b", "#c2528b")
 _SMALLEST = 1e-300
 _PANELS = (
-    ("kernel", "Signal size", "kernel K", "Mean square of the units of each weight layer"),
+    ("kernel", "Signal size", "kernel K", "Mean square of the units at each step of the stream"),
     ("distance", "Difference between inputs", "1 − c", "One minus the correlation of two inputs"),
-    ("gradient", "Gradient", "relative to the output", "Mean square gradient at each weight layer"),
+    ("gradient", "Gradient", "relative to the output", "Squared gradient at each step of the stream"),
 )
 
 
@@ -108,7 +109,7 @@ def _within_one_phase(compared: Sequence[Subject]) -> str:
     if high[1].value - low[1].value <= _SIGNIFICANT * error:
         return f"{everything} are {phase}, and their margins agree within their errors."
     return (
-        f"{everything} are {phase}; ln χ⊥ per layer runs from {_estimate(low[1])} in {_quote(low[0].label)} "
+        f"{everything} are {phase}; ln χ⊥ per step runs from {_estimate(low[1])} in {_quote(low[0].label)} "
         f"to {_estimate(high[1])} in {_quote(high[0].label)}."
     )
 
@@ -135,18 +136,19 @@ def lines(compared: Sequence[Subject]) -> list[Line]:
     verdicts = [subject.verdict for subject in compared]
     found = [
         Line("Phase", tuple(each.phase for each in verdicts)),
-        Line("Margin, mean ln χ⊥ per weight layer", tuple(_estimate(each.margin) for each in verdicts)),
+        Line("Margin, mean ln χ⊥ per step", tuple(_estimate(each.margin) for each in verdicts)),
+        Line("Growth of a squared difference, first to last step", tuple(map(_growth, verdicts))),
         Line(
-            "Layers in which a difference between inputs falls by e",
+            "Steps in which a difference between inputs falls by e",
             tuple(_estimate(each.signal_depth) for each in verdicts),
         ),
         Line(
-            "Layers in which the squared gradient changes by e",
+            "Steps in which the squared gradient changes by e",
             tuple(_estimate(each.gradient_depth) for each in verdicts),
         ),
-        Line("Kernel K at the last weight layer", tuple(_edge(s.dataset, "kernel", -1) for s in compared)),
-        Line("1 − c at the last weight layer", tuple(_edge(s.dataset, "distance", -1) for s in compared)),
-        Line("Gradient at the first weight layer", tuple(_edge(s.dataset, "gradient", 0) for s in compared)),
+        Line("Kernel K at the last step", tuple(_edge(s.dataset, "kernel", -1) for s in compared)),
+        Line("1 − c at the last step", tuple(_edge(s.dataset, "distance", -1) for s in compared)),
+        Line("Gradient at the first step", tuple(_edge(s.dataset, "gradient", 0) for s in compared)),
     ]
     found += [
         Line(name, tuple(_fact(s.dataset.attrs.get(key)) for s in compared)) for name, key in FACTS.items()
@@ -160,10 +162,17 @@ def _estimate(estimate: Estimate) -> str:
     return measured(estimate.value, estimate.error)
 
 
+def _growth(verdict: Verdict) -> str:
+    if not verdict.total.determined:
+        return _estimate(verdict.total)
+    law = {"power": ", as a power of the depth", "exponential": ", exponential"}.get(verdict.growth, "")
+    return f"{changes(verdict.total)}{law}"
+
+
 def _edge(dataset: xr.Dataset, name: str, position: int) -> str:
-    """Return a variable at the first (0) or last (-1) weight layer."""
-    weights = Row.weights(dataset)
-    return measured(weights[position][name], weights[position][f"{name}_error"]) if weights else "–"
+    """Return a variable at the first (0) or last (-1) step."""
+    steps = Row.steps(dataset)
+    return measured(steps[position][name], steps[position][f"{name}_error"]) if steps else "–"
 
 
 def _fact(value: object) -> str:
@@ -189,7 +198,7 @@ def panels(compared: Sequence[Subject]) -> list[Panel]:
             drawn, (axes,) = plotting.figure(1, panel_size=(3.5, 2.9))
             for subject, colour in zip(compared, colours(compared), strict=True):
                 _draw(axes, subject.dataset, variable, colour)
-            axes.set(title=title, xlabel="weight layer", ylabel=label)
+            axes.set(title=title, xlabel="step of the stream", ylabel=label)
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7))
             _logarithmic(axes)
         found.append(Panel(drawn, f"{meaning} against depth, for {names}."))
@@ -197,14 +206,14 @@ def panels(compared: Sequence[Subject]) -> list[Panel]:
 
 
 def _draw(axes: Axes, dataset: xr.Dataset, variable: str, colour: str) -> None:
-    weight = (dataset["role"].values == "weight") & (dataset["skipped"].values == "")
-    depth = dataset["depth"].values[weight]
-    values, errors = dataset[variable].values[weight], dataset[f"{variable}_error"].values[weight]
+    rows = [row.index for row in Row.steps(dataset)]
+    depth = dataset["depth"].values[rows]
+    values, errors = dataset[variable].values[rows], dataset[f"{variable}_error"].values[rows]
     known = np.isfinite(values) & (values > _SMALLEST)
     error = np.nan_to_num(errors[known], nan=0.0, posinf=0.0)
     below = np.minimum(error, 0.999 * values[known])
     axes.errorbar(depth[known], values[known], yerr=[below, error], fmt="o", ms=3.2, lw=0.9, color=colour)
-    expected = theory_of(dataset, variable)[weight]
+    expected = theory_of(dataset, variable)[rows]
     drawable = np.isfinite(expected) & (expected > _SMALLEST)
     axes.plot(depth[drawable], expected[drawable], "-", lw=1.2, color=colour)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from phasescope.instruments.rows import Column, Row
 from phasescope.instruments.synapses import findings as synapses
 from phasescope.instruments.training import findings as stability
 from phasescope.report.numbers import measured, percent
+from phasescope.signal.table import ordered_rows
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -27,6 +29,9 @@ _COLUMNS = {
 }
 
 
+_UNITS = ("dead", "saturated", "nonfinite")  # fractions of units that are said in words where all are 0
+
+
 @dataclass(frozen=True)
 class Cell:
     """One number as it is printed and as it is sorted."""
@@ -36,11 +41,23 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class Line:
+    """One row as the table shows it."""
+
+    number: int  # its place in the table
+    layer: str
+    kind: str
+    branch: bool  # whether it belongs to the branch that ends in the row above that is no branch
+    chain: str  # the input whose chain it lies on, where there are several
+    cells: list[Cell]
+
+
+@dataclass(frozen=True)
 class LayerTable:
     """The measured rows of one dataset."""
 
     columns: tuple[Column, ...]  # those with at least one number
-    rows: list[tuple[int, str, str, list[Cell]]]  # number in call order, layer, kind, cells
+    rows: list[Line]
     measured: int
     total: int  # with those that were skipped
     absent: tuple[str, ...]  # fractions left out because they are 0 in every row
@@ -53,31 +70,37 @@ class LayerTable:
 
 
 def layer_table(dataset: xr.Dataset, *, most_rows: int) -> LayerTable:
-    """Return the layers of a dataset, row by row in call order."""
-    present = Row.measured(dataset)
+    """Return the layers of a dataset row by row: in call order, branches below the sum where they end."""
+    if "place" in dataset.coords:
+        order = [(Row(dataset, row), branch) for row, branch in ordered_rows(dataset)]
+    else:
+        order = [(row, False) for row in Row.measured(dataset)]
     shown: list[Column] = []
     absent: list[str] = []
     for column in _columns(dataset):
-        values = np.array([row[column.variable] for row in present])
-        if column.fraction and values.size and not np.nan_to_num(values).any():
+        values = np.array([row[column.variable] for row, _ in order])
+        if column.variable in _UNITS and values.size and not np.nan_to_num(values).any():
             absent.append(column.heading)
         elif np.isfinite(values).any():
             shown.append(column)
     names = [str(name) for name in dataset["layer"].values]
+    chains = [str(chain["input"]) for chain in json.loads(dataset.attrs.get("chains", "[]"))]
     rows = [
-        (
-            row.index + 1,
+        Line(
+            number,
             names[row.index] or "(the model)",
             row.text("kind") if "kind" in dataset.coords else "",
+            branch,
+            chains[int(row["chain"])] if len(chains) > 1 and row["chain"] >= 0 else "",
             [_cell(row, column) for column in shown],
         )
-        for row in present[:most_rows]
+        for number, (row, branch) in enumerate(order[:most_rows], start=1)
     ]
     skipped: dict[str, list[str]] = {}
     for name, reason in zip(names, dataset["skipped"].values, strict=True):
         if reason:
             skipped.setdefault(str(reason), []).append(name)
-    return LayerTable(tuple(shown), rows, len(present), len(names), tuple(absent), skipped)
+    return LayerTable(tuple(shown), rows, len(order), len(names), tuple(absent), skipped)
 
 
 def _columns(dataset: xr.Dataset) -> Sequence[Column]:

@@ -28,6 +28,7 @@ from phasescope.report.fate import Training, training_context
 from phasescope.report.layer_table import LayerTable, layer_table
 from phasescope.report.svg import inline
 from phasescope.report.templating import render_template
+from phasescope.signal.table import coverage, folded_names
 from phasescope.sweep.files import write_together
 
 if TYPE_CHECKING:
@@ -41,13 +42,15 @@ _ROWS = (1000, 300, 100, 20)
 _MOST_OPEN = 12  # rows of a table that is shown at once
 _COMPARED = (
     "Mean square of the units, one minus the correlation of two inputs, and squared gradient relative to the "
-    "output, at each weight layer. Dots: measured, with one standard error; lines: theory of infinitely wide "
-    "layers with the same weight variances, where it is known."
+    "output, at each step of the stream: weight layers and sums that everything passes. Dots: measured, with "
+    "one standard error; lines: theory of infinitely wide layers with the same weight variances, where it is "
+    "known."
 )
 _CAPTIONS = propagation.CAPTIONS | activation_noise.CAPTIONS | stability.CAPTIONS | synapses.CAPTIONS | _TIME
 _DEPTH_RULE = (
-    "A difference between inputs that grows or shrinks by χ⊥ a layer survives about 1/|ln χ⊥| layers; "
-    "a network much deeper than that trains badly."
+    "A step of the stream is a weight layer, a residual sum or a concatenation that everything passes on its "
+    "way from the input to the output. A squared difference between inputs that grows or shrinks by χ⊥ a step "
+    "survives about 1/|ln χ⊥| steps; a network much deeper than that trains badly."
 )
 
 
@@ -142,7 +145,7 @@ def _context(inspections: Sequence[Inspection], most_rows: int) -> dict[str, Any
         "sentence": opening(inspections),
         "several": several,
         "legend": _legend(compared),
-        "differing": [line for line in lines if line.differs] if several else lines[:7],
+        "differing": [line for line in lines if line.differs] if several else lines[:8],
         "common": [line for line in lines if not line.differs] if several else [],
         "pictures": _pictures(inspections, compared),
         "networks": [_network(each, table) for each, table in zip(inspections, tables, strict=True)],
@@ -206,7 +209,12 @@ def _pictures_of(
 def _network(inspection: Inspection, table: LayerTable) -> dict[str, Any]:
     """Return what the page shows of a network and its leading instrument."""
     elsewhere = [finding for name in _further(inspection) for finding in inspection.findings_of(name)]
+    dataset = inspection.datasets[_leading(inspection)]
     counts = [f"{table.total} layers: {table.measured} measured, {table.total - table.measured} skipped."]
+    if "coverage" in dataset.attrs:
+        counts = [coverage(dataset)]
+    if any(row.branch for row in table.rows):
+        counts.append("Indented rows are branches, below the sum where they end.")
     if table.cut:
         counts.append(f"The first {len(table.rows)} are shown; all are in report.json.")
     if table.absent:
@@ -216,7 +224,7 @@ def _network(inspection: Inspection, table: LayerTable) -> dict[str, Any]:
         "findings": _said_once([finding for finding in inspection.findings if finding not in elsewhere]),
         "table": table,
         "counts": " ".join(counts),
-        "notes": _notes(inspection.datasets[_leading(inspection)]),
+        "notes": _notes(dataset),
     }
 
 
@@ -248,7 +256,7 @@ def _network_of(inspection: Inspection, name: str, prefix: str, most_rows: int) 
     table = layer_table(inspection.datasets[name], most_rows=most_rows)
     cut = f", of which the first {len(table.rows)} are shown" if table.cut else ""
     reasons = list(table.skipped.items())
-    skipped = [f"{_some(layers, 3)}: {reason}." for reason, layers in reasons[:3]]
+    skipped = [f"{folded_names(layers, most=3)}: {reason}." for reason, layers in reasons[:3]]
     rest = sum(len(layers) for _, layers in reasons[3:])
     return {
         "label": inspection.label,
@@ -288,19 +296,13 @@ def _skipped(inspections: Sequence[Inspection], tables: Sequence[LayerTable]) ->
         theory = json.loads(inspection.datasets[_leading(inspection)].attrs.get("theory", "{}"))
         if not theory.get("recognised", True):
             found.append(("theory beside the measurement", theory["reason"]))
-        found += [(_some(layers, 12), reason) for reason, layers in table.skipped.items()]
+        found += [(folded_names(layers, most=12), reason) for reason, layers in table.skipped.items()]
         if found:
             groups.setdefault(tuple(found), []).append(inspection.label)
     return [
         {"labels": ", ".join(labels), "items": [{"what": what, "why": why} for what, why in found]}
         for found, labels in groups.items()
     ]
-
-
-def _some(names: Sequence[str], most: int) -> str:
-    """Return the first names, and how many more there are."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
 
 
 def _circumstances(inspections: Sequence[Inspection]) -> list[Line]:

@@ -156,6 +156,7 @@ def _not_finite(rows: list[Quantity], measured: int) -> Finding:
         f"up to {100 * max(row['nonfinite'] for row in rows):.3g} % of the units of a quantity",
         "Look for the first layer that overflows, and for zeros that are divided by.",
         "problem",
+        "broken",
     )
 
 

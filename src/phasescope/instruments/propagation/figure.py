@@ -20,10 +20,13 @@ if TYPE_CHECKING:
 
 CAPTIONS = {
     "propagation": (
-        "Mean square K of the units, difference 1 − c between two inputs, and squared gradient relative to "
-        "the output, against depth. Dots: weight layers, measured, with one standard error; small dots: "
-        "other layers; lines: theory of infinitely wide layers with the same weight variances, where it is "
-        "known; shaded: layers that a difference, or a gradient on its way back, does not reach unchanged."
+        "Mean square K of the units, difference 1 − c between two inputs, and squared gradient, summed over "
+        "the units, relative to the output, against the depth of the stream: all values through which "
+        "everything passes from the input to the output. Dots: its weight layers and sums, measured, with one "
+        "standard error; small dots: norms and activations between them; lines: theory of infinitely wide "
+        "layers with the same weight variances, where it is known; shaded: steps that a difference, or a "
+        "gradient on its way back, does not reach unchanged. Bars, where there are shortcuts: the part of "
+        "each sum's mean square that the branch brings."
     ),
     "units": "Fraction of units that are dead, saturated or not finite, against depth.",
 }
@@ -39,14 +42,21 @@ _PANELS = (
 
 
 def propagation(dataset: xr.Dataset, verdict: Verdict) -> Figure:
-    """Return three panels against depth: K, 1 - c and the gradient, with error bars and theory."""
-    places = _places(dataset)
+    """Return panels against depth: K, 1 - c and the gradient, with theory, and the shares of the branches."""
+    main = _main_stream(dataset)
+    places = _places(main)
+    sums = np.flatnonzero(np.isfinite(main["share"].values))
     with plotting.style():
-        drawn, panels = plotting.figure(len(_PANELS))
-        for axes, (name, title, label) in zip(panels, _PANELS, strict=True):
-            _panel(axes, dataset, places, name)
-            axes.set(title=title, xlabel="weight layer", ylabel=label)
+        drawn, panels = plotting.figure(len(_PANELS) + bool(sums.size))
+        for axes, (name, title, label) in zip(panels, _PANELS, strict=False):
+            _panel(axes, main, places, name)
+            axes.set(title=title, ylabel=label)
+        if sums.size:
+            panels[-1].bar(places[sums], main["share"].values[sums], width=0.8, color=plotting.MEASURED)
+            panels[-1].set(title="Share of each branch", ylabel="part of the sum's $K$", ylim=(0, 1))
+        for axes in panels:
             axes.set_xlim(min(0.5, places.min() - 0.5), max(places.max(), 1.0) + 0.5)
+            axes.set_xlabel("step of the stream")
             _whole_layers(axes)
         colour = plotting.PHASE_COLOURS.get(verdict.phase, plotting.PHASE_COLOURS["not determined"])
         lost = {"ordered": "lost", "vanishing": "lost"}.get(verdict.phase, "unrelated")
@@ -62,7 +72,7 @@ def propagation(dataset: xr.Dataset, verdict: Verdict) -> Figure:
 
 
 def units(dataset: xr.Dataset) -> Figure:
-    """Return the fractions of dead, saturated and non-finite units against depth."""
+    """Return the fractions of dead, saturated and non-finite units against depth, branches included."""
     places = _places(dataset)
     with plotting.style():
         drawn, (axes,) = plotting.figure(1, panel_size=(5.4, 3.1))
@@ -71,15 +81,21 @@ def units(dataset: xr.Dataset) -> Figure:
             values = dataset[name].values
             known = np.isfinite(values)
             axes.plot(places[known], values[known], marker, color=colour, ms=4, label=name)
-        axes.set(title="Units that carry nothing", xlabel="weight layer", ylabel="fraction of units")
+        axes.set(title="Units that carry nothing", xlabel="step of the stream", ylabel="fraction of units")
         axes.set_ylim(-0.03, 1.03)
         _whole_layers(axes)
         axes.legend(loc="best")
     return drawn
 
 
+def _main_stream(dataset: xr.Dataset) -> xr.Dataset:
+    """Return the rows of the main chain that lie on the stream; all rows where none does."""
+    rows = (dataset["place"].values == "stream") & (dataset["chain"].values == 0)
+    return dataset.isel(layer=np.flatnonzero(rows)) if rows.any() else dataset
+
+
 def _places(dataset: xr.Dataset) -> np.ndarray:
-    """Return where each row is drawn: weight layers at integers, what follows them evenly up to the next."""
+    """Return where each row is drawn: steps at integers, what follows them evenly up to the next."""
     depth = dataset["depth"].values.astype(np.int64)
     places = depth.astype(np.float64)
     for level in np.unique(depth):
@@ -88,23 +104,23 @@ def _places(dataset: xr.Dataset) -> np.ndarray:
     return places
 
 
-def _panel(axes: Axes, dataset: xr.Dataset, places: np.ndarray, name: str) -> None:
-    values, errors = dataset[name].values, dataset[f"{name}_error"].values
+def _panel(axes: Axes, stream: xr.Dataset, places: np.ndarray, name: str) -> None:
+    values, errors = stream[name].values, stream[f"{name}_error"].values
     drawable = np.isfinite(values) & (values > _FLOOR)
-    weight = dataset["role"].values == "weight"
-    if not (drawable & weight).any():
-        weight = np.ones_like(weight)
-    others = drawable & ~weight
+    step = (places >= 1) & (places == np.round(places))
+    if not (drawable & step).any():
+        step = np.ones_like(step)
+    others = drawable & ~step
     axes.plot(places[others], values[others], ".", color=plotting.MEASURED, ms=3, alpha=0.45)
-    _measured(axes, places[drawable & weight], values[drawable & weight], errors[drawable & weight])
-    predicted = theory_of(dataset, name)
-    known = np.isfinite(predicted) & (predicted > _FLOOR) & weight
+    _measured(axes, places[drawable & step], values[drawable & step], errors[drawable & step])
+    predicted = theory_of(stream, name)
+    known = np.isfinite(predicted) & (predicted > _FLOOR) & step
     if known.sum() > 1:
         axes.plot(places[known], predicted[known], "-", color=plotting.THEORY, label="theory")
     if drawable.any():
         axes.set_yscale("log")
         _keep_readable(axes, values[drawable])
-    missing = np.flatnonzero((dataset["nonfinite"].values > 0) & (dataset["skipped"].values == ""))
+    missing = np.flatnonzero((stream["nonfinite"].values > 0) & (stream["skipped"].values == ""))
     if missing.size:
         axes.axvline(places[missing[0]], color=plotting.PHASE_COLOURS["exploding"], ls="--", label="overflow")
 
@@ -176,4 +192,4 @@ def _shade_before(axes: Axes, depth: Estimate, colour: str) -> None:
 def _margin(margin: Estimate) -> str:
     if not margin.determined:
         return "margin not determined"
-    return rf"ln $\chi_\perp$ = {margin} per layer"
+    return rf"ln $\chi_\perp$ = {margin} per step"

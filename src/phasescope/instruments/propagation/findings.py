@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from typing import TYPE_CHECKING
 
 from phasescope.estimate import Estimate
-from phasescope.instruments.contract import Finding, Severity
+from phasescope.instruments.contract import Finding, Severity, importance
 from phasescope.instruments.propagation.weight_scale import remedy
 from phasescope.instruments.rows import Column, Row
 
@@ -24,6 +25,10 @@ _MANY_DEAD, _NEARLY_ALL = 0.5, 0.95
 _MANY_SATURATED = 0.3
 _SAME = 1e-3  # 1 - c between inputs that can hardly be told apart
 _DRIFT = 0.5
+_IDLE, _DROWNING = 0.01, 0.99  # share of a branch in its sum
+_BROKEN_AT_ONCE = 1e6  # growth of K below which NaN or infinity did not come from growth
+_CALL = "phasescope.signal.critical_(model, batch)"
+_FEW = 3  # steps needed for a phase
 
 COLUMNS = (
     Column("kernel", "K", "mean square of the units, (1/n) Σᵢ zᵢ², averaged over inputs"),
@@ -33,7 +38,7 @@ COLUMNS = (
     Column(
         "chi_parallel",
         "χ∥",
-        "growth from one weight layer to the next of the response of K to scaling the input",
+        "growth from one step of the stream to the next of the response of K to scaling the input",
     ),
     Column(
         "chi_perpendicular",
@@ -41,9 +46,16 @@ COLUMNS = (
         "the same for the part across z of a small difference between inputs, |u|²/n",
     ),
     Column(
+        "share",
+        "share",
+        "part of the sum's mean square that the branch brings, |b|² / (|b|² + |s|²)",
+        fraction=True,
+    ),
+    Column(
         "gradient",
         "gradient",
-        "squared norm of the gradient at the row, relative to that at the output, for random cotangents",
+        "squared norm of the gradient at the row, summed over its units, relative to that at the output, for "
+        "random cotangents",
     ),
     Column("dead", "dead", "units that respond to no input", fraction=True),
     Column("saturated", "saturated", "units within 1 % of a limit of the activation", fraction=True),
@@ -57,107 +69,190 @@ class Layer(Row):
 
     @property
     def who(self) -> str:
-        """Its name and its kind."""
-        return f"{self.text('layer')} ({self.text('kind')})"
+        """Its name, and its kind where the name does not say it."""
+        name = self.text("layer")
+        return name if name.endswith(")") else f"{name} ({self.text('kind')})"
 
     @property
     def depth(self) -> int:
-        """How many weight layers there are down to it, itself included."""
+        """How many steps of the stream there are down to it, itself included."""
         return int(self["depth"])
+
+    @property
+    def where(self) -> str:
+        """Its name and its place in the network."""
+        word, last = _word(self.dataset), _layers(self.dataset)
+        if self["chain"] != 0:
+            return self.who
+        return f"{self.who}, {word} {self.depth} of {last}"
 
 
 def findings(dataset: xr.Dataset, verdict: Verdict) -> list[Finding]:
-    """Return the verdict first, then every other thing that stands out."""
+    """Return everything that stands out, the most important first."""
     found = [
         _verdict(dataset, verdict),
+        *_other_chains(dataset),
         _masked(dataset),
         _gradient(dataset, verdict),
         _collapse(dataset, verdict),
         _dead(dataset, verdict),
         _saturated(dataset),
+        _drowning(dataset),
+        _idle(dataset),
         _evaluation_drift(dataset),
     ]
-    return [finding for finding in found if finding is not None]
+    return sorted((finding for finding in found if finding is not None), key=importance)
 
 
 def _verdict(dataset: xr.Dataset, verdict: Verdict) -> Finding:
+    broken = _not_finite(dataset, verdict)
+    if broken is not None:
+        return broken
     if verdict.phase == "ordered":
-        what = "Ordered: a difference between inputs shrinks by a factor e every"
+        what = "Ordered: the distance 1-c between inputs falls"
         return _exponential(dataset, verdict, verdict.signal_depth, what)
     if verdict.phase == "chaotic":
-        what = "Chaotic: small differences between inputs, and gradients, grow by a factor e every"
+        what = "Chaotic: the squared gradient grows, on its way back,"
         return _exponential(dataset, verdict, verdict.gradient_depth, what)
-    if verdict.phase == "critical":
-        sentence = f"Critical: a difference between inputs survives all {_layers(dataset)} layers."
-        return Finding(sentence, _margin(dataset, verdict), "", "ok")
     if verdict.phase == "exploding":
-        return _exploding(dataset, verdict)
+        return _changing(dataset, verdict, "Exploding: the signal's mean square grows")
     if verdict.phase == "vanishing":
         return _changing(dataset, verdict, "Vanishing: the signal's mean square falls")
+    if verdict.phase == "critical":
+        return Finding(_critical(dataset, verdict), _margin(dataset, verdict), "", "ok", "phase")
     return _undetermined(dataset, verdict)
 
 
+def _critical(dataset: xr.Dataset, verdict: Verdict) -> str:
+    over = f"over all {_layers(dataset)} {_word(dataset)}s"
+    if not verdict.total.determined:
+        return f"Critical: a difference between inputs survives {over[5:]}."
+    law = ", as a power of the depth" if verdict.growth == "power" else ""
+    return f"Critical: {over} the square of a small difference between inputs {changes(verdict.total)}{law}."
+
+
+def changes(total: Estimate) -> str:
+    """Return in words by what factor something changes whose logarithm changes by `total`."""
+    size = abs(total.value)
+    if size <= total.error or size < 0.01:
+        return "keeps its size"
+    factor = f"{math.exp(size):.3g}" if size < 14 else f"10^{size / math.log(10):.0f}"
+    return f"{'grows' if total.value > 0 else 'falls'} {factor}-fold"
+
+
 def _exponential(dataset: xr.Dataset, verdict: Verdict, depth: Estimate, what: str) -> Finding:
-    layers = _layers(dataset)
-    length = depth if depth.determined else _length(verdict.margin)
-    trainable = TRAINABLE_LENGTHS * length.value
+    layers, word = _layers(dataset), _word(dataset)
+    if not depth.determined:
+        depth = _length(verdict.margin)
+        direction = "fall" if verdict.margin.value < 0 else "grow"
+        what = f"{verdict.phase.capitalize()}: squared differences between inputs {direction}"
+    trainable = TRAINABLE_LENGTHS * depth.value
     reach = (
-        f"so about {max(1, round(trainable))} of the {layers} layers can be trained"
+        f"about {max(1, round(trainable))} of the {layers} {word}s"
         if round(trainable) < layers
-        else f"so all {layers} layers can be trained"
+        else f"all {layers} {word}s"
     )
     severity: Severity = "note" if round(trainable) >= layers else "warning"
     if trainable < layers / 2:
         severity = "problem"
     return Finding(
-        f"{what} {length} layers, {reach}.", _margin(dataset, verdict), remedy(dataset, verdict), severity
+        f"{what} by a factor e every {depth} {word}s, so {reach} can be trained.",
+        _margin(dataset, verdict),
+        remedy(dataset, verdict),
+        severity,
+        "phase",
     )
 
 
 def _length(margin: Estimate) -> Estimate:
-    """Return the depth over which a difference changes e-fold, from ln chi per layer."""
+    """Return the depth over which a difference changes e-fold, from ln chi per step."""
     slope = abs(margin.value)
     return Estimate(1 / slope, margin.error / slope**2, "1 / |ln chi|", margin.n)
 
 
-def _exploding(dataset: xr.Dataset, verdict: Verdict) -> Finding:
+def _not_finite(dataset: xr.Dataset, verdict: Verdict) -> Finding | None:
     bad = [row for row in Layer.measured(dataset) if row["nonfinite"] > 0]
     if not bad:
-        return _changing(dataset, verdict, "Exploding: the signal's mean square grows")
+        return None
+    before = [row["kernel"] for row in Layer.steps(dataset) if row.index < bad[0].index and row["kernel"] > 0]
+    evidence = f"{_percent(bad[0]['nonfinite'])} of its units are infinite or NaN; {len(bad)} rows are affected"
+    if before and before[-1] < _BROKEN_AT_ONCE * max(before[0], 1.0):
+        return Finding(
+            f"Broken: {bad[0].where}, gives NaN or infinity, though its input is of ordinary size.",
+            f"{evidence}; K = {before[-1]:.3g} at the step before",
+            "Look there for NaN in the weights, a division by 0, a log or root of 0, or a mask of -inf.",
+            "problem",
+            "broken",
+        )
+    if not before and bad[0].index == Layer.measured(dataset)[0].index:
+        return Finding(
+            f"Broken: the first row, {bad[0].who}, already gives NaN or infinity.",
+            evidence,
+            "Look for NaN or infinity in its weights, and for a batch of very large numbers.",
+            "problem",
+            "broken",
+        )
     return Finding(
-        f"Exploding: the signal overflows at {bad[0].who}, layer {bad[0].depth} of {_layers(dataset)}.",
-        f"{_percent(bad[0]['nonfinite'])} of its units are infinite or NaN; {len(bad)} rows are affected",
+        f"Exploding: the signal overflows at {bad[0].where}.",
+        evidence,
         remedy(dataset, verdict),
         "problem",
+        "broken",
     )
 
 
 def _changing(dataset: xr.Dataset, verdict: Verdict, what: str) -> Finding:
-    weights = Layer.weights(dataset)
-    finite = [row for row in weights if math.isfinite(row["kernel"])]
+    finite = [row for row in Layer.steps(dataset) if math.isfinite(row["kernel"])]
     first, last = finite[0], finite[-1]
     return Finding(
-        f"{what} from {first['kernel']:.3g} to {last['kernel']:.3g} over {_layers(dataset)} layers.",
+        f"{what} from {first['kernel']:.3g} to {last['kernel']:.3g} over {_layers(dataset)} {_word(dataset)}s.",
         f"K = {first.estimate('kernel')} at {first.who}, {last.estimate('kernel')} at {last.who}; "
         f"{_margin(dataset, verdict)}",
         remedy(dataset, verdict),
         "problem",
+        "phase",
     )
 
 
 def _undetermined(dataset: xr.Dataset, verdict: Verdict) -> Finding:
+    steps, word = _layers(dataset), _word(dataset)
     measured = len(Layer.measured(dataset))
-    reason = verdict.reason.rstrip(".") or "too few layers were measured"
-    return Finding(
-        f"The phase is not determined: {reason}.",
-        f"{measured} of {dataset.sizes['layer']} rows were measured on {dataset.attrs['inputs']} inputs",
-        "Read the table row by row, or pass more inputs.",
-        "note",
-    )
+    evidence = f"{measured} of {dataset.sizes['layer']} rows were measured on {dataset.attrs['inputs']} inputs"
+    if 0 < steps < _FEW:
+        sentence = f"A phase needs at least {_FEW} {word}s, and there {'is' if steps == 1 else 'are'} {steps}"
+        if verdict.total.determined:
+            grown = changes(verdict.total)
+            sentence += f": from first to last the square of a small difference between inputs {grown}"
+        advice = "Read K and the gradient in the table: both should stay of order one."
+        return Finding(f"{sentence}.", evidence, advice, "note", "phase")
+    reason = verdict.reason.rstrip(".") or f"no {word} was measured"
+    advice = "Read the table row by row: K and the gradient should stay of order one."
+    return Finding(f"The phase is not determined: {reason}.", evidence, advice, "note", "phase")
+
+
+def _other_chains(dataset: xr.Dataset) -> list[Finding]:
+    """Return one sentence a chain beyond the main one, the input of the others held fixed."""
+    found = []
+    for chain in json.loads(dataset.attrs["chains"])[1:]:
+        verdict = chain["verdict"]
+        phase, reason = str(verdict["phase"]), str(verdict["reason"]).rstrip(".")
+        well = phase in ("critical", "not determined")
+        found.append(
+            Finding(
+                f"The chain from {chain['input']} is {phase}: {reason}."
+                if phase != "not determined"
+                else f"The phase of the chain from {chain['input']} is not determined: {reason}.",
+                f"{chain['steps']} steps, the other inputs held fixed",
+                "" if well else f"Call {_CALL}, and look at the rows of this chain in the table.",
+                "ok" if well else "warning",
+                "phase",
+            )
+        )
+    return found
 
 
 def _masked(dataset: xr.Dataset) -> Finding | None:
-    notes = [note for note in json.loads(dataset.attrs["notes"]) if "mask" in note.lower()]
+    notes = [note for note in json.loads(dataset.attrs["notes"]) if note.startswith("masked: ")]
     if not notes:
         return None
     return Finding(
@@ -165,42 +260,61 @@ def _masked(dataset: xr.Dataset) -> Finding | None:
         "; ".join(note.rstrip(".") for note in notes),
         "Let NaN propagate, for example torch.where(z > -1, f(z), 0 * z); then cure the overflow.",
         "problem",
+        "broken",
     )
 
 
 def _gradient(dataset: xr.Dataset, verdict: Verdict) -> Finding | None:
-    first = next((row for row in Layer.measured(dataset) if 0 < row["gradient"] < math.inf), None)
-    if first is None:
+    steps = [row for row in Layer.steps(dataset) if 0 < row["gradient"] < math.inf]
+    if not steps:
         return None
+    first = steps[0]
     value, error = first["gradient"], first["gradient_error"]
     size = max(value, 1 / value)
     if size < _GRADIENT_WARNING:
         return None
     depth = verdict.gradient_depth
-    pace = f", a factor e every {depth} layers" if depth.determined else ""
+    pace = f", its square a factor e every {depth} {_word(dataset)}s" if depth.determined else ""
+    logs = [math.log(row["gradient"]) for row in steps]
+    jumps = [abs(a - b) for a, b in itertools.pairwise(logs)]
+    action = "No learning rate suits all layers: bring ln chi to 0 (see the phase) or normalise."
+    if verdict.phase == "critical" and max(jumps) > 0.5 * abs(logs[0]):
+        jump = steps[jumps.index(max(jumps)) + 1]
+        action = f"Most of it happens at {jump.who}: change the scale of its weights."
     return Finding(
         f"The gradient {'explodes' if value > 1 else 'vanishes'} on its way back: at {first.who} it is "
         f"{math.sqrt(value):.1e} times that at the output{pace}.",
-        f"mean square {value:.2e} ± {error:.1e} of that at the output",
-        "No learning rate suits all layers: bring ln chi to 0 (see the first finding) or normalise.",
+        f"squared norm, summed over the units, {value:.2e} ± {error:.1e} of that at the output",
+        action,
         "problem" if size > _GRADIENT_PROBLEM else "warning",
+        "phase",
     )
 
 
 def _collapse(dataset: xr.Dataset, verdict: Verdict) -> Finding | None:
-    known = [row for row in Layer.measured(dataset) if math.isfinite(row["distance"])]
+    known = [row for row in Layer.steps(dataset) if math.isfinite(row["distance"])]
     same = [row for row in known if row["distance"] < _SAME]
     if not same or same[-1] is not known[-1]:
         return None
     first, last = same[0], same[-1]
     distance, error = last["distance"], last["distance_error"]
+    evidence = f"1 - c = {distance:.2e} ± {error:.1e} at {last.who}"
+    if first is known[0]:
+        return Finding(
+            f"The inputs are hardly different from the start: at {first.who} their correlation exceeds "
+            f"{1 - _SAME}.",
+            evidence,
+            "Subtract the mean of the data from the inputs, or pass inputs that differ more.",
+            "note",
+        )
     tiny = 1e-7 if dataset.attrs["dtype"] != "float64" else 1e-15
     return Finding(
-        f"Different inputs become indistinguishable: from {first.who}, layer {first.depth} of "
-        f"{_layers(dataset)}, their correlation exceeds {1 - _SAME}.",
-        f"1 - c = {distance:.2e} ± {error:.1e} at {last.who}",
+        f"Different inputs become indistinguishable: from {first.where}, their correlation exceeds "
+        f"{1 - _SAME}.",
+        evidence,
         remedy(dataset, verdict),
         "problem" if distance < tiny else "warning",
+        "phase",
     )
 
 
@@ -209,9 +323,23 @@ def _dead(dataset: xr.Dataset, verdict: Verdict) -> Finding | None:
         "Lower the learning rate or the biases, or use an activation with a slope on both sides, such as "
         "nn.LeakyReLU or nn.GELU."
     )
+    cut = next((row for row in Layer.measured(dataset) if row["dead"] == 1 and _on_the_way(row)), None)
+    if cut is not None and not (dataset["nonfinite"].values > 0).any():
+        return Finding(
+            f"Nothing of the input reaches the output: at {cut.where}, all units respond to no input.",
+            f"dead fraction 1 at {cut.who}, on {dataset.attrs['inputs']} inputs",
+            cure,
+            "problem",
+            "broken",
+        )
     if verdict.phase in ("ordered", "vanishing", "exploding"):
         cure = "It follows from the phase: cure that first."
     return _units(dataset, "dead", _MANY_DEAD, "respond to no input", cure)
+
+
+def _on_the_way(row: Layer) -> bool:
+    """Whether all that reaches the output from the main input passes this row."""
+    return row.text("place") == "stream" and row["chain"] == 0
 
 
 def _saturated(dataset: xr.Dataset) -> Finding | None:
@@ -229,12 +357,62 @@ def _units(dataset: xr.Dataset, name: str, many: float, what: str, action: str) 
     if not found:
         return None
     worst = max(found, key=lambda row: row[name])
+    others = f"; {len(found)} rows are above {many:g}" if len(found) > 1 else ""
     return Finding(
-        f"At {worst.who}, layer {worst.depth}, {_percent(worst[name])} of the units {what}.",
-        f"{name} fraction {worst[name]:.3g}; {len(found)} row(s) are above {many:g}",
+        f"At {worst.where}, {_percent(worst[name])} of the units {what}.",
+        f"{name} fraction {worst[name]:.3g}{others}",
         action,
         "problem" if worst[name] >= _NEARLY_ALL else "warning",
+        "units",
     )
+
+
+def _sums(dataset: xr.Dataset) -> list[Layer]:
+    """Return the sums of the stream whose share is known."""
+    return [row for row in Layer.measured(dataset) if _on_the_way(row) and not math.isnan(row["share"])]
+
+
+def _drowning(dataset: xr.Dataset) -> Finding | None:
+    sums = _sums(dataset)
+    found = [row for row in sums if row["share"] > _DROWNING]
+    if not found:
+        return None
+    first, many = found[0], len(found)
+    where = f"At {first.who} the branch is" if many == 1 else f"At {many} of {len(sums)} sums the branch is"
+    return Finding(
+        f"{where} more than {_percent(_DROWNING)} of the sum: hardly anything comes along the shortcut.",
+        ", ".join(f"{_percent(row['share'])} at {row.who}" for row in found[:3]),
+        f"{_branch_scale(len(sums))} Or enlarge what enters the first block, such as the embedding.",
+        "warning" if 2 * many > len(sums) else "note",
+    )
+
+
+def _idle(dataset: xr.Dataset) -> Finding | None:
+    sums = _sums(dataset)
+    found = [row for row in sums if row["share"] < _IDLE]
+    if not found:
+        return None
+    least = min(found, key=lambda row: row["share"])
+    if least["share"] == 0:
+        zero = sum(row["share"] == 0 for row in found)
+        return Finding(
+            f"{zero} of {len(sums)} branches are 0, so that their blocks pass the stream on unchanged.",
+            f"share 0 at {least.who}",
+            "Nothing, if the last layer of a branch is meant to start at 0; else look for weights that are 0.",
+            "note",
+        )
+    return Finding(
+        f"{len(found)} of {len(sums)} branches bring less than {_percent(_IDLE)} of their sum: these blocks "
+        "hardly contribute.",
+        f"least at {least.who}: {_percent(least['share'])}",
+        "In a trained network such blocks can be left out; before training, enlarge the last weights of the "
+        "branch, or lower the scale of the stream.",
+        "note",
+    )
+
+
+def _branch_scale(sums: int) -> str:
+    return f"Multiply the last weights of each branch by 1/sqrt({sums}) = {sums**-0.5:.2g}."
 
 
 def _evaluation_drift(dataset: xr.Dataset) -> Finding | None:
@@ -260,11 +438,17 @@ def _evaluation_drift(dataset: xr.Dataset) -> Finding | None:
 def _margin(dataset: xr.Dataset, verdict: Verdict) -> str:
     if not verdict.margin.determined:
         return f"ln chi is {verdict.margin}"
-    return f"ln chi = {verdict.margin} per weight layer on {dataset.attrs['inputs']} inputs; 0 is critical"
+    per = f"per {_word(dataset)} on {dataset.attrs['inputs']} inputs"
+    return f"ln chi = {verdict.margin} {per}; 0 is critical"
 
 
 def _layers(dataset: xr.Dataset) -> int:
-    return int(dataset["depth"].values.max())
+    return max((row.depth for row in Layer.steps(dataset)), default=0)
+
+
+def _word(dataset: xr.Dataset) -> str:
+    """Return what a step of the stream is called: a layer, where all are weight layers."""
+    return "layer" if all(row.text("role") == "weight" for row in Layer.steps(dataset)) else "step"
 
 
 def _percent(fraction: float) -> str:

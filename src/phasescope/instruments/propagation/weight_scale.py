@@ -132,6 +132,9 @@ def _as_dict(activation: str | Activation) -> dict[str, Any]:
 
 def remedy(dataset: xr.Dataset, verdict: Verdict) -> str:
     """Return what to do about the scale of the weights, with numbers to copy."""
+    branches = _branches(dataset) if verdict.phase in ("chaotic", "exploding") else ""
+    if branches:
+        return branches
     now = _present(dataset)
     point = _critical(now)
     if point.get("universality_class") == "none":
@@ -153,13 +156,31 @@ def remedy(dataset: xr.Dataset, verdict: Verdict) -> str:
     return f"{first} {_recipe(dataset, point)}".strip()
 
 
+def _branches(dataset: xr.Dataset) -> str:
+    """Return what to do where branches that are too large make the stream grow; "" elsewhere.
+
+    A branch of share s multiplies the mean square of the stream by 1 / (1 - s), if it is independent of it:
+    branches scaled by f add f^2 s / (1 - s) each, and all L together 1 at f = (sum s / (1 - s))^(-1/2).
+    """
+    steps = Row.steps(dataset)
+    shares = np.array([row["share"] for row in steps if 0 < row["share"] < 1])
+    if len(shares) < max(2, len(steps) // 3):
+        return ""
+    scale = float((shares / (1 - shares)).sum() ** -0.5)
+    if scale > 0.9:
+        return ""
+    return (
+        f"Multiply the last weights of each branch by {scale:.2g}: all {len(shares)} branches then add to the "
+        "signal about as much as enters the first."
+    )
+
+
 def _first_layer(dataset: xr.Dataset, now: dict[str, Any], point: dict[str, Any]) -> str:
     """Return what to do where the first layer alone decides, all others being critical; "" elsewhere."""
     kernel = _entry_kernel(dataset, point)
     if kernel is None or abs(_log_factor(now, point)) > _SAME_SCALE or _biases(now, point):
         return ""
-    weights = Row.weights(dataset)
-    present = next(row for row in weights if row["kernel"] > 0).estimate("kernel")
+    present = next(row for row in Row.steps(dataset) if row["kernel"] > 0).estimate("kernel")
     factor = math.sqrt(kernel / present.value)
     what = f"Scale the first layer's weights by {factor:.2g}"
     return f"{what}, to K = {kernel:.2g} from {present}, or call {_CALL}."

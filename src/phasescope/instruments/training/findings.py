@@ -102,7 +102,7 @@ def _verdict(run: _Run) -> Finding:
     if run.diverged >= 0:
         after = "in the first step" if run.diverged == 0 else f"after {run.diverged} steps"
         what = f"Training diverges: with {run.who}, loss or weights are no longer finite {after}."
-        return Finding(what, evidence, run.lower(), "problem")
+        return Finding(what, evidence, run.lower(), "problem", "broken")
     if run.loss[-1] > _RISEN * run.loss[0] > 0:
         what = f"the loss rises from {run.loss[0]:.3g} to {run.loss[-1]:.3g} within {run.steps} steps"
         return Finding(f"Training is unstable: {what} ({run.who}).", evidence, run.lower(), "problem")
