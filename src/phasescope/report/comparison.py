@@ -139,11 +139,11 @@ def lines(compared: Sequence[Subject]) -> list[Line]:
         Line("Margin, mean ln χ⊥ per step", tuple(_estimate(each.margin) for each in verdicts)),
         Line("Growth of a squared difference, first to last step", tuple(map(_growth, verdicts))),
         Line(
-            "Steps in which a difference between inputs falls by e",
+            "Steps over which 1 − c falls by e",
             tuple(_estimate(each.signal_depth) for each in verdicts),
         ),
         Line(
-            "Steps in which the squared gradient changes by e",
+            "Steps over which the gradient changes by e",
             tuple(_estimate(each.gradient_depth) for each in verdicts),
         ),
         Line("Kernel K at the last step", tuple(_edge(s.dataset, "kernel", -1) for s in compared)),
@@ -163,10 +163,12 @@ def _estimate(estimate: Estimate) -> str:
 
 
 def _growth(verdict: Verdict) -> str:
-    if not verdict.total.determined:
-        return _estimate(verdict.total)
+    total = verdict.total
+    if not total.determined:
+        return _estimate(total)
+    factor = math.exp(total.value) if abs(total.value) < 600 else math.inf
     law = {"power": ", as a power of the depth", "exponential": ", exponential"}.get(verdict.growth, "")
-    return f"{changes(verdict.total)}{law}"
+    return f"{measured(factor, factor * total.error)}-fold{law}" if 0 < factor < math.inf else changes(total)
 
 
 def _edge(dataset: xr.Dataset, name: str, position: int) -> str:

@@ -52,8 +52,10 @@ def propagation(dataset: xr.Dataset, verdict: Verdict) -> Figure:
             _panel(axes, main, places, name)
             axes.set(title=title, ylabel=label)
         if sums.size:
-            panels[-1].bar(places[sums], main["share"].values[sums], width=0.8, color=plotting.MEASURED)
-            panels[-1].set(title="Share of each branch", ylabel="part of the sum's $K$", ylim=(0, 1))
+            shares = main["share"].values[sums]
+            panels[-1].bar(places[sums], shares, width=0.8, color=plotting.MEASURED)
+            panels[-1].set(title="Share of each branch", ylabel="part of the sum's $K$")
+            panels[-1].set_ylim(0, min(1.0, 1.25 * float(shares.max()) or 1.0))
         for axes in panels:
             axes.set_xlim(min(0.5, places.min() - 0.5), max(places.max(), 1.0) + 0.5)
             axes.set_xlabel("step of the stream")
