@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import os
 import random
 import re
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from types import FunctionType, MethodType
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.autograd.grad_mode import _unsafe_preserve_version_counter
+from torch.multiprocessing.reductions import StorageWeakRef
 
 
 @contextmanager
-def untouched(model: nn.Module, *, derivatives: bool = True) -> Iterator[None]:
+def untouched(model: nn.Module, *, derivatives: bool = True, parameters: bool = True) -> Iterator[None]:
     """Restore the model and the process's random and numerical state on leaving, however it is left.
 
-    Restored: parameters' ``requires_grad`` and ``grad``, buffers (values and identity), training flags, hooks
-    and plain attributes of every module; the random generators of torch (CPU and CUDA), numpy and Python; the
-    number of threads, the deterministic flags, the default dtype and the switches of attention. Parameters
-    are never copied: a forward pass does not change them.
+    Restored, of every module and of modules in its lists, dicts and functions: parameters and buffers (which
+    they are, values, memory, version, ``requires_grad``, ``grad``); hooks, training flags and plain
+    attributes, with their tensors, lists, dicts, sets and random generators. Restored of the process: the
+    random generators of torch (CPU and CUDA), numpy and Python; the number of threads, the deterministic and
+    anomaly flags, the default dtype and the switches of attention, oneDNN and cuDNN.
 
     Parameters
     ----------
@@ -28,6 +37,8 @@ def untouched(model: nn.Module, *, derivatives: bool = True) -> Iterator[None]:
         The model.
     derivatives : bool
         Whether tangents or cotangents will be taken: fused attention and fused recurrent cells are then off.
+    parameters : bool
+        Whether values written to parameters inside are undone, too; False for what is meant to set weights.
 
     Yields
     ------
@@ -35,46 +46,55 @@ def untouched(model: nn.Module, *, derivatives: bool = True) -> Iterator[None]:
         Inside, parameters ask for no gradient, and each submodule is called rather than skipped by a fused
         whole.
 
+    Raises
+    ------
+    RuntimeError
+        If something could not be restored; the message names it. All the rest is restored.
+
     Notes
     -----
-    Cost: one copy of the buffers. A list or dict that ``forward`` itself appends to is not restored.
+    Inside, the tensors of the model stand on other memory, which is shared with the user's until it is
+    written to. So the user's memory is never written to, and nothing is copied but buffers, parameters that
+    ``forward`` changes, and parameters whose memory torch does not own (numpy arrays, mapped files, memory
+    shared between processes). An interrupt that arrives while restoring is raised afterwards.
+
+    One thread at a time is inside; others wait. The same thread may enter again.
+
+    Not restored: objects of the user's own classes, numpy arrays, what lies in lists and dicts of more than
+    10 000 entries, and tensors of classes with a dispatch of their own that cannot be taken apart.
     """
-    with ExitStack() as stack:
-        stack.callback(_restore_process, _process_state())
-        stack.callback(_restore_modules, _module_state(model))
-        stack.callback(_restore_tensors, _tensor_state(model))
-        # Tensors made in inference mode have no derivatives.
-        stack.enter_context(torch.inference_mode(False))
-        for parameter in model.parameters():
-            if parameter.is_leaf and parameter.requires_grad:
-                parameter.requires_grad_(False)
-        torch.backends.mha.set_fastpath_enabled(False)
-        if derivatives:
-            # Fused attention has no forward-mode derivative.
-            _set_attention(_PLAIN_ATTENTION)
-        if derivatives and any(isinstance(module, nn.RNNBase) for module in model.modules()):
-            # The fused cells of oneDNN and cuDNN lack derivatives in evaluation mode.
-            torch._C._set_mkldnn_enabled(False)
-            torch.backends.cudnn.enabled = False
-        yield
+    with _lock:
+        undo = _Undo()
+        cause: BaseException | None = None
+        try:
+            with _uninterrupted():
+                _keep_process(undo)
+                _keep_model(model, undo, parameters=parameters)
+                torch.backends.mha.set_fastpath_enabled(False)
+                if derivatives:
+                    _set_plain_kernels(recurrent=any(isinstance(m, nn.RNNBase) for m in model.modules()))
+            # Tensors made in inference mode have no derivatives.
+            with torch.inference_mode(False):
+                yield
+        except BaseException as error:
+            cause = error
+            raise
+        finally:
+            with _uninterrupted():
+                undo.run(cause)
 
 
 @contextmanager
 def plain_kernels(*, recurrent: bool) -> Iterator[None]:
     """Turn off, inside, fused attention and recurrent cells: they have no second or batched derivatives."""
-    attention = _attention()
-    mkldnn, cudnn = torch._C._get_mkldnn_enabled(), torch.backends.cudnn.enabled
-    try:
-        _set_attention(_PLAIN_ATTENTION)
-        if recurrent:
-            torch._C._set_mkldnn_enabled(False)
-            torch.backends.cudnn.enabled = False
-        yield
-    finally:
-        _set_attention(attention)
-        if recurrent:
-            torch._C._set_mkldnn_enabled(mkldnn)
-            torch.backends.cudnn.enabled = cudnn
+    with _lock:
+        before = [(write, read()) for read, write in _SWITCHES.values()]
+        try:
+            _set_plain_kernels(recurrent=recurrent)
+            yield
+        finally:
+            for write, value in before:
+                write(value)
 
 
 _DROPS = re.compile("Dropout|DropPath|DropBlock|DropConnect|StochasticDepth")  # classes of modules
@@ -141,8 +161,66 @@ def has_running_statistics(module: nn.Module) -> bool:
     return isinstance(getattr(module, "running_mean", None), Tensor)
 
 
+# One thread at a time: random generators and switches belong to the process, and a model to all its threads.
+_lock = threading.RLock()
+
+
+def _renew_lock() -> None:
+    # The thread that held the lock does not exist in a forked process.
+    global _lock
+    _lock = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Let Ctrl-C wait until the block is done; it arrives in the main thread only."""
+    handler = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(handler):
+        yield
+        return
+    arrived: list[tuple[int, Any]] = []
+    signal.signal(signal.SIGINT, lambda *interrupt: arrived.append(interrupt))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        if arrived:
+            handler(*arrived[0])
+
+
+class _Undo:
+    """Steps that restore something each, taken in the reverse order; one that fails stops no other."""
+
+    def __init__(self) -> None:
+        self._steps: list[tuple[str, Callable[..., object], tuple[Any, ...]]] = []
+
+    def add(self, name: str, step: Callable[..., object], *args: Any) -> None:
+        """Add a step, and what to call the thing that it restores."""
+        self._steps.append((name, step, args))
+
+    def run(self, cause: BaseException | None) -> None:
+        """Take all the steps; say which things could not be restored."""
+        failed: dict[str, Exception] = {}
+        with torch.inference_mode(False), torch.no_grad(), torch._C.DisableTorchFunctionSubclass():
+            for name, step, args in reversed(self._steps):
+                try:
+                    step(*args)
+                except Exception as error:  # whatever a user's own classes refuse
+                    failed.setdefault(name, error)
+        if not failed:
+            return
+        words = [f"{name} ({type(error).__name__}: {error})" for name, error in failed.items()]
+        message = f"Not restored as it was: {'; '.join(words)}."
+        if cause is not None and not isinstance(cause, Exception):
+            cause.add_note(message)  # an interrupt stays one
+            return
+        raise RuntimeError(message) from (cause or next(iter(failed.values())))
+
+
 _ATTENTION = ("flash", "mem_efficient", "math", "cudnn")
-_PLAIN_ATTENTION = {name: name == "math" for name in _ATTENTION}
 
 
 def _attention() -> dict[str, bool]:
@@ -152,6 +230,25 @@ def _attention() -> dict[str, bool]:
 def _set_attention(switches: dict[str, bool]) -> None:
     for name, value in switches.items():
         getattr(torch.backends.cuda, f"enable_{name}_sdp")(value)
+
+
+def _cudnn() -> tuple[bool, bool, bool]:
+    cudnn = torch.backends.cudnn
+    return cudnn.enabled, cudnn.deterministic, cudnn.benchmark
+
+
+def _set_cudnn(flags: tuple[bool, bool, bool]) -> None:
+    cudnn = torch.backends.cudnn
+    cudnn.enabled, cudnn.deterministic, cudnn.benchmark = flags
+
+
+def _set_plain_kernels(*, recurrent: bool) -> None:
+    # Fused attention has no forward-mode derivative; the fused cells of oneDNN and cuDNN lack derivatives in
+    # evaluation mode.
+    _set_attention({name: name == "math" for name in _ATTENTION})
+    if recurrent:
+        torch._C._set_mkldnn_enabled(False)
+        torch.backends.cudnn.enabled = False
 
 
 def _cuda_generators() -> list[Tensor]:
@@ -168,93 +265,276 @@ def _set_deterministic(flags: tuple[bool, bool]) -> None:
     torch.use_deterministic_algorithms(flags[0], warn_only=flags[1])
 
 
-def _cudnn() -> tuple[bool, bool, bool]:
-    cudnn = torch.backends.cudnn
-    return cudnn.enabled, cudnn.deterministic, cudnn.benchmark
+def _anomaly() -> tuple[bool, bool]:
+    return torch.is_anomaly_enabled(), torch.is_anomaly_check_nan_enabled()
 
 
-def _set_cudnn(flags: tuple[bool, bool, bool]) -> None:
-    cudnn = torch.backends.cudnn
-    cudnn.enabled, cudnn.deterministic, cudnn.benchmark = flags
+def _set_anomaly(flags: tuple[bool, bool]) -> None:
+    torch.set_anomaly_enabled(*flags)
 
 
 # How the random generators are read and written, and then the settings of the process.
 _Access = tuple[Callable[[], Any], Callable[[Any], object]]
-_GENERATORS: tuple[_Access, ...] = (
-    (torch.get_rng_state, torch.set_rng_state),
-    (_cuda_generators, torch.cuda.set_rng_state_all),
-    (np.random.get_state, np.random.set_state),
-    (random.getstate, random.setstate),
-)
-_SETTINGS: tuple[_Access, ...] = (
-    (torch.get_num_threads, torch.set_num_threads),
-    (_deterministic, _set_deterministic),
-    (_cudnn, _set_cudnn),
-    (torch.get_default_dtype, torch.set_default_dtype),
-    (torch.backends.mha.get_fastpath_enabled, torch.backends.mha.set_fastpath_enabled),
-    (_attention, _set_attention),
-    (torch._C._get_mkldnn_enabled, torch._C._set_mkldnn_enabled),
-)
+_GENERATORS: dict[str, _Access] = {
+    "torch's random state": (torch.get_rng_state, torch.set_rng_state),
+    "CUDA's random state": (_cuda_generators, torch.cuda.set_rng_state_all),
+    "numpy's random state": (np.random.get_state, np.random.set_state),
+    "Python's random state": (random.getstate, random.setstate),
+}
+_SWITCHES: dict[str, _Access] = {
+    "cuDNN": (_cudnn, _set_cudnn),
+    "oneDNN": (torch._C._get_mkldnn_enabled, torch._C._set_mkldnn_enabled),
+    "fused attention": (_attention, _set_attention),
+}
+_SETTINGS: dict[str, _Access] = _SWITCHES | {
+    "the number of threads": (torch.get_num_threads, torch.set_num_threads),
+    "the deterministic flags": (_deterministic, _set_deterministic),
+    "the anomaly mode": (_anomaly, _set_anomaly),
+    "the default dtype": (torch.get_default_dtype, torch.set_default_dtype),
+    "the fast path": (torch.backends.mha.get_fastpath_enabled, torch.backends.mha.set_fastpath_enabled),
+}
 
 
-def _process_state() -> tuple[list[Any], list[Any]]:
-    return [read() for read, _ in _GENERATORS], [read() for read, _ in _SETTINGS]
+def _keep_process(undo: _Undo) -> None:
+    for name, (read, write) in _GENERATORS.items():
+        undo.add(name, write, read())
+    for name, (read, write) in _SETTINGS.items():
+        undo.add(name, _reset, read, write, read())
 
 
-def _restore_process(state: tuple[list[Any], list[Any]]) -> None:
-    generators, settings = state
-    for (_, write), saved in zip(_GENERATORS, generators, strict=True):
-        write(saved)
-    for (read, write), saved in zip(_SETTINGS, settings, strict=True):
-        if read() != saved:
-            write(saved)
+def _reset(read: Callable[[], Any], write: Callable[[Any], object], value: Any) -> None:
+    if read() != value:
+        write(value)
 
 
-def _module_state(model: nn.Module) -> list[tuple[nn.Module, dict[str, Any], dict[str, dict[Any, Any]]]]:
-    # Plain attributes by reference; tensors, children and hooks live in dicts, copied one level deep.
-    state = []
-    for module in model.modules():
-        attributes = dict(vars(module))
-        registries = {key: value.copy() for key, value in attributes.items() if isinstance(value, dict)}
-        state.append((module, attributes, registries))
-    return state
+_Container = list[Any] | dict[Any, Any] | set[Any] | deque[Any]
+_CONTAINERS = (list, dict, set, deque)
+_LONG = 10_000  # entries
+_REGISTRIES = ("_modules", "_parameters", "_buffers")
+_RANDOM = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
 
 
-def _restore_modules(state: list[tuple[nn.Module, dict[str, Any], dict[str, dict[Any, Any]]]]) -> None:
-    for module, attributes, registries in state:
-        for key, saved in registries.items():
-            registry = attributes[key]
-            if not _same(registry, saved):
-                registry.clear()
-                registry.update(saved)
-        vars(module).clear()
-        vars(module).update(attributes)
+def _keep_model(model: nn.Module, undo: _Undo, *, parameters: bool) -> None:
+    found = _Contents(model)
+    for name, generator in found.generators:
+        undo.add(name, _set_state, generator, _state(generator))
+    with torch.inference_mode(False), torch.no_grad(), torch._C.DisableTorchFunctionSubclass():
+        shadows = _Shadows(undo)
+        # Parameters first, since the memory of all others is copied.
+        ordered = sorted(found.tensors, key=lambda entry: not isinstance(entry[1], nn.Parameter))
+        for name, tensor in ordered:
+            if not tensor.is_inference():
+                _keep_tensor(name, tensor, undo, shadows, parameters)
+        stand_ins = {id(t): _stand_in(t, shadows) for _, t in ordered if t.is_inference()}
+    for name, container in found.containers:
+        undo.add(name, _refill, container, container.copy())
+    for name, module in found.modules:
+        undo.add(name, _restore_module, module, type(module), dict(vars(module)), module.training)
+    if stand_ins:
+        for container in [*(vars(module) for _, module in found.modules), *(c for _, c in found.containers)]:
+            _replace(container, stand_ins)
 
 
-def _same(registry: dict[Any, Any], saved: dict[Any, Any]) -> bool:
-    return list(registry) == list(saved) and all(registry[key] is value for key, value in saved.items())
+class _Contents:
+    """What belongs to a model and can change: modules, containers, generators and tensors, each once.
+
+    Functions are followed to modules alone: the lists that a function writes to are its own affair.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.modules: list[tuple[str, nn.Module]] = []
+        self.containers: list[tuple[str, _Container]] = []
+        self.generators: list[tuple[str, Any]] = []
+        self.tensors: list[tuple[str, Tensor]] = []
+        seen: dict[tuple[int, bool], Any] = {}
+        todo: list[tuple[str, Any, bool]] = [("", model, True)]
+        while todo:
+            name, value, own = todo.pop()
+            if (id(value), own) not in seen:
+                seen[id(value), own] = value
+                for key, part, belongs in self._parts(name or type(model).__name__, value, own):
+                    path = f"{name}.{key}".strip(".")
+                    todo.append((path, part, belongs or isinstance(part, nn.Module)))
+
+    def _parts(self, name: str, value: Any, own: bool) -> Iterable[tuple[str, Any, bool]]:
+        # What a value holds: each with its name in it, and whether it belongs to the model, too.
+        if isinstance(value, nn.Module):
+            self.modules.append((name, value))
+            return [("" if key in _REGISTRIES else key, part, True) for key, part in vars(value).items()]
+        if isinstance(value, Tensor):
+            if own:
+                self.tensors.append((name, value))
+                return _parts_of_tensor(value)
+        elif isinstance(value, _CONTAINERS):
+            if own:
+                self.containers.append((name, value))
+            if len(value) <= _LONG:
+                entries = value.items() if isinstance(value, dict) else enumerate(value)
+                return [(str(key), part, own) for key, part in entries]
+        elif isinstance(value, tuple):
+            return [(str(key), part, own) for key, part in enumerate(value)]
+        elif isinstance(value, _RANDOM):
+            self.generators.append((name, value))
+        elif callable(value) and not isinstance(value, type):
+            return [(key, part, False) for key, part in _parts_of_function(value)]
+        return ()
 
 
-def _tensor_state(model: nn.Module) -> list[tuple[Tensor, Any]]:
-    state: list[tuple[Tensor, Any]] = [(b, b.detach().clone()) for b in model.buffers()]
-    state += [(p, (p.requires_grad, p.grad)) for p in model.parameters()]
-    return state
+def _parts_of_tensor(tensor: Tensor) -> list[tuple[str, Tensor, bool]]:
+    parts = [("grad", tensor.grad)] if tensor.is_leaf and tensor.grad is not None else []
+    flatten = getattr(tensor, "__tensor_flatten__", None)  # of a class that wraps other tensors
+    if flatten is not None:
+        parts += [(key, getattr(tensor, key)) for key in flatten()[0]]
+    return [(key, part, True) for key, part in parts]
 
 
-def _alike(one: Tensor, other: Tensor) -> bool:
-    same = torch.equal(one, other)
-    return same and (not one.is_floating_point() or torch.equal(one.signbit(), other.signbit()))
+def _parts_of_function(function: Any) -> list[tuple[str, Any]]:
+    if isinstance(function, partial):
+        return [("", part) for part in (function.func, *function.args, *function.keywords.values())]
+    if isinstance(function, MethodType):
+        owner = function.__self__
+        return [("", function.__func__), ("", owner), *_attributes(owner)]
+    if not isinstance(function, FunctionType):
+        return _attributes(function)
+    code, known, file = function.__code__, function.__globals__, function.__module__
+    parts = [(key, known[key]) for key in code.co_names if key in known]
+    # Into other functions of the same file, not into libraries.
+    parts = [(k, v) for k, v in parts if not isinstance(v, FunctionType | type) or v.__module__ == file]
+    parts += [("", v) for v in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values())]
+    for key, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
+        with suppress(ValueError):  # nothing is in it yet
+            parts.append((key, cell.cell_contents))
+    return parts
 
 
-def _restore_tensors(state: list[tuple[Tensor, Any]]) -> None:
-    for tensor, saved in state:
-        if isinstance(saved, Tensor):
-            # A buffer that is as it was is not written to: a graph that is still in use may hold it.
-            with torch.no_grad():
-                if not _alike(tensor, saved):
-                    tensor.copy_(saved)
+def _attributes(thing: Any) -> list[tuple[str, Any]]:
+    inside = () if isinstance(thing, nn.Module | type) else getattr(thing, "__dict__", {}).items()
+    return list(inside)
+
+
+class _Shadows:
+    """Other memory for a model's tensors: one for each of the user's, the same until it is written to."""
+
+    def __init__(self, undo: _Undo) -> None:
+        self._undo = undo
+        self._made: dict[int, torch.UntypedStorage] = {}
+
+    def of(self, tensor: Tensor, *, lazy: bool) -> Tensor:
+        """Return a tensor of the same values and place in memory that may be written to."""
+        plain = tensor.detach()
+        odd = plain.is_conj() or plain.is_neg() or plain.is_quantized or plain.is_nested
+        if odd or plain.layout != torch.strided:
+            return plain.clone()
+        storage = plain.untyped_storage()
+        if storage._cdata not in self._made:
+            self._made[storage._cdata] = self._made_of(plain, lazy=lazy)
+        place = self._made[storage._cdata], plain.storage_offset(), plain.size(), plain.stride()
+        return torch.empty(0, dtype=plain.dtype, device=plain.device).set_(*place)
+
+    def _made_of(self, plain: Tensor, *, lazy: bool) -> torch.UntypedStorage:
+        storage = plain.untyped_storage()
+        if lazy:
+            shared = torch._C._is_cow_tensor(plain)  # type: ignore[attr-defined]
+            with suppress(RuntimeError):  # memory that torch does not own
+                shadow = torch._lazy_clone(plain).untyped_storage()
+                if not shared:
+                    self._undo.add("memory", _settle, storage, StorageWeakRef(shadow))  # type: ignore[no-untyped-call]
+                return shadow
+        copy: torch.UntypedStorage = storage.clone()  # type: ignore[no-untyped-call]
+        return copy
+
+
+def _settle(storage: torch.UntypedStorage, shadow: StorageWeakRef) -> None:
+    """Give the user's memory back to the user alone: it is no longer shared when it is written to."""
+    left = torch.UntypedStorage._new_with_weak_ptr(shadow.cdata)
+    if left is not None:
+        left.data_ptr()  # somebody keeps a view of it, which gets memory of its own
+        del left
+    storage.data_ptr()
+
+
+def _keep_tensor(name: str, tensor: Tensor, undo: _Undo, shadows: _Shadows, parameters: bool) -> None:
+    undo.add(name, _restore_object, tensor, type(tensor), dict(vars(tensor)))
+    if tensor.is_leaf:
+        undo.add(f"gradient of {name}", setattr, tensor, "grad", tensor.grad)
+        undo.add(f"requires_grad of {name}", _restore_leaf, tensor, tensor.requires_grad)
+    trained = isinstance(tensor, nn.Parameter)
+    own_dispatch = type(tensor).__torch_dispatch__ is not Tensor.__torch_dispatch__
+    if not own_dispatch and (parameters or not trained):
+        shadow = shadows.of(tensor, lazy=trained)
+        version = _unsafe_preserve_version_counter((tensor,))
+        undo.add(f"version of {name}", version.__exit__)
+        undo.add(name, setattr, tensor, "data", tensor.detach())
+        tensor.data = shadow
+    if trained and tensor.is_leaf and tensor.requires_grad:
+        tensor.requires_grad_(False)
+
+
+def _restore_leaf(tensor: Tensor, requires_grad: bool) -> None:
+    if not tensor.is_leaf:
+        tensor.detach_()
+    if tensor.requires_grad != requires_grad:
+        tensor.requires_grad_(requires_grad)
+
+
+def _stand_in(tensor: Tensor, shadows: _Shadows) -> Tensor:
+    # A tensor made in inference mode has no version, and no derivatives.
+    shadow = shadows.of(tensor, lazy=True)
+    return nn.Parameter(shadow, requires_grad=False) if isinstance(tensor, nn.Parameter) else shadow
+
+
+def _replace(container: _Container, stand_ins: dict[int, Tensor]) -> None:
+    if isinstance(container, dict | list) and len(container) <= _LONG:
+        for key, value in list(container.items() if isinstance(container, dict) else enumerate(container)):
+            if id(value) in stand_ins:
+                container[key] = stand_ins[id(value)]
+
+
+def _refill(container: _Container, saved: _Container) -> None:
+    if not _same(container, saved):
+        container.clear()
+        if isinstance(container, dict | set):
+            container.update(saved)
         else:
-            requires_grad, grad = saved
-            if tensor.is_leaf and tensor.requires_grad != requires_grad:
-                tensor.requires_grad_(requires_grad)
-            tensor.grad = grad
+            container.extend(saved)
+
+
+def _same(one: _Container, other: _Container) -> bool:
+    if len(one) != len(other) or any(a is not b for a, b in zip(one, other, strict=True)):
+        return False
+    if isinstance(one, dict) and isinstance(other, dict):
+        return all(a is b for a, b in zip(one.values(), other.values(), strict=True))
+    return True
+
+
+def _restore_module(module: nn.Module, kind: type, attributes: dict[str, Any], training: bool) -> None:
+    _restore_object(module, kind, attributes)
+    if module.training != training:  # TorchScript keeps it elsewhere
+        module.training = training
+
+
+def _restore_object(thing: Any, kind: type, attributes: dict[str, Any]) -> None:
+    # Past the class's own __setattr__, and one attribute at a time: another thread may read them.
+    if type(thing) is not kind:
+        object.__setattr__(thing, "__class__", kind)
+    own = vars(thing)
+    for key in own.keys() - attributes.keys():
+        del own[key]
+    for key, value in attributes.items():
+        if key not in own or own[key] is not value:
+            own[key] = value
+
+
+def _state(generator: Any) -> Any:
+    if isinstance(generator, np.random.Generator):
+        return generator.bit_generator.state
+    return generator.getstate() if isinstance(generator, random.Random) else generator.get_state()
+
+
+def _set_state(generator: Any, state: Any) -> None:
+    if isinstance(generator, np.random.Generator):
+        generator.bit_generator.state = state
+    elif isinstance(generator, random.Random):
+        generator.setstate(state)
+    else:
+        generator.set_state(state)

@@ -110,7 +110,7 @@ def critical_(
     frozen = {id(parameter) for parameter in model.parameters() if not parameter.requires_grad}
     saved = {parameter: parameter.detach().clone() for parameter in model.parameters()}
     try:
-        with untouched(model), torch.no_grad():
+        with untouched(model, parameters=False), torch.no_grad():
             quiet(model)
             plan = Plan(model, _run(model, fitted), activation, first_kernel, frozen)
             setter = _Setter(plan, generator, distribution)
