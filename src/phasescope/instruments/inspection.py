@@ -18,6 +18,7 @@ from phasescope.instruments.synapses import SynapticEnsembles
 from phasescope.instruments.through_time import GradientThroughTime
 from phasescope.instruments.training import TrainingStability
 from phasescope.instruments.training.given import first_inputs
+from phasescope.recording.untouched import alone
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -214,11 +215,12 @@ def inspect(
         if progress is not None:
             progress(instrument.title, position / len(chosen))
         try:
-            reason = instrument.applies(model, batch)
-            if reason:
-                skipped[instrument.name] = reason
-                continue
-            dataset = instrument.measure(model, batch, seed=seed, max_memory=max_memory)
+            with alone():
+                reason = instrument.applies(model, batch)
+                if reason:
+                    skipped[instrument.name] = reason
+                    continue
+                dataset = instrument.measure(model, batch, seed=seed, max_memory=max_memory)
             findings += instrument.findings(dataset)
             tables[instrument.name] = instrument.table(dataset)
             datasets[instrument.name] = dataset

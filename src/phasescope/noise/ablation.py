@@ -23,7 +23,7 @@ from phasescope.recording.forward import run
 from phasescope.recording.layers import watched
 from phasescope.recording.modules import as_module
 from phasescope.recording.sequences import Sequences, as_sequences
-from phasescope.recording.untouched import quiet, untouched
+from phasescope.recording.untouched import alone, quiet, untouched
 
 Array = NDArray[np.float64]
 Loss = Callable[[Any], Any]
@@ -78,6 +78,7 @@ class Ablation:
         return f"{head}; {sure} change it by more than 3 errors"
 
 
+@alone()
 def ablation(
     model: nn.Module,
     batch: Any,

@@ -18,7 +18,7 @@ from phasescope.recording.layers import Layer, discover, watched
 from phasescope.recording.memory import allocate, default_limit, in_bytes, peak_bytes
 from phasescope.recording.modules import as_module
 from phasescope.recording.sequences import Sequences, as_sequences
-from phasescope.recording.untouched import quiet, untouched
+from phasescope.recording.untouched import alone, quiet, untouched
 
 _TIME_FIRST = "Say batch_axis=1 where time comes first, time_axis=2 where channels come before time."
 _STORED = 0.5  # share of max_memory for the result; the other half is for the forward pass
@@ -121,6 +121,7 @@ class Recording(Mapping[tuple[str, str], np.ndarray]):
         return "\n".join(lines)
 
 
+@alone()
 def record(
     model: nn.Module | Callable[..., Any],
     batch: Any,

@@ -13,10 +13,12 @@ from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 
 from phasescope.errors import InputError
+from phasescope.recording.untouched import alone
 
 _FACTORY = "or build an untrained model with its own class and use that"
 
 
+@alone()
 def reinitialised(model: nn.Module, *, seed: int = 0) -> nn.Module:
     """Return a copy of a model with all parameters drawn as when its modules were made.
 

@@ -6,11 +6,12 @@ from phasescope.recording.batch import Batch, as_batch, first_float
 from phasescope.recording.forward import run
 from phasescope.recording.layers import Layer, discover, watched
 from phasescope.recording.tangents import pull_back, push_difference, push_double_backward, push_forward
-from phasescope.recording.untouched import untouched
+from phasescope.recording.untouched import alone, untouched
 
 __all__ = [
     "Batch",
     "Layer",
+    "alone",
     "as_batch",
     "discover",
     "first_float",

@@ -161,7 +161,6 @@ def has_running_statistics(module: nn.Module) -> bool:
     return isinstance(getattr(module, "running_mean", None), Tensor)
 
 
-# One thread at a time: random generators and switches belong to the process, and a model to all its threads.
 _lock = threading.RLock()
 
 
@@ -172,6 +171,17 @@ def _renew_lock() -> None:
 
 
 os.register_at_fork(after_in_child=_renew_lock)
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Let one thread at a time through; also a decorator, ``@alone()``, of a function that looks at a model.
+
+    A model belongs to all threads, random generators and switches to the process. While one thread is inside
+    or in ``untouched``, others wait; the same thread may enter again, and Ctrl-C ends the waiting.
+    """
+    with _lock:
+        yield
 
 
 @contextmanager

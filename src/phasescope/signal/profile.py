@@ -18,7 +18,7 @@ from phasescope.recording.circumstances import circumstances
 from phasescope.recording.layers import Layer
 from phasescope.recording.memory import default_limit, in_bytes
 from phasescope.recording.modules import as_module
-from phasescope.recording.untouched import quiet, untouched
+from phasescope.recording.untouched import alone, quiet, untouched
 from phasescope.signal.measurement import Measurement, Passes
 from phasescope.signal.prediction import predict
 from phasescope.signal.table import table
@@ -53,6 +53,7 @@ class Profile:
         return table(self.dataset, self.verdict)
 
 
+@alone()
 def profile(
     model: nn.Module | Callable[..., Any],
     batch: Any,
@@ -122,9 +123,11 @@ def profile(
         measurement = passes.run()
         drift = passes.eval_drift()
     notes += [*passes.notes, *_measured_notes(measurement)]
-    dataset = _assemble(module, measurement, notes=notes, drift=drift, batch=passes.batch)
-    if theory:
-        predict(dataset, measurement)
+    with untouched(module):  # to read a weight may run code of the user's
+        dataset = _assemble(module, measurement, notes=notes, drift=drift, batch=passes.batch)
+        quiet(module)
+        if theory:
+            predict(dataset, measurement)
     decisions = [verdict(dataset, chain) for chain in range(max(1, len(measurement.chains)))]
     decision = decisions[0]
     chains = [

@@ -24,7 +24,7 @@ from phasescope.recording.forward import run
 from phasescope.recording.layers import Layer, discover, observed, watched
 from phasescope.recording.memory import default_limit, in_bytes, samples_that_fit
 from phasescope.recording.modules import as_module
-from phasescope.recording.untouched import quiet, untouched
+from phasescope.recording.untouched import alone, quiet, untouched
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -37,6 +37,7 @@ _GAP = 60.0  # or by a finite mask: below minus so much, and so much apart from 
 _WIDE, _WIDER = 2048, 8  # features of a read-out, which are no stream: so many, and times the median
 
 
+@alone()
 def tokens(
     model: nn.Module | Callable[..., Any], batch: Any, *, max_memory: int | float | str | None = None
 ) -> xr.Dataset:

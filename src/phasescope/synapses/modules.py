@@ -27,7 +27,7 @@ from phasescope.recording.batch import Batch, as_batch, first_float
 from phasescope.recording.forward import drew_noise, run
 from phasescope.recording.modules import as_module
 from phasescope.recording.tangents import load_forward_mode
-from phasescope.recording.untouched import has_running_statistics, untouched
+from phasescope.recording.untouched import alone, has_running_statistics, untouched
 from phasescope.synapses.sensitivity import Sensitivity
 
 Read = Callable[[Any], Tensor]
@@ -598,12 +598,13 @@ class _Network:
             return 1
         if isinstance(owner, nn.modules.conv._ConvTransposeNd):
             return 1
-        bias = getattr(owner, "bias", None)
-        rows = len(bias) if isinstance(bias, Tensor) and bias.ndim == 1 else piece.shape[0]
+        bias = dict(owner.named_parameters(recurse=False)).get("bias")  # without running a parametrisation
+        rows = len(bias) if bias is not None and bias.ndim == 1 else piece.shape[0]
         transposed = type(owner).__name__ == "Conv1D" or rows != piece.shape[0]
         return 1 if transposed and piece.shape[1] == rows else 0
 
 
+@alone()
 def module_sensitivity(
     model: nn.Module | Callable[..., Any],
     batch: Any,

@@ -21,7 +21,7 @@ from phasescope.errors import InputError, MemoryLimitError
 from phasescope.recording.batch import first_float, leaves, map_leaves
 from phasescope.recording.memory import peak_bytes
 from phasescope.recording.modules import as_module
-from phasescope.recording.untouched import plain_kernels, untouched
+from phasescope.recording.untouched import alone, plain_kernels, untouched
 from phasescope.training.perceptron import Perceptron, recognise
 
 Loss = Callable[..., Any]
@@ -315,7 +315,7 @@ class Objective:
         """Whether many copies are advanced in one call; else one by one."""
         pair = torch.stack([self.initial, self.initial * (1 + 1e-3)])
         try:
-            with plain_kernels(recurrent=self._recurrent), untouched(self.module):
+            with untouched(self.module), plain_kernels(recurrent=self._recurrent):
                 both, _ = torch.func.vmap(torch.func.grad_and_value(self._loss))(pair)
                 single = torch.stack([self._gradient(one, 0)[1] for one in pair])
         except Exception:  # whatever torch has no batched form of
@@ -364,6 +364,7 @@ class Objective:
         return map_leaves(partial(_fit, dtype=self.dtype, device=self.device), tree)
 
 
+@alone()
 def objective(
     model: nn.Module,
     loss: Loss | None,

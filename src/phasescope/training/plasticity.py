@@ -159,7 +159,8 @@ def feedback_alignment(
     layers = _layers_of(model)
     linear = [(name, part) for name, part in layers if isinstance(part, nn.Linear)]
     inputs, target = data
-    dtype, device = linear[0][1].weight.dtype, linear[0][1].weight.device
+    first = next(linear[0][1].parameters())
+    dtype, device = first.dtype, first.device
     inputs = inputs.to(device, dtype)
     target = target.to(device, dtype) if target.is_floating_point() else target.to(device)
     outputs = linear[-1][1].out_features

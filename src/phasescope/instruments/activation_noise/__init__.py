@@ -16,6 +16,7 @@ from phasescope.instruments.activation_noise import findings as said
 from phasescope.instruments.activation_noise.sequences import chosen_sequences, no_series
 from phasescope.instruments.contract import Finding, Instrument
 from phasescope.recording.modules import as_module
+from phasescope.recording.untouched import alone
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -51,6 +52,7 @@ class ActivationNoise(Instrument):
     def applies(self, model: nn.Module | Callable[..., Any], batch: Any) -> str:
         return no_series(model, batch)
 
+    @alone()
     def measure(
         self,
         model: nn.Module | Callable[..., Any],

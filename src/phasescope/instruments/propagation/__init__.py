@@ -15,6 +15,7 @@ from phasescope.errors import InputError
 from phasescope.instruments.contract import Finding, Instrument
 from phasescope.instruments.propagation import findings as said
 from phasescope.instruments.propagation.weight_scale import weight_scale
+from phasescope.recording.untouched import alone
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -39,6 +40,7 @@ class SignalPropagation(Instrument):
     def applies(self, model: nn.Module | Callable[..., Any], batch: Any) -> str:
         return "" if callable(model) else f"a {type(model).__name__} cannot be called, so it is no model"
 
+    @alone()
     def measure(
         self,
         model: nn.Module | Callable[..., Any],

@@ -59,11 +59,16 @@ def weight_scale(model: nn.Module | Callable[..., Any], batch: Any) -> dict[str,
     holds the critical point too.
     """
     module = as_module(model)
+    with untouched(module):
+        quiet(module)
+        return _weight_scale(module, batch)
+
+
+def _weight_scale(module: nn.Module, batch: Any) -> dict[str, Any]:
     try:
-        with untouched(module), torch.no_grad():
-            quiet(module)
-            inputs = as_batch(module, batch).take(0, 2)
-            flow = Flow(module, inputs.tensors())
+        inputs = as_batch(module, batch).take(0, 2)
+        flow = Flow(module, inputs.tensors())
+        with torch.no_grad():
             with flow:
                 run(module, inputs)
             layers = [layer for layer in recognise(module, flow) if _plain(layer)]

@@ -12,6 +12,7 @@ from phasescope.errors import InputError
 from phasescope.instruments.contract import Finding, Instrument
 from phasescope.instruments.synapses import findings as said
 from phasescope.recording.modules import as_module
+from phasescope.recording.untouched import alone
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -87,6 +88,7 @@ class SynapticEnsembles(Instrument):
             return f"{getattr(module, 'kind', type(module).__name__)} has no parameters"
         return ""
 
+    @alone()
     def measure(
         self,
         model: nn.Module | Callable[..., Any],

@@ -9,6 +9,7 @@ from phasescope.errors import InputError
 from phasescope.instruments.contract import Finding, Instrument
 from phasescope.instruments.training import findings as said
 from phasescope.instruments.training.given import given, refusal
+from phasescope.recording.untouched import alone
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -75,6 +76,7 @@ class TrainingStability(Instrument):
     def applies(self, model: nn.Module | Callable[..., Any], batch: Any) -> str:
         return refusal(model, self.loss, self.data)
 
+    @alone()
     def measure(
         self,
         model: nn.Module | Callable[..., Any],

@@ -16,7 +16,7 @@ from phasescope.errors import InputError
 from phasescope.recording.batch import Batch, as_batch
 from phasescope.recording.dataflow import Flow, Node, WeightCall, fan_in
 from phasescope.recording.forward import run
-from phasescope.recording.untouched import quiet, untouched
+from phasescope.recording.untouched import alone, quiet, untouched
 from phasescope.signal.initialising.plan import Plan, Step
 from phasescope.signal.initialising.recognise import Branch
 from phasescope.signal.profile import profile
@@ -25,6 +25,7 @@ from phasescope.signal.verdict import Verdict
 Distribution = Literal["orthogonal", "normal"]
 
 
+@alone()
 def critical_(
     model: nn.Module,
     batch: Any,
