@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from phasescope import plotting
 from phasescope.errors import InputError, MemoryLimitError
 from phasescope.instruments import Finding, Instrument
+from phasescope.recording import alone
 
 
 class OutputNorms(Instrument):
@@ -23,6 +24,7 @@ class OutputNorms(Instrument):
     def applies(self, model: Any, batch: Any) -> str:
         return "" if callable(model) else "it cannot be called"
 
+    @alone()
     def measure(self, model: Any, batch: Any, *, seed: int = 0, max_memory: int | None = None) -> xr.Dataset:
         reason = self.applies(model, batch)
         if reason:

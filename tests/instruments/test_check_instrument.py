@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import random
+import signal
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -177,6 +180,52 @@ class HooksTheModelItself(OutputNorms):
         model(batch)
         handle.remove()
         return super().record(model, batch)
+
+
+class FailsToTidyUpBehindABackwardPass(OutputNorms):
+    def record(self, model, batch):
+        twin, inputs = copy.deepcopy(model), batch.clone().requires_grad_()
+        with torch.enable_grad():
+            output = twin(inputs).sum()
+            handle = model.register_forward_hook(lambda *_: None)
+            torch.autograd.grad(output, inputs)
+            handle.remove()
+        return super().record(model, batch)
+
+
+class RewritesWhatIsUnchanged(OutputNorms):
+    """The numbers stay the same, and a backward pass that needs them fails."""
+
+    def record(self, model, batch):
+        for parameter in model.parameters():
+            parameter.copy_(parameter.clone())
+        return super().record(model, batch)
+
+
+class DisablesTheUsersHooks(OutputNorms):
+    def record(self, model, batch):
+        for module in model.modules():
+            module._forward_hooks.clear()
+        return super().record(model, batch)
+
+
+class RunsTheModelItself(OutputNorms):
+    def record(self, model, batch):
+        model(batch)
+        return super().record(model, batch)
+
+
+class WorksInTheMainThread(OutputNorms):
+    def measure(self, model, batch, **options):
+        with signal_handler():
+            return super().measure(model, batch, **options)
+
+
+@contextmanager
+def signal_handler():
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 class SwallowsInterrupts(OutputNorms):
@@ -361,6 +410,12 @@ BROKEN: list[tuple[str, type[OutputNorms]]] = [
     ("leaves_no_trace", DrawsFromPython),
     ("leaves_no_trace", LeavesAnAttribute),
     ("leaves_no_trace", WritesToTheBatch),
+    ("leaves_no_trace", RewritesWhatIsUnchanged),
+    ("leaves_no_trace", DisablesTheUsersHooks),
+    ("restores_what_forward_changes", RunsTheModelItself),
+    ("works_in_threads", WorksInTheMainThread),
+    ("leaves_no_trace_after_an_error", FailsToTidyUpBehindABackwardPass),
+    ("leaves_no_trace_after_an_interrupt", FailsToTidyUpBehindABackwardPass),
     ("leaves_no_trace_after_an_error", HooksTheModelItself),
     ("leaves_no_trace_after_an_interrupt", HooksTheModelItself),
     ("leaves_no_trace_after_an_interrupt", SwallowsInterrupts),

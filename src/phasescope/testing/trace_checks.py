@@ -5,33 +5,75 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
 import torch
+import xarray as xr
 from torch import Tensor, nn
 
-from phasescope.recording.batch import leaves
-from phasescope.testing.cases import Trial, require
+from phasescope.errors import InputError
+from phasescope.recording.batch import all_floats, as_batch, first_float, leaves
+from phasescope.testing.cases import Trial, require, require_same
 
-# The failure comes at the first call of a layer, then later, when the measurement itself is under way.
+# The failure comes at the first call of a layer, then later, when the measurement itself is under way, and at
+# last in a backward pass.
 _FAILING_CALLS = (1, 2, 4)
+_BACKWARD = 0
+_ATTENTION = ("flash", "mem_efficient", "math", "cudnn")
 _GLOBAL_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 _HOOKS = (*_GLOBAL_HOOKS, "_state_dict_hooks", "_load_state_dict_pre_hooks")
 
 
 def leaves_no_trace(trial: Trial) -> None:
-    """Check that model, batch and process are bit-identical after `applies` and `measure`."""
+    """Check that model, batch and process are bit-identical after `applies` and `measure`.
+
+    A backward pass that was pending still gives the same gradients, and the user's own hooks fire as before.
+    """
     model, batch = trial.build()
     _give_gradients(model)
-    with _untouched(model, batch):
+    with _user_at_work(model, batch), _untouched(model, batch):
         trial.instrument.applies(model, batch)
         trial.instrument.measure(model, batch)
 
 
+def restores_what_forward_changes(trial: Trial) -> None:
+    """Check that weights and buffers that the model itself changes at each call are put back, bit for bit."""
+    model, batch = trial.build()
+    if not isinstance(model, nn.Module):
+        return
+    _change_at_each_call(model)
+    # A model that gives other numbers at each call may be refused.
+    with _untouched(model, batch, " by the model itself"), suppress(InputError):
+        trial.instrument.measure(model, batch)
+
+
+def works_in_threads(trial: Trial) -> None:
+    """Check that two threads that measure one model at once get the right numbers, and leave no trace."""
+    model, batch = trial.build()
+    found: list[xr.Dataset | BaseException] = []
+
+    def work() -> None:
+        try:
+            found.append(trial.instrument.measure(model, batch))
+        except BaseException as error:
+            found.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    with _untouched(model, batch, " by two threads"):
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    for result in found:
+        words = f"{type(result).__name__} in a thread: {result}" if isinstance(result, BaseException) else ""
+        require(not words, words)
+        require_same(trial.dataset, result, "a measurement in a thread")  # type: ignore[arg-type]
+
+
 def leaves_no_trace_after_an_error(trial: Trial) -> None:
-    """Check that the same holds when the model raises, at its first call or later."""
+    """Check that the same holds when the model raises, at its first call, later or in a backward pass."""
     _fail_at_each_call(trial, _ModelFailure, must_propagate=False)
 
 
@@ -47,8 +89,7 @@ def keeps_train_and_eval(trial: Trial) -> None:
         if not isinstance(model, nn.Module):
             return
         model.train(training)
-        leaves = [module for module in model.modules() if not list(module.children())]
-        leaves[0].train(not training)
+        _leaves_of(model)[0].train(not training)
         with _untouched(model, batch):
             trial.instrument.measure(model, batch)
 
@@ -88,11 +129,12 @@ class _ModelFailure(RuntimeError):
 
 
 def _fail_at_each_call(trial: Trial, failure: type[BaseException], *, must_propagate: bool) -> None:
-    for call in _FAILING_CALLS:
+    for call in (*_FAILING_CALLS, _BACKWARD):
         model, batch = trial.build()
         _give_gradients(model)
         failing, raised = _fail_at(model, call, failure)
-        with _untouched(failing, batch, f" after {failure.__name__} at call {call}"):
+        where = f"at call {call}" if call else "in a backward pass"
+        with _untouched(failing, batch, f" after {failure.__name__} {where}"):
             try:
                 trial.instrument.measure(failing, batch)
             except failure:
@@ -118,23 +160,107 @@ def _fail_at(
     """Return the model made to raise at the given call, and a list that is filled once it did."""
     calls, raised = [0], []
 
-    def count() -> None:
+    def fail(*_: Any) -> None:
+        raised.append(calls[0])
+        raise failure("planted by the contract suite")
+
+    def count(output: Any) -> None:
         calls[0] += 1
-        if calls[0] >= call:
-            raised.append(calls[0])
-            raise failure("planted by the contract suite")
+        if call == _BACKWARD:
+            _hook_gradient(output, fail)
+        elif calls[0] >= call:
+            fail()
 
     if isinstance(model, nn.Module):
-        leaves = [module for module in model.modules() if not list(module.children())]
-        leaves[-1].register_forward_hook(lambda *_: count())
+        _leaves_of(model)[-1].register_forward_hook(lambda module, args, output: count(output))
         return model, raised
 
     def failing(*args: Any, **kwargs: Any) -> Any:
         result = model(*args, **kwargs)
-        count()
+        count(result)
         return result
 
     return failing, raised
+
+
+def _leaves_of(model: nn.Module) -> list[nn.Module]:
+    return [module for module in model.modules() if not list(module.children())]
+
+
+def _hook_gradient(output: Any, hook: Callable[[Tensor], None]) -> None:
+    tensor = first_float(output)
+    if tensor is not None and tensor.requires_grad:
+        tensor.register_hook(hook)  # type: ignore[no-untyped-call]
+
+
+def _change_at_each_call(model: nn.Module) -> None:
+    """Have every leaf change its parameters and buffers before it works, each time in another way."""
+    calls = [0]
+
+    def change(module: nn.Module, args: Any) -> None:
+        calls[0] += 1
+        own = [(name, p) for name, p in module.named_parameters(recurse=False) if p.is_floating_point()]
+        for name, parameter in own:
+            new = parameter.detach() * 1.01
+            if calls[0] % 3 == 0:
+                parameter.data = new
+            elif calls[0] % 3 == 1:
+                parameter.data.copy_(new)
+            else:
+                vars(module)["_parameters"][name] = nn.Parameter(new, requires_grad=False)
+        for buffer in module.buffers(recurse=False):
+            buffer.add_(1)
+
+    for leaf in _leaves_of(model):
+        leaf.register_forward_pre_hook(change)
+
+
+@contextmanager
+def _user_at_work(model: nn.Module | Callable[..., Any], batch: Any) -> Iterator[None]:
+    """Demand that a pending backward pass and hooks on every leaf do the same before and after the block."""
+    if not isinstance(model, nn.Module):
+        yield
+        return
+    fired: list[str] = []
+
+    def hook(name: str) -> Callable[..., None]:
+        def forward(module: nn.Module, args: Any, output: Any) -> None:
+            fired.append(f"forward {name}")
+            _hook_gradient(output, lambda gradient: fired.append(f"backward {name}"))
+
+        return forward
+
+    def what_fires(work: Callable[[], Any]) -> tuple[list[str], Any]:
+        fired.clear()
+        result = work()
+        return list(fired), result
+
+    def forward() -> Tensor | None:
+        inputs = as_batch(model, batch)
+        inputs = inputs.take(0, inputs.size)
+        with torch.random.fork_rng(devices=[]), torch.enable_grad():
+            outputs = [t for t in all_floats(model(*inputs.args, **inputs.kwargs)) if t.requires_grad]
+            return torch.stack([t.square().mean() for t in outputs]).sum() if outputs else None
+
+    def backward() -> list[Tensor | None]:
+        if loss is None:
+            return []
+        return list(torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True))
+
+    handles = [m.register_forward_hook(hook(name)) for name, m in model.named_modules() if m is not model]
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    first, loss = what_fires(forward)
+    pending, gradients = what_fires(backward)
+    yield
+    try:
+        still_pending, same_gradients = what_fires(backward)
+    except RuntimeError as error:
+        raise AssertionError(f"a pending backward pass fails afterwards: {error}") from error
+    require(_same(tuple(gradients), tuple(same_gradients)), "a pending backward pass gives other gradients")
+    require(still_pending == pending, "the user's hooks fire otherwise in a pending backward pass")
+    require(what_fires(forward)[0] == first, "the user's hooks fire otherwise afterwards")
+    for handle in handles:
+        handle.remove()
 
 
 @contextmanager
@@ -167,6 +293,12 @@ def _process_state() -> dict[str, Any]:
             torch.backends.cudnn.benchmark,
             torch.backends.cudnn.deterministic,
         ),
+        "torch's switches of kernels": (
+            torch.backends.cudnn.enabled,
+            torch._C._get_mkldnn_enabled(),
+            torch.backends.mha.get_fastpath_enabled(),
+            [bool(getattr(torch.backends.cuda, f"{name}_sdp_enabled")()) for name in _ATTENTION],
+        ),
         "torch's default dtype": torch.get_default_dtype(),
         "torch's gradient mode": (torch.is_grad_enabled(), torch.is_inference_mode_enabled()),
         "torch's anomaly mode": torch.is_anomaly_enabled(),
@@ -183,8 +315,8 @@ def _module_state(model: nn.Module) -> dict[str, Any]:
         where = name or type(module).__name__
         state[f"train/eval flag of {where}"] = module.training
         state[f"hooks of {where}"] = [list(getattr(module, hooks)) for hooks in _HOOKS]
-        state[f"attributes of {where}"] = sorted(vars(module))
-        state[f"forward of {where}"] = vars(module).get("forward"), type(module)
+        state[f"attributes of {where}"] = {key: id(value) for key, value in vars(module).items()}
+        state[f"class of {where}"] = type(module)
     for name, parameter in model.named_parameters():
         state[f"parameter {name}"] = _tensor_state(parameter)
     for name, buffer in model.named_buffers():
@@ -196,7 +328,8 @@ def _tensor_state(tensor: Tensor) -> tuple[Any, ...]:
     values = tensor.detach().clone()
     grad = None if not tensor.is_leaf or tensor.grad is None else tensor.grad.detach().clone()
     hooks = len(tensor._backward_hooks or ())
-    return values, grad, tensor.requires_grad, id(tensor), tensor.data_ptr(), hooks
+    version = None if tensor.is_inference() else tensor._version
+    return values, grad, tensor.requires_grad, id(tensor), tensor.data_ptr(), version, hooks
 
 
 def _same(left: Any, right: Any) -> bool:
