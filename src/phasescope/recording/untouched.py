@@ -533,6 +533,9 @@ def _restore_object(thing: Any, kind: type, attributes: dict[str, Any]) -> None:
     for key, value in attributes.items():
         if key not in own or own[key] is not value:
             own[key] = value
+    if list(own) != list(attributes):
+        for key in attributes:
+            own[key] = own.pop(key)
 
 
 def _state(generator: Any) -> Any:
