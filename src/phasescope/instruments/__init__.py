@@ -6,6 +6,7 @@ from phasescope.instruments.inspection import Inspection, inspect
 from phasescope.instruments.propagation import SignalPropagation
 from phasescope.instruments.synapses import SynapticEnsembles
 from phasescope.instruments.through_time import GradientThroughTime
+from phasescope.instruments.tokens import TokensAndAttention
 from phasescope.instruments.training import (
     TrainingRecorder,
     TrainingStability,
@@ -23,6 +24,7 @@ __all__ = [
     "Instrument",
     "SignalPropagation",
     "SynapticEnsembles",
+    "TokensAndAttention",
     "TrainingRecorder",
     "TrainingStability",
     "inspect",

@@ -16,6 +16,7 @@ from phasescope.instruments.contract import Finding, Instrument, importance
 from phasescope.instruments.propagation import SignalPropagation
 from phasescope.instruments.synapses import SynapticEnsembles
 from phasescope.instruments.through_time import GradientThroughTime
+from phasescope.instruments.tokens import TokensAndAttention
 from phasescope.instruments.training import TrainingStability
 from phasescope.instruments.training.given import first_inputs
 from phasescope.recording.untouched import alone
@@ -195,6 +196,7 @@ def inspect(
     ours: list[Instrument] = [
         GradientThroughTime(),
         SignalPropagation(),
+        TokensAndAttention(),
         ActivationNoise(),
         TrainingStability(loss, data, optimizer),
     ]

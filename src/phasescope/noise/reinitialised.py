@@ -43,11 +43,12 @@ def reinitialised(model: nn.Module, *, seed: int = 0) -> nn.Module:
     Notes
     -----
     Calls ``reset_parameters()`` (``_reset_parameters()`` where torch calls it so) of every module that has
-    it, children before their parents. So a constructor that changes the parameters of its modules
-    afterwards, as by ``nn.init``, is not repeated unless it does so in such a method. Frozen and pretrained
-    parameters are drawn like all others, tied ones stay tied, and the layers of a transformer, which torch
-    makes as copies of one, are drawn one by one. ``weight_norm`` is followed; parametrisations with buffers,
-    such as ``spectral_norm``, are refused. Cost: a copy of the model.
+    it, children before their parents, and then ``_init_weights(module)`` of the nearest module above that has
+    that, as models of ``transformers`` and many others do. So a constructor that changes the parameters of
+    its modules afterwards, as by ``nn.init``, is not repeated unless it does so in such a method. Frozen and
+    pretrained parameters are drawn like all others, tied ones stay tied, and the layers of a transformer,
+    which torch makes as copies of one, are drawn one by one. ``weight_norm`` is followed; parametrisations
+    with buffers, such as ``spectral_norm``, are refused. Cost: a copy of the model.
 
     Examples
     --------
@@ -70,16 +71,20 @@ def reinitialised(model: nn.Module, *, seed: int = 0) -> nn.Module:
         for parameter in fresh.parameters():
             if parameter.is_floating_point() or parameter.is_complex():
                 parameter.fill_(math.nan)
-        for name, module in sorted(fresh.named_modules(), key=_depth, reverse=True):
+        modules = dict(fresh.named_modules())
+        for name, module in sorted(modules.items(), key=_depth, reverse=True):
             methods = [getattr(module, own, None) for own in ("reset_parameters", "_reset_parameters")]
             reset = next(filter(callable, methods), None)
-            if reset is None:
-                continue
+            initialise = _initialiser(modules, name)
             try:
-                _reset(module, reset)
+                if reset is not None:
+                    _reset(module, reset)
+                if initialise is not None and not parametrize.is_parametrized(module):
+                    initialise(module)
             except Exception as reason:
+                called = "_init_weights" if reset is None else reset.__name__
                 raise InputError(
-                    f"{_named(name, module)}: {reset.__name__}() fails ({reason}).",
+                    f"{_named(name, module)}: {called}() fails ({reason}).",
                     f"Make it work without arguments, {_FACTORY}.",
                 ) from reason
     for name, module in fresh.named_modules():
@@ -90,6 +95,16 @@ def reinitialised(model: nn.Module, *, seed: int = 0) -> nn.Module:
                 f"Give the class a method reset_parameters() that draws it, {_FACTORY}.",
             )
     return fresh
+
+
+def _initialiser(modules: dict[str, nn.Module], name: str) -> Callable[[nn.Module], Any] | None:
+    """Return ``_init_weights`` of the module itself, or of the nearest one that holds it and has it."""
+    places = name.split(".")
+    for last in range(len(places), -1, -1):
+        found = getattr(modules.get(".".join(places[:last])), "_init_weights", None)
+        if callable(found):
+            return found  # type: ignore[no-any-return]
+    return None
 
 
 def _copied(model: nn.Module) -> nn.Module:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from phasescope.instruments import through_time
+from phasescope.instruments import through_time, tokens
 from phasescope.instruments.activation_noise import findings as activation_noise
 from phasescope.instruments.propagation import findings as propagation
 from phasescope.instruments.rows import Column, Row
@@ -26,6 +26,7 @@ _COLUMNS = {
     "stability": stability.COLUMNS,
     "synapses": synapses.COLUMNS,
     "time": through_time.COLUMNS,
+    "tokens": tokens.COLUMNS,
 }
 
 

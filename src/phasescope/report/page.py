@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from phasescope import __version__
 from phasescope.citations import BIBTEX, citation_keys
 from phasescope.errors import InputError
-from phasescope.instruments import Inspection
+from phasescope.instruments import Inspection, tokens
 from phasescope.instruments.activation_noise import figure as activation_noise
 from phasescope.instruments.propagation import figure as propagation
 from phasescope.instruments.propagation.weight_scale import code_to_copy
@@ -46,7 +46,14 @@ _COMPARED = (
     "one standard error; lines: theory of infinitely wide layers with the same weight variances, where it is "
     "known."
 )
-_CAPTIONS = propagation.CAPTIONS | activation_noise.CAPTIONS | stability.CAPTIONS | synapses.CAPTIONS | _TIME
+_CAPTIONS = (
+    propagation.CAPTIONS
+    | activation_noise.CAPTIONS
+    | stability.CAPTIONS
+    | synapses.CAPTIONS
+    | tokens.CAPTIONS
+    | _TIME
+)
 _DEPTH_RULE = (
     "A step of the stream is a weight layer, a residual sum or a concatenation that everything passes on its "
     "way from the input to the output. A squared difference between inputs that grows or shrinks by χ⊥ a step "

@@ -133,7 +133,9 @@ def tokens(
         quiet(module)
         layers = discover(module, inputs).layers
         watch = _Watch(module, layers, limit)
-        room = samples_that_fit(module, lambda n: watch.trial(inputs.take(0, n), inputs), inputs.size, limit)
+        room = inputs.size
+        if inputs.cuttable:
+            room = samples_that_fit(module, lambda n: watch.trial(inputs.take(0, n), inputs), room, limit)
         for start in range(0, inputs.size, room):
             watch.see(inputs.take(start, start + room), inputs)
     return _assemble(module, inputs, watch)
@@ -152,16 +154,24 @@ class _Attention:
     shape: tuple[int, int, int, int]
     logits: Logits
 
+    def turned(self) -> _Attention:
+        """Return it with queries before heads, as attention in sliding windows has them."""
+        matrices, queries, heads, keys = self.shape
+        return _Attention(
+            (matrices, heads, queries, keys),
+            lambda some, of, rows: self.logits(some, rows, of).transpose(1, 2),
+        )
+
 
 @dataclass
 class _Row:
     """What was found at one point of the stream, or at one call of attention."""
 
-    path: str
-    call: int
+    name: str
     kind: str
     quantity: str
-    layer: Layer | None = None
+    layer: Layer | None = None  # of a point of the stream
+    path: str = ""  # of the module that attends
     skipped: str = ""
     numbers: dict[str, list[np.ndarray]] = field(default_factory=dict)  # (sequences,) or (sequences, heads)
     sizes: dict[str, int] = field(default_factory=dict)
@@ -179,6 +189,7 @@ class _Softmax:
 
 
 _PRODUCTS = ("matmul", "__matmul__", "__rmatmul__", "bmm", "baddbmm", "einsum")
+_HEADS = ("num_heads", "num_attention_heads", "n_heads", "n_head", "heads")
 _SOFTMAX = ("softmax", "special_softmax")
 # What ends a way from products to a softmax, or from there to the next product.
 _ENDS = (
@@ -199,10 +210,10 @@ class _Watch(TorchFunctionMode):
 
     def __init__(self, model: nn.Module, layers: list[Layer], limit: float) -> None:
         super().__init__()
-        self.rows: dict[tuple[str, str, int], _Row] = {}
+        self.rows: dict[tuple[str, str], _Row] = {}
         self.layers = layers
         self._model, self._limit = model, limit
-        self._modules = {name: module for name, module in model.named_modules() if name}
+        self.modules = {name: module for name, module in model.named_modules() if name}
         self._points = _points(layers)
         self._inside: list[str] = []  # paths of the modules that are running
         self._run: set[str] = set()  # and of those that have run
@@ -214,7 +225,7 @@ class _Watch(TorchFunctionMode):
     def unseen(self) -> list[str]:
         """Return the paths of modules named after attention that ran without any that was seen."""
         seen = [row.path for row in self.rows.values() if row.quantity == "attention"]
-        named = [path for path in self._run if "attention" in type(self._modules[path]).__name__.lower()]
+        named = [path for path in self._run if "attention" in type(self.modules[path]).__name__.lower()]
         paths = sorted(path for path in named if not any(f"{one}.".startswith(f"{path}.") for one in seen))
         return [path for path in paths if not any(one.startswith(f"{path}.") for one in named)]
 
@@ -228,11 +239,8 @@ class _Watch(TorchFunctionMode):
         self._samples, self._padding = part.size, _Padding(part)
         self._calls.clear()
         self._inside = [""]
-        with (
-            observed(self._modules, self._leave, self._enter),
-            watched(self._model, self._points, self._tokens),
-            self,
-        ):
+        seen = observed(self.modules, self._leave, self._enter)
+        with seen, self, watched(self._model, self._points, self._tokens):
             run(self._model, part, whole)
         self._marks.clear()
 
@@ -250,8 +258,8 @@ class _Watch(TorchFunctionMode):
         with torch._C.DisableTorchFunction():
             unit = layer.unit_axis % tensor.ndim
             values = tensor.movedim((layer.batch_axis, unit), (0, -1)).flatten(1, -2)
-            row = self._row("tokens", layer.path, layer.call, layer.kind)
-            row.layer, row.sizes["tokens"] = layer, values.shape[1]
+            row = self.rows.setdefault(("tokens", layer.name), _Row(layer.name, layer.kind, "tokens", layer))
+            row.sizes["tokens"] = values.shape[1]
             row.add(_alike(values, self._padding.real(layer.path, values.shape[1])))
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -259,6 +267,12 @@ class _Watch(TorchFunctionMode):
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "")
         result = func(*args, **kwargs)
+        # What follows is no part of the model's pass, which others may be watching.
+        with torch._C.DisableTorchFunction():
+            self._look(name, args, kwargs, result)
+        return result
+
+    def _look(self, name: str, args: Any, kwargs: Any, result: Any) -> None:
         if name == "scaled_dot_product_attention":
             self._found(partial(_fused, self._samples, *args, **kwargs))
         elif name == "multi_head_attention_forward":
@@ -278,7 +292,6 @@ class _Watch(TorchFunctionMode):
         elif name not in _ENDS and len(self._marks):
             marks = (self._marks.get(tensor) for tensor in leaves((args, kwargs), Tensor))
             self._mark(result, next((mark for mark in marks if mark is not None), None))
-        return result
 
     def _mark(self, result: Any, mark: Any) -> None:
         if mark is not None and isinstance(result, Tensor) and result.ndim >= 3:
@@ -288,10 +301,15 @@ class _Watch(TorchFunctionMode):
         """Keep the numbers of one call of attention, or why it has none."""
         path = self._inside[-1]
         self._calls[path] += 1
-        module = self._modules.get(path, self._model)
+        module = self.modules.get(path, self._model)
         kind = str(getattr(module, "kind", type(module).__name__))
-        row = self._row("attention", path, self._calls[path], kind)
+        name = path or "output"
+        name += f" (call {self._calls[path]})" if self._calls[path] > 1 else ""
+        row = self.rows.setdefault(("attention", name), _Row(name, kind, "attention", path=path))
         looked = attention()
+        heads = next((n for n in (getattr(module, key, None) for key in _HEADS) if isinstance(n, int)), None)
+        if not isinstance(looked, str) and heads == looked.shape[2] != looked.shape[1]:
+            looked = looked.turned()
         if isinstance(looked, str):
             row.skipped = looked
             return
@@ -302,9 +320,6 @@ class _Watch(TorchFunctionMode):
         row.sizes |= {"tokens": queries, "keys": keys}
         real = self._padding.real(path, queries) if matrices == self._samples else None
         row.add(_numbers(looked, real, self._samples, self._limit))
-
-    def _row(self, quantity: str, path: str, call: int, kind: str) -> _Row:
-        return self.rows.setdefault((quantity, path, call), _Row(path, call, kind, quantity))
 
 
 class _Padding:
@@ -339,9 +354,11 @@ def _points(layers: list[Layer]) -> list[Layer]:
 
 
 def _no_tokens(layer: Layer) -> str:
-    """Return why the values of a row are no tokens, or "" where they are."""
+    """Return why the values of a row are no tokens of the stream, or "" where they are."""
     if layer.skipped:
         return layer.skipped
+    if layer.place != "stream":
+        return _BRANCH
     others = math.prod(layer.shape) / (layer.shape[layer.batch_axis] * layer.shape[layer.unit_axis])
     if len(layer.shape) < 3 or layer.unit_axis % len(layer.shape) == layer.batch_axis or others < 2:
         return f"its output {layer.shape} holds no tokens beside sequences and features"
@@ -477,7 +494,7 @@ def _numbers(attention: _Attention, real: Tensor | None, samples: int, limit: fl
     rows = max(1, min(queries, room // keys))
     most = max(2 * matrices // samples, int(_MOST_PRODUCTS // (heads * queries * keys * min(queries, keys))))
     small = keys <= _MOST_KEYS and (rows == queries or 8 * keys**2 <= limit / 8)
-    names = ("entropy", "sink", "position", "passed", "spread")
+    names = ("entropy", "uniform", "sink", "position", "passed", "spread")
     found = {name: np.full((matrices, heads), np.nan) for name in names}
     for first in _slices(matrices, some):
         for which in _slices(heads, min(of, heads)):
@@ -529,6 +546,7 @@ def _part(
     sink, position = (sums["above"] / sums["rows"][..., None]).max(dim=-1)
     numbers = {
         "entropy": sums["entropy"] / sums["uniform"],
+        "uniform": sums["uniform"] / sums["rows"],
         "sink": sink,
         "position": position - seen.double().argmax(dim=-1),
         "spread": (sums["varied"] / sums["several"]).sqrt(),
@@ -558,6 +576,7 @@ _LONG_NAMES = {
     "cosine": "mean cosine between the tokens of a sequence",
     "rank": "effective rank of the tokens of a sequence, (sum s^2)^2 / sum s^4 of their singular values",
     "entropy": "entropy of attention relative to uniform attention on the visible keys",
+    "uniform": "entropy of uniform attention, mean over queries, in nats",
     "sink": "largest share of attention that one key gets beyond uniform attention",
     "passed": "number of token directions that attention passes on, (sum s^2)^2 / sum s^4",
     "spread": "standard deviation of the attention logits over the visible keys of a query",
@@ -569,6 +588,7 @@ _UNKNOWN_KERNEL = (
     "its attention runs in a kernel that cannot be looked into (flex, fused or linear attention)"
 )
 _BRANCH = "in a branch: tokens are compared along the stream"
+_READ_OUT = "a read-out with many more features than the stream"
 
 
 def _assemble(module: nn.Module, inputs: Batch, watch: _Watch) -> xr.Dataset:
@@ -598,9 +618,12 @@ def _assemble(module: nn.Module, inputs: Batch, watch: _Watch) -> xr.Dataset:
                     described = {"units": "1", "long_name": words}
                     data[variable] = (*_column(variable, numbers, heads, headed=key != name), described)
     coordinates = {
-        "layer": _names(rows),
+        "layer": [row.name for row in rows],
         "kind": ("layer", [row.kind for row in rows]),
         "quantity": ("layer", ["" if row.skipped else row.quantity for row in rows]),
+        "role": ("layer", ["" if row.layer is None else row.layer.role for row in rows]),
+        "chain": ("layer", [-1 if row.layer is None else row.layer.chain for row in rows]),
+        "depth": ("layer", _depths(rows)),
         "skipped": ("layer", [row.skipped for row in rows]),
     }
     attrs = {
@@ -614,45 +637,47 @@ def _assemble(module: nn.Module, inputs: Batch, watch: _Watch) -> xr.Dataset:
 
 def _in_order(watch: _Watch) -> list[_Row]:
     unseen = watch.unseen()
-    measured = {(row.path, row.call) for row in watch.rows.values() if row.layer is not None}
     attending = {row.path for row in watch.rows.values() if row.quantity == "attention"}
-    waiting = [
-        layer for layer in watch.layers if layer.path not in attending or (layer.path, layer.call) in measured
-    ]
+    measured = {row.name for row in watch.rows.values() if row.layer is not None}
+    # A module that attends stands for itself, not beside a row that says why it was skipped.
+    waiting = [layer for layer in watch.layers if layer.path not in attending or layer.name in measured]
     rows: list[_Row] = []
 
     def skip(layer: Layer) -> _Row:
-        reason = _no_tokens(layer) or _BRANCH
+        reason = _no_tokens(layer) or _READ_OUT
         if layer.path in unseen:
             unseen.remove(layer.path)
             reason = _UNKNOWN_KERNEL
-        return _Row(layer.path, layer.call, layer.kind, "tokens", layer, reason)
+        return _Row(layer.name, layer.kind, "tokens", layer, skipped=reason)
 
     for row in watch.rows.values():
-        while row.layer is not None and waiting:
-            layer = waiting.pop(0)
-            if (layer.path, layer.call) == (row.path, row.call):
-                break
-            rows.append(skip(layer))
+        place = next((number for number, layer in enumerate(waiting) if layer.name == row.name), None)
+        if row.layer is not None and place is not None:
+            rows += map(skip, waiting[:place])
+            del waiting[: place + 1]
         rows.append(row)
     rows += map(skip, waiting)
-    kinds = {path: type(watch._modules[path]).__name__ for path in unseen}
-    return rows + [_Row(path, 1, kind, "attention", skipped=_UNKNOWN_KERNEL) for path, kind in kinds.items()]
-
-
-def _names(rows: list[_Row]) -> list[str]:
-    """Return unique names: those of layers, and for attention the path of its module."""
-    taken = {row.layer.name for row in rows if row.layer is not None}
-    names = []
+    kinds = {path: type(watch.modules[path]).__name__ for path in unseen}
+    rows += [
+        _Row(path, kind, "attention", path=path, skipped=_UNKNOWN_KERNEL) for path, kind in kinds.items()
+    ]
+    taken = {row.name for row in rows if row.layer is not None}
     for row in rows:
-        name = row.path or "output"
-        if row.layer is not None:
-            names.append(row.layer.name)
-            continue
-        name += " (attention)" if name in taken else ""
-        name += f" (call {row.call})" if row.call > 1 else ""
-        names.append(name)
-    return names
+        if row.layer is None and row.name in taken:
+            row.name += " (attention)"
+    return rows
+
+
+def _depths(rows: list[_Row]) -> list[int]:
+    """Return how many steps of its chain there are down to each row, or to the point before it."""
+    steps: Counter[int] = Counter()
+    depths, last = [], 0
+    for row in rows:
+        if row.layer is not None and row.layer.chain >= 0:
+            steps[row.layer.chain] += row.layer.step
+            last = steps[row.layer.chain]
+        depths.append(last)
+    return depths
 
 
 def _row_numbers(row: _Row) -> dict[str, Any]:
@@ -664,6 +689,8 @@ def _row_numbers(row: _Row) -> dict[str, Any]:
             found[name], found[f"{name}_error"] = _mean(values)
         elif name == "position":
             found["head_sink_position"] = np.array([_most_common(column) for column in values.T])
+        elif name == "uniform":
+            found[name], found[f"{name}_error"] = _mean(_nanmean(values, 1))
         else:
             found["heads"] = values.shape[1]
             found[name], found[f"{name}_error"] = _mean(_nanmean(values, 1))
