@@ -359,36 +359,25 @@ class Linearised:
         if operator == "rnn_relu":
             self.response = self.driven = (self.hidden > 0).to(self.hidden.dtype)
             return
-        before = torch.cat([first[0], self.hidden[:-1]])
         bias = weights[2:4] if biased else [None, None]
-        from_input = F.linear(self.x, self.from_input, bias[0])
-        from_hidden = F.linear(before, self.from_hidden, bias[1])
+        before = torch.cat([first[0], self.hidden[:-1]])
+        stretches = []
+        cell = start[-1]
+        for one, stop in _stretches(self.hidden, whole=False):
+            from_input = F.linear(self.x[one:stop], self.from_input, bias[0])
+            from_hidden = F.linear(before[one:stop], self.from_hidden, bias[1])
+            if operator == "lstm":
+                stretches.append(_lstm_slopes(from_input.add_(from_hidden), cell))
+                cell = stretches[-1][-1][-1]
+            else:
+                stretches.append(_gru_slopes(from_input, from_hidden, before[one:stop]))
+        joined = [parts[0] if len(parts) == 1 else torch.cat(parts) for parts in zip(*stretches, strict=True)]
+        self.response, self.keep = joined[:2]
         if operator == "lstm":
-            self._lstm(from_input.add_(from_hidden).chunk(4, dim=-1))
+            self.driven, self.through = self.response, joined[2]
+            self.states = (self.hidden, joined[3])
         else:
-            self._gru(from_input, from_hidden, before)
-
-    def _lstm(self, gates: tuple[Tensor, ...]) -> None:
-        i, f, o = (gates[place].sigmoid() for place in (0, 1, 3))
-        g = gates[2].tanh()
-        cells = _followed(f, i * g, self.start[1])
-        before = torch.cat([self.start[1][None], cells[:-1]])
-        squashed = cells.tanh()
-        slopes = (g * i * (1 - i), before * f * (1 - f), i * (1 - g.square()), squashed * o * (1 - o))
-        self.response = self.driven = torch.cat(slopes, dim=-1)
-        self.keep, self.through = f, o * (1 - squashed.square())
-        self.states = (self.hidden, cells)
-
-    def _gru(self, from_input: Tensor, from_hidden: Tensor, before: Tensor) -> None:
-        reset_x, update_x, new_x = from_input.chunk(3, dim=-1)
-        reset_h, update_h, new_h = from_hidden.chunk(3, dim=-1)
-        r, u = (reset_x + reset_h).sigmoid(), (update_x + update_h).sigmoid()
-        n = torch.addcmul(new_x, r, new_h).tanh()
-        slope = (1 - u) * (1 - n.square())
-        of_gates = (slope * new_h * r * (1 - r), (before - n) * u * (1 - u))
-        self.response = torch.cat([*of_gates, slope * r], dim=-1)
-        self.driven = torch.cat([*of_gates, slope], dim=-1)
-        self.keep = u
+            self.driven = joined[2]
 
     def drive(self, dx: Tensor) -> Tensor:
         """Return what a tangent of the input, in the order of the words, brings to each step."""
@@ -439,6 +428,29 @@ class Linearised:
         if self.lengths is None:
             return values[-1]
         return values[(self.lengths - 1).to(values.device), torch.arange(values.shape[1])]
+
+
+def _lstm_slopes(sums: Tensor, cell: Tensor) -> tuple[Tensor, ...]:
+    """Return k, f, q and the cell states of a stretch of time."""
+    gates = sums.chunk(4, dim=-1)
+    i, f, o = (gates[place].sigmoid() for place in (0, 1, 3))
+    g = gates[2].tanh()
+    cells = _followed(f, i * g, cell)
+    before = torch.cat([cell[None], cells[:-1]])
+    squashed = cells.tanh()
+    slopes = (g * i * (1 - i), before * f * (1 - f), i * (1 - g.square()), squashed * o * (1 - o))
+    return torch.cat(slopes, dim=-1), f, o * (1 - squashed.square()), cells
+
+
+def _gru_slopes(from_input: Tensor, from_hidden: Tensor, before: Tensor) -> tuple[Tensor, ...]:
+    """Return k, f and k of the input of a stretch of time; the two k differ behind the reset gate."""
+    reset_x, update_x, new_x = from_input.chunk(3, dim=-1)
+    reset_h, update_h, new_h = from_hidden.chunk(3, dim=-1)
+    r, u = (reset_x + reset_h).sigmoid(), (update_x + update_h).sigmoid()
+    n = torch.addcmul(new_x, r, new_h).tanh()
+    slope = (1 - u) * (1 - n.square())
+    of_gates = (slope * new_h * r * (1 - r), (before - n) * u * (1 - u))
+    return torch.cat([*of_gates, slope * r], dim=-1), u, torch.cat([*of_gates, slope], dim=-1)
 
 
 def _blocks(values: Tensor, count: int) -> Tensor:

@@ -11,10 +11,12 @@ import numpy as np
 import torch
 import torch.autograd.forward_ad as forward_ad
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from phasescope.recording.batch import Batch, all_floats, first_float, replace_first_float
 from phasescope.recording.forward import run
 from phasescope.recording.layers import Entrance, Layer, watched
+from phasescope.recording.recurrent import OPERATORS, push_recurrent
 
 Tangent = Callable[[Tensor, int], Tensor]
 """Gives the tangent of an entering tensor, from the tensor and its number among those that enter."""
@@ -99,8 +101,26 @@ def push_forward(
     load_forward_mode()  # not inside a level of its own, where it fails
     with torch.no_grad(), forward_ad.dual_level():
         inside = gate.batch(batch)
-        with watched(model, layers, observe):
+        with _Recurrent(), watched(model, layers, observe):
             run(model, inside)
+
+
+class _Recurrent(TorchFunctionMode):
+    """Takes the tangents of recurrent operators from their states: torch's own way is slow step by step."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if getattr(func, "__name__", "") not in OPERATORS or kwargs:
+            return func(*args, **(kwargs or {}))
+        place = 2 if isinstance(args[3], (list, tuple)) else 1  # of the states: behind sizes, where packed
+        given = args[place] if isinstance(args[place], tuple) else (args[place],)
+        primals, tangents = zip(*map(_parts, (args[0], *given)), strict=True)
+        if all(tangent is None for tangent in tangents):
+            return func(*args)
+        states = primals[1:] if isinstance(args[place], tuple) else primals[1]
+        plain = (primals[0], *args[1:place], states, *args[place + 1 :])
+        return tuple(map(_dual, *push_recurrent(func.__name__, plain, tangents)))
 
 
 def _dual(tensor: Tensor, tangent: Tensor) -> Tensor:

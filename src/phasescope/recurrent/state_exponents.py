@@ -111,6 +111,8 @@ class ThroughTime:
         Number of sequences.
     notes : tuple of str
         What was changed or guessed.
+    citations : tuple of str
+        Keys of ``phasescope.citations.BIBTEX``.
     """
 
     layers: tuple[LayerInTime, ...]
