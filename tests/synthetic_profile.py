@@ -105,7 +105,7 @@ def synthetic_blocks(
                 (f"{name}.{i}.{layer}", kind, _ROLES.get(kind, "weight"), "branch", end)
                 for layer, kind in layers
             ]
-            rows.append((end, "add", "sum", "stream", ""))
+            rows.append((end, "sum", "sum", "stream", ""))
     rows += [("ln_f", "LayerNorm", "norm", "stream", ""), ("lm_head", "Linear", "weight", "stream", "")]
     layer, kind, role, place, block = (list(column) for column in zip(*rows, strict=True))
     stream = np.array([p == "stream" for p in place])

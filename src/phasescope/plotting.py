@@ -27,6 +27,7 @@ PHASE_COLOURS = {
     "chaotic": "#d6663a",
     "exploding": "#d4504f",
     "vanishing": "#8b6fc9",
+    "uneven": "#a07a1a",
     "not determined": "#808088",
 }
 

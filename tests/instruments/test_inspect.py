@@ -176,7 +176,12 @@ def test_the_sentence_is_about_what_is_broken_then_the_phase_then_units_then_the
         Finding("Chaotic.", "1", "Scale it.", "warning", "phase"),
         Finding("It overflows.", "1", "Mend it.", "warning", "broken"),
     ]
-    told = ["A note; look at it.", "Units are dead; revive them.", "Chaotic; scale it.", "It overflows; mend it."]
+    told = [
+        "A note; look at it.",
+        "Units are dead; revive them.",
+        "Chaotic; scale it.",
+        "It overflows; mend it.",
+    ]
     for count, sentence in enumerate(told, start=1):
         assert made(*found[:count]).sentence == sentence
         assert made(*reversed(found[:count])).sentence == sentence

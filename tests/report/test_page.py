@@ -112,7 +112,8 @@ def test_a_huge_network_stays_under_a_megabyte_and_says_what_is_cut(inspection):
     page = render([inspection(depth=1500, chi=0.999, phase="critical")])
     assert len(page.encode()) < 1_000_000
     assert re.search(
-        r"Measured: all 2999 rows, with all parameters\. The first \d+ are shown; all are in report.json", page
+        r"Measured: all 2999 rows, with all parameters\. The first \d+ are shown; all are in report.json",
+        page,
     )
 
 

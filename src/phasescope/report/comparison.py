@@ -16,6 +16,7 @@ from phasescope.instruments.propagation.findings import changes
 from phasescope.instruments.rows import Row
 from phasescope.report.numbers import measured
 from phasescope.signal import Verdict, verdict
+from phasescope.signal.table import growth_law
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -167,8 +168,9 @@ def _growth(verdict: Verdict) -> str:
     if not total.determined:
         return _estimate(total)
     factor = math.exp(total.value) if abs(total.value) < 600 else math.inf
-    law = {"power": ", as a power of the depth", "exponential": ", exponential"}.get(verdict.growth, "")
-    return f"{measured(factor, factor * total.error)}-fold{law}" if 0 < factor < math.inf else changes(total)
+    if not 0 < factor < math.inf:
+        return changes(total)
+    return f"{measured(factor, factor * total.error)}-fold{growth_law(verdict)}"
 
 
 def _edge(dataset: xr.Dataset, name: str, position: int) -> str:

@@ -56,7 +56,7 @@ _CAPTIONS = (
 )
 _DEPTH_RULE = (
     "A step of the stream is a weight layer, a residual sum or a concatenation that everything passes on its "
-    "way from the input to the output. A squared difference between inputs that grows or shrinks by χ⊥ a step "
+    "way from input to output. A squared difference between inputs that grows or shrinks by χ⊥ a step "
     "survives about 1/|ln χ⊥| steps; a network much deeper than that trains badly."
 )
 

@@ -46,6 +46,7 @@ class Passes:
 
     def __init__(self, model: nn.Module, batch: Batch, *, seed: int, probes: int) -> None:
         self.model = model
+        self._fresh = any(_is_fresh(norm) for norm in model.modules() if has_running_statistics(norm))
         self.batch = fitted = fitting(model, batch)
         self.notes: list[str] = list(fitted.notes[len(batch.notes) :])
         self._seed, self._probes = seed, probes
@@ -99,9 +100,12 @@ class Passes:
         return into
 
     def eval_drift(self) -> dict[str, float] | None:
-        """Return the kernel with running statistics over that with batch statistics, minus 1, by row."""
+        """Return the kernel with running statistics over that with batch statistics, minus 1, by row.
+
+        None where no statistics run, or where some have seen no batch yet and so say nothing.
+        """
         norms = [m for m in self.model.modules() if has_running_statistics(m)]
-        if not norms:
+        if not norms or self._fresh:
             return None
 
         def kernels(training: bool) -> dict[str, float]:
@@ -198,6 +202,17 @@ def _chain_of(row: Layer, rows: Sequence[Layer]) -> int:
     if row.place == "stream" or not row.block:
         return row.chain
     return next((other.chain for other in rows if other.name == row.block), -1)
+
+
+def _is_fresh(norm: nn.Module) -> bool:
+    """Whether running statistics are those that they start with."""
+    mean, variance = getattr(norm, "running_mean", None), getattr(norm, "running_var", None)
+    batches = getattr(norm, "num_batches_tracked", None)
+    if not (isinstance(mean, Tensor) and isinstance(variance, Tensor)):
+        return False
+    if batches is not None and batches > 0:
+        return False
+    return not bool(mean.any()) and bool((variance == 1).all())
 
 
 def _first_words(error: Exception) -> str:

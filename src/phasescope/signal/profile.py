@@ -153,7 +153,9 @@ def _measured_notes(m: Measurement) -> list[str]:
     cut = np.flatnonzero(stream & np.isfinite(m.kernel).any(axis=1) & ~reached)
     if len(cut) and reached.any():
         name = m.layers[cut[0]].name
-        notes.append(f"no tangent reaches {len(cut)} row(s), first {name}: cut off from the input")
+        notes.append(
+            f"no tangent reaches {len(cut)} row{'s' * (len(cut) > 1)}, first {name}: cut off from the input"
+        )
     if m.masked:
         name, count = next(iter(m.masked.items()))
         notes.append(

@@ -64,8 +64,8 @@ def table(dataset: xr.Dataset, decision: Verdict, *, width: int | None = None) -
     lines += _skipped(dataset, width)
     closing = [
         f"phase: {decision.phase} ({decision.reason})",
-        f"margin (mean ln chi_perp a step): {decision.margin}",
-        f"total growth (ln of it): {decision.total}{_law(decision)}",
+        f"margin (mean ln chi_perp per step): {decision.margin}",
+        f"total growth (ln of it): {decision.total}{growth_law(decision)}",
         f"signal depth (steps): {decision.signal_depth}",
         f"gradient depth (steps): {decision.gradient_depth}",
         *_other_chains(dataset),
@@ -80,7 +80,7 @@ def coverage(dataset: xr.Dataset) -> str:
     rows, of, parameters, of_parameters = (
         int(found[key]) for key in ("rows", "of", "parameters", "of_parameters")
     )
-    layers = f"all {of} rows" if rows == of else f"{rows} of {of} rows"
+    layers = f"{rows} of {of} rows" if rows < of else "the one row" if of == 1 else f"all {of} rows"
     if of_parameters == 0:
         return f"Measured: {layers}; there are no parameters."
     if parameters == of_parameters:
@@ -90,7 +90,10 @@ def coverage(dataset: xr.Dataset) -> str:
     return f"Measured: {layers}, with {shown:.1f} % of the parameters."
 
 
-def _law(decision: Verdict) -> str:
+def growth_law(decision: Verdict) -> str:
+    """Return how squared differences grow, where the phase is about that, to follow a number; or ""."""
+    if decision.phase not in ("ordered", "critical", "chaotic"):
+        return ""
     laws = {"power": ", as a power of the depth", "exponential": ", exponential in the depth"}
     return laws.get(decision.growth, "")
 
@@ -131,7 +134,7 @@ def _body(dataset: xr.Dataset, width: int) -> list[str]:
     for heading, blocks in chains:
         planned += [heading] if heading else []
         planned += _folded(dataset, blocks, columns) if folded else _lines(blocks)
-    planned = _shortened(planned)
+    planned = _shortened(dataset, planned)
     rows = [line for line in planned if not isinstance(line, str)]
     room = width - sum(1 + column.width for column in columns)
     names = dict(zip(rows, _shown_names(dataset, rows, room), strict=True))
@@ -226,8 +229,11 @@ def _signature(dataset: xr.Dataset, block: _Block) -> tuple[object, ...]:
     """Return what blocks that are alike share; a row that is not finite, or dead, is like no healthy one."""
     rows = (block.row, *block.branch)
     names, kinds = dataset["layer"].values, dataset["kind"].values
-    ill = [bool(dataset["nonfinite"].values[r] > 0 or dataset["dead"].values[r] == 1) for r in rows]
-    return tuple((pattern(str(names[r])), str(kinds[r]), bad) for r, bad in zip(rows, ill, strict=True))
+    return tuple((pattern(str(names[row])), str(kinds[row]), _ill(dataset, row)) for row in rows)
+
+
+def _ill(dataset: xr.Dataset, row: int) -> bool:
+    return bool(dataset["nonfinite"].values[row] > 0 or dataset["dead"].values[row] == 1)
 
 
 def pattern(name: str) -> str:
@@ -248,11 +254,11 @@ def _summary(dataset: xr.Dataset, blocks: Sequence[_Block], times: int, columns:
     return f"... {times} blocks alike: {', '.join(ranges)} ..."
 
 
-def _shortened(lines: list[_Line]) -> list[_Line]:
-    """Return at most about 40 lines: without the branches, then without the middle."""
+def _shortened(dataset: xr.Dataset, lines: list[_Line]) -> list[_Line]:
+    """Return at most about 40 lines: without the branches, but for ill rows, then without the middle."""
     if len(lines) <= _LONG + 2:
         return lines
-    kept = [line for line in lines if isinstance(line, str) or line[1] == 0]
+    kept = [line for line in lines if isinstance(line, str) or line[1] == 0 or _ill(dataset, line[0])]
     gone = len(lines) - len(kept)
     note: list[_Line] = [f"({gone} rows of branches are not shown)"] if gone else []
     if len(kept) > _LONG + 2:
@@ -313,9 +319,11 @@ def _without_common_start(names: Sequence[str], widths: Sequence[int]) -> list[s
             return short
         common = max(dict.fromkeys(starts), key=starts.count)
         dropped = [name.removeprefix(f"{common}.") for name in short]
-        bare = any(name != before and name[0].isdigit() for name, before in zip(dropped, short, strict=True))
-        if bare or starts.count(common) < 0.8 * len(short) or len(set(dropped)) < len(set(names)):
+        if starts.count(common) < 0.8 * len(short) or len(set(dropped)) < len(set(names)):
             return short
+        pairs = list(zip(dropped, short, strict=True))
+        if any(name != before and name[0].isdigit() for name, before in pairs):  # what it counts is not said
+            return short if len(common) == 1 else [n if n == before else f"…{n}" for n, before in pairs]
         short = dropped
     return short
 
@@ -334,7 +342,7 @@ def _cut(name: str, width: int, taken: set[str], alternatives: dict[tuple[str, .
     parts = name.split(".")
 
     def tells(place: int) -> tuple[bool, int, int]:
-        return parts[place].isdigit(), alternatives[tuple(parts[:place])], place
+        return parts[place].lstrip("…").isdigit(), alternatives[tuple(parts[:place])], place
 
     order = sorted(range(len(parts) - 1), key=tells)
 

@@ -328,7 +328,7 @@ def _depth_scale(
     if n == 0:
         return open_(f"{what} was not measured")
     if n < _FEW_POINTS:
-        return open_(f"{n} hidden step(s) in the window, at least {_FEW_POINTS} needed")
+        return open_(f"{n} hidden {'step' if n == 1 else 'steps'}, at least {_FEW_POINTS} are needed")
     rates = np.diff(logs) / np.diff(depth)
     half = len(rates) // 2
     start = half if len(rates) >= _MANY else 0

@@ -22,7 +22,7 @@ CAPTIONS = {
     "propagation": (
         "Mean square K of the units, difference 1 − c between two inputs, and squared gradient, summed over "
         "the units, relative to the output, against the depth of the stream: all values through which "
-        "everything passes from the input to the output. Dots: its weight layers and sums, measured, with one "
+        "everything passes from input to output. Dots: its weight layers and sums, measured, with one "
         "standard error; small dots: norms and activations between them; lines: theory of infinitely wide "
         "layers with the same weight variances, where it is known; shaded: steps that a difference, or a "
         "gradient on its way back, does not reach unchanged. Bars, where there are shortcuts: the part of "

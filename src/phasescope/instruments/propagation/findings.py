@@ -11,6 +11,7 @@ from phasescope.estimate import Estimate
 from phasescope.instruments.contract import Finding, Severity, importance
 from phasescope.instruments.propagation.weight_scale import remedy
 from phasescope.instruments.rows import Column, Row
+from phasescope.signal.table import growth_law
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -28,6 +29,7 @@ _DRIFT = 0.5
 _IDLE, _DROWNING = 0.01, 0.99  # share of a branch in its sum
 _BROKEN_AT_ONCE = 1e6  # growth of K below which NaN or infinity did not come from growth
 _CALL = "phasescope.signal.critical_(model, batch)"
+_SAME_FACTOR = math.log(2)  # between the growth of differences and of the signal in a change of scale
 _FEW = 3  # steps needed for a phase
 
 COLUMNS = (
@@ -89,13 +91,15 @@ class Layer(Row):
 
 def findings(dataset: xr.Dataset, verdict: Verdict) -> list[Finding]:
     """Return everything that stands out, the most important first."""
+    cut = _cut_off(dataset)
     found = [
-        _verdict(dataset, verdict),
+        cut,
+        _verdict(dataset, verdict) if cut is None else None,
         *_other_chains(dataset),
         _masked(dataset),
         _gradient(dataset, verdict),
-        _collapse(dataset, verdict),
-        _dead(dataset, verdict),
+        _collapse(dataset, verdict) if cut is None else None,
+        _dead(dataset, verdict) if cut is None else None,
         _saturated(dataset),
         _drowning(dataset),
         _idle(dataset),
@@ -118,17 +122,40 @@ def _verdict(dataset: xr.Dataset, verdict: Verdict) -> Finding:
         return _changing(dataset, verdict, "Exploding: the signal's mean square grows")
     if verdict.phase == "vanishing":
         return _changing(dataset, verdict, "Vanishing: the signal's mean square falls")
+    if verdict.phase == "uneven":
+        return _uneven(dataset, verdict)
     if verdict.phase == "critical":
-        return Finding(_critical(dataset, verdict), _margin(dataset, verdict), "", "ok", "phase")
+        over = _count(verdict.total.n, _word(dataset))
+        sentence = f"Critical: over {over} the square of a small difference between inputs "
+        sentence += f"{changes(verdict.total)}{growth_law(verdict)}."
+        return Finding(sentence, _margin(dataset, verdict), "", "ok", "phase")
     return _undetermined(dataset, verdict)
 
 
-def _critical(dataset: xr.Dataset, verdict: Verdict) -> str:
-    over = f"over all {_layers(dataset)} {_word(dataset)}s"
-    if not verdict.total.determined:
-        return f"Critical: a difference between inputs survives {over[5:]}."
-    law = ", as a power of the depth" if verdict.growth == "power" else ""
-    return f"Critical: {over} the square of a small difference between inputs {changes(verdict.total)}{law}."
+def _uneven(dataset: xr.Dataset, verdict: Verdict) -> Finding:
+    """Return that one step does nearly all, and whether it is more than a change of scale."""
+    steps = _hidden(dataset, verdict)
+    known = [row for row in steps if row["chi_perpendicular"] > 0]
+    largest = max(known, key=lambda row: abs(math.log(row["chi_perpendicular"])))
+    log, error = math.log(largest["chi_perpendicular"]), largest["chi_perpendicular_error"]
+    rest = verdict.total - log
+    before = steps[max(0, [row.index for row in steps].index(largest.index) - 1)]
+    evidence = (
+        f"chi_perp = {largest.estimate('chi_perpendicular')} and K = {before.estimate('kernel')} to "
+        f"{largest.estimate('kernel')} at {largest.who}; {_margin(dataset, verdict)}"
+    )
+    alone = changes(Estimate(log, error / largest["chi_perpendicular"], "", 1))
+    others = f"over the other {_count(verdict.total.n - 1, _word(dataset))} it {changes(rest)}"
+    scaled = before["kernel"] > 0 and abs(math.log(largest["kernel"] / before["kernel"]) - log) < _SAME_FACTOR
+    if scaled:
+        sentence = (
+            f"Uneven: at {largest.who} the square of a small difference between inputs {alone}, and the "
+            f"signal with it, which is a change of scale alone; {others}."
+        )
+        return Finding(sentence, evidence, "", "ok", "phase")
+    sentence = f"Uneven: at {largest.who} the square of a small difference between inputs {alone}; {others}."
+    action = f"Look at {largest.who} first: change the scale of its weights, or normalise behind it."
+    return Finding(sentence, evidence, action, "warning", "phase")
 
 
 def changes(total: Estimate) -> str:
@@ -136,7 +163,7 @@ def changes(total: Estimate) -> str:
     size = abs(total.value)
     if size <= total.error or size < 0.01:
         return "keeps its size"
-    factor = f"{math.exp(size):.3g}" if size < 14 else f"10^{size / math.log(10):.0f}"
+    factor = f"{math.exp(size):.3g}" if size < math.log(999.5) else f"{math.exp(min(size, 700)):.1e}"
     return f"{'grows' if total.value > 0 else 'falls'} {factor}-fold"
 
 
@@ -148,15 +175,15 @@ def _exponential(dataset: xr.Dataset, verdict: Verdict, depth: Estimate, what: s
         what = f"{verdict.phase.capitalize()}: squared differences between inputs {direction}"
     trainable = TRAINABLE_LENGTHS * depth.value
     reach = (
-        f"about {max(1, round(trainable))} of the {layers} {word}s"
+        f"so about {max(1, round(trainable))} of the {layers} {word}s"
         if round(trainable) < layers
-        else f"all {layers} {word}s"
+        else f"but all {layers} {word}s"
     )
     severity: Severity = "note" if round(trainable) >= layers else "warning"
     if trainable < layers / 2:
         severity = "problem"
     return Finding(
-        f"{what} by a factor e every {depth} {word}s, so {reach} can be trained.",
+        f"{what} by a factor e every {depth} {word}s, {reach} can be trained.",
         _margin(dataset, verdict),
         remedy(dataset, verdict),
         severity,
@@ -175,7 +202,9 @@ def _not_finite(dataset: xr.Dataset, verdict: Verdict) -> Finding | None:
     if not bad:
         return None
     before = [row["kernel"] for row in Layer.steps(dataset) if row.index < bad[0].index and row["kernel"] > 0]
-    evidence = f"{_percent(bad[0]['nonfinite'])} of its units are infinite or NaN; {len(bad)} rows are affected"
+    evidence = (
+        f"{_percent(bad[0]['nonfinite'])} of its units are infinite or NaN; {len(bad)} rows are affected"
+    )
     if before and before[-1] < _BROKEN_AT_ONCE * max(before[0], 1.0):
         return Finding(
             f"Broken: {bad[0].where}, gives NaN or infinity, though its input is of ordinary size.",
@@ -202,10 +231,10 @@ def _not_finite(dataset: xr.Dataset, verdict: Verdict) -> Finding | None:
 
 
 def _changing(dataset: xr.Dataset, verdict: Verdict, what: str) -> Finding:
-    finite = [row for row in Layer.steps(dataset) if math.isfinite(row["kernel"])]
-    first, last = finite[0], finite[-1]
+    finite = [row for row in _hidden(dataset, verdict) if math.isfinite(row["kernel"])]
+    first, last, over = finite[0], finite[-1], _count(len(finite), _word(dataset))
     return Finding(
-        f"{what} from {first['kernel']:.3g} to {last['kernel']:.3g} over {_layers(dataset)} {_word(dataset)}s.",
+        f"{what} from {first['kernel']:.3g} to {last['kernel']:.3g} over {over}.",
         f"K = {first.estimate('kernel')} at {first.who}, {last.estimate('kernel')} at {last.who}; "
         f"{_margin(dataset, verdict)}",
         remedy(dataset, verdict),
@@ -217,12 +246,15 @@ def _changing(dataset: xr.Dataset, verdict: Verdict, what: str) -> Finding:
 def _undetermined(dataset: xr.Dataset, verdict: Verdict) -> Finding:
     steps, word = _layers(dataset), _word(dataset)
     measured = len(Layer.measured(dataset))
-    evidence = f"{measured} of {dataset.sizes['layer']} rows were measured on {dataset.attrs['inputs']} inputs"
+    evidence = (
+        f"{measured} of {dataset.sizes['layer']} rows were measured on {dataset.attrs['inputs']} inputs"
+    )
     if 0 < steps < _FEW:
         sentence = f"A phase needs at least {_FEW} {word}s, and there {'is' if steps == 1 else 'are'} {steps}"
         if verdict.total.determined:
-            grown = changes(verdict.total)
-            sentence += f": from first to last the square of a small difference between inputs {grown}"
+            sentence += (
+                f": between them the square of a small difference between inputs {changes(verdict.total)}"
+            )
         advice = "Read K and the gradient in the table: both should stay of order one."
         return Finding(f"{sentence}.", evidence, advice, "note", "phase")
     reason = verdict.reason.rstrip(".") or f"no {word} was measured"
@@ -318,22 +350,31 @@ def _collapse(dataset: xr.Dataset, verdict: Verdict) -> Finding | None:
     )
 
 
-def _dead(dataset: xr.Dataset, verdict: Verdict) -> Finding | None:
-    cure = (
-        "Lower the learning rate or the biases, or use an activation with a slope on both sides, such as "
-        "nn.LeakyReLU or nn.GELU."
-    )
+_REVIVE = (
+    "Lower the learning rate or the biases, or use an activation with a slope on both sides, such as "
+    "nn.LeakyReLU or nn.GELU."
+)
+
+
+def _cut_off(dataset: xr.Dataset) -> Finding | None:
+    """Return that the input does not reach the output, where all units of a row of the stream are dead."""
+    if (dataset["nonfinite"].values > 0).any():
+        return None
     cut = next((row for row in Layer.measured(dataset) if row["dead"] == 1 and _on_the_way(row)), None)
-    if cut is not None and not (dataset["nonfinite"].values > 0).any():
-        return Finding(
-            f"Nothing of the input reaches the output: at {cut.where}, all units respond to no input.",
-            f"dead fraction 1 at {cut.who}, on {dataset.attrs['inputs']} inputs",
-            cure,
-            "problem",
-            "broken",
-        )
-    if verdict.phase in ("ordered", "vanishing", "exploding"):
-        cure = "It follows from the phase: cure that first."
+    if cut is None:
+        return None
+    return Finding(
+        f"Nothing of the input reaches the output: at {cut.where}, all units respond to no input.",
+        f"dead fraction 1 at {cut.who}, on {dataset.attrs['inputs']} inputs",
+        _REVIVE,
+        "problem",
+        "broken",
+    )
+
+
+def _dead(dataset: xr.Dataset, verdict: Verdict) -> Finding | None:
+    follows = verdict.phase in ("ordered", "vanishing", "exploding")
+    cure = "It follows from the phase: cure that first." if follows else _REVIVE
     return _units(dataset, "dead", _MANY_DEAD, "respond to no input", cure)
 
 
@@ -398,15 +439,15 @@ def _idle(dataset: xr.Dataset) -> Finding | None:
         return Finding(
             f"{zero} of {len(sums)} branches are 0, so that their blocks pass the stream on unchanged.",
             f"share 0 at {least.who}",
-            "Nothing, if the last layer of a branch is meant to start at 0; else look for weights that are 0.",
+            "If the last layer of a branch is meant to start at 0, all is well; else look for weights of 0.",
             "note",
         )
     return Finding(
-        f"{len(found)} of {len(sums)} branches bring less than {_percent(_IDLE)} of their sum: these blocks "
-        "hardly contribute.",
-        f"least at {least.who}: {_percent(least['share'])}",
-        "In a trained network such blocks can be left out; before training, enlarge the last weights of the "
-        "branch, or lower the scale of the stream.",
+        f"{len(found)} of {len(sums)} branches bring less than {_percent(_IDLE)} of their sum, least at "
+        f"{least.who}.",
+        f"{_percent(least['share'])} of the mean square of the sum at {least.who}",
+        "Before training this is harmless: a branch grows where it is needed. In a trained network, try to "
+        "leave such a block out.",
         "note",
     )
 
@@ -440,6 +481,16 @@ def _margin(dataset: xr.Dataset, verdict: Verdict) -> str:
         return f"ln chi is {verdict.margin}"
     per = f"per {_word(dataset)} on {dataset.attrs['inputs']} inputs"
     return f"ln chi = {verdict.margin} {per}; 0 is critical"
+
+
+def _hidden(dataset: xr.Dataset, verdict: Verdict) -> list[Layer]:
+    """Return the steps that the verdict was read from: without the read-out, in a network that is deep."""
+    steps, window = Layer.steps(dataset), verdict.total.window
+    return steps if window is None else [row for row in steps if row.depth <= window[1]]
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 's'}"
 
 
 def _layers(dataset: xr.Dataset) -> int:

@@ -175,8 +175,8 @@ def _branches(dataset: xr.Dataset) -> str:
     if scale > 0.9:
         return ""
     return (
-        f"Multiply the last weights of each branch by {scale:.2g}: all {len(shares)} branches then add to the "
-        "signal about as much as enters the first."
+        f"Multiply the last weights of each branch by {scale:.2g}: all {len(shares)} branches then add to "
+        "the signal about as much as enters the first."
     )
 
 
