@@ -67,14 +67,15 @@ def test_roles(module, expected):
 
 def layers_of(model, x):
     with untouched(model):
-        return {layer.name: layer for layer in discover(model, as_batch(model, x))[0]}
+        return {layer.name: layer for layer in discover(model, as_batch(model, x)).layers}
 
 
 def test_chain_and_end_are_noticed():
     model = nn.Sequential(nn.Linear(4, 4), nn.ReLU(inplace=True), nn.Unflatten(1, (2, 2)), nn.Flatten())
-    found = layers_of(model, torch.randn(5, 4))
-    assert all(layer.chained for layer in found.values())
-    assert [layer.final for layer in found.values()] == [False, False, False, True]
+    found = list(layers_of(model, torch.randn(5, 4)).values())
+    assert [layer.chained for layer in found[:2]] == [True, True]
+    assert [layer.final for layer in found[:2]] == [False, True]
+    assert [layer.skipped for layer in found[2:]] == ["passes its input on unchanged"] * 2
 
 
 class Branching(nn.Module):
@@ -88,10 +89,17 @@ class Branching(nn.Module):
         return self.c(first.relu_() + second) * 2
 
 
-def test_branches_and_functional_steps_break_the_chain():
+def test_branches_break_the_chain_and_a_factor_behind_the_last_layer_does_not():
     found = layers_of(Branching(), torch.randn(5, 4))
-    assert [found[name].chained for name in "abc"] == [True, True, False]
-    assert not any(layer.final for layer in found.values())
+    assert {name: layer.place for name, layer in found.items()} == {
+        "a": "stream",
+        "b": "branch",
+        "b (sum)": "stream",
+        "c": "stream",
+    }
+    assert [found[name].chained for name in ("a", "b (sum)", "c")] == [True, False, True]
+    assert found["b"].block == "b (sum)"
+    assert found["c"].final
 
 
 class Overwriting(nn.Module):
@@ -103,16 +111,21 @@ class Overwriting(nn.Module):
         return self.b(self.a(x).relu_())
 
 
-def test_in_place_functions_break_the_chain_too():
-    assert not layers_of(Overwriting(), torch.randn(5, 4))["b"].chained
+def test_functions_in_place_are_rows_of_the_chain_too():
+    found = layers_of(Overwriting(), torch.randn(5, 4))
+    assert [(layer.name, layer.role, layer.chained) for layer in found.values()] == [
+        ("a", "weight", True),
+        ("a (relu)", "activation", True),
+        ("b", "weight", True),
+    ]
 
 
 def test_units_and_channels():
     model = nn.Sequential(nn.Conv2d(3, 5, 3), nn.ReLU(), nn.Flatten(2), nn.Linear(16, 7), nn.Tanh())
     found = layers_of(model, torch.randn(4, 3, 6, 6))
-    assert [layer.units for layer in found.values()] == [80, 80, 80, 35, 35]
-    assert [layer.unit_axis for layer in found.values()][:2] == [1, 1]
-    assert [layer.unit_axis for layer in found.values()][3:] == [2, 2]
+    measured = [layer for layer in found.values() if not layer.skipped]
+    assert [layer.units for layer in measured] == [80, 80, 35, 35]
+    assert [layer.unit_axis for layer in measured] == [1, 1, 2, 2]
 
 
 class Conv1D(nn.Module):

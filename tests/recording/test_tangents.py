@@ -34,13 +34,13 @@ def test_three_ways_to_push_a_tangent(network, push, rtol):
     u = torch.randn_like(x)
     seen = {}
 
-    def see(layer, argument, z, tangent):
+    def see(layer, argument, z, tangent, second):
         seen[layer.name] = (z.clone(), tangent.clone())
 
     with untouched(model):
-        layers, coupled = discover(model, batch)
-        push(model, layers, batch.take(0, 3), lambda tensor, number: u.clone(), see)
-    assert not coupled
+        rows = discover(model, batch)
+        push(model, rows.layers, batch.take(0, 3), rows.chains[0], lambda tensor, number: u.clone(), see)
+    assert not rows.coupled
     values = slow.outputs(model, x)
     for row in range(5):
         z, tangent = seen[str(row)]
@@ -55,11 +55,13 @@ def test_pulling_back_a_cotangent(network):
     v = torch.randn(2, 3, 2, dtype=torch.float64)
     seen = {}
     with untouched(model):
-        layers, _ = discover(model, batch)
+        rows = discover(model, batch)
         pull_back(
             model,
-            layers,
+            rows.layers,
             batch.take(0, 3),
+            rows.chains,
+            rows.output,
             lambda tensor, number, probe: v[probe],
             2,
             lambda layer, probe, gradient: seen.__setitem__((layer.name, probe), gradient.clone()),
@@ -88,13 +90,14 @@ def test_tangents_of_token_ids_enter_behind_the_embedding(push):
     batch, seen = as_batch(model, ids), {}
     u = torch.randn(3, 5, 4)
     with untouched(model):
-        layers, _ = discover(model, batch)
+        rows = discover(model, batch)
         push(
             model,
-            layers,
+            rows.layers,
             batch,
+            rows.chains[0],
             lambda tensor, number: u,
-            lambda layer, argument, z, tangent: seen.__setitem__(layer.name, tangent),
+            lambda layer, argument, z, tangent, second: seen.__setitem__(layer.name, tangent),
         )
     torch.testing.assert_close(seen["table"], u, rtol=1e-3, atol=1e-4)
     expected = u.mean(dim=1) @ model.head.weight.detach().T

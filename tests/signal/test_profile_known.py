@@ -154,7 +154,11 @@ class Functional(nn.Module):
         return self.b(torch.relu(self.a(x)))
 
 
-def test_theory_notices_a_functional_step_between_two_modules():
-    data = profile(Functional(), torch.randn(4, 8)).dataset
-    assert list(np.isfinite(data["kernel_theory"].values)) == [True, False]
-    assert "b does not take what a gives" in json.loads(data.attrs["theory"])["reason"]
+def test_theory_knows_an_activation_that_is_no_module():
+    model, x = Functional(), torch.randn(4, 8)
+    data = profile(model, x).dataset
+    same = profile(nn.Sequential(model.a, nn.ReLU(), model.b), x).dataset
+    assert list(data["layer"].values) == ["a", "a (relu)", "b"]
+    for name in ("kernel_theory", "correlation_theory", "gradient_theory"):
+        assert np.isfinite(same[name].values).all()
+        np.testing.assert_allclose(data[name].values, same[name].values, rtol=1e-12)

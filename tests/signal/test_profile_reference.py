@@ -58,19 +58,25 @@ def standard_error(values):
     return values.std(axis=-1, ddof=1) / np.sqrt(values.shape[-1])
 
 
+def compare(data, name, expected, **tolerance):
+    """Hold a column against a number for each module, those aside that pass their input on."""
+    measured = data["skipped"].values == ""
+    np.testing.assert_allclose(data[name].values[measured], expected[measured], **tolerance)
+
+
 def test_kernel_and_its_error(case):
     model, x, data = case
     expected = slow.kernels(model, x)
-    np.testing.assert_allclose(data["kernel"], expected.mean(axis=1), rtol=1e-12)
-    np.testing.assert_allclose(data["kernel_error"], standard_error(expected), rtol=1e-10)
+    compare(data, "kernel", expected.mean(axis=1), rtol=1e-12)
+    compare(data, "kernel_error", standard_error(expected), rtol=1e-10)
 
 
 def test_correlation_and_distance(case):
     model, x, data = case
     expected = slow.correlations(model, x)
-    np.testing.assert_allclose(data["correlation"], expected.mean(axis=1), rtol=1e-10, atol=1e-12)
-    np.testing.assert_allclose(data["distance"], 1 - expected.mean(axis=1), rtol=1e-10)
-    np.testing.assert_allclose(data["correlation_error"], standard_error(expected), rtol=1e-8)
+    compare(data, "correlation", expected.mean(axis=1), rtol=1e-10, atol=1e-12)
+    compare(data, "distance", 1 - expected.mean(axis=1), rtol=1e-10)
+    compare(data, "correlation_error", standard_error(expected), rtol=1e-8)
 
 
 def test_chi_perpendicular(case):
@@ -93,7 +99,7 @@ def test_chi_perpendicular(case):
     np.testing.assert_allclose(data["chi_perpendicular"][rows[1:]], ratios, rtol=1e-10)
     np.testing.assert_allclose(data["chi_perpendicular_error"][rows[1:]], errors, rtol=1e-8)
     np.testing.assert_allclose(data["chi_perpendicular_error"][rows[1:]], jackknife, rtol=0.35)
-    np.testing.assert_allclose(data["tangent"], tangents.mean(axis=1), rtol=1e-10)
+    compare(data, "tangent", tangents.mean(axis=1), rtol=1e-10)
     growth = tangents[rows[-1]].mean() / tangents[rows[0]].mean()
     np.testing.assert_allclose(np.prod(data["chi_perpendicular"][rows[1:]]), growth, rtol=1e-10)
     others = [i for i in range(len(model)) if i not in rows[1:]]
@@ -121,7 +127,7 @@ def test_gradient(case):
     pulled = [
         slow.squared_gradients(model, x, slow.cotangents(shape, SEED, probe)) for probe in range(PROBES)
     ]
-    np.testing.assert_allclose(data["gradient"], np.mean(pulled, axis=0).mean(axis=1), rtol=1e-10)
+    compare(data, "gradient", np.mean(pulled, axis=0).mean(axis=1), rtol=1e-10)
 
 
 def test_distance_keeps_its_digits_where_the_correlation_has_none_left():

@@ -37,6 +37,8 @@ def dataset(chi, *, kernel=None, distance=None, gradient=None, scatter=0.0, acti
     coordinates = {
         "layer": [str(i) for i in range(len(rows))],
         "role": ("layer", roles),
+        "place": ("layer", ["stream"] * len(rows)),
+        "chain": ("layer", [0] * len(rows)),
         "depth": ("layer", np.array(rows) + 1),
         "skipped": ("layer", [""] * len(rows)),
     }
@@ -64,14 +66,36 @@ def test_power_law_decay_on_the_critical_line_is_critical():
     depth = np.arange(1, 61)
     found = verdict(dataset(1 - 1 / (depth + 1), distance=1 / np.arange(1, 62)))
     assert found.phase == "critical"
-    assert "slower than exponentially" in found.reason
+    assert "not exponentially" in found.reason
+    assert found.growth == "power"
     assert "ever more slowly" in found.signal_depth.reason
 
 
-def test_scatter_around_one_is_critical_within_its_error():
-    found = verdict(dataset([1.0] * 50, scatter=0.3))
+def test_scatter_around_one_is_critical_while_its_error_is_small_over_the_whole_depth():
+    found = verdict(dataset([1.0] * 50, scatter=0.1))
     assert found.phase == "critical"
     assert abs(found.margin.value) < 3 * found.margin.error
+    # 50 rates of 0.0 with an error of 0.06 each sum to 0 with an error of 3, a factor 20.
+    wide = verdict(dataset([1.0] * 50, scatter=0.3))
+    assert wide.margin.error * 50 > math.log(10)
+    assert wide.phase == "not determined"
+
+
+def test_residual_growth_is_told_from_exponential_growth_by_its_rates():
+    steps = np.arange(1, 41)
+    residual = verdict(dataset((steps + 1.0) / steps * 1.0))  # K_l = l K_1
+    assert (residual.phase, residual.growth) == ("critical", "power")
+    assert residual.total.value == pytest.approx(math.log(41))
+    steady = verdict(dataset([41 ** (1 / 40)] * 40))  # the same factor in equal steps
+    assert (steady.phase, steady.growth) == ("chaotic", "exponential")
+    assert steady.total.value == pytest.approx(math.log(41))
+
+
+def test_one_step_that_brings_all_the_growth_is_named():
+    found = verdict(dataset([1e5, *[1.05] * 23]))
+    assert found.phase == "uneven"
+    assert "2 alone brings a factor 1e+05" in found.reason
+    assert verdict(dataset([1.3] * 24)).phase == "chaotic"
 
 
 def test_layers_that_differ_wildly_give_no_rate():
@@ -82,7 +106,7 @@ def test_layers_that_differ_wildly_give_no_rate():
 
 def test_alternating_layers_average_out():
     found = verdict(dataset([10.0, 0.1] * 12))
-    assert found.phase == "critical"
+    assert found.phase == "not determined"
     assert found.margin.error < 0.45  # independent scatter of that size would give 0.7
 
 
@@ -113,7 +137,7 @@ def test_a_unit_that_overflows_decides():
 def test_too_few_layers():
     found = verdict(dataset([], activations=False))
     assert found.phase == "not determined"
-    assert "2 weight layer(s)" in found.reason
+    assert "2 steps on the stream" in found.reason
     assert not found.margin.determined
     assert not found.signal_depth.determined
 

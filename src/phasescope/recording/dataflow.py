@@ -44,6 +44,11 @@ _MIXING = _names(
     rnn_relu lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell cumsum sort topk roll flip __getitem__ chunk
     split unbind select narrow index_select gather glu sum norm fft fold unfold repeat expand stack"""
 )
+# Operations that take no more than the shape of a signal.
+_FRESH = _names(
+    """new_tensor new_zeros new_ones new_full new_empty zeros_like ones_like full_like empty_like rand_like
+    randn_like randint_like"""
+)
 # Operations that only shift or stretch a signal where what else they take is constant.
 _AFFINE = _SUMS | _names(
     "mul mul_ __mul__ __rmul__ __imul__ div div_ true_divide __truediv__ __itruediv__ neg"
@@ -345,7 +350,8 @@ class Flow(TorchFunctionMode):
         if node.root is None:
             return
         path, call = self._running[-1]
-        node.sources = list(dict.fromkeys(u for u in used if u.root is not None))
+        fresh = name in _FRESH
+        node.sources = [] if fresh else list(dict.fromkeys(u for u in used if u.root is not None))
         node.inputs = node.inputs.union(*(source.inputs for source in node.sources))
         node.address = Address(path, call, name, self._counted[path, call, name] + 1, number)
         node.shape, node.floating = tuple(output.shape), output.is_floating_point()
@@ -451,7 +457,7 @@ def _storage(tensor: Tensor) -> int:
 
 def _fits(name: str, sources: list[Node], output: Tensor) -> bool:
     """Return whether the output can be a function of each number of its source, or a change of its shape."""
-    if name in _POOLS or "pad" in name:
+    if name in _POOLS or name in _FRESH or "pad" in name:
         return True
     return any(math.prod(source.shape) == output.numel() for source in sources)
 

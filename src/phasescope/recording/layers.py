@@ -303,9 +303,10 @@ class _Finder:
         # A value on two chains is one point.
         points = {id(point.node): point for chain in self._chains for point in chain.points}
         self._points = list(points.values())
-        steps = Counter(p.node.address.path for p in self._points if p.step and p.node.address)
-        # Modules that are one row: those without children that hold no more than one step.
-        self._leaves = {call.path for call in self._calls if steps[call.path] <= 1}
+        steps = Counter(p.node.address[:2] for p in self._points if p.step and p.node.address)
+        # Modules that are one row: those without children that hold no more than one step in any call.
+        crowded = {path for (path, _), number in steps.items() if number > 1}
+        self._leaves = {call.path for call in self._calls} - crowded
         self._owners = Counter(_owner(point.nodes[0].same_as) for point in self._points)
         self._names: Counter[str] = Counter()
         self._ends: list[tuple[int, str]] = []  # of the rows of the stream: number of the value, and name
