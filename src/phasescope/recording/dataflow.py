@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 from phasescope.recording.batch import leaves, map_leaves
+from phasescope.recording.recurrent import OPERATORS
 
 
 def _names(text: str) -> frozenset[str]:
@@ -263,7 +264,8 @@ class Flow(TorchFunctionMode):
             if name in _WEIGHTS:
                 return self._weight_layer(name, func, args, kwargs)
             links = map_leaves(self._node_of, (args, kwargs))
-            result = func(*args, **kwargs)
+            # Thousands of operators run inside a recurrent one, none of which gives a value of the model's.
+            result = self.made.whole(func, args, kwargs) if name in OPERATORS else func(*args, **kwargs)
             self._record(name, func, args, links, result)
             return result
         finally:
@@ -435,10 +437,17 @@ class _Made(TorchDispatchMode):  # type: ignore[no-untyped-call]
         reference = self._known.get(id(tensor))
         return reference is not None and reference() is tensor
 
+    def whole(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run an operation of which only the result is of interest."""
+        with _disable_current_modes():
+            return self._noted(func(*args, **kwargs))
+
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        result = func(*args, **(kwargs or {}))
+        return self._noted(func(*args, **(kwargs or {})))
+
+    def _noted(self, result: Any) -> Any:
         for tensor in leaves(result, Tensor):
             self._known[id(tensor)] = weakref.ref(tensor)
         return result
