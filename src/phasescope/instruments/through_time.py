@@ -242,7 +242,7 @@ def _finding(phase: str, rows: Sequence[Row]) -> Finding:
         severity: Severity = "warning" if reach < steps / 2 else "note"
         where = who if len(rows) == 1 else f"{row.text('layer')}, the shortest of {len(rows)} layers"
         sentence = f"The gradient of the last step reaches back {far} in {where}{every}."
-        return Finding(sentence, evidence, _longer(row), severity)
+        return Finding(sentence, evidence, _longer(row), severity, "phase")
     if phase == "chaotic":
         sentence = (
             f"The state of {who} is chaotic: a small change grows by a factor e every {1 / rate:.2g} steps, "
@@ -252,12 +252,12 @@ def _finding(phase: str, rows: Sequence[Row]) -> Finding:
             f"Multiply the recurrent weights ({_weight(row, 'weight_hh')}) by exp(-{rate:.3g}) = "
             f"{math.exp(-rate):.3g} and measure again; clip gradients by their norm."
         )
-        return Finding(sentence, evidence, action, "warning")
+        return Finding(sentence, evidence, action, "warning", "phase")
     if phase == "critical":
         sentence = (
             f"States and gradients stay of order one through all {steps} steps in {who}: critical in time."
         )
-        return Finding(sentence, evidence, "", "ok")
+        return Finding(sentence, evidence, "", "ok", "phase")
     return Finding(
         f"Whether the state of {who} remembers or forgets over {steps} steps is not determined.",
         evidence,
