@@ -53,6 +53,7 @@ def test_it_keeps_the_promises_of_instruments():
     check_instrument(INSTRUMENT)
 
 
+@pytest.mark.slow
 def test_it_keeps_the_promises_on_a_network_with_other_layers():
     check_instrument(INSTRUMENT, cases=[Case("tagger", lambda: (Tagger(), _sequences(12, 4)))])
 

@@ -17,7 +17,7 @@ def step_jacobians(cell: nn.RNNCellBase, x: Tensor, state: tuple[Tensor, ...]) -
             after = cell(now, parts if len(parts) > 1 else parts[0])
             return torch.cat(after) if isinstance(after, tuple) else after
 
-        jacobians.append(torch.autograd.functional.jacobian(step, flat))
+        jacobians.append(torch.autograd.functional.jacobian(step, flat, vectorize=True))
         state = step(flat).detach().chunk(len(state))
     return jacobians
 
