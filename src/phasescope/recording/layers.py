@@ -304,9 +304,10 @@ class _Finder:
         points = {id(point.node): point for chain in self._chains for point in chain.points}
         self._points = list(points.values())
         steps = Counter(p.node.address[:2] for p in self._points if p.step and p.node.address)
-        # Modules that are one row: those without children that hold no more than one step in any call.
-        crowded = {path for (path, _), number in steps.items() if number > 1}
-        self._leaves = {call.path for call in self._calls} - crowded
+        # Calls that are one row: those of modules without children that hold no more than one step.
+        self._leaves = {
+            (call.path, call.number) for call in self._calls if steps[call.path, call.number] <= 1
+        }
         self._owners = Counter(_owner(point.nodes[0].same_as) for point in self._points)
         self._names: Counter[str] = Counter()
         self._ends: list[tuple[int, str]] = []  # of the rows of the stream: number of the value, and name
@@ -366,7 +367,7 @@ class _Finder:
         for node in point.nodes:
             for call in self._calls:
                 given = call.gives is node or _same_operation(call.gives, node)
-                if given and not _passes_on(call) and call.path in self._leaves:
+                if given and not _passes_on(call) and (call.path, call.number) in self._leaves:
                     return call
         return None
 
@@ -376,7 +377,7 @@ class _Finder:
             return False
         if point.step:
             return True
-        if point.node.address.path in self._leaves:
+        if point.node.address[:2] in self._leaves:
             return False
         # Of a function that is put together of several operations, the last is shown.
         goes_on = (

@@ -87,8 +87,11 @@ def _goes_on(before: Point, point: Point) -> bool:
 def _entries(flow: Flow) -> dict[str, list[Node]]:
     """Return, by the name of the input, the first floating-point values that depend on it."""
     found: dict[str, list[Node]] = {}
+    entered: set[int] = set()  # what depends on a floating-point value, if only by an index computed from it
     for node in flow.nodes:
-        first = node.kind == "input" or (node.sources and not any(s.floating for s in node.sources))
+        known = any(source.floating or id(source) in entered for source in node.sources)
+        entered |= {id(node)} if known else set()
+        first = node.kind == "input" or (node.sources and not known)
         names = [name for name in sorted(node.inputs) if not any(word in name.lower() for word in _NO_ENTRY)]
         if first and node.floating and names:
             found.setdefault(", ".join(names), []).append(node)

@@ -67,7 +67,7 @@ class Passes:
         Where batch normalisation couples the inputs they cannot be split, and fewer are measured.
         """
         size = self.batch.size
-        if _ROUGH * (self.rows.held * size + 2 * self.batch.nbytes()) <= limit:
+        if not self.batch.cuttable or _ROUGH * (self.rows.held * size + 2 * self.batch.nbytes()) <= limit:
             return []
         copies = 4 * self.batch.nbytes() // size
 
@@ -133,7 +133,7 @@ class Passes:
         return any(has_running_statistics(m) and m.training for m in self.model.modules())
 
     def _choose_push(self) -> Push:
-        size = min(2, self.batch.size)
+        size = self.batch.fewest(2)
         tangent = partial(Measurement(self.rows, size, 1, self._seed).perpendicular, 0, 0)
         words = ""
         entrance = self.rows.chains[0] if self.rows.chains else None
@@ -272,7 +272,7 @@ class Measurement:
         self.identical[_pairs(here)] = batch.identical_pairs()
         floats = batch.floats()
         for number, chain in enumerate(self.chains):
-            tensors = [floats[i].flatten(1) for i in chain.floats]
+            tensors = [_flat(floats[i]) for i in chain.floats]
             if tensors:
                 joined = torch.cat(tensors, dim=1) if tensors[1:] else tensors[0]
                 self._keep(self.entering, (number, here), _mean_square(joined))
@@ -292,8 +292,8 @@ class Measurement:
 
     def perpendicular(self, first: int, probe: int, tensor: Tensor, number: int) -> Tensor:
         """Return a random tangent of the length of the input and perpendicular to it, sample by sample."""
-        u = gaussian(tensor.shape, tensor, seed=(self.seed, _ACROSS, probe, number), first=first).flatten(1)
-        z = tensor.flatten(1)
+        u = _flat(gaussian(tensor.shape, tensor, seed=(self.seed, _ACROSS, probe, number), first=first))
+        z = _flat(tensor)
         if z.shape[1] > 1:
             wide, flat = u.double(), z.double()
             square = flat.square().sum(dim=1, keepdim=True)
@@ -305,7 +305,9 @@ class Measurement:
         return (u * scale.to(u.dtype).unsqueeze(1)).reshape(tensor.shape)
 
     def back(self, first: int, tensor: Tensor, number: int, probe: int) -> Tensor:
-        """Return a random cotangent of an output of the model."""
+        """Return a random cotangent of an output of the model, or of a single number, a loss, its own."""
+        if tensor.ndim == 0:
+            return torch.ones_like(tensor)
         return gaussian(tensor.shape, tensor, seed=(self.seed, _BACK, probe, number), first=first)
 
     def see_all(
@@ -323,7 +325,7 @@ class Measurement:
         self._see_argument(layer, argument)
         identical = torch.from_numpy(self.identical[pairs]).to(output.device)
         if row == 0 and argument is not None and argument.shape[:1] == (size,):
-            flat = argument.flatten(1)
+            flat = _flat(argument)
             self._keep(self.start_kernel, here, _mean_square(flat))
             self._keep(self.start_distance, pairs, _distances(flat).masked_fill(identical, torch.nan))
         z = layer.samples(output, size)
@@ -443,13 +445,18 @@ class Measurement:
         fits = argument is not None and argument.shape[:1] == (size,) and argument.numel()
         if argument is None or not fits or layer.role in ("weight", "norm"):
             return
-        largest = argument.flatten(1).amax(dim=1)  # NaN where there is one; -inf alone is how masks are made
+        largest = _flat(argument).amax(dim=1)  # NaN where there is one; -inf alone is how masks are made
         broken = largest.isnan() | (largest == torch.inf)
         self._broken = broken if self._broken is None else self._broken | broken
 
 
 def _unseen(*shape: int) -> np.ndarray:
     return np.full(shape, np.nan)
+
+
+def _flat(tensor: Tensor) -> Tensor:
+    # Unlike flatten(1), also of one number a sample.
+    return tensor.reshape(len(tensor), -1)
 
 
 def _pairs(here: slice) -> slice:
