@@ -91,8 +91,8 @@ def verdict(dataset: xr.Dataset, chain: int = 0) -> Verdict:
       stay of order one, and the scatter of the steps leaves the sum of L rates uncertain by no more than
       that; or the rates fall off as ``p / (l + l0)``, which is growth as a power of the depth and fits better
       than one rate; or ``m`` is within two standard errors of 0 while its error is small on that scale;
-    - *uneven*: at most 3 steps, and no more than a quarter of them, bring more than half of a ``|G|`` above
-      ln 10, and the others together no more than ln 10;
+    - *uneven*: at most 3 steps, and no more than a quarter of them, bring more than half of ``|G|`` and more
+      than ln 10, and the others together no more than ln 10;
     - *ordered* (``m < 0``): inputs become indistinguishable and gradients vanish;
     - *chaotic* (``m > 0``): nearby inputs separate and gradients explode;
     - *not determined*: fewer than 3 steps were measured, no tangent could be followed, or the steps differ
@@ -279,7 +279,7 @@ def _leaders(rates: _Rates, total: float) -> list[int]:
     largest = np.argsort(-rates.logs * np.sign(total))
     for count in range(1, min(_MOST_LEADERS, rates.count // 4) + 1):
         brought = float(rates.logs[largest[:count]].sum())
-        if abs(total - brought) <= _TOLERANCE and abs(brought) > abs(total) / 2:
+        if abs(total - brought) <= _TOLERANCE < abs(brought) and abs(brought) > abs(total) / 2:
             return [int(i) for i in largest[:count]]
     return []
 
