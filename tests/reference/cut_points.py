@@ -1,7 +1,7 @@
 """The cut points of a pass the slow way: take a value away and look for a way from input to output.
 
 Every call of a torch function is an operation, seen through a ``TorchFunctionMode``; its tensors are
-numbered, and the input is number 0.
+numbered, those of the input first.
 """
 
 from __future__ import annotations
@@ -98,6 +98,8 @@ class _Watch(TorchFunctionMode):
         kind = _WORDS.get(name, name)
         if kind == "add" and len(made_from) > 1:
             kind = "sum"
+        if kind == "cat" and len(made_from) == 1:
+            kind = "extend"
         for tensor in tree_leaves((args[:1], result)):
             # New, or written to. What comes from no input is a constant and no value.
             if made_from and isinstance(tensor, Tensor) and given.get(id(tensor)) != tensor._version:
@@ -111,16 +113,16 @@ def cut_points(
     args: tuple[Any, ...] = (),
     kwargs: Mapping[str, Any] | None = None,
     *,
-    source: int = 0,
+    sources: tuple[int, ...] = (0,),
     tangent: Callable[[Tensor], Tensor] | None = None,
 ) -> list[CutPoint]:
-    """Return the cut points between one of the tensors of the input and the first output for each sample.
+    """Return the cut points between tensors of the input and the first output for each sample.
 
     What changes only shape or order is no point, nor is what happens inside a module that calls no other.
     A tangent enters at a floating-point input, or else where modules turn integers into numbers.
     """
     entering = [t for t in tree_leaves((args, kwargs or {})) if isinstance(t, Tensor)]
-    integers = not entering[source].is_floating_point()
+    integers = not entering[sources[0]].is_floating_point()
     watch = _Watch()
     named: dict[int, str] = {}
 
@@ -154,23 +156,25 @@ def cut_points(
     try:
         # Fused attention has no forward mode.
         with torch.no_grad(), forward_ad.dual_level(), sdpa_kernel(SDPBackend.MATH):
-            if tangent and not integers:
-                dual = forward_ad.make_dual(entering[source], tangent(entering[source]))
-                args, kwargs = tree_map(lambda t: dual if t is entering[source] else t, (args, kwargs or {}))
-                entering[source] = dual
-            watch.add("input", [], entering[source])
+            duals = {}
+            for source in sources:
+                tensor = entering[source]
+                if tangent and not integers:
+                    duals[id(tensor)] = forward_ad.make_dual(tensor, tangent(tensor))
+                watch.add("input", [], duals.get(id(tensor), tensor))
+            args, kwargs = tree_map(lambda t: duals.get(id(t), t), (args, kwargs or {}))
             with watch:
-                output = model(*args, **(kwargs or {}))
+                output = model(*args, **kwargs)
     finally:
         for handle in handles:
             handle.remove()
 
     values, tensors = watch.values, [t for t in tree_leaves(output) if isinstance(t, Tensor)]
-    per_sample = [t for t in tensors if t.ndim and len(t) % len(entering[source]) == 0] or tensors
+    per_sample = [t for t in tensors if t.ndim and len(t) % len(entering[sources[0]]) == 0] or tensors
     goal = watch.number[id(per_sample[0])]
     points, last = [], values[0].numbers
     for number, value in enumerate(values):
-        on_the_way = number > 0 and _way(values, number) and not _way(values, goal, without=number)
+        on_the_way = value.kind != "input" and _way(values, number) and not _way(values, goal, without=number)
         row_ends_here = number in named or not any(call.is_row for call in value.calls)
         if on_the_way and row_ends_here and not _same_numbers(last, value.numbers):
             points.append(CutPoint(named.get(number, value.kind), value.numbers, value.tangent))
@@ -183,7 +187,7 @@ def _way(values: list[Value], goal: int, *, without: int | None = None) -> bool:
     waiting, seen = [goal], set()
     while waiting:
         number = waiting.pop()
-        if number == 0:
+        if values[number].kind == "input":
             return True
         if number != without and number not in seen:
             seen.add(number)

@@ -45,11 +45,13 @@ def correlations(model: nn.Sequential, x: Tensor) -> np.ndarray:
     )
 
 
-def perpendicular_tangents(x: Tensor, seed: int, probe: int) -> Tensor:
+def perpendicular_tangents(x: Tensor, seed: int, probe: int, number: int = 0) -> Tensor:
     """The random tangents of the profile: normal, perpendicular to each input and of its length."""
     tangents = []
     for i, sample in enumerate(x):
-        u = np.random.default_rng((seed, 1, probe, 0, i)).standard_normal(sample.numel(), dtype=np.float32)
+        u = np.random.default_rng((seed, 1, probe, number, i)).standard_normal(
+            sample.numel(), dtype=np.float32
+        )
         z = sample.reshape(-1).double()
         u = torch.from_numpy(u).double()
         u = u - (u @ z) / (z @ z) * z

@@ -385,18 +385,20 @@ MODELS = {
     "t5": Known(
         with_batch(T5, lambda: {"input_ids": words(10), "decoder_input_ids": words(6)}),
         "Embedding " + 6 * "sum " + "RMSNorm Linear",
-        source=1,
+        sources=(1,),
     ),
-    # A sum behind a normalisation has K = 1 + K of the branch, and s = 0.0004 d = 0.0128: hardly 1 + s^2.
+    # s = 0.0004 d = 0.0128 behind a matrix: a branch adds s^2 to K = 1. Only the pooler does something, a
+    # factor s, and it is no read-out, since a tanh follows.
     "bert": Known(
         with_batch(BERT, _masked),
         "Embedding add LayerNorm " + 3 * "sum LayerNorm sum LayerNorm " + "getitem Linear tanh Linear",
+        "uneven",
     ),
     # The patches have K = 48 / (3 * 48) = 1/3, branches s^2 or less: the stream keeps its K. One token of
     # 17 is no part of the picture.
     "vit": Known(
         with_batch(ViT, _pictures),
-        "Conv2d cat add " + 6 * "sum " + "LayerNorm getitem Linear",
+        "Conv2d extend add " + 6 * "sum " + "LayerNorm getitem Linear",
         "critical",
         16 / 17,
         0.02,
@@ -418,10 +420,12 @@ MODELS = {
         "Linear sum sum sum Linear",
         "critical",
     ),
-    # Keys and values are two ways from their common product.
+    # Keys and values are two ways from their common product. Attention takes the mean over 20 tokens, and the
+    # matrix behind it, of variance 1/(3n), brings it to 1/60 in one step; branches do little.
     "perceiver": Known(
         with_batch(Perceiver, lambda: torch.randn(INPUTS, 20, 6)),
         "Linear scaled_dot_product_attention Linear add " + 4 * "sum " + "mean Linear",
+        "uneven",
     ),
     "max_norm": Known(with_batch(MaxNormBag, words), "Embedding mean Linear relu Linear"),
 }

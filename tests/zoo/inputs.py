@@ -259,7 +259,8 @@ MODELS = {
     ),
     "dict_input": Known(
         with_batch(DictInput, lambda: {"left": torch.randn(INPUTS, 7), "right": torch.randn(INPUTS, 5)}),
-        "Linear add tanh Linear",
+        "sum tanh Linear",
+        sources=(0, 1),
     ),
     "tuple_output": Known(
         with_batch(TupleOutput, lambda: torch.randn(INPUTS, 9)), "Linear Tanh Linear Tanh Linear"

@@ -19,8 +19,8 @@ class Known:
         Returns ``(model, batch)``.
     stream : str
         The cut points between an input and the first output for each sample, in order: class names of
-        modules, names of operations; "sum" and "cat" join two signals, "add" a signal and a constant. Changes
-        of shape are no points of their own.
+        modules, names of operations; "sum" and "cat" join two signals, "add" and "extend" a signal and a
+        constant. Changes of shape are no points of their own.
     phase : str
         Of the verdict; "" where no computation by hand decides.
     growth : float, optional
@@ -28,7 +28,7 @@ class Known:
         layer with weights, a sum or a concatenation, the read-out left out; by a formula of wide layers.
     within : float
         How far its logarithm may be off at these widths.
-    source : int
+    sources : tuple of int
         Which of the tensors of the batch the stream starts at; the others are held.
     """
 
@@ -37,7 +37,7 @@ class Known:
     phase: str = ""
     growth: float | None = None
     within: float = 0.0
-    source: int = 0
+    sources: tuple[int, ...] = (0,)
 
 
 def with_batch(build: Callable[[], Any], batch: Callable[[], Any]) -> Build:

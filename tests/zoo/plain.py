@@ -70,12 +70,14 @@ def _respelled(chain: nn.Sequential, spelling: str, activation: str) -> nn.Modul
     return {"module": lambda c, a: c, "functional": Functional, "matmul": Matmul}[spelling](chain, activation)
 
 
-def he_relu_as(spelling: str, *, width: int = 128, depth: int = 8) -> tuple[nn.Module, Any]:
+def he_relu_as(
+    spelling: str, *, width: int = 128, depth: int = 8, read_out: float = 0.1
+) -> tuple[nn.Module, Any]:
     """A ReLU network at its critical point, whose read-out is ten times too small."""
     layers: list[nn.Module] = []
     for _ in range(depth):
         layers += [linear(width, width, 2.0), nn.ReLU()]
-    chain = nn.Sequential(*layers, linear(width, 10, 0.01))
+    chain = nn.Sequential(*layers, linear(width, 10, read_out**2))
     return _respelled(chain, spelling, "relu"), torch.randn(INPUTS, width)
 
 
@@ -452,8 +454,8 @@ MODELS = {
     "policy_value": Known(
         with_batch(PolicyValue, lambda: torch.randn(INPUTS, 8)), "Linear Tanh Linear Tanh Linear"
     ),
-    # Between two concatenations the halves go apart.
-    "coupling_flow": Known(with_batch(CouplingFlow, lambda: torch.randn(INPUTS, 8)), "cat " * 4),
+    # Between two concatenations the halves go apart. exp(s) and t are near 1 and 0.
+    "coupling_flow": Known(with_batch(CouplingFlow, lambda: torch.randn(INPUTS, 8)), "cat " * 4, "critical"),
     "deep_sets": Known(
         with_batch(DeepSets, lambda: torch.randn(INPUTS, 7, 4)), "Linear ReLU Linear mean Linear ReLU Linear"
     ),
@@ -475,11 +477,16 @@ MODELS = {
         ),
         "Linear GELU Linear GELU Linear cross_entropy",
     ),
+    # K = 1, and each block adds the mean of two answers with K = 1: less than a factor 2.
     "experts_batched": Known(
-        with_batch(lambda: experts(BatchedExperts), lambda: torch.randn(INPUTS, 10)), "Linear sum sum Linear"
+        with_batch(lambda: experts(BatchedExperts), lambda: torch.randn(INPUTS, 10)),
+        "Linear sum sum Linear",
+        "critical",
     ),
     "experts_modules": Known(
-        with_batch(lambda: experts(ModuleExperts), lambda: torch.randn(INPUTS, 10)), "Linear sum sum Linear"
+        with_batch(lambda: experts(ModuleExperts), lambda: torch.randn(INPUTS, 10)),
+        "Linear sum sum Linear",
+        "critical",
     ),
-    "graph_network": Known(with_batch(GraphNetwork, _graph), "Linear sum sum Linear"),
+    "graph_network": Known(with_batch(GraphNetwork, _graph), "Linear sum sum Linear", "critical"),
 }

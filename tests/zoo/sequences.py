@@ -148,20 +148,18 @@ class WaveNet(nn.Module):
 
 MODELS = {
     "mamba": Known(with_batch(Mamba, words), "Embedding sum sum sum RMSNorm Linear", "critical"),
-    # Two or three steps: too few for a phase along depth. What matters for an LSTM is time.
+    # Too few steps for a phase along depth. What matters for an LSTM is time.
     "lstm_classifier": Known(
         with_batch(LSTMClassifier, words), "Embedding LSTM getitem Linear", "not determined"
     ),
     "bidirectional_lstm": Known(
         with_batch(lambda: LSTMClassifier(bidirectional=True), words),
         "Embedding LSTM mean Linear",
-        "not determined",
     ),
+    # The way of the source; the target's has a step less.
     "seq2seq": Known(
         with_batch(Seq2Seq, lambda: {"source": words(8), "target": words(6)}),
-        "Embedding GRU Linear",
-        "not determined",
-        source=1,
+        "Embedding GRU GRU Linear",
     ),
     # State and cell state are two ways from one step to the next, and each step has an input of its own.
     "cell_loop": Known(

@@ -170,13 +170,13 @@ class _Rates:
         names = [str(name) for name in hidden["layer"].values[good]]
         depth = hidden["depth"].values[good]
         errors = np.nan_to_num(error[good] / chi[good])
-        total = float(np.sqrt((errors**2).sum()))
+        total = math.hypot(*errors)
         if "tangent" in hidden and good.any():
             # The sum of the logarithms is that of the last tangent less that of the first.
             ends = np.flatnonzero(good)[[0, -1]] - [1, 0]
             ends = ends[ends >= 0]
             values, spread = hidden["tangent"].values[ends], hidden["tangent_error"].values[ends]
-            total = float(np.sqrt(np.nansum((spread / values) ** 2)))
+            total = math.hypot(*np.nan_to_num(spread / values))
         return cls(np.log(chi[good]), errors, depth, names, total)
 
     @property
@@ -196,7 +196,7 @@ def _margin(rates: _Rates, measured: int) -> Estimate:
         return Estimate.not_determined(reason, method=method, n=n)
     late = slice(n // 2 if n >= _MANY else 0, None)
     used, depth, inputs = rates.logs[late], rates.depth[late], rates.errors[late]
-    error = math.hypot(_error_of_mean(used), float(np.sqrt((inputs**2).sum())) / len(used))
+    error = math.hypot(_error_of_mean(used), math.hypot(*inputs) / len(used))
     return Estimate(float(used.mean()), error, method, len(used), (float(depth[0]), float(depth[-1])))
 
 
@@ -263,7 +263,7 @@ def _phase(
         named = rates.names[leaders[0]]
         bring = f"{named} alone brings" if len(leaders) == 1 else f"{len(leaders)}, {named} first, bring"
         return "uneven", f"{factor}, of which {bring} a factor {_factor(float(rates.logs[leaders].sum()))}"
-    if growth == "power" and abs(margin.value) * n <= _TOLERANCE:
+    if growth == "power" and abs(rates.logs[n // 2 :].mean()) * n <= _TOLERANCE:
         return "critical", f"{factor}, as a power of the depth and not exponentially"
     if abs(margin.value) <= 2 * margin.error or growth == "none":
         if scatter <= _TOLERANCE:
