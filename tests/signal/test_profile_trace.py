@@ -3,11 +3,13 @@
 import contextlib
 import itertools
 import random
+import threading
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrizations
 
 from phasescope.errors import InputError
 from phasescope.signal import profile
@@ -67,7 +69,6 @@ def state(model):
             (list(m._forward_hooks), list(m._forward_pre_hooks), list(m._backward_hooks)) for m in modules
         ],
         "attributes": [{k: id(v) for k, v in vars(m).items()} for m in modules],
-        "momentum": model[1].momentum,
         "torch": torch.get_rng_state(),
         "numpy": np.random.get_state()[1].copy(),  # noqa: NPY002
         "python": random.getstate(),
@@ -157,3 +158,69 @@ def test_a_model_that_is_still_in_a_graph_can_be_trained_on():
     profile(model, x)
     loss.backward()
     assert all(p.grad is not None for p in model.parameters())
+
+
+class Rescaling(nn.Module):
+    """Brings its weights back to unit norm at each call, by way of ``data``."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(8, 8))
+
+    def forward(self, x):
+        self.weight.data = self.weight.data / self.weight.data.norm()
+        return x @ self.weight
+
+
+class Counting(nn.Module):
+    """Counts how often its weight was read, in its own weight."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight, self.reads = nn.Parameter(torch.randn(8, 8)), nn.Parameter(torch.zeros(1))
+
+    def forward(self, x):
+        with torch.no_grad():
+            self.reads += 1
+        return x @ self.weight
+
+
+CHANGING = {
+    "max_norm": lambda: nn.Embedding(9, 8, max_norm=0.1),
+    "rescaling": Rescaling,
+    "counting": Counting,
+    "spectral norm": lambda: parametrizations.spectral_norm(nn.Linear(8, 8)),
+    "weight norm": lambda: parametrizations.weight_norm(nn.Linear(8, 8)),
+    "old spectral norm": lambda: torch.nn.utils.spectral_norm(nn.Linear(8, 8)),
+}
+
+
+@pytest.mark.parametrize("kind", CHANGING)
+def test_weights_that_the_model_changes_are_put_back(kind):
+    layers = [nn.Linear(8, 8), nn.BatchNorm1d(8), nn.Dropout(), nn.ReLU(), Careless(), CHANGING[kind]()]
+    x = torch.randn(8, 8)
+    if kind == "max_norm":
+        x, layers = torch.randint(0, 9, (8,)), [layers[-1], *layers[:-1]]
+    model = nn.Sequential(*layers, nn.Linear(8, 3))
+    before = state(model)
+    profile(model, x)
+    assert_untouched(before, model)
+
+
+def test_two_threads_get_what_one_gets_and_leave_nothing():
+    x, models = torch.randn(8, 5, 8), [nn.LSTM(8, 4, batch_first=True), nn.GRU(8, 4, batch_first=True)]
+    expected, before = [profile(m, x).dataset for m in models], state(build())["process"]
+    found = {}
+
+    def work(number):
+        found[number] = profile(models[number % 2], x).dataset
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(found[number].identical(expected[number % 2]) for number in range(4))
+    assert state(build())["process"] == before
+    assert all(p.requires_grad for model in models for p in model.parameters())
+    assert not any(m._forward_hooks for model in models for m in model.modules())

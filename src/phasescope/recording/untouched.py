@@ -472,7 +472,7 @@ def _keep_tensor(name: str, tensor: Tensor, undo: _Undo, shadows: _Shadows, para
     own_dispatch = type(tensor).__torch_dispatch__ is not Tensor.__torch_dispatch__
     if not own_dispatch and (parameters or not trained):
         shadow = shadows.of(tensor, lazy=trained)
-        version = _unsafe_preserve_version_counter((tensor,))
+        version = _unsafe_preserve_version_counter(tensor)
         undo.add(f"version of {name}", version.__exit__)
         undo.add(name, setattr, tensor, "data", tensor.detach())
         tensor.data = shadow
