@@ -2,6 +2,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
+# Empty: compiling sources and tests anew would cost each process up to 8 s.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: demo test test-all lint bench docs readme clean
 
@@ -9,10 +11,10 @@ demo: $(VENV)/.installed
 	$(BIN)/phasescope demo
 
 test: $(VENV)/.installed-dev lint
-	$(BIN)/python -m pytest -n 2 -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
 test-all: $(VENV)/.installed-dev lint
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
