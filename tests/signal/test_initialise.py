@@ -516,3 +516,50 @@ def test_verdicts_are_those_of_profiles_before_and_after(digits):
     assert (done.before.phase, done.after.phase) == (before.phase, after.phase)
     assert done.before.margin.value == pytest.approx(before.margin.value)
     assert done.after.margin.value == pytest.approx(after.margin.value)
+
+
+class Attending(nn.Module):
+    """Pre-normalised attention and a gated layer, neither of which theory sets, on a stream of its own."""
+
+    def __init__(self, blocks=3, width=16):
+        super().__init__()
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(2 * blocks))
+        self.attention = nn.ModuleList(
+            nn.MultiheadAttention(width, 2, batch_first=True) for _ in range(blocks)
+        )
+        self.gates = nn.ModuleList(nn.Linear(width, 2 * width) for _ in range(blocks))
+        self.down = nn.ModuleList(nn.Linear(width, width) for _ in range(blocks))
+
+    def forward(self, x):
+        for i, attention in enumerate(self.attention):
+            y = self.norms[2 * i](x)
+            x = x + attention(y, y, y, need_weights=False)[0]
+            gate, value = self.gates[i](self.norms[2 * i + 1](x)).chunk(2, dim=-1)
+            x = x + self.down[i](torch.sigmoid(gate) * value)
+        return x
+
+
+def test_branches_that_theory_does_not_set_are_scaled_on_the_stream():
+    torch.manual_seed(0)
+    model, x = Attending(), torch.randn(16, 5, 16)
+    with torch.no_grad():
+        for parameter in model.down.parameters():
+            parameter.mul_(20)
+        for attention in model.attention:
+            attention.out_proj.weight.mul_(20)
+    done = critical_(model, x)
+    with torch.no_grad():
+        for i, attention in enumerate(model.attention):
+            for branch in (
+                attention(*[model.norms[2 * i](x)] * 3, need_weights=False)[0],
+                None,
+            ):
+                if branch is None:
+                    gate, value = model.gates[i](model.norms[2 * i + 1](x)).chunk(2, dim=-1)
+                    branch = model.down[i](torch.sigmoid(gate) * value)
+                # Six branches, each of which may add a sixth of the stream.
+                assert float(branch.square().mean() / x.square().mean()) <= 1 / 6 * (1 + 1e-5)
+                x = x + branch
+    scaled = [row.layer for row in done.set if row.rule == "branch adds 1/6 of the stream"]
+    assert {"attention.0", "down.2"} <= set(scaled)
+    assert any("keep the weights that the model came with" in note for note in done.notes)

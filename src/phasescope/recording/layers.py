@@ -80,6 +80,8 @@ class Layer:
         The operation whose result is observed; None where it is what the module returns.
     branch : int or None
         Of a sum, which of its two terms is the branch; None where neither or both are.
+    ends_with : str
+        Of such a sum, path of the module that gives the branch, up to a constant factor; empty for none.
     parameters : int
         Number of parameters that belong to the row and to no row before.
     """
@@ -105,6 +107,7 @@ class Layer:
     block: str = ""
     at: Address | None = None
     branch: int | None = None
+    ends_with: str = ""
     parameters: int = 0
 
     @property
@@ -390,7 +393,7 @@ class _Finder:
         branch = None if before is None else _branch_of(node, point, before)
         if call is None:
             row = replace(self._operation(node, origin=point.nodes[0]), place="stream", step=point.step)
-            return replace(row, branch=branch, block="")
+            return replace(row, branch=branch, ends_with=self._giver(point, branch), block="")
         row = replace(self._module_row(call), place="stream", step=point.step)
         if node is call.gives and branch is None:
             return row
@@ -402,6 +405,13 @@ class _Finder:
         return replace(
             row, at=node.address, batch_axis=axis, branch=branch, shape=node.shape, units=units, skipped=""
         )
+
+    def _giver(self, point: Point, branch: int | None) -> str:
+        if branch is None:
+            return ""
+        term = point.nodes[0].same_as.sources[branch].same_as
+        gives = [call.path for call in self._calls if call.gives is not None and call.gives.same_as is term]
+        return gives[0] if gives else ""
 
     def _module_row(self, call: _Call) -> Layer:
         name = (call.path or "output") + (f" (call {call.number})" if call.number > 1 else "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import statistics
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -16,6 +17,7 @@ from phasescope.errors import InputError
 from phasescope.recording.batch import Batch, as_batch
 from phasescope.recording.dataflow import Flow, Node, WeightCall, fan_in
 from phasescope.recording.forward import run
+from phasescope.recording.layers import Layer, discover, watched
 from phasescope.recording.untouched import alone, quiet, untouched
 from phasescope.signal.initialising.plan import Plan, Step
 from phasescope.signal.initialising.recognise import Branch
@@ -56,7 +58,8 @@ def critical_(
     MRePU). The read-out, no step of the recursion over depth, gets kernel 1 and no bias: the loss sees
     outputs of order one, and the layers below need not move far. After pooling the measured factor holds the
     kernel, whose theory is plain there. The last layer of each of B residual branches is scaled down until
-    the branch adds at most 1/B of the stream's kernel.
+    the branch adds at most 1/B of the stream's kernel. Branches that are not set layer by layer, such as
+    those of attention, are scaled in the same way on the stream, their last layer as a whole.
 
     Parameters
     ----------
@@ -116,7 +119,11 @@ def critical_(
             plan = Plan(model, _run(model, fitted), activation, first_kernel, frozen)
             setter = _Setter(plan, generator, distribution)
             after = _run(model, fitted, setter)
-            rows = setter.rows(after)
+            done = {row.layer for row in setter.rows(after)}
+            scaled, steps = _scale_branches(model, fitted, done, frozen)
+            rows = [*setter.rows(_run(model, fitted) if scaled else after), *scaled]
+        if not rows:
+            raise InputError(_nothing_set(model, plan), _WHAT_IS_SET)
         before_verdict = after_verdict = None
         if verify:
             after_verdict = profile(model, batch, seed=seed, max_memory=max_memory, theory=False).verdict
@@ -126,18 +133,110 @@ def critical_(
     except BaseException:
         _swap(saved)
         raise
-    skipped = [LayerInitialisation(name, kind, skipped=reason) for name, kind, reason in plan.skipped]
+    known = {row.layer for row in rows}
+    skipped = [
+        LayerInitialisation(name, kind, skipped=reason)
+        for name, kind, reason in plan.skipped
+        if name not in known
+    ]
     return Initialisation(
         type(model).__name__,
         (*rows, *skipped),
-        plan.depth,
+        max(plan.depth, steps),
         distribution,
         seed,
         before_verdict,
         after_verdict,
-        (*plan.notes, *setter.notes()),
+        (*plan.notes, *setter.notes(), *_left_alone(model, skipped)),
         plan.citations,
     )
+
+
+_WHAT_IS_SET = (
+    "critical_ sets linear and convolution layers that are fed by the input, an activation or a "
+    "normalisation, and scales the last layer of residual branches."
+)
+
+
+def _nothing_set(model: nn.Module, plan: Plan) -> str:
+    reasons = "; ".join(f"{name}: {reason}" for name, _, reason in plan.skipped[:3])
+    return f"No layer of {type(model).__name__} can be set ({reasons or 'it has no weight layers'})."
+
+
+def _left_alone(model: nn.Module, skipped: list[LayerInitialisation]) -> list[str]:
+    """Say what layers with weights that were not set mean for the result."""
+    sizes = {
+        path or type(model).__name__: sum(p.numel() for p in module._parameters.values() if p is not None)
+        for path, module in model.named_modules()
+    }
+    kept = [row for row in skipped if "normalisation sets" not in row.skipped and sizes.get(row.layer)]
+    total = sum(p.numel() for p in model.parameters())
+    held = sum(sizes[row.layer] for row in kept)
+    if not kept or not total:
+        return []
+    keep = "layer keeps" if len(kept) == 1 else "layers keep"
+    return [
+        f"{len(kept)} {keep} the weights that the model came with ({100 * held / total:.3g} % of the "
+        "parameters): the verdict after is that of the network with them, and what lies inside their "
+        "branches was not made critical."
+    ]
+
+
+def _last_map(module: nn.Module) -> list[nn.Parameter]:
+    """Return the parameters that the output of a module is proportional to; none where they are not known."""
+    if isinstance(module, nn.MultiheadAttention):
+        return list(module.out_proj.parameters())
+    own = list(module.parameters())
+    return own if sum(parameter.ndim > 1 for parameter in own) == 1 else []
+
+
+def _scale_branches(
+    model: nn.Module, batch: Batch, done: set[str], frozen: set[int]
+) -> tuple[list[LayerInitialisation], int]:
+    """Scale down the last layers of residual branches on the stream that `critical_` did not set otherwise.
+
+    A branch adds at most 1/B of the mean square of the stream, B being the number of branches on its chain.
+    One pass, in which each sum is corrected before the next block sees it. Also return the stream's steps.
+    """
+    layers = discover(model, batch).layers
+    modules = dict(model.named_modules())
+    sums = [layer for layer in layers if layer.branch is not None and layer.place == "stream"]
+    branches = Counter(layer.chain for layer in sums)
+    rows: dict[str, LayerInitialisation] = {}
+
+    def correct(layer: Layer, args: tuple[Any, ...], output: Any) -> Any:
+        module = modules.get(layer.ends_with)
+        own = [] if module is None else [p for p in _last_map(module) if id(p) not in frozen]
+        if module is None or not own or layer.ends_with in done or layer.ends_with in rows:
+            return None
+        second = torch.broadcast_to(args[1], output.shape)
+        other = output + second if "sub" in layer.kind else output - second
+        branch, stream = (second, other) if layer.branch == 1 else (other, second)
+        sign = -1.0 if layer.branch == 1 and "sub" in layer.kind else 1.0
+        before, allowed = _mean_square(branch), _mean_square(stream) / branches[layer.chain]
+        if not before > allowed > 0:
+            return None
+        factor = math.sqrt(allowed / before)
+        plain = isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d))
+        second_moment = _mean_square(module.weight) * module.weight[0].numel() if plain else math.nan
+        for parameter in own:
+            parameter.mul_(factor)
+        rows[layer.ends_with] = LayerInitialisation(
+            layer.ends_with,
+            type(module).__name__,
+            C_W_before=second_moment,
+            C_W=second_moment * factor**2,
+            gain=factor,
+            K_before=before,
+            K_after=allowed,
+            rule=f"branch adds 1/{branches[layer.chain]} of the stream",
+        )
+        return stream + sign * factor * branch
+
+    inputs = batch.take(0, batch.size)
+    with watched(model, sums, correct):
+        run(model, inputs)
+    return list(rows.values()), sum(layer.step and layer.chain == 0 for layer in layers)
 
 
 def _run(model: nn.Module, batch: Batch, setter: _Setter | None = None) -> Flow:
@@ -234,7 +333,12 @@ class Initialisation:
             f"{self.distribution} weights, seed {self.seed}"
         ]
         lines += [_HEADER, *_shortened([_line(row) for row in self.set])]
-        lines += [f"  {row.layer} ({row.kind}) left alone: {row.skipped}" for row in self.skipped]
+        reasons: dict[str, list[LayerInitialisation]] = {}
+        for row in self.skipped:
+            reasons.setdefault(row.skipped, []).append(row)
+        for reason, rows in reasons.items():
+            others = "" if len(rows) == 1 else f" and {len(rows) - 1} more"
+            lines.append(f"  {rows[0].layer} ({rows[0].kind}){others} left alone: {reason}")
         for name, verdict in (("before", self.before), ("after", self.after)):
             if verdict is not None:
                 lines.append(f"{name + ':':8}{verdict.phase}, ln chi_perp per layer {verdict.margin}")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from phasescope.activations import Activation
-from phasescope.errors import InputError, NoCriticalPointError
+from phasescope.errors import NoCriticalPointError
 from phasescope.recording.dataflow import Flow
 from phasescope.signal.initialising.recognise import Layer, depth_of, recognise
 from phasescope.theory.critical import CriticalPoint, critical_point
@@ -72,13 +72,6 @@ class Plan:
         if self._hopeless:
             raise NoCriticalPointError(_refusal(self._hopeless))
         self._skip_the_rest(model)
-        if not self.steps:
-            reasons = "; ".join(f"{name}: {reason}" for name, _, reason in self.skipped[:3])
-            raise InputError(
-                f"No layer of {type(model).__name__} can be set ({reasons or 'it has no weight layers'}).",
-                "critical_ sets linear and convolution layers that are fed by the input, an activation or a "
-                "normalisation.",
-            )
 
     @property
     def notes(self) -> tuple[str, ...]:
