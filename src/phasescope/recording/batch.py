@@ -120,9 +120,10 @@ class Batch:
 
     def identical_pairs(self) -> list[bool]:
         """Return, for the pairs (0, 1), (2, 3), ..., whether the two are the same in every tensor."""
-        same = [True] * (self.size // 2)
-        for number, (_, tensor) in enumerate(self.tensors()):
-            if same and self._has_samples(tensor, number):
+        tensors = [t for number, (_, t) in enumerate(self.tensors()) if self._has_samples(t, number)]
+        same = [bool(tensors)] * (self.size // 2)
+        for tensor in tensors:
+            if same:
                 pairs = tensor[: 2 * len(same)].reshape(len(same), 2, -1)
                 alike = (pairs[:, 0] == pairs[:, 1]).all(dim=1).tolist()
                 same = [a and b for a, b in zip(same, alike, strict=True)]
@@ -143,6 +144,16 @@ class Batch:
         if len(shapes) == 1 and self.args and isinstance(self.args[0], Tensor):
             return shapes[0][1]
         return ", ".join(f"{name}: {shape}" for name, shape in shapes)
+
+    def signals(self) -> list[tuple[str, Tensor]]:
+        """Return the named tensors that a signal can come in by: not what is the same for all samples."""
+        return [
+            (name, tensor)
+            for number, (name, tensor) in enumerate(self.tensors())
+            if self._has_samples(tensor, number)
+            or tensor.is_nested
+            or (self.cuttable and not tensor.is_floating_point() and number not in self.shared)
+        ]
 
     def _has_samples(self, tensor: Tensor, number: int) -> bool:
         return is_plain(tensor) and tensor.shape[:1] == (self.size,) and number not in self.shared
@@ -527,6 +538,9 @@ def _named_leaves(
         yield path, tree
     elif isinstance(tree, (Tensor, PackedSequence)):
         return
+    elif isinstance(tree, Packed):
+        yield from _named_leaves(tree.padded, kind, path, depth)
+        yield from _named_leaves(tree.lengths, kind, f"{path} lengths", depth)
     elif isinstance(tree, (tuple, list)):
         for index, item in enumerate(tree):
             yield from _named_leaves(item, kind, f"{index}" if path == "" else path, depth)

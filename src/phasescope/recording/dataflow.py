@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
-from phasescope.recording.batch import leaves, map_leaves
+from phasescope.recording.batch import is_plain, leaves, map_leaves
 from phasescope.recording.recurrent import OPERATORS
 
 
@@ -310,7 +310,7 @@ class Flow(TorchFunctionMode):
 
         links = map_leaves(self._node_of, (args, kwargs))
         source = self._node_of(given["input"])
-        keep = given["input"] if self._values else given["input"].detach()[:0]
+        keep = given["input"] if self._values or given["input"].is_nested else given["input"].detach()[:0]
         call = WeightCall(name, given["weight"], given.get("bias"), keep, source, run)
         own = id(call.weight) in self._own
         if own and self._before_weights is not None:
@@ -338,8 +338,8 @@ class Flow(TorchFunctionMode):
         for output in leaves(result, Tensor):
             node = self._classify(name, func, links, sources, output, single=single)
             self._note(node, name, links, output, floats)
-            floats += output.is_floating_point()
-            if name not in _SHAPES:
+            floats += output.is_floating_point() and is_plain(output)
+            if name not in _SHAPES and is_plain(output):
                 self.held += output.numel() * output.element_size()
             written = bool(args) and output is args[0]
             self._remember(output, node, written=written)
@@ -356,7 +356,7 @@ class Flow(TorchFunctionMode):
         node.sources = [] if fresh else list(dict.fromkeys(u for u in used if u.root is not None))
         node.inputs = node.inputs.union(*(source.inputs for source in node.sources))
         node.address = Address(path, call, name, self._counted[path, call, name] + 1, number)
-        node.shape, node.floating = tuple(output.shape), output.is_floating_point()
+        node.shape, node.floating = _shape(output), output.is_floating_point() and is_plain(output)
         if node.index < 0:
             node.index = len(self.nodes)
             self.nodes.append(node)
@@ -390,8 +390,8 @@ class Flow(TorchFunctionMode):
         kept = None if not self._values else value.detach().clone() if looked_at else value
         node = Node(kind, name, kept)
         node.terms = terms
-        node.index, node.shape = len(self.nodes), tuple(value.shape)
-        node.floating = value.is_floating_point()
+        node.index, node.shape = len(self.nodes), _shape(value)
+        node.floating = value.is_floating_point() and is_plain(value)
         self.nodes.append(node)
         self.roots.append(node)
         return node
@@ -453,6 +453,10 @@ class _Made(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return result
 
 
+def _shape(tensor: Tensor) -> tuple[int, ...]:
+    return () if tensor.is_nested else tuple(tensor.shape)
+
+
 def _version(tensor: Tensor) -> int:
     return -1 if tensor.is_inference() else int(tensor._version)
 
@@ -468,7 +472,7 @@ def _fits(name: str, sources: list[Node], output: Tensor) -> bool:
     """Return whether the output can be a function of each number of its source, or a change of its shape."""
     if name in _POOLS or name in _FRESH or "pad" in name:
         return True
-    return any(math.prod(source.shape) == output.numel() for source in sources)
+    return any(math.prod(source.shape) == math.prod(_shape(output)) for source in sources)
 
 
 def _constant(constant: Tensor | None, like: Tensor) -> Any:

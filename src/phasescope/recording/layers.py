@@ -15,12 +15,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 from torch.overrides import TorchFunctionMode
 
-from phasescope.recording.batch import Batch, all_floats, first_float, map_leaves
+from phasescope.recording.batch import Batch, all_floats, first_float, leaves, map_leaves, unpacked
 from phasescope.recording.dataflow import Address, Flow, Node
 from phasescope.recording.forward import run
-from phasescope.recording.outputs import primary_output
+from phasescope.recording.outputs import primary_output, without_floats
 from phasescope.recording.stream import Chain, Point, ancestors, chains
 from phasescope.recording.untouched import has_running_statistics
 
@@ -160,6 +161,8 @@ class Rows:
         Bytes that the results of all operations take for one sample.
     output : int
         Number, among the floating-point tensors that the model returns, of the one that is its output.
+    note : str
+        What is to say of the output; empty where it has the axis of the samples.
     """
 
     layers: list[Layer]
@@ -167,6 +170,7 @@ class Rows:
     coupled: bool
     held: float
     output: int
+    note: str = ""
 
 
 def discover(model: nn.Module, batch: Batch) -> Rows:
@@ -192,7 +196,7 @@ def discover(model: nn.Module, batch: Batch) -> Rows:
     large = small if len(sizes) == 1 else _trace(model, batch.take(0, sizes[1]), batch)
     layers, entrances = _Finder(model, small, _Axes(small, large, sizes)).rows()
     coupled = _coupled(small.returned, large.returned, sizes[0])
-    return Rows(layers, entrances, coupled, small.flow.held / sizes[0], small.primary)
+    return Rows(layers, entrances, coupled, small.flow.held / sizes[0], small.primary, small.note)
 
 
 @dataclass
@@ -219,12 +223,13 @@ class _Traced:
     output: Node | None
     primary: int  # number of the output among the floating-point tensors that the model returns
     returned: Tensor | None
+    note: str  # about what is returned
 
 
 def _trace(model: nn.Module, batch: Batch, whole: Batch) -> _Traced:
     calls: list[_Call] = []
     begun: list[_Call] = []
-    flow = Flow(model, batch.tensors(), values=False)
+    flow = Flow(model, batch.signals(), values=False)
     floats = [node for node in map(flow.node_of, batch.floats()) if node is not None]
     modules = {path: m for path, m in model.named_modules() if not _inside_parametrization(path)}
 
@@ -241,28 +246,24 @@ def _trace(model: nn.Module, batch: Batch, whole: Batch) -> _Traced:
             call = begun.pop()
             if begun:
                 begun[-1].called_children += 1
-            tensor = first_float(output)
+            tensor = first_float(unpacked(output))
             if tensor is None:
-                call.reason = _no_float(output)
+                call.reason = without_floats(output)
             else:
-                call.shape, call.gives = tuple(tensor.shape), flow.made_by_module(tensor, args)
+                packed = next(leaves(output, PackedSequence), None)
+                value = tensor if packed is None else packed.data
+                call.shape, call.gives = tuple(tensor.shape), flow.made_by_module(value, args)
             call.at = len(flow.nodes)
             calls.append(call)
 
     with torch.no_grad(), observed(modules, after, before), flow.made, flow:
         output = run(model, batch, whole)
-    returned = primary_output(output, batch.size)[0]
-    number = next((i for i, tensor in enumerate(all_floats(output)) if tensor is returned), 0)
-    node = None if returned is None else flow.node_of(returned)
-    return _Traced(flow, calls, floats, node, number, returned)
-
-
-def _no_float(output: Any) -> str:
-    if output is None:
-        return "its output is None"
-    if isinstance(output, Tensor):
-        return f"its output is {str(output.dtype).removeprefix('torch.')}, not floating point"
-    return f"its output, a {type(output).__name__}, holds no floating-point tensor"
+    shown = unpacked(output)
+    returned, note = primary_output(shown, batch.size)
+    number = next((i for i, tensor in enumerate(all_floats(shown)) if tensor is returned), 0)
+    made = all_floats(map_leaves(lambda packed: packed.data, output, PackedSequence))
+    node = None if returned is None else flow.node_of(made[number])
+    return _Traced(flow, calls, floats, node, number, returned, note)
 
 
 class _Axes:

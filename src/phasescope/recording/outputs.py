@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from phasescope.errors import InputError
-from phasescope.recording.batch import Batch, all_floats, map_leaves, unpacked
+from phasescope.recording.batch import Batch, all_floats, is_plain, map_leaves, unpacked
 
 
 def sampled_outputs(returned: Any, size: int) -> list[Tensor]:
@@ -36,13 +36,15 @@ def primary_output(returned: Any, size: int) -> tuple[Tensor | None, str]:
             f"the output {tuple(tensors[0].shape)} has no axis of the {size} samples: "
             "gradients are those of the output of all samples together"
         )
-    return None, f"{without_floats(returned)}: no gradients"
+    return None, f"no gradients: {without_floats(returned)}"
 
 
 def without_floats(returned: Any) -> str:
     """Return why an output without a floating-point tensor cannot be measured."""
     if returned is None:
         return "its output is None"
+    if isinstance(returned, Tensor) and not is_plain(returned):
+        return f"its output is a {'nested' if returned.is_nested else 'sparse'} tensor"
     if isinstance(returned, Tensor):
         return f"its output is {str(returned.dtype).removeprefix('torch.')}, not floating point"
     return f"its output, a {type(returned).__name__}, holds no floating-point tensor"

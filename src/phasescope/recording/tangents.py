@@ -11,11 +11,20 @@ import numpy as np
 import torch
 import torch.autograd.forward_ad as forward_ad
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 from torch.overrides import TorchFunctionMode
 
-from phasescope.recording.batch import Batch, all_floats, first_float, replace_first_float
+from phasescope.recording.batch import (
+    Batch,
+    all_floats,
+    first_float,
+    leaves,
+    repacked,
+    replace_first_float,
+    unpacked,
+)
 from phasescope.recording.forward import run
-from phasescope.recording.layers import Entrance, Layer, watched
+from phasescope.recording.layers import Entrance, Layer, Observe, watched
 from phasescope.recording.recurrent import OPERATORS, push_recurrent
 
 Tangent = Callable[[Tensor, int], Tensor]
@@ -34,6 +43,19 @@ Push = Callable[[nn.Module, list[Layer], Batch, Entrance | None, Tangent, See], 
 
 Cotangent = Callable[[Tensor, int, int], Tensor]
 """Gives the cotangent of an output tensor, from the tensor, its number and the number of the probe."""
+
+
+def _padded(observe: Observe) -> Observe:
+    """Return `observe` so that it sees padded sequences in place of packed ones; what it saw goes on."""
+
+    def see(layer: Layer, args: tuple[Any, ...], output: Any) -> Any:
+        if next(leaves(output, PackedSequence), None) is None:
+            return observe(layer, args, output)
+        padded = unpacked(output)
+        new = observe(layer, args, padded)
+        return repacked(padded if new is None else new)
+
+    return see
 
 
 class _Gate:
@@ -101,7 +123,7 @@ def push_forward(
     load_forward_mode()  # not inside a level of its own, where it fails
     with torch.no_grad(), forward_ad.dual_level():
         inside = gate.batch(batch)
-        with _Recurrent(), watched(model, layers, observe):
+        with _Recurrent(), watched(model, layers, _padded(observe)):
             run(model, inside)
 
 
@@ -188,7 +210,7 @@ def push_double_backward(
 
     with torch.enable_grad():
         inside = gate.batch(batch)
-        with watched(model, layers, observe):
+        with watched(model, layers, _padded(observe)):
             run(model, inside)
         linked = [tensor for _, _, tensor, _ in rows if tensor.requires_grad]
         cotangents = [torch.zeros_like(tensor, requires_grad=True) for tensor in linked]
@@ -258,7 +280,7 @@ def push_difference(
 
     for direction in (1.0, -1.0, 0.0):
         sign, gate = direction, _Gate(entrance, admit)
-        with torch.no_grad(), watched(model, layers, observe):
+        with torch.no_grad(), watched(model, layers, _padded(observe)):
             run(model, gate.batch(batch.take(0, batch.size)))
 
 
@@ -272,7 +294,7 @@ def push_nothing(
         if tensor is not None:
             see(layer, first_float(args), tensor, None, _second(layer, args))
 
-    with torch.no_grad(), watched(model, layers, observe):
+    with torch.no_grad(), watched(model, layers, _padded(observe)):
         run(model, batch)
 
 
@@ -285,6 +307,7 @@ def pull_back(
     cotangent: Cotangent,
     probes: int,
     see: Callable[[Layer, int, Tensor], None],
+    loss: Callable[[Any], list[tuple[Tensor, Tensor]]] | None = None,
 ) -> list[tuple[Tensor, list[Tensor]]]:
     """Pull random cotangents of the output back to every row by reverse-mode differentiation.
 
@@ -306,6 +329,9 @@ def pull_back(
         How many cotangents.
     see : callable
         Called with the layer, the probe and the gradient with respect to the row's output.
+    loss : callable, optional
+        Makes of what the model returns its outputs, each with the one cotangent that takes the place of the
+        random ones in every probe.
 
     Returns
     -------
@@ -325,6 +351,10 @@ def pull_back(
         # A first layer that works in place may not write to a leaf.
         return entering[-1].clone()
 
+    def seen(layer: Layer, gradient: Tensor) -> None:
+        for probe in current if loss is None else range(probes):
+            see(layer, probe, gradient)
+
     gate = _Gate(_all_of(entrances), admit)
 
     def observe(layer: Layer, args: tuple[Any, ...], output: Any) -> Any:
@@ -334,23 +364,28 @@ def pull_back(
         entered = tensor if tensor.requires_grad else gate.row(layer, tensor)
         if entered.requires_grad:
             entered.register_hook(  # type: ignore[no-untyped-call]
-                lambda gradient: None if gradient is None else see(layer, current[0], gradient)
+                lambda gradient: None if gradient is None else seen(layer, gradient)
             )
         return None if entered is tensor else replace_first_float(output, entered)
 
     with torch.enable_grad():
         inside = gate.batch(batch)
-        with watched(model, layers, observe):
+        with watched(model, layers, _padded(observe)):
             returned = run(model, inside)
-        targets = [t for i, t in enumerate(all_floats(returned)) if i == output and t.requires_grad]
-        pulled = [(t, [cotangent(t, i, p) for p in range(probes)]) for i, t in enumerate(targets)]
-        for probe in range(probes if targets else 0):
+        if loss is None:
+            floats = enumerate(all_floats(unpacked(returned)))
+            targets = [t for i, t in floats if i == output and t.requires_grad]
+            pulled = [(t, [cotangent(t, i, p) for p in range(probes)]) for i, t in enumerate(targets)]
+        else:
+            pulled = [(t, [slope] * probes) for t, slope in loss(returned) if t.requires_grad]
+            targets = [tensor for tensor, _ in pulled]
+        for probe in range((probes if loss is None else 1) if targets else 0):
             current[0] = probe
             torch.autograd.grad(
                 targets,
                 entering,
                 [cotangents[probe] for _, cotangents in pulled],
-                retain_graph=probe + 1 < probes,
+                retain_graph=loss is None and probe + 1 < probes,
                 allow_unused=True,
             )
     return [(tensor.detach(), cotangents) for tensor, cotangents in pulled]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -11,11 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from phasescope.errors import InputError
-from phasescope.recording.batch import Batch, first_float
+from phasescope.errors import InputError, MemoryLimitError
+from phasescope.recording.batch import Batch, first_float, unpacked
 from phasescope.recording.forward import drew_noise, fitting, run
 from phasescope.recording.layers import Layer, Rows, discover, watched
 from phasescope.recording.memory import samples_that_fit
+from phasescope.recording.outputs import loss_cotangents
 from phasescope.recording.tangents import (
     Push,
     See,
@@ -44,14 +45,26 @@ _BLOCK_ELSEWHERE = 1 << 24  # on a device with memory of its own, where a call c
 class Passes:
     """All the passes of one profile; the model is ``untouched`` and quiet meanwhile."""
 
-    def __init__(self, model: nn.Module, batch: Batch, *, seed: int, probes: int) -> None:
-        self.model = model
+    def __init__(
+        self,
+        model: nn.Module,
+        batch: Batch,
+        *,
+        seed: int,
+        probes: int,
+        loss: Callable[..., Any] | None = None,
+    ) -> None:
+        self.model, self._loss = model, loss
         self._fresh = any(_is_fresh(norm) for norm in model.modules() if has_running_statistics(norm))
         self.batch = fitted = fitting(model, batch)
         self.notes: list[str] = list(fitted.notes[len(batch.notes) :])
         self._seed, self._probes = seed, probes
         self.rows: Rows = discover(model, fitted)
         self.layers = self.rows.layers
+        if self.rows.note and loss is None:
+            self.notes.append(self.rows.note)
+        if loss is not None:
+            self.notes.append("the gradient is that of the given loss")
         if drew_noise():
             self.notes.append("forward draws random numbers, which were held fixed while measuring")
         elif self.rows.coupled and not self._coupled():
@@ -67,6 +80,11 @@ class Passes:
         Where batch normalisation couples the inputs they cannot be split, and fewer are measured.
         """
         size = self.batch.size
+        if not self.batch.cuttable and self.rows.held * size > limit:
+            raise MemoryLimitError(
+                f"The batch cannot be cut, and one pass of it makes {self.rows.held * size / 1e6:.1f} MB of "
+                f"values, more than max_memory = {limit / 1e6:.1f} MB. Raise it, or pass a smaller batch."
+            )
         if not self.batch.cuttable or _ROUGH * (self.rows.held * size + 2 * self.batch.nbytes()) <= limit:
             return []
         copies = 4 * self.batch.nbytes() // size
@@ -112,7 +130,7 @@ class Passes:
             seen: dict[str, Tensor] = {}
 
             def observe(layer: Layer, args: tuple[Any, ...], output: Any) -> None:
-                tensor = first_float(output)
+                tensor = first_float(unpacked(output))
                 if tensor is not None:
                     seen[layer.name] = tensor.square().mean(dtype=torch.float64)
 
@@ -174,16 +192,18 @@ class Passes:
             self._pull(here, into)
 
     def _pull(self, here: slice, into: Measurement) -> None:
+        batch = self.batch.take(here.start, here.stop)
         try:
             outputs = pull_back(
                 self.model,
                 self._measured,
-                self.batch.take(here.start, here.stop),
+                batch,
                 self.rows.chains,
                 self.rows.output,
                 partial(into.back, here.start),
                 into.probes,
                 into.see_back,
+                None if self._loss is None else partial(loss_cotangents, self._loss, batch=batch),
             )
         except (InputError, RuntimeError) as error:
             self._differentiable = False
@@ -305,8 +325,8 @@ class Measurement:
         return (u * scale.to(u.dtype).unsqueeze(1)).reshape(tensor.shape)
 
     def back(self, first: int, tensor: Tensor, number: int, probe: int) -> Tensor:
-        """Return a random cotangent of an output of the model, or of a single number, a loss, its own."""
-        if tensor.ndim == 0:
+        """Return a random cotangent of an output of the model; 1 for a single number, which is a loss."""
+        if tensor.numel() == 1:
             return torch.ones_like(tensor)
         return gaussian(tensor.shape, tensor, seed=(self.seed, _BACK, probe, number), first=first)
 
@@ -403,12 +423,12 @@ class Measurement:
         for probe in range(self.probes if outputs else 0):
             total: Tensor | None = None
             for tensor, cotangents in outputs:
-                if tensor.ndim == 0:
-                    total = tensor.new_ones(size) if total is None else total + 1.0
-                elif tensor.shape[0] % size == 0:
+                if tensor.ndim and tensor.shape[0] % size == 0:
                     flat = cotangents[probe].reshape(size, -1)
                     squares = _mean_square(flat) * flat.shape[1]
-                    total = squares if total is None else total + squares
+                else:  # of all samples together
+                    squares = cotangents[probe].double().square().sum().expand(size)
+                total = squares if total is None else total + squares
             if total is not None:
                 known = torch.where(total > 0, total, torch.nan)
                 self._keep(self.cotangent, (probe, self._here), known)

@@ -58,6 +58,7 @@ def profile(
     model: nn.Module | Callable[..., Any],
     batch: Any,
     *,
+    loss: Callable[..., Any] | None = None,
     seed: int = 0,
     max_memory: int | float | str | None = None,
     probes: int = 2,
@@ -82,6 +83,10 @@ def profile(
         The model; at initialisation or trained. A plain callable is one row, "output".
     batch : tensor, tuple, list or mapping of tensors
         Inputs as the model takes them, samples along the first axis; of an (inputs, labels) pair the first.
+    loss : callable, optional
+        ``loss(output)``, or ``loss(output, targets)`` with what the batch holds beside the arguments of the
+        model, as the labels of (inputs, labels), or else with the batch itself. Its gradient by the output
+        takes the place of the random cotangents.
     seed : int
         Seed of the random tangents and cotangents.
     max_memory : int or str, optional
@@ -118,7 +123,7 @@ def profile(
     limit = default_limit(module) if max_memory is None else in_bytes(max_memory)
     with untouched(module):
         notes = [*inputs.notes, *quiet(module)]
-        passes = Passes(module, inputs, seed=seed, probes=probes)
+        passes = Passes(module, inputs, seed=seed, probes=probes, loss=loss)
         notes += passes.choose_chunk(limit)
         measurement = passes.run()
         drift = passes.eval_drift()
@@ -132,7 +137,7 @@ def profile(
     decision = decisions[0]
     chains = [
         {"input": ", ".join(chain.inputs), "steps": len(steps), "verdict": made.to_dict()}
-        for chain, steps, made in zip(measurement.chains, _steps(measurement), decisions, strict=True)
+        for chain, steps, made in zip(measurement.chains, _steps(measurement), decisions, strict=False)
     ]
     dataset.attrs |= {"phase": decision.phase, "verdict": json.dumps(decision.to_dict())}
     dataset.attrs["chains"] = json.dumps(chains)
