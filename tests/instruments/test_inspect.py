@@ -104,6 +104,21 @@ def test_instruments_that_refuse_or_fail_do_not_stop_the_others():
     assert "fails failed: no layers left" in str(found)
 
 
+@pytest.mark.parametrize("given", ["data", "batch"])
+def test_a_loss_gives_the_real_gradient(given):
+    torch.manual_seed(0)
+    model, x, y = nn.Sequential(nn.Linear(5, 4), nn.Linear(4, 2)), torch.randn(8, 5), torch.randn(8, 2)
+    if given == "data":
+        found = phasescope.inspect(model, None, loss=nn.functional.mse_loss, data=[(x, y)])
+    else:
+        found = phasescope.inspect(model, x, loss=lambda output: (output - y).square().mean())
+    dataset = found.datasets["propagation"]
+    slope = (model(x) - y).detach()
+    ratio = (slope @ model[1].weight.detach()).square().sum(1) / slope.square().sum(1)
+    assert float(dataset["gradient"][0]) == pytest.approx(ratio.mean().item(), rel=1e-5)
+    assert "the gradient is that of the given loss" in dataset.attrs["notes"]
+
+
 def test_interrupts_reach_the_caller():
     with pytest.raises(KeyboardInterrupt):
         inspect(nn.Linear(5, 3), normal_batch(8, 5), instruments=[IsInterrupted(), OutputNorms()])

@@ -108,6 +108,7 @@ def test_a_loss_of_the_output_alone_or_of_a_model():
         (lambda output: output, r"shape \(4, 3\)"),
         (lambda output: 3.0, r"is 3\.0"),
         (lambda output: output.detach().sum(), "does not depend"),
+        (lambda output: output.sum() / 0 / (1 // 0), r"ZeroDivisionError.*test_outputs\.py:\d+: "),
     ],
 )
 def test_a_loss_that_serves_not_is_refused(loss, words):

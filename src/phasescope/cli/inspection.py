@@ -14,7 +14,7 @@ from phasescope.cli.progress import progress
 from phasescope.cli.targets import Target, fit_to, load_batch, load_targets, seed_everything
 from phasescope.errors import InputError
 from phasescope.instruments import Inspection, inspect
-from phasescope.instruments.training.given import first_inputs
+from phasescope.instruments.training.given import first_of
 from phasescope.recording.batch import is_plain, leaves
 from phasescope.recording.memory import in_bytes
 
@@ -42,6 +42,8 @@ def run(
         for target in load_targets(specs, seed=seed):
             step(f"inspecting {target.label}")
             given = _batch_for(target, batch)
+            if batch is None and target.batch is None:
+                given = None  # the first of the data, with its targets
             asked = {"loss": target.loss, "data": target.data, "optimizer": target.optimizer}
             asked["property"] = target.property
             found = inspect(target.model, given, **asked, seed=seed, max_memory=limit, label=target.label)
@@ -74,7 +76,7 @@ def memory_bytes(text: str | None) -> int | None:
 def _batch_for(target: Target, batch: object) -> object:
     chosen = target.batch if batch is None else fit_to(batch, target.model)
     if chosen is None and target.data is not None:
-        chosen = first_inputs(target.data)
+        chosen, _ = first_of(target.data)
     if chosen is None:
         raise InputError(
             f"{target.label} came without data.",

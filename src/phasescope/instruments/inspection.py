@@ -18,7 +18,7 @@ from phasescope.instruments.synapses import SynapticEnsembles
 from phasescope.instruments.through_time import GradientThroughTime
 from phasescope.instruments.tokens import TokensAndAttention
 from phasescope.instruments.training import TrainingStability
-from phasescope.instruments.training.given import first_inputs
+from phasescope.instruments.training.given import first_of
 from phasescope.recording.untouched import alone
 
 if TYPE_CHECKING:
@@ -159,7 +159,8 @@ def inspect(
         the first batch of `data`.
     loss : callable, optional
         The loss of training, as in :func:`phasescope.training.objective`. With it, or with `data`, the
-        stability of training is measured too.
+        stability of training is measured too, and the gradient of the layers is the real one where the loss
+        is of the output alone or `batch` is that of `data`.
     data : batch, list of batches or iterable, optional
         What training goes over, inputs and targets; `batch` by default.
     optimizer : torch.optim.Optimizer, callable or float, optional
@@ -193,9 +194,13 @@ def inspect(
     some 100 passes forward and backward.
     """
     start = time.perf_counter()
+    targets = None
+    if batch is None and data is not None:
+        batch, targets = first_of(data)
     ours: list[Instrument] = [
         GradientThroughTime(),
-        SignalPropagation(),
+        # Of inputs beside the data no targets are known.
+        SignalPropagation(loss, targets) if data is None or targets is not None else SignalPropagation(),
         TokensAndAttention(),
         ActivationNoise(),
         TrainingStability(loss, data, optimizer),
@@ -203,8 +208,6 @@ def inspect(
     if property is not None:
         ours.append(SynapticEnsembles(property))
     chosen = ours if instruments is None else list(instruments)
-    if batch is None and data is not None:
-        batch = first_inputs(data)
     model_name = _model_name(model)
     datasets: dict[str, xr.Dataset] = {}
     findings: list[Finding] = []

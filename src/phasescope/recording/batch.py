@@ -221,7 +221,7 @@ def _copied(tensor: Tensor) -> Tensor:
     return tensor.detach().clone()
 
 
-def as_batch(model: nn.Module, batch: Any) -> Batch:
+def as_batch(model: nn.Module, batch: Any, targets: Any = None) -> Batch:
     """Return `batch` as the arguments of ``model(...)``.
 
     A tensor is the one argument. A mapping gives keyword arguments if ``forward`` has such names, otherwise
@@ -235,7 +235,10 @@ def as_batch(model: nn.Module, batch: Any) -> Batch:
     model : nn.Module
         The model; tells the device and the floating-point type.
     batch : tensor, tuple, list, mapping or object of tensors or numpy arrays, or DataLoader
-        The samples lie along the first axis. A packed sequence counts its sequences, a graph its nodes.
+        The samples lie along the first axis. A packed sequence counts its sequences, a graph its nodes. What
+        this function has returned is returned as it is.
+    targets : tensors in any structure, optional
+        What a loss compares the output with, where that is not in `batch`.
 
     Raises
     ------
@@ -243,6 +246,8 @@ def as_batch(model: nn.Module, batch: Any) -> Batch:
         If there is no tensor, no sample, or a value that is not finite; if the batch is an iterator, or a
         list of tensors of different lengths.
     """
+    if isinstance(batch, Batch):
+        return batch
     notes: list[str] = []
     if isinstance(batch, DataLoader):
         batch = _first_of(batch)
@@ -256,7 +261,8 @@ def as_batch(model: nn.Module, batch: Any) -> Batch:
     if arrays:
         batch = map_leaves(_from_numpy, batch, np.ndarray)
         notes.append("numpy arrays were copied to tensors")
-    args, kwargs, targets, said = _arguments(model, unpacked(batch))
+    args, kwargs, rest, said = _arguments(model, unpacked(batch))
+    targets = rest if targets is None else targets
     names = tuple(_parameters(model)[: len(args)])
     fitted = Batch(args, kwargs, 0, (*notes, *said), targets, names=names)
     tensors = fitted.tensors()
@@ -459,7 +465,7 @@ def _to_model(model: nn.Module, batch: Batch) -> Batch:
         moved = tensor.detach() if device is None else tensor.detach().to(device)
         return moved.to(dtype) if dtype is not None and tensor.is_floating_point() else moved
 
-    return batch.mapped(fit, notes=tuple(notes))
+    return batch.mapped(fit, notes=tuple(notes), targets=map_leaves(fit, batch.targets))
 
 
 def map_leaves(function: Callable[[Any], Any], tree: Any, kind: Any = Tensor) -> Any:

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from phasescope.errors import InputError
+from phasescope.errors import InputError, PhasescopeError
 from phasescope.recording.batch import Batch, all_floats, is_plain, map_leaves, unpacked
+from phasescope.recording.forward import in_users_words
 
 
 def sampled_outputs(returned: Any, size: int) -> list[Tensor]:
@@ -73,7 +74,15 @@ def loss_cotangents(loss: Callable[..., Any], returned: Any, batch: Batch) -> li
         return leaves[-1][1]
 
     with torch.enable_grad():
-        value = _scalar(_applied(loss, map_leaves(leaf, returned), batch))
+        try:
+            value = _scalar(_applied(loss, map_leaves(leaf, returned), batch))
+        except PhasescopeError:
+            raise
+        except Exception as error:
+            raise InputError(
+                f"The loss fails on the output: {in_users_words(error)}.",
+                "Pass loss(output) or loss(output, targets), and the targets beside the inputs in the batch.",
+            ) from error
         if not value.requires_grad:
             raise InputError(
                 "The loss does not depend on the output of the model.",

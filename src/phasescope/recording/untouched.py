@@ -108,18 +108,21 @@ def quiet(model: nn.Module) -> list[str]:
     """
     off = []
     for name, module in model.named_modules():
-        rates = [key for key, value in vars(module).items() if "drop" in key.lower() and _is_rate(value)]
         drops = isinstance(module, nn.modules.dropout._DropoutNd) or bool(
             _DROPS.search(type(module).__name__)
         )
-        if drops and not any(True for _ in module.children()):
-            rates += ["p"] if _is_rate(getattr(module, "p", None)) else []
-            off += [name] if module.training and rates else []
-            module.training = False
-        elif rates and module.training:
-            off.append(name)
-            for key in rates:
-                setattr(module, key, 0.0)
+        drops = drops and not any(True for _ in module.children())
+        rates = [
+            key
+            for key, value in vars(module).items()
+            if isinstance(value, float)
+            and 0.0 < value <= 1.0
+            and ("drop" in key.lower() or (drops and key == "p"))
+        ]
+        off += [name] if rates and module.training else []
+        for key in rates if module.training else ():
+            setattr(module, key, 0.0)  # another module may read the rate, too
+        module.training = module.training and not drops
         if has_running_statistics(module) and hasattr(module, "momentum"):
             # The running statistics stay those of the user's model, however often it is run.
             module.momentum = 0.0
@@ -128,10 +131,6 @@ def quiet(model: nn.Module) -> list[str]:
         return []
     count = f"{len(off)} module{'s' if off[1:] else ''}, first {off[0] or 'the model'}"
     return [f"dropout was switched off while measuring ({count})"]
-
-
-def _is_rate(value: Any) -> bool:
-    return isinstance(value, float) and 0.0 < value <= 1.0
 
 
 def _hold_buffers(model: nn.Module) -> None:

@@ -61,10 +61,6 @@ class Passes:
         self._seed, self._probes = seed, probes
         self.rows: Rows = discover(model, fitted)
         self.layers = self.rows.layers
-        if self.rows.note and loss is None:
-            self.notes.append(self.rows.note)
-        if loss is not None:
-            self.notes.append("the gradient is that of the given loss")
         if drew_noise():
             self.notes.append("forward draws random numbers, which were held fixed while measuring")
         elif self.rows.coupled and not self._coupled():
@@ -109,6 +105,10 @@ class Passes:
         into = Measurement(self.rows, size, self._probes, self._seed)
         for start in range(0, size, self._chunk):
             self._measure(start, min(start + self._chunk, size), into)
+        if self._loss is not None:
+            self.notes.append("the gradient is that of the given loss")
+        elif self.rows.note:
+            self.notes.append(self.rows.note)
         into.layers = [
             replace(layer, skipped=_NOT_AGAIN, place="")
             if not layer.skipped and np.isnan(kernel).all()
@@ -206,6 +206,13 @@ class Passes:
                 None if self._loss is None else partial(loss_cotangents, self._loss, batch=batch),
             )
         except (InputError, RuntimeError) as error:
+            if self._loss is not None:
+                self._loss = None
+                self.notes.append(
+                    f"gradients of random cotangents, not of the given loss: {_first_words(error)}"
+                )
+                self._pull(here, into)
+                return
             self._differentiable = False
             self.notes.append(f"no gradients: {_first_words(error)}")
             return

@@ -15,6 +15,8 @@ from phasescope.errors import InputError
 from phasescope.instruments.contract import Finding, Instrument
 from phasescope.instruments.propagation import findings as said
 from phasescope.instruments.propagation.weight_scale import weight_scale
+from phasescope.recording.batch import as_batch
+from phasescope.recording.modules import as_module
 from phasescope.recording.untouched import alone
 
 if TYPE_CHECKING:
@@ -32,10 +34,20 @@ class SignalPropagation(Instrument):
 
     Poole et al. 2016 (arXiv:1606.05340), Schoenholz et al. 2017 (arXiv:1611.01232), Roberts, Yaida and Hanin
     2022 (arXiv:2106.10165); the work is done by ``phasescope.signal.profile``.
+
+    Parameters
+    ----------
+    loss : callable, optional
+        As for ``profile``: the gradient is then the real one.
+    targets : tensors, optional
+        What `loss` compares the output with, beside the batch.
     """
 
     name = "propagation"
     title = "Signal propagation"
+
+    def __init__(self, loss: Callable[..., Any] | None = None, targets: Any = None) -> None:
+        self._loss, self._targets = loss, targets
 
     def applies(self, model: nn.Module | Callable[..., Any], batch: Any) -> str:
         return "" if callable(model) else f"a {type(model).__name__} cannot be called, so it is no model"
@@ -52,7 +64,10 @@ class SignalPropagation(Instrument):
         reason = self.applies(model, batch)
         if reason:
             raise InputError(reason)
-        profile = signal.profile(model, batch, seed=seed, max_memory=max_memory)
+        given = batch
+        if self._targets is not None:
+            given = as_batch(as_module(model), batch, self._targets)
+        profile = signal.profile(model, given, loss=self._loss, seed=seed, max_memory=max_memory)
         if profile.verdict.phase in ("critical", "not determined"):
             return profile.dataset
         return profile.dataset.assign_attrs(weight_scale=json.dumps(weight_scale(model, batch)))

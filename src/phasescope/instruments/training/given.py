@@ -103,9 +103,11 @@ def inputs_of(batch: Any) -> Any:
     return batch
 
 
-def first_inputs(data: Any) -> Any:
-    """Return the inputs of the first batch of the data."""
-    return inputs_of(_first_batches(data)[0][0])
+def first_of(data: Any) -> tuple[Any, Any]:
+    """Return the inputs of the first batch of the data, and the targets; None without any."""
+    first = _first_batches(data)[0][0]
+    paired = isinstance(first, (tuple, list)) and len(first) > 1
+    return inputs_of(first), first[-1] if paired else None
 
 
 def _first_batches(data: Any) -> tuple[list[Any], bool]:
