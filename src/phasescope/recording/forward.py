@@ -71,13 +71,9 @@ def run(model: nn.Module, batch: Batch, whole: Batch | None = None) -> Any:
 def fitting(model: nn.Module, batch: Batch) -> Batch:
     """Return the batch so that the model takes parts of it, or marked as one that cannot be cut.
 
-    Costs one pass of two samples. Only where that fails is the whole batch run; and where it succeeds, two
-    samples once for each tensor that is the same for all samples although it is as long as they are many.
-
-    Raises
-    ------
-    InputError
-        If the model does not take the whole batch; the reason is that of the whole.
+    Costs one pass of two samples. Only where that fails is the whole batch run, whose InputError tells the
+    reason; and where it succeeds, two samples once for each tensor that is the same for all samples although
+    it is as long as they are many.
     """
     if not batch.cuttable or batch.fewest(2) == batch.size:
         return batch

@@ -20,7 +20,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from phasescope.recording.batch import Batch, as_batch, first_float, leaves
 from phasescope.recording.circumstances import circumstances
-from phasescope.recording.forward import run
+from phasescope.recording.forward import fitting, run
 from phasescope.recording.layers import Layer, discover, observed, watched
 from phasescope.recording.memory import default_limit, in_bytes, samples_that_fit
 from phasescope.recording.modules import as_module
@@ -131,6 +131,7 @@ def tokens(
     limit = default_limit(module) if max_memory is None else in_bytes(max_memory)
     with untouched(module, derivatives=False), torch.no_grad():
         quiet(module)
+        inputs = fitting(module, inputs)
         layers = discover(module, inputs).layers
         watch = _Watch(module, layers, limit)
         room = inputs.size

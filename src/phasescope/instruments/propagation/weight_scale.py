@@ -18,7 +18,7 @@ from phasescope.errors import InputError
 from phasescope.instruments.rows import Row
 from phasescope.recording.batch import as_batch
 from phasescope.recording.dataflow import Flow, fan_in
-from phasescope.recording.forward import run
+from phasescope.recording.forward import fitting, run
 from phasescope.recording.modules import as_module
 from phasescope.recording.untouched import quiet, untouched
 from phasescope.signal.initialising.recognise import Layer, recognise
@@ -66,7 +66,7 @@ def weight_scale(model: nn.Module | Callable[..., Any], batch: Any) -> dict[str,
 
 def _weight_scale(module: nn.Module, batch: Any) -> dict[str, Any]:
     try:
-        inputs = as_batch(module, batch).take(0, 2)
+        inputs = fitting(module, as_batch(module, batch)).take(0, 2)
         flow = Flow(module, inputs.tensors())
         with torch.no_grad():
             with flow:
