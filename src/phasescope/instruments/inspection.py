@@ -20,6 +20,7 @@ from phasescope.instruments.tokens import TokensAndAttention
 from phasescope.instruments.training import TrainingStability
 from phasescope.instruments.training.given import first_of
 from phasescope.recording.untouched import alone
+from phasescope.signal.table import wrapped
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -73,11 +74,16 @@ class Inspection:
     def sentence(self) -> str:
         """The one line a person can act on: the most important finding and the first thing to do about it.
 
-        Warnings and problems come before what is well; then what is broken, the phase, dead units, the rest.
+        Warnings and problems come before what is well; among them what is broken, an instrument that failed
+        included, then the phase, then dead units, then the rest.
         """
-        if not self.findings:
+        failed = [
+            Finding(f"The instrument {name} failed: {_first_line(reason)}.", "", "", "problem", "broken")
+            for name, reason in self.failed.items()
+        ]
+        if not self.findings and not failed:
             return "Nothing was measured."
-        worst = min(self.findings, key=importance)
+        worst = min([*self.findings, *failed], key=importance)
         if not worst.action:
             return worst.sentence
         first = worst.action.split(". ")[0].rstrip(".")
@@ -126,7 +132,8 @@ class Inspection:
         lines = [*heading, "\n\n".join(self.tables.values()), ""]
         left_out = [f"{name} was skipped: {reason}" for name, reason in self.skipped.items()]
         left_out += [f"{name} failed: {reason}" for name, reason in self.failed.items()]
-        lines += [*left_out, ""] if left_out else []
+        lines += [line for text in left_out for line in wrapped(text)]
+        lines += [""] if left_out else []
         return "\n".join([*lines, self.sentence])
 
 
@@ -252,6 +259,10 @@ def inspect(
         instruments=used,
         failed=failed,
     )
+
+
+def _first_line(reason: str) -> str:
+    return reason.strip().splitlines()[0].rstrip(".") if reason.strip() else "no reason was given"
 
 
 def _model_name(model: object) -> str:

@@ -263,6 +263,7 @@ def _finding(phase: str, rows: Sequence[Row]) -> Finding:
         evidence,
         "Pass longer sequences, or more of them.",
         "note",
+        "phase",
     )
 
 

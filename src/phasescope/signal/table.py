@@ -51,15 +51,14 @@ _IMPORTANCE = ("kernel", "distance", "chi_perpendicular", "share", "gradient", "
 
 def table(dataset: xr.Dataset, decision: Verdict, *, width: int | None = None) -> str:
     """The profile as plain text, `width` columns wide: that of the terminal, within 50 and 100."""
-    asked = shutil.get_terminal_size().columns if width is None else width
-    width = min(max(asked, _NARROWEST), _WIDEST)
+    width = terminal_width() if width is None else min(max(width, _NARROWEST), _WIDEST)
     attrs = dataset.attrs
     inputs = f"{attrs['inputs']} input{'' if attrs['inputs'] == 1 else 's'}"
     about = (
         f"{attrs['model']}: {attrs['parameters']:,} parameters, {inputs}, {attrs['dtype']}, "
         f"{attrs['mode']} mode"
     )
-    lines = [*_wrapped(about, width), *_wrapped(coverage(dataset), width), ""]
+    lines = [*wrapped(about, width), *wrapped(coverage(dataset), width), ""]
     lines += _body(dataset, width)
     lines += _skipped(dataset, width)
     closing = [
@@ -71,7 +70,7 @@ def table(dataset: xr.Dataset, decision: Verdict, *, width: int | None = None) -
         *_other_chains(dataset),
         *(f"note: {note}" for note in json.loads(attrs["notes"])),
     ]
-    return "\n".join([*lines, "", *(line for text in closing for line in _wrapped(text, width))])
+    return "\n".join([*lines, "", *(line for text in closing for line in wrapped(text, width))])
 
 
 def coverage(dataset: xr.Dataset) -> str:
@@ -107,8 +106,15 @@ def _other_chains(dataset: xr.Dataset) -> list[str]:
     ]
 
 
-def _wrapped(text: str, width: int) -> list[str]:
-    return textwrap.wrap(text, width, subsequent_indent="  ", break_on_hyphens=False)
+def terminal_width() -> int:
+    """Return the columns to print on: those of the terminal, within 50 and 100."""
+    return min(max(shutil.get_terminal_size().columns, _NARROWEST), _WIDEST)
+
+
+def wrapped(text: str, width: int | None = None) -> list[str]:
+    """Return the text as lines of at most that many columns."""
+    columns = terminal_width() if width is None else width
+    return textwrap.wrap(text, columns, subsequent_indent="  ", break_on_hyphens=False)
 
 
 @dataclass(frozen=True)
@@ -150,14 +156,14 @@ def _body(dataset: xr.Dataset, width: int) -> list[str]:
     lines = [head, "-" * len(head)]
     for line in planned:
         if isinstance(line, str):
-            lines += _wrapped(line, width)
+            lines += wrapped(line, width)
             continue
         row, indent = line
         text = f"{' ' * indent + names[line]:<{longest}}" + (f" {kinds[row]:<{kind_width}}" if kinds else "")
         text += "".join(f" {column.text(dataset, row):>{column.width}}" for column in columns)
         lines.append(text)
     if left_out:
-        lines += ["", *_wrapped(f"left out at {width} columns: {', '.join(left_out)}", width)]
+        lines += ["", *wrapped(f"left out at {width} columns: {', '.join(left_out)}", width)]
     return lines
 
 

@@ -174,21 +174,14 @@ def _exponential(dataset: xr.Dataset, verdict: Verdict, depth: Estimate, what: s
         direction = "fall" if verdict.margin.value < 0 else "grow"
         what = f"{verdict.phase.capitalize()}: squared differences between inputs {direction}"
     trainable = TRAINABLE_LENGTHS * depth.value
-    reach = (
-        f"so about {max(1, round(trainable))} of the {layers} {word}s"
-        if round(trainable) < layers
-        else f"but all {layers} {word}s"
-    )
-    severity: Severity = "note" if round(trainable) >= layers else "warning"
-    if trainable < layers / 2:
-        severity = "problem"
-    return Finding(
-        f"{what} by a factor e every {depth} {word}s, {reach} can be trained.",
-        _margin(dataset, verdict),
-        remedy(dataset, verdict),
-        severity,
-        "phase",
-    )
+    sentence, action = f"{what} by a factor e every {depth} {word}s", remedy(dataset, verdict)
+    if round(trainable) >= layers:
+        sentence += f", but all {layers} {word}s can be trained."
+        action = f"Nothing has to be done at this depth. For a deeper network: {action}"
+        return Finding(sentence, _margin(dataset, verdict), action, "note", "phase")
+    sentence += f", so about {max(1, round(trainable))} of the {layers} {word}s can be trained."
+    severity: Severity = "problem" if trainable < layers / 2 else "warning"
+    return Finding(sentence, _margin(dataset, verdict), action, severity, "phase")
 
 
 def _length(margin: Estimate) -> Estimate:
