@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import runpy
 import sys
@@ -21,6 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 PICTURE = ROOT / "docs" / "_static" / "phases.png"
 RATES = ROOT / "docs" / "_static" / "rates.png"
+os.environ["COLUMNS"] = "80"  # the width of the printed tables, whatever the terminal
 WIDTH = 128
 PHASES = {"ordered": (0.9, 0.05), "critical": (1.0, 0.0), "chaotic": (1.6, 0.05)}
 
