@@ -12,6 +12,7 @@ from phasescope.errors import InputError
 from phasescope.estimate import Estimate
 from phasescope.report import Fate, Training, document, render, save
 from phasescope.report.layer_table import layer_table
+from synthetic_profile import synthetic_blocks
 
 SCHEMA = json.loads(resources.files("phasescope.report").joinpath("schema.json").read_text())
 
@@ -127,6 +128,21 @@ def test_the_table_has_all_measured_rows_and_the_skipped_by_reason(inspection):
     assert (table.measured, table.total, table.cut) == (3, 5, 0)
     assert table.skipped == {"not called": ["1", "3"]}
     assert "dead" in table.absent
+
+
+def test_branches_stand_below_the_sum_where_they_end_and_chains_have_a_column():
+    dataset = synthetic_blocks(1)
+    table = layer_table(dataset, most_rows=100)
+    assert [(row.layer, row.branch) for row in table.rows[:5]] == [
+        ("wte", False), ("h.0.attn (sum)", False), ("h.0.ln_1", True), ("h.0.attn.c_attn", True),
+        ("h.0.attn.c_proj", True),
+    ]  # fmt: skip
+    assert {row.chain for row in table.rows} == {""}
+    two = json.dumps([{"input": "a"}, {"input": "b"}])
+    chain = np.array([0] * 5 + [1] * (dataset.sizes["layer"] - 5))
+    chain[[1, 2, 3]] = -1  # of branches
+    table = layer_table(dataset.assign_coords(chain=("layer", chain)).assign_attrs(chains=two), most_rows=4)
+    assert [row.chain for row in table.rows] == ["a"] * 4
 
 
 def test_theory_that_is_not_drawn_is_said(inspection):

@@ -33,7 +33,7 @@ def section(page, name):
 
 def test_it_stands_between_the_layers_and_what_was_skipped(page):
     assert re.findall(r'<section id="(\w+)"', page) == [
-        "picture", "layers", "noise", "skipped", "actions", "method", "citations",
+        "picture", "layers", "time", "noise", "skipped", "actions", "method", "citations",
     ]  # fmt: skip
 
 
@@ -49,7 +49,7 @@ def test_it_has_findings_pictures_table_and_notes(inspection, page):
 
 
 def test_the_other_sections_keep_to_signal_propagation(inspection, page):
-    said = len(inspection.findings) - len(inspection.findings_of("noise"))
+    said = len(inspection.findings_of("propagation"))
     assert section(page, "actions").count('<span class="said">') == said
     assert "0.l0 hidden" not in section(page, "layers")
     assert section(page, "picture").count("<svg role=") == 3
@@ -67,4 +67,4 @@ def test_networks_side_by_side_share_the_section(inspection):
     assert re.findall(r"<h3>(small|again)</h3>", own) == ["small", "again"]
     ids = re.findall(r'\bid="([^"]+)"', page)
     assert len(ids) == len(set(ids))
-    assert len(document([inspection])["inspections"][0]["instruments"]) == 2
+    assert len(document([inspection])["inspections"][0]["instruments"]) == 3

@@ -223,7 +223,9 @@ def _of_tokens(dataset: xr.Dataset) -> Finding | None:
     )
     ends = f"{first['cosine']:.3g} at {first.text('layer')}, {last['cosine']:.3g} at {last.text('layer')}"
     if apart.value >= _ALIKE:
-        return Finding(f"The tokens of a sequence stay apart: mean cosine {ends}.", evidence, "", "ok")
+        return Finding(
+            f"The tokens of a sequence stay apart: mean cosine {ends}.", evidence, "", "ok", "phase"
+        )
     severity: Severity = "problem" if apart.value < _SAME else "warning"
     if 1 - first["cosine"] < _ALIKE:
         return Finding(
@@ -232,6 +234,7 @@ def _of_tokens(dataset: xr.Dataset) -> Finding | None:
             "Look at what all tokens get alike before: a position or type embedding that is larger than the "
             "tokens' own, or a batch of repeated tokens.",
             severity,
+            "phase",
         )
     untrained = last["cosine_untrained"] if "cosine_untrained" in dataset else math.nan
     if 1 - untrained > 4 * _ALIKE:
@@ -241,9 +244,10 @@ def _of_tokens(dataset: xr.Dataset) -> Finding | None:
             "Subtract the mean over tokens before comparing them: often a few large features, the same in "
             "all tokens, make the cosine.",
             "note",
+            "phase",
         )
     sentence = f"The tokens of a sequence become alike: mean cosine {ends}."
-    return Finding(sentence, evidence, _keep_apart(points), severity)
+    return Finding(sentence, evidence, _keep_apart(points), severity, "phase")
 
 
 def _keep_apart(points: list[_Point]) -> str:

@@ -138,7 +138,7 @@ def lines(compared: Sequence[Subject]) -> list[Line]:
     found = [
         Line("Phase", tuple(each.phase for each in verdicts)),
         Line("Margin, mean ln χ⊥ per step", tuple(_estimate(each.margin) for each in verdicts)),
-        Line("Growth of a squared difference, first to last step", tuple(map(_growth, verdicts))),
+        Line("Growth of a squared difference", tuple(map(_growth, verdicts))),
         Line(
             "Steps over which 1 − c falls by e",
             tuple(_estimate(each.signal_depth) for each in verdicts),

@@ -86,16 +86,20 @@ def layer_table(dataset: xr.Dataset, *, most_rows: int) -> LayerTable:
             shown.append(column)
     names = [str(name) for name in dataset["layer"].values]
     chains = [str(chain["input"]) for chain in json.loads(dataset.attrs.get("chains", "[]"))]
+    ends: list[Row] = []  # for each row itself, or of a branch the row where it ends
+    for row, branch in order:
+        ends.append(ends[-1] if branch else row)
     rows = [
         Line(
             number,
             names[row.index] or "(the model)",
             row.text("kind") if "kind" in dataset.coords else "",
             branch,
-            chains[int(row["chain"])] if len(chains) > 1 and row["chain"] >= 0 else "",
+            chains[int(end["chain"])] if len(chains) > 1 and end["chain"] >= 0 else "",
             [_cell(row, column) for column in shown],
         )
-        for number, (row, branch) in enumerate(order[:most_rows], start=1)
+        for number, ((row, branch), end) in enumerate(zip(order, ends, strict=True), start=1)
+        if number <= most_rows
     ]
     skipped: dict[str, list[str]] = {}
     for name, reason in zip(names, dataset["skipped"].values, strict=True):

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _NARROWEST, _WIDEST = 50, 100
 _TALL = 24  # rows beyond which repeated blocks are folded
+_PERIOD = 32  # most rows of the stream in a block that repeats
 _LONG = 40  # lines beyond which branches, then the middle, are left out
 _KIND = 7  # columns of the kind below which it is left out
 _INDENT = 2
@@ -30,8 +31,8 @@ class _Column:
     width: int
 
     def text(self, dataset: xr.Dataset, row: int) -> str:
-        value = float(dataset[self.variable].values[row])
-        errors = dataset.get(f"{self.variable}_error")
+        value = float(dataset.variables[self.variable].values[row])
+        errors = dataset.variables.get(f"{self.variable}_error")
         if errors is not None and abs(value) < float(errors.values[row]):
             return "-"
         return _number(100 * value if self.variable == "share" else value, self.width)
@@ -179,19 +180,18 @@ def _chains(dataset: xr.Dataset) -> list[tuple[str, list[_Block]]]:
     measured = [row for row, reason in enumerate(dataset["skipped"].values) if not reason]
     place, block, chain = (dataset[name].values for name in ("place", "block", "chain"))
     stream = [row for row in measured if place[row] == "stream"]
-    ends = {names[row] for row in stream}
+    branches: dict[str, list[int]] = {names[row]: [] for row in stream}
+    loose: list[int] = []
+    for row in measured:
+        if place[row] != "stream":
+            branches.get(str(block[row]), loose).append(row)
     inputs = [str(each["input"]) for each in json.loads(dataset.attrs["chains"])]
     found = []
     for number in sorted({int(chain[row]) for row in stream}):
-        blocks = [
-            _Block(row, tuple(b for b in measured if place[b] != "stream" and block[b] == names[row]))
-            for row in stream
-            if chain[row] == number
-        ]
+        blocks = [_Block(row, tuple(branches[names[row]])) for row in stream if chain[row] == number]
         found.append((f"chain from {inputs[number]}:" if len(inputs) > 1 else "", blocks))
-    loose = [_Block(row) for row in measured if place[row] != "stream" and block[row] not in ends]
     if loose:
-        found.append(("beside the stream:" if stream else "", loose))
+        found.append(("beside the stream:" if stream else "", [_Block(row) for row in loose]))
     return found
 
 
@@ -222,7 +222,7 @@ def _folded(dataset: xr.Dataset, blocks: Sequence[_Block], columns: Sequence[_Co
 def _repetition(kinds: Sequence[object], start: int) -> tuple[int, int]:
     """Return the period and the number of the repetitions from `start` on that cover most."""
     best, covered = (1, 1), 0
-    for period in range(1, (len(kinds) - start) // 4 + 1):
+    for period in range(1, min((len(kinds) - start) // 4, _PERIOD) + 1):
         times = 1
         while kinds[start : start + period] == kinds[start + times * period : start + (times + 1) * period]:
             times += 1
@@ -234,12 +234,13 @@ def _repetition(kinds: Sequence[object], start: int) -> tuple[int, int]:
 def _signature(dataset: xr.Dataset, block: _Block) -> tuple[object, ...]:
     """Return what blocks that are alike share; a row that is not finite, or dead, is like no healthy one."""
     rows = (block.row, *block.branch)
-    names, kinds = dataset["layer"].values, dataset["kind"].values
+    names, kinds = dataset.variables["layer"].values, dataset.variables["kind"].values
     return tuple((pattern(str(names[row])), str(kinds[row]), _ill(dataset, row)) for row in rows)
 
 
 def _ill(dataset: xr.Dataset, row: int) -> bool:
-    return bool(dataset["nonfinite"].values[row] > 0 or dataset["dead"].values[row] == 1)
+    values = dataset.variables
+    return bool(values["nonfinite"].values[row] > 0 or values["dead"].values[row] == 1)
 
 
 def pattern(name: str) -> str:
