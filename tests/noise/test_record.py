@@ -84,7 +84,8 @@ def test_stretches_of_time_follow_each_other_without_a_seam(monkeypatch, kind, o
     x = torch.randn(40, 4, 3, dtype=torch.float64)
     batch = pack_padded_sequence(x, torch.tensor([40, 33, 14, 13])) if packed else x
     whole = record(model, batch, preactivations=True)
-    monkeypatch.setattr(recurrent, "_CACHED", 7 * 4 * whole["l0", "hidden"].shape[1])  # 7 steps
+    monkeypatch.setattr(recurrent, "_STRETCH", 7)
+    monkeypatch.setattr(recurrent, "_BLOCK", 3 * 7 * whole["l0", "hidden"].shape[1])  # 3 sequences
     got = record(model, batch, preactivations=True)
     assert got.layers == whole.layers
     for layer in got.layers:

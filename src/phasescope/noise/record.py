@@ -313,7 +313,7 @@ class _Task:
     def _pass(self, start: int, stop: int, take: Callable[[Seen, int, int], None]) -> None:
         def observe(layer: Layer, args: tuple[Any, ...], output: Any) -> None:
             for seen in self.streams.see(layer, args, output):
-                found = seen.values.shape[0]
+                found = seen.values.shape[0] if seen.rows is None else seen.rows
                 if found != stop - start and not isinstance(layer.module, nn.RNNBase):
                     self.streams.skipped.setdefault(seen.layer, "its sequences are merged with another axis")
                     continue
@@ -340,14 +340,15 @@ class _Task:
 
     def _keep(self, seen: Seen, start: int, stop: int) -> None:
         array = self.arrays[seen.layer, seen.quantity]
-        part = torch.from_numpy(array)[start:stop, :, seen.start : seen.start + seen.values.shape[-1]]
-        part.copy_(seen.values)
+        first, steps = start + seen.row, seen.values.shape[-1]
+        part = torch.from_numpy(array)[first : first + len(seen.values)]
+        part[:, :, seen.start : seen.start + steps].copy_(seen.values)
         if seen.mismatch is not None:
             self.mismatch[seen.layer] = max(seen.mismatch, self.mismatch.get(seen.layer, 0.0))
         if seen.lengths is not None:
             if self.packed is None:
                 self.packed = np.full(self.inputs.size, self.inputs.steps)
-            self.packed[start:stop] = seen.lengths.numpy()
+            self.packed[first : first + len(seen.values)] = seen.lengths.numpy()
 
     def _check_names(self) -> None:
         for wanted in self.layers or ():

@@ -29,6 +29,8 @@ class Seen:
     values: Tensor  # (sequence, unit, time)
     steps: int  # of the whole series, of which this call may show a part
     start: int = 0  # time step of the first value
+    row: int = 0  # first sequence of the values, of which they may hold a part
+    rows: int | None = None  # sequences of the call, where the values hold a part
     lengths: Tensor | None = None  # of the sequences, where the module got them packed
     mismatch: float | None = None  # see ``phasescope.recording.recurrent.Track``
 
@@ -90,9 +92,11 @@ class Streams:
                 yield Seen(
                     name,
                     quantity,
-                    _series(values),
+                    values,
                     self.steps if whole else track.steps,
                     layer.call - 1 if stepped else track.start,
+                    track.row,
+                    track.rows,
                     track.lengths,
                     track.mismatch,
                 )
@@ -127,12 +131,6 @@ class Streams:
         for quantity, tensor in zip(names, tensors, strict=False):
             values = tensor.movedim(layer.batch_axis, 0).reshape(tensor.shape[layer.batch_axis], -1, 1)
             yield Seen(layer.path, quantity, values, self.steps, layer.call - 1)
-
-
-def _series(values: Tensor) -> Tensor:
-    # (time, sequence, unit) with time last, as a transposed matrix: several times as fast as permuting axes.
-    steps, *shape = values.shape
-    return values.reshape(steps, -1).T.contiguous().reshape(*shape, steps)
 
 
 def find_streams(model: nn.Module, layers: list[Layer], steps: int, preactivations: bool) -> Streams:

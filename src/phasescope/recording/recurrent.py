@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,19 +15,22 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 from phasescope.errors import InputError
 
-_CACHED = 2**18  # hidden values of a stretch of time, so that what is made of them stays in the cache
 _SHORT = 2**25  # products of numbers in a time step, below which one thread is faster
+_BLOCK = 2**19  # hidden values worked on at a time: two megabytes of each gate
+_STRETCH = 1024  # time steps of such a block
 
 
 @dataclass(frozen=True)
 class Track:
-    """What one layer and direction of a recurrent module did in a stretch of time."""
+    """What one layer and direction of a recurrent module did: some of the sequences, in a stretch of time."""
 
     name: str  # ``l0``, ``l0_reverse``, ``l1``, ... as torch names the weights
-    # Each of shape (time, sequence, unit), in the order of the words even where the direction is reversed.
+    # Each of shape (sequence, unit, time); the next track is written to the same memory.
     quantities: dict[str, Tensor]
-    lengths: Tensor | None  # time steps of each sequence, where they came packed
+    lengths: Tensor | None  # time steps of each of the sequences, where they came packed
     mismatch: float  # largest difference of the hidden state made from the quantities to the module's own
+    row: int  # first sequence of the track
+    rows: int  # sequences of the whole call
     start: int  # first time step of the stretch
     steps: int  # time steps of the whole call
 
@@ -36,7 +40,7 @@ def tracks(
 ) -> Iterator[Track]:
     r"""Yield gates, candidate, cell and hidden state of each layer and direction of one call of a module.
 
-    Dropout is off, between its layers too.
+    Dropout is off, between its layers too, and so are gradients.
 
     Given :math:`h_{t-1}`, the gates of all time steps are one matrix product. The cell state of an LSTM,
     :math:`c_t = f_t c_{t-1} + i_t g_t`, is then a linear recursion without products of matrices, which is
@@ -46,9 +50,9 @@ def tracks(
     Notes
     -----
     Hidden states of the last layer are the module's own; those of the layers below are run once more, layer
-    by layer, since torch does not return them. Time and memory grow with (time x sequence x unit). Each layer
-    and direction comes in stretches of time small enough for the cache; a reversed direction of packed
-    sequences, each turned within its own length, as a whole.
+    by layer, since torch does not return them. Each layer and direction comes in blocks of sequences small
+    enough for the cache, a block in stretches of time. A reversed direction goes backwards through these; its
+    quantities stand in the order of the words.
     """
     x, lengths = _padded(args[0], module.batch_first)
     if x.ndim != 3:
@@ -61,29 +65,31 @@ def tracks(
     directions = 2 if module.bidirectional else 1
     for layer in range(module.num_layers):
         outputs = []
+        last = layer == module.num_layers - 1
         for direction in range(directions):
             suffix = f"l{layer}" + ("_reverse" if direction else "")
             start = [state[layer * directions + direction] for state in states]
             weights = _weights(module, suffix)
-            inputs = _turned(x, lengths) if direction else x
-            if layer == module.num_layers - 1:
+            if last:
                 hidden = own.chunk(directions, dim=-1)[direction]
-                hidden = _turned(hidden, lengths) if direction else hidden
             else:
+                inputs = _turned(x, lengths) if direction else x
                 hidden = _hidden(module, inputs, start, weights)
-            outputs.append(_turned(hidden, lengths) if direction else hidden)
-            cell = _Cell(module, weights, start)
-            for first, stop in _stretches(hidden, whole=bool(direction) and lengths is not None):
-                quantities, error = cell.run(inputs[first:stop], hidden[first:stop], preactivations)
-                if lengths is not None:
-                    error.masked_fill_(_beyond(lengths, stop)[:, first:].T.to(error.device), 0.0)
-                if direction:
-                    quantities = {name: _turned(q, lengths) for name, q in quantities.items()}
-                    first = len(x) - stop
-                elif layer == 0:
-                    quantities = {"input": x[first:stop], **quantities}
-                yield Track(suffix, quantities, lengths, float(error.amax()), first, len(x))
-        x = torch.cat(outputs, dim=-1)
+                hidden = _turned(hidden, lengths) if direction else hidden
+                outputs.append(hidden)
+            cell = _Cell(module, weights, backwards=bool(direction))
+            for rows, stretches in _pieces(hidden, backwards=bool(direction)):
+                cell.begin([state[rows] for state in start], None if lengths is None else lengths[rows])
+                for stretch in stretches:
+                    quantities, error = cell.run(
+                        x[stretch, rows], hidden[stretch, rows], stretch.start, preactivations
+                    )
+                    if layer or direction:
+                        del quantities["input"]
+                    yield Track(
+                        suffix, quantities, cell.lengths, error, rows.start, x.shape[1], stretch.start, len(x)
+                    )
+        x = x if last else torch.cat(outputs, dim=-1)
 
 
 def _padded(value: Tensor | PackedSequence, batch_first: bool) -> tuple[Tensor, Tensor | None]:
@@ -98,10 +104,14 @@ def _beyond(lengths: Tensor, steps: int) -> Tensor:
     return torch.arange(steps, device=lengths.device) >= lengths[:, None]
 
 
-def _stretches(hidden: Tensor, *, whole: bool) -> Iterator[tuple[int, int]]:
-    steps = len(hidden) if whole else max(1, _CACHED // hidden[0].numel())
-    for first in range(0, len(hidden), steps):
-        yield first, min(first + steps, len(hidden))
+def _pieces(hidden: Tensor, *, backwards: bool) -> Iterator[tuple[slice, list[slice]]]:
+    """Yield slices of sequences, and for each the slices of time in the order in which they are run."""
+    steps, sequences, units = hidden.shape
+    length = max(1, min(steps, _STRETCH, _BLOCK // units))
+    stretches = [slice(first, min(first + length, steps)) for first in range(0, steps, length)]
+    size = max(1, _BLOCK // (length * units))
+    for first in range(0, sequences, size):
+        yield slice(first, min(first + size, sequences)), stretches[::-1] if backwards else stretches
 
 
 def _initial(module: nn.RNNBase, args: tuple[Any, ...], x: Tensor) -> list[Tensor]:
@@ -141,62 +151,125 @@ def _hidden(module: nn.RNNBase, x: Tensor, start: list[Tensor], weights: list[Te
 class _Cell:
     """One layer and direction, followed from stretch to stretch."""
 
-    def __init__(self, module: nn.RNNBase, weights: list[Tensor], start: list[Tensor]) -> None:
-        self.mode, self.weights = module.mode, weights[:2]
-        self.biases: list[Tensor | None] = [*weights[2:4]] if module.bias else [None, None]
+    def __init__(self, module: nn.RNNBase, weights: list[Tensor], *, backwards: bool) -> None:
+        self.mode, self.backwards = module.mode, backwards
         self.projection = weights[-1] if getattr(module, "proj_size", 0) else None
-        self.joined = torch.cat(self.weights, dim=1)
-        self.bias = weights[2] + weights[3] if module.bias else None
+        from_input, from_hidden = weights[:2]
+        biases = weights[2:4] if module.bias else [from_input.new_zeros(len(from_input))] * 2
+        # For (input, hidden state before, 1), so that one product gives all that enters the gates.
+        self.joined = torch.cat([from_input, from_hidden, (biases[0] + biases[1])[:, None]], dim=1)
+        if self.mode == "GRU":
+            # Of the candidate, what comes from the hidden state stands apart: the reset gate acts on it.
+            units = module.hidden_size
+            candidate, again = self.joined[2 * units :], self.joined[2 * units :].clone()
+            features = from_input.shape[1]
+            candidate[:, features:-1] = 0.0
+            again[:, :features] = 0.0
+            candidate[:, -1], again[:, -1] = (bias[2 * units :] for bias in biases)
+            self.joined = torch.cat([self.joined, again])
+        self._kept: dict[str, Tensor] = {}
+
+    def begin(self, start: list[Tensor], lengths: Tensor | None) -> None:
+        """Begin with some of the sequences at their initial states."""
+        self.start, self.lengths = start, lengths
         self.before, self.cell = start[0], start[-1]
 
-    def run(self, x: Tensor, hidden: Tensor, preactivations: bool) -> tuple[dict[str, Tensor], Tensor]:
-        """Return the quantities, and the difference to the hidden state at each step of each sequence."""
-        before = torch.cat([self.before[None], hidden[:-1]])
-        self.before = hidden[-1]
-        if self.mode == "GRU":
-            from_input, from_hidden = map(F.linear, (x, before), self.weights, self.biases)
-            gates, entering, again = _gru(from_input, from_hidden, before)
+    def run(
+        self, x: Tensor, hidden: Tensor, first: int, preactivations: bool
+    ) -> tuple[dict[str, Tensor], float]:
+        """Return the quantities of a stretch from step `first` on, and the difference to the hidden states.
+
+        `x` and `hidden` have the shape (time, sequence, unit).
+        """
+        steps, rows, features = x.shape
+        beyond = after = None  # whether a step, and the one after it, lie beyond the end of a sequence
+        if self.lengths is not None:
+            ends = _beyond(self.lengths, first + steps + 1)[:, first:].to(x.device)
+            beyond, after = ends[:, :-1], ends[:, 1:]
+        fields = self._space("fields", rows, self.joined.shape[1], steps)
+        given, before = fields[:, :features], fields[:, features:-1]
+        given.copy_(x.permute(1, 2, 0))
+        fields[:, -1] = 1.0
+        states = self._space("hidden", rows, hidden.shape[2], steps).copy_(hidden.permute(1, 2, 0))
+        if self.backwards:
+            before[:, :, :-1], before[:, :, -1] = states[:, :, 1:], self.before
+            if after is not None:  # each sequence begins at its own end
+                before.copy_(torch.where(after[:, None], self.start[0][:, :, None], before))
+            self.before = states[:, :, 0].clone()
         else:
-            sums = F.linear(torch.cat([x, before], dim=-1), self.joined, self.bias)
-            if self.mode == "LSTM":
-                gates, entering, again = _lstm(sums, self.cell)
-                self.cell = gates["cell"][-1]
-            else:
-                gates, entering = {}, {"hidden": sums}
-                again = sums.tanh() if self.mode == "RNN_TANH" else sums.relu()
+            before[:, :, 1:], before[:, :, 0] = states[:, :, :-1], self.before
+            self.before = states[:, :, -1].clone()
+        sums = self._space("sums", rows, len(self.joined), steps)
+        torch.bmm(self.joined.expand(rows, -1, -1), fields, out=sums)
+        if self.mode == "LSTM":
+            found, again = self._lstm(sums, beyond, preactivations)
+        elif self.mode == "GRU":
+            found, again = _gru(sums, before, preactivations)
+        else:
+            found = {"hidden_preactivation": sums.clone()} if preactivations else {}
+            again = sums.tanh_() if self.mode == "RNN_TANH" else sums.relu_()
         if self.projection is not None:
-            again = F.linear(again, self.projection)
-        named = {f"{name}_preactivation": z for name, z in entering.items()} if preactivations else {}
-        return {**gates, "hidden": hidden, **named}, (again - hidden).abs_().amax(dim=-1)
+            again = self.projection @ again
+        error = again.sub_(states).abs_().amax(dim=1)
+        if beyond is not None:
+            error.masked_fill_(beyond, 0.0)
+        return {"input": given, **found, "hidden": states}, float(error.amax())
+
+    def _lstm(
+        self, sums: Tensor, beyond: Tensor | None, preactivations: bool
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        parts = sums.chunk(4, dim=1)
+        found = dict(zip(("input_gate", "forget_gate", "candidate", "output_gate"), parts, strict=True))
+        entering = _entering(found) if preactivations else {}
+        enter, forget, candidate, leave = parts
+        sums[:, : 2 * forget.shape[1]].sigmoid_()
+        candidate.tanh_()
+        leave.sigmoid_()
+        cells = torch.mul(enter, candidate, out=self._space("cells", *forget.shape))
+        rows, units, steps = forget.shape
+        # The recursion runs through memory that is contiguous at each step.
+        keep = self._space("keep", rows, steps, units).copy_(forget.transpose(1, 2))
+        states = self._space("states", rows, steps, units).copy_(cells.transpose(1, 2))
+        if beyond is not None and self.backwards:
+            keep.masked_fill_(beyond[:, :, None], 1.0)
+            states.masked_fill_(beyond[:, :, None], 0.0)
+        _follow(keep.transpose(0, 1), states.transpose(0, 1), self.cell, self.backwards)
+        self.cell = states[:, 0 if self.backwards else -1].clone()
+        cells.copy_(states.transpose(1, 2))
+        # tanh(c) = 2 / (1 + exp(-2 c)) - 1 is wrong by rounding alone, and five times as fast.
+        again = torch.mul(cells, 2.0, out=self._space("again", *cells.shape))
+        return {**found, "cell": cells, **entering}, again.sigmoid_().mul_(2.0).sub_(1.0).mul_(leave)
+
+    def _space(self, name: str, *shape: int) -> Tensor:
+        # The same memory for all blocks: fresh pages would take as long as the work.
+        size = math.prod(shape)
+        if name not in self._kept or self._kept[name].numel() < size:
+            self._kept[name] = self.joined.new_empty(size)
+        return self._kept[name][:size].view(shape)
 
 
-def _lstm(sums: Tensor, cell: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
-    names = ("input_gate", "forget_gate", "candidate", "output_gate")
-    entering = dict(zip(names, sums.chunk(4, dim=-1), strict=True))
-    gates = {name: z.tanh() if name == "candidate" else z.sigmoid() for name, z in entering.items()}
-    cells = _followed(gates["forget_gate"], gates["input_gate"] * gates["candidate"], cell)
-    return {**gates, "cell": cells}, entering, gates["output_gate"] * cells.tanh()
+def _entering(sums: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{name}_preactivation": z.clone() for name, z in sums.items()}
 
 
 # One operator for whoever watches operators: its steps allocate nothing.
-@torch.library.custom_op("phasescope::followed", mutates_args=())
-def _followed(forget: Tensor, written: Tensor, cell: Tensor) -> Tensor:
-    cells = torch.empty_like(written)
-    for keep, new, out in zip(forget.unbind(), written.unbind(), cells.unbind(), strict=True):
-        cell = torch.addcmul(new, keep, cell, out=out)
-    return cells
+@torch.library.custom_op("phasescope::follow", mutates_args=("states",))
+def _follow(forget: Tensor, states: Tensor, cell: Tensor, backwards: bool) -> None:
+    """Add ``forget`` times the state before to each of `states`, of shape (time, sequence, unit)."""
+    steps = list(zip(forget.unbind(), states.unbind(), strict=True))
+    for keep, state in reversed(steps) if backwards else steps:
+        cell = torch.addcmul(state, keep, cell, out=state)
 
 
-def _gru(
-    from_input: Tensor, from_hidden: Tensor, before: Tensor
-) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
-    reset_x, update_x, new_x = from_input.chunk(3, dim=-1)
-    reset_h, update_h, new_h = from_hidden.chunk(3, dim=-1)
-    entering = {"reset_gate": reset_x + reset_h, "update_gate": update_x + update_h}
-    gates = {name: z.sigmoid() for name, z in entering.items()}
-    entering["candidate"] = torch.addcmul(new_x, gates["reset_gate"], new_h)
-    gates["candidate"] = entering["candidate"].tanh()
-    return gates, entering, torch.lerp(gates["candidate"], before, gates["update_gate"])
+def _gru(sums: Tensor, before: Tensor, preactivations: bool) -> tuple[dict[str, Tensor], Tensor]:
+    reset, update, candidate, again = sums.chunk(4, dim=1)
+    found = {"reset_gate": reset, "update_gate": update}
+    entering = _entering(found) if preactivations else {}
+    sums[:, : 2 * reset.shape[1]].sigmoid_()
+    candidate.addcmul_(reset, again)
+    entering |= _entering({"candidate": candidate}) if preactivations else {}
+    candidate.tanh_()
+    return {**found, "candidate": candidate, **entering}, torch.lerp(candidate, before, update)
 
 
 OPERATORS = ("lstm", "gru", "rnn_tanh", "rnn_relu")
@@ -435,7 +508,8 @@ def _lstm_slopes(sums: Tensor, cell: Tensor) -> tuple[Tensor, ...]:
     gates = sums.chunk(4, dim=-1)
     i, f, o = (gates[place].sigmoid() for place in (0, 1, 3))
     g = gates[2].tanh()
-    cells = _followed(f, i * g, cell)
+    cells = i * g
+    _follow(f, cells, cell, backwards=False)
     before = torch.cat([cell[None], cells[:-1]])
     squashed = cells.tanh()
     slopes = (g * i * (1 - i), before * f * (1 - f), i * (1 - g.square()), squashed * o * (1 - o))
