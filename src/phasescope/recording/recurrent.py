@@ -17,6 +17,7 @@ from phasescope.errors import InputError
 
 _SHORT = 2**25  # products of numbers in a time step, below which one thread is faster
 _BLOCK = 2**19  # hidden values worked on at a time: two megabytes of each gate
+_CACHED = 2**18  # hidden values of a stretch of time, so that what is made of them stays in the cache
 _STRETCH = 1024  # time steps of such a block
 
 
@@ -112,6 +113,13 @@ def _pieces(hidden: Tensor, *, backwards: bool) -> Iterator[tuple[slice, list[sl
     size = max(1, _BLOCK // (length * units))
     for first in range(0, sequences, size):
         yield slice(first, min(first + size, sequences)), stretches[::-1] if backwards else stretches
+
+
+def _stretches(hidden: Tensor) -> Iterator[tuple[int, int]]:
+    """Yield the first step of a stretch of time, short enough for the cache, and the step after it."""
+    steps = max(1, _CACHED // hidden[0].numel())
+    for first in range(0, len(hidden), steps):
+        yield first, min(first + steps, len(hidden))
 
 
 def _initial(module: nn.RNNBase, args: tuple[Any, ...], x: Tensor) -> list[Tensor]:
@@ -436,7 +444,7 @@ class Linearised:
         before = torch.cat([first[0], self.hidden[:-1]])
         stretches = []
         cell = start[-1]
-        for one, stop in _stretches(self.hidden, whole=False):
+        for one, stop in _stretches(self.hidden):
             from_input = F.linear(self.x[one:stop], self.from_input, bias[0])
             from_hidden = F.linear(before[one:stop], self.from_hidden, bias[1])
             if operator == "lstm":
