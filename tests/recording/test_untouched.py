@@ -542,6 +542,23 @@ def test_quiet_switches_off_dropout_and_nothing_else():
     assert not model._forward_pre_hooks
 
 
+def test_quiet_switches_off_dropout_whose_rate_another_module_reads():
+    class Attention(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.attn_dropout = nn.Dropout(0.5)
+
+        def forward(self, x):
+            rate = self.attn_dropout.p if self.training else 0.0
+            return nn.functional.dropout(x, rate)
+
+    model = nn.Sequential(Attention()).train()
+    with untouched(model):
+        assert quiet(model) == ["dropout was switched off while measuring (1 module, first 0.attn_dropout)"]
+        assert torch.equal(model(torch.ones(50)), torch.ones(50))
+    assert model[0].attn_dropout.p == 0.5
+
+
 def test_quiet_says_nothing_of_dropout_that_is_off():
     with untouched(model := nn.Sequential(nn.Dropout(), Own(), nn.LSTM(2, 2)).eval()):
         assert quiet(model) == []

@@ -135,8 +135,10 @@ def _verdict(dataset: xr.Dataset, verdict: Verdict) -> Finding:
 def _uneven(dataset: xr.Dataset, verdict: Verdict) -> Finding:
     """Return that one step does nearly all, and whether it is more than a change of scale."""
     steps = _hidden(dataset, verdict)
-    known = [row for row in steps if row["chi_perpendicular"] > 0]
-    largest = max(known, key=lambda row: abs(math.log(row["chi_perpendicular"])))
+    # The ratio to an entrance that is normalised is none of those that the verdict adds up.
+    first, sign = (verdict.total.window or (0.0, 0.0))[0], math.copysign(1.0, verdict.total.value)
+    known = [row for row in steps if row["chi_perpendicular"] > 0 and row.depth >= first]
+    largest = max(known, key=lambda row: sign * math.log(row["chi_perpendicular"]))
     log, error = math.log(largest["chi_perpendicular"]), largest["chi_perpendicular_error"]
     rest = verdict.total - log
     before = steps[max(0, [row.index for row in steps].index(largest.index) - 1)]
