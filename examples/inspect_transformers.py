@@ -3,9 +3,9 @@ Inspect GPT-2, BERT, ViT, ResNet, T5, Mamba and an LSTM
 =======================================================
 
 Six models of the ``transformers`` package, built small from their configurations, and an LSTM classifier,
-never trained: nothing is downloaded. Each is inspected on random inputs of its kind. Without the package the six are
-left out with a sentence. What this prints and draws is shown in :doc:`/reading_the_page`; ``--save FOLDER``
-writes it for that page.
+never trained: nothing is downloaded. Each is inspected on random inputs of its kind. Without the package the
+six are left out with a sentence. What this prints and draws is shown in :doc:`/reading_the_page`;
+``--save FOLDER`` writes it for that page.
 """
 
 import importlib.util
