@@ -129,6 +129,20 @@ def test_whatever_forward_changes_is_as_it_was_afterwards(way):
     assert trace(model) == before
 
 
+def test_large_buffers_and_gradients_are_not_copied_either():
+    model = nn.Linear(600, 600)
+    model.register_buffer("table", torch.zeros(600, 600))
+    model.weight.grad = torch.ones(600, 600)
+    tensors = model.table, model.weight.grad
+    places = [torch._C._data_address(tensor) for tensor in tensors]
+    with untouched(model):
+        assert [torch._C._data_address(tensor) for tensor in tensors] == places
+        model.table.add_(1)
+        model.weight.grad.add_(1)
+    assert [tensor.data_ptr() for tensor in tensors] == places
+    assert [float(tensor.max()) for tensor in tensors] == [0, 1]
+
+
 def test_no_weight_is_copied_where_nothing_is_written():
     model = nn.Sequential(nn.Linear(8, 8), nn.LayerNorm(8), nn.Tanh(), nn.Linear(8, 2))
     places = [torch._C._data_address(p) for p in model.parameters()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import random
 import re
@@ -54,9 +55,10 @@ def untouched(model: nn.Module, *, derivatives: bool = True, parameters: bool = 
     Notes
     -----
     Inside, the tensors of the model stand on other memory, which is shared with the user's until it is
-    written to. So the user's memory is never written to, and nothing is copied but buffers, parameters that
-    ``forward`` changes, and parameters whose memory torch does not own (numpy arrays, mapped files, memory
-    shared between processes). An interrupt that arrives while restoring is raised afterwards.
+    written to. So the user's memory is never written to, and nothing is copied but what ``forward`` changes,
+    memory that torch does not own (numpy arrays, mapped files, memory shared between processes), and buffers
+    below 1 MB. A parameter or a larger buffer cannot be resized in place inside. An interrupt that arrives
+    while restoring is raised afterwards. Cost: 15 ms for GPT-2 (124 million parameters, 148 tensors).
 
     One thread at a time is inside; others wait. The same thread may enter again.
 
@@ -169,7 +171,8 @@ def _renew_lock() -> None:
     _lock = threading.RLock()
 
 
-os.register_at_fork(after_in_child=_renew_lock)
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 @contextmanager
@@ -319,6 +322,7 @@ def _reset(read: Callable[[], Any], write: Callable[[Any], object], value: Any) 
 _Container = list[Any] | dict[Any, Any] | set[Any] | deque[Any]
 _CONTAINERS = (list, dict, set, deque)
 _LONG = 10_000  # entries
+_SMALL = 1 << 20  # bytes; copied rather than shared, since torch cannot resize what is shared
 _REGISTRIES = ("_modules", "_parameters", "_buffers")
 _RANDOM = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
 
@@ -329,14 +333,14 @@ def _keep_model(model: nn.Module, undo: _Undo, *, parameters: bool) -> None:
         undo.add(name, _set_state, generator, _state(generator))
     with torch.inference_mode(False), torch.no_grad(), torch._C.DisableTorchFunctionSubclass():
         shadows = _Shadows(undo)
-        # Parameters first, since the memory of all others is copied.
+        # Parameters first: memory that they share with others is not copied.
         ordered = sorted(found.tensors, key=lambda entry: not isinstance(entry[1], nn.Parameter))
         for name, tensor in ordered:
             if not tensor.is_inference():
                 _keep_tensor(name, tensor, undo, shadows, parameters)
         stand_ins = {id(t): _stand_in(t, shadows) for _, t in ordered if t.is_inference()}
     for name, container in found.containers:
-        undo.add(name, _refill, container, container.copy())
+        undo.add(name, _refill, container, _entries(container))
     for name, module in found.modules:
         undo.add(name, _restore_module, module, type(module), dict(vars(module)), module.training)
     if stand_ins:
@@ -428,7 +432,7 @@ class _Shadows:
         self._undo = undo
         self._made: dict[int, torch.UntypedStorage] = {}
 
-    def of(self, tensor: Tensor, *, lazy: bool) -> Tensor:
+    def of(self, tensor: Tensor) -> Tensor:
         """Return a tensor of the same values and place in memory that may be written to."""
         plain = tensor.detach()
         odd = plain.is_conj() or plain.is_neg() or plain.is_quantized or plain.is_nested
@@ -436,13 +440,13 @@ class _Shadows:
             return plain.clone()
         storage = plain.untyped_storage()
         if storage._cdata not in self._made:
-            self._made[storage._cdata] = self._made_of(plain, lazy=lazy)
+            self._made[storage._cdata] = self._new(plain, lazy=isinstance(tensor, nn.Parameter))
         place = self._made[storage._cdata], plain.storage_offset(), plain.size(), plain.stride()
         return torch.empty(0, dtype=plain.dtype, device=plain.device).set_(*place)
 
-    def _made_of(self, plain: Tensor, *, lazy: bool) -> torch.UntypedStorage:
+    def _new(self, plain: Tensor, *, lazy: bool) -> torch.UntypedStorage:
         storage = plain.untyped_storage()
-        if lazy:
+        if lazy or storage.nbytes() > _SMALL:
             shared = torch._C._is_cow_tensor(plain)  # type: ignore[attr-defined]
             with suppress(RuntimeError):  # memory that torch does not own
                 shadow = torch._lazy_clone(plain).untyped_storage()
@@ -470,7 +474,7 @@ def _keep_tensor(name: str, tensor: Tensor, undo: _Undo, shadows: _Shadows, para
     trained = isinstance(tensor, nn.Parameter)
     own_dispatch = type(tensor).__torch_dispatch__ is not Tensor.__torch_dispatch__
     if not own_dispatch and (parameters or not trained):
-        shadow = shadows.of(tensor, lazy=trained)
+        shadow = shadows.of(tensor)
         version = _unsafe_preserve_version_counter(tensor)
         undo.add(f"version of {name}", version.__exit__)
         undo.add(name, setattr, tensor, "data", tensor.detach())
@@ -488,7 +492,7 @@ def _restore_leaf(tensor: Tensor, requires_grad: bool) -> None:
 
 def _stand_in(tensor: Tensor, shadows: _Shadows) -> Tensor:
     # A tensor made in inference mode has no version, and no derivatives.
-    shadow = shadows.of(tensor, lazy=True)
+    shadow = shadows.of(tensor)
     return nn.Parameter(shadow, requires_grad=False) if isinstance(tensor, nn.Parameter) else shadow
 
 
@@ -499,21 +503,24 @@ def _replace(container: _Container, stand_ins: dict[int, Tensor]) -> None:
                 container[key] = stand_ins[id(value)]
 
 
-def _refill(container: _Container, saved: _Container) -> None:
-    if not _same(container, saved):
-        container.clear()
-        if isinstance(container, dict | set):
-            container.update(saved)
-        else:
-            container.extend(saved)
+def _entries(container: _Container) -> list[Any]:
+    # The keys of a dict, then its values.
+    return [*container, *container.values()] if isinstance(container, dict) else list(container)
 
 
-def _same(one: _Container, other: _Container) -> bool:
-    if len(one) != len(other) or any(a is not b for a, b in zip(one, other, strict=True)):
-        return False
-    if isinstance(one, dict) and isinstance(other, dict):
-        return all(a is b for a, b in zip(one.values(), other.values(), strict=True))
-    return True
+def _refill(container: _Container, saved: list[Any]) -> None:
+    now = _entries(container)
+    if len(now) == len(saved) and all(map(operator.is_, now, saved)):
+        return
+    container.clear()
+    if isinstance(container, dict):
+        half = len(saved) // 2
+        for key, value in zip(saved[:half], saved[half:], strict=True):
+            container[key] = value
+    elif isinstance(container, set):
+        container.update(saved)
+    else:
+        container.extend(saved)
 
 
 def _restore_module(module: nn.Module, kind: type, attributes: dict[str, Any], training: bool) -> None:
