@@ -48,7 +48,7 @@ def test_ordered_relu_has_the_margin_and_the_cure_of_theory():
     assert first.severity == "problem"
     margin, error = read_margin(first.evidence)
     assert abs(margin + math.log(2)) < 4 * max(error, 0.01)
-    assert number(r"Scale the weights by (\S+),", first.action) == pytest.approx(math.sqrt(2), rel=0.02)
+    assert number(r"[Ss]cale the weights by (\S+),", first.action) == pytest.approx(math.sqrt(2), rel=0.02)
     assert "zero the biases" in first.action
     assert "C_W = 2, C_b = 0" in first.action
     assert "std=(2 / fan_in) ** 0.5" in first.action
@@ -81,7 +81,7 @@ def test_chaotic_tanh_has_the_growth_of_theory():
         1 / math.log(chi), rel=0.15
     )
     # Critical tanh has C_W = 1, and sqrt(1 / 4) = 0.5.
-    assert number(r"Scale the weights by (\S+),", first.action) == pytest.approx(0.5, rel=0.02)
+    assert number(r"[Ss]cale the weights by (\S+),", first.action) == pytest.approx(0.5, rel=0.02)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,9 @@ def test_exploding_relu_grows_as_theory_says():
     start = number(r"from (\S+) to", first.sentence)
     end = number(r"to (\S+) over 19 layers", first.sentence)  # the read-out says nothing of the phase
     assert math.log(end / start) == pytest.approx(18 * math.log(3), rel=0.1)
-    assert number(r"Scale the weights by (\S+),", first.action) == pytest.approx(math.sqrt(2 / 6), rel=0.02)
+    assert number(r"[Ss]cale the weights by (\S+),", first.action) == pytest.approx(
+        math.sqrt(2 / 6), rel=0.02
+    )
     gradient = next(finding for finding in found if finding.sentence.startswith("The gradient explodes"))
     # The second moment of the gradient grows by 3 a layer as well, its size by sqrt(3).
     assert number(r"it is (\S+) times", gradient.sentence) == pytest.approx(3**9.5, rel=0.5)
@@ -162,7 +164,7 @@ def test_the_advice_makes_the_network_critical():
     """Do what the finding says, and measure again."""
     model = plain_network(nn.ReLU, 0.7, 0.02, width=300)
     action = findings(model)[0].action
-    scale = number(r"Scale the weights by (\S+),", action)
+    scale = number(r"[Ss]cale the weights by (\S+),", action)
     assert "zero the biases" in action
     with torch.no_grad():
         for layer in model:
@@ -181,7 +183,7 @@ def test_an_unnamed_activation_gets_its_own_critical_point():
     dataset = INSTRUMENT.measure(plain_network(Bent, 0.5), normal_batch())
     assert json.loads(dataset.attrs["weight_scale"])["point"]["C_W"] == pytest.approx(1.0, abs=1e-6)
     action = INSTRUMENT.findings(dataset)[0].action
-    assert number(r"Scale the weights by (\S+),", action) == pytest.approx(math.sqrt(2), rel=0.02)
+    assert number(r"[Ss]cale the weights by (\S+),", action) == pytest.approx(math.sqrt(2), rel=0.02)
 
 
 def test_dead_relu_units_are_found():

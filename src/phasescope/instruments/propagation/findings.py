@@ -179,7 +179,9 @@ def _exponential(dataset: xr.Dataset, verdict: Verdict, depth: Estimate, what: s
     sentence, action = f"{what} by a factor e every {depth} {word}s", remedy(dataset, verdict)
     if round(trainable) >= layers:
         sentence += f", but all {layers} {word}s can be trained."
-        action = f"Nothing has to be done at this depth. For a deeper network: {action}"
+        action = (
+            f"Nothing has to be done at this depth. For a deeper network, {action[0].lower()}{action[1:]}"
+        )
         return Finding(sentence, _margin(dataset, verdict), action, "note", "phase")
     sentence += f", so about {max(1, round(trainable))} of the {layers} {word}s can be trained."
     severity: Severity = "problem" if trainable < layers / 2 else "warning"
