@@ -2,13 +2,24 @@
 
 from collections import UserDict, namedtuple
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils.rnn import PackedSequence, pack_sequence, pad_packed_sequence
+from torch.utils.data import DataLoader, TensorDataset
 
 from phasescope.errors import InputError
 from phasescope.recording import as_batch
-from phasescope.recording.batch import all_floats, first_float, replace_first_float
+from phasescope.recording.batch import (
+    all_floats,
+    first_float,
+    leaves,
+    map_leaves,
+    repacked,
+    replace_first_float,
+    unpacked,
+)
 
 MODEL = nn.Linear(3, 3)
 Pair = namedtuple("Pair", "left right")
@@ -102,3 +113,104 @@ def test_first_float_of_an_output():
     swapped = replace_first_float(out, torch.full((2,), 7.0))
     assert swapped["logits"][0] == 7
     assert swapped["h"] is out["h"]
+
+
+def loader():
+    generator = torch.Generator().manual_seed(3)
+    data = TensorDataset(torch.arange(12.0).reshape(6, 2), torch.arange(6))
+    return DataLoader(data, batch_size=4, shuffle=True, generator=generator), generator
+
+
+def test_the_first_batch_of_a_loader_is_taken_and_the_loader_left_as_it_was():
+    (source, generator), model = loader(), nn.Linear(2, 2)
+    random, state = torch.get_rng_state(), generator.get_state()
+    batch = as_batch(model, source)
+    assert batch.size == 4
+    assert batch.notes[0] == "the first batch of the data loader was taken"
+    assert torch.equal(torch.get_rng_state(), random)
+    assert torch.equal(generator.get_state(), state)
+    first, labels = next(iter(source))
+    assert torch.equal(batch.args[0], first)
+    assert torch.equal(batch.targets, labels)
+
+
+def test_an_iterator_is_refused_and_not_moved_on():
+    source = iter([torch.zeros(2, 3)])
+    with pytest.raises(InputError, match=r"an iterator, .*next\(iter"):
+        as_batch(MODEL, source)
+    assert next(source).shape == (2, 3)
+
+
+def test_a_list_of_samples_of_different_lengths_is_refused_with_the_reason():
+    with pytest.raises(InputError, match=r"3 tensors of different lengths \(3, 5, 2\).*pad_sequence"):
+        as_batch(MODEL, [torch.zeros(n, 3) for n in (3, 5, 2)])
+
+
+def test_numpy_arrays_are_converted_and_said():
+    values = np.arange(6.0).reshape(2, 3)
+    batch = as_batch(Many(), {"x": values, "more": [values.astype(np.int64)]})
+    assert torch.equal(batch.kwargs["x"], torch.arange(6.0).reshape(2, 3).double())
+    assert batch.kwargs["more"][0].dtype == torch.int64
+    assert "numpy arrays were copied to tensors" in batch.notes
+    batch.kwargs["x"].zero_()
+    assert values.sum() == 15
+
+
+def test_names_that_forward_does_not_have_are_left_out_and_said():
+    batch = as_batch(MODEL, {"input": torch.zeros(2, 3), "label": torch.tensor([0, 1])})
+    assert list(batch.kwargs) == ["input"]
+    assert torch.equal(batch.targets, torch.tensor([0, 1]))
+    assert batch.notes == ("label of the batch was left out: forward has no such argument",)
+
+
+def test_words_without_tensors_are_told_how_to_get_them():
+    with pytest.raises(InputError, match='return_tensors="pt"'):
+        as_batch(Many(), UserDict(input_ids=[[1, 2], [3, 4]]))
+
+
+class Cache:
+    def __init__(self, tensor):
+        self.layers, self.name = [{"keys": tensor}], "cache"
+
+
+def test_mappings_and_objects_keep_their_type_and_the_users_own_is_not_changed():
+    cache, words = Cache(torch.zeros(2, 3)), UserDict(ids=torch.ones(2, 3))
+    batch = as_batch(Many(), {"cache": cache, "words": words})
+    part = batch.take(0, 1)
+    assert isinstance(part.kwargs["cache"], Cache)
+    assert isinstance(part.kwargs["words"], UserDict)
+    part.kwargs["cache"].layers[0]["keys"] += 1
+    part.kwargs["words"]["ids"] += 1
+    assert cache.layers[0]["keys"].sum() == 0
+    assert words["ids"].sum() == 6
+    assert part.kwargs["cache"].name == "cache"
+
+
+def test_a_packed_sequence_is_one_leaf():
+    packed = pack_sequence([torch.randn(n, 2) for n in (4, 2)])
+    assert list(leaves({"x": packed}, torch.Tensor)) == []
+    assert list(leaves({"x": packed}, PackedSequence)) == [packed]
+    assert map_leaves(lambda t: t + 1, [packed])[0] is packed
+
+
+def test_packing_again_gives_the_same_packed_sequence():
+    for order in ([4, 4, 2, 1], [1, 4, 2, 4]):
+        sequences = [torch.randn(n, 2) for n in order]
+        packed = pack_sequence(sequences, enforce_sorted=False)
+        (made,) = unpacked([packed])
+        assert made.lengths.tolist() == order
+        assert torch.equal(made.padded, pad_packed_sequence(packed, batch_first=True)[0])
+        (again,) = repacked([made])
+        padded, lengths = pad_packed_sequence(again, batch_first=True)
+        assert torch.equal(padded, made.padded)
+        assert lengths.tolist() == order
+
+
+def test_positional_arguments_go_by_the_names_that_forward_gives_them():
+    class Takes(nn.Module):
+        def forward(self, x, mask):
+            return x
+
+    batch = as_batch(Takes(), (torch.zeros(2, 3), torch.full((2, 3), -torch.inf)))
+    assert batch.shapes() == "x: (2, 3) float32, mask: (2, 3) float32"
+    assert len(batch.floats()) == 1
