@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 import phasescope
-from phasescope import signal
 from benchmarks.harness import Comparison, interleaved
+from phasescope import signal
 
 INPUTS = 64
 

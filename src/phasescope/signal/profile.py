@@ -66,21 +66,26 @@ def profile(
 ) -> Profile:
     r"""Return kernel, correlation, susceptibilities and gradient of every layer of a model on real inputs.
 
-    Rows are the calls of modules without children. For each row, over the inputs:
+    One pass is traced. The *stream* are the values through which every path from the input to the output goes:
+    the layers of a chain, the sums of a residual network, whether or not a module gives them. Calls of modules
+    without children beside it are *branches*, each with the row of the stream in which it ends. Of several
+    inputs each has a stream of its own (a `chain`; the longest is 0) unless they meet at once. A *step* is a
+    weight layer, a sum of two signals or a concatenation on the stream. For each row, over the inputs:
 
     - the kernel :math:`K = |z|^2 / n`, n units;
     - the correlation :math:`c` and the distance :math:`\rho = 1 - c` of the pairs (0, 1), (2, 3), ...;
-    - :math:`\chi_\perp`, the growth from one weight layer to the next of :math:`|u_\perp|^2 / n`, u being
-      random tangents pushed forward from the input and :math:`u_\perp = u - (z \cdot u / z \cdot z) z`; a
-      ratio of means over the inputs, so that the product over the layers is the growth through them all;
-    - :math:`\chi_\parallel`, the growth of :math:`z \cdot u / n`, u being the tangent along the input;
     - the gradient, the squared norm of random cotangents of the output pulled back to the row, relative to
-      the output: it is multiplied by :math:`\chi_\perp` per layer whatever the widths.
+      the output: a sum over the units of the row;
+    - at a sum the share :math:`|b|^2 / (|b|^2 + |s|^2)` of its branch b beside the stream s;
+    - at a step :math:`\chi_\perp`, the growth since the step before of :math:`|u_\perp|^2 / n`, u being random
+      tangents pushed forward from the input and :math:`u_\perp = u - (z \cdot u / z \cdot z) z`; a ratio of
+      means over the inputs, so that the product over the steps is the growth through them all;
+    - at a step :math:`\chi_\parallel`, the growth of :math:`z \cdot u / n`, u being the tangent along the input.
 
     Parameters
     ----------
     model : nn.Module or callable
-        The model; at initialisation or trained. A plain callable is one row, "output".
+        The model; at initialisation or trained. Of a plain callable the operations are the rows.
     batch : tensor, tuple, list or mapping of tensors
         Inputs as the model takes them, samples along the first axis; of an (inputs, labels) pair the first.
     loss : callable, optional
@@ -107,7 +112,8 @@ def profile(
     An InputError is raised if the model is not callable, or the batch is empty, not finite or not accepted by
     the model. The model is left as it was, bit for bit. Dropout is off while measuring; everything
     else works in the mode that it is in. Errors are one standard error over inputs, the weights being
-    fixed. Cost: about ``3 (1 + probes)`` forward passes and `probes` backward passes.
+    fixed. What no operation of torch computes is taken for a function of what its module took. Cost: about
+    ``3 (1 + probes)`` forward passes and `probes` backward passes.
 
     References
     ----------
