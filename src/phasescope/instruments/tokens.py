@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import shutil
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +14,10 @@ import torch
 from torch import nn
 
 from phasescope.errors import InputError
-from phasescope.instruments.contract import Finding, Instrument, Severity
+from phasescope.instruments.contract import Finding, Instrument, Severity, importance
 from phasescope.instruments.rows import Column, Row
 from phasescope.recording.modules import as_module
+from phasescope.signal.table import short_names
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -189,8 +191,7 @@ def _findings(dataset: xr.Dataset) -> list[Finding]:
         _of_unseen(dataset),
     ]
     said = [finding for finding in found if finding is not None]
-    order = ("problem", "warning", "note", "ok")
-    return sorted(said, key=lambda finding: order.index(finding.severity)) or [
+    return sorted(said, key=importance) or [
         Finding(
             "Neither tokens nor attention were measured.",
             f"0 of {dataset.sizes['layer']} rows hold (sequences, tokens, features)",
@@ -318,8 +319,8 @@ def _low_entropy(
     factor = math.sqrt(_HEALTHY_SPREAD / float(np.median(spreads)))
     where = layers[0] if len(layers) == 1 else f"{len(layers)} layers, {layers[0]} to {layers[-1]}"
     cure = (
-        f"ultiply the weights of query and key of these heads ({where}) by {factor:.2g} each, so that their "
-        "logits spread by about 1, or normalise queries and keys (QK norm)."
+        f"ultiply weights and biases of query and key of these heads ({where}) by {factor:.2g} each, so that "
+        "their logits spread by about 1, or normalise queries and keys (QK norm)."
     )
     untrained = row["entropy_untrained"] if "entropy_untrained" in row.dataset else math.nan
     if few > total / 2:
@@ -369,33 +370,56 @@ def _of_unseen(dataset: xr.Dataset) -> Finding | None:
     )
 
 
-_NAME, _MOST_LINES = 34, 40
+_NARROWEST, _WIDEST, _MOST_LINES, _LEAST_NAME = 50, 100, 24, 22
+_STREAM = (
+    ("tokens", "tokens", 6),
+    ("cosine", "cosine", 7),
+    ("rank", "rank", 7),
+    ("cosine_untrained", "cosine*", 8),
+    ("rank_untrained", "rank*", 7),
+)
+_HEADS = (
+    ("heads", "heads", 6),
+    ("entropy", "entropy", 7),
+    ("sink", "sink", 7),
+    ("entropy_untrained", "entropy*", 8),
+    ("spread", "spread", 7),
+)
 
 
 def _table(dataset: xr.Dataset) -> str:
-    """Return one line for each point of the stream, and one for each attention, at most 80 columns wide."""
-    points, attention = _rows(dataset, "tokens"), _rows(dataset, "attention")
+    """Return one line for each point of the stream and each attention, as wide as the terminal."""
+    width = min(max(shutil.get_terminal_size().columns, _NARROWEST), _WIDEST)
     lines = [f"Tokens and attention: {dataset.attrs['inputs']} sequence(s)"]
-    if points:
+    for quantity, columns in (("tokens", _STREAM), ("attention", _HEADS)):
+        rows = _rows(dataset, quantity)
+        lines += _section(rows, [column for column in columns if column[0] in dataset], width) if rows else []
+    starred = any("*" in line for line in lines)
+    return "\n".join([*lines, *(["*: with parameters drawn again"] if starred else [])])
+
+
+def _section(rows: list[_Point], columns: list[tuple[str, str, int]], width: int) -> list[str]:
+    while sum(size + 1 for _, _, size in columns) > width - _LEAST_NAME:
+        columns = columns[:-1]
+    room = width - sum(size + 1 for _, _, size in columns)
+    half = _MOST_LINES // 2
+    shown = rows if len(rows) <= _MOST_LINES + 1 else [*rows[:half], *rows[-half:]]
+    names = short_names([row.text("layer") for row in shown], [room] * len(shown))
+    longest = max(map(len, names))
+    lines = [" " * longest + "".join(f" {title:>{size}}" for _, title, size in columns)]
+    for number, (row, name) in enumerate(zip(shown, names, strict=True)):
+        if len(shown) < len(rows) and number == half:
+            lines.append(f"... {len(rows) - len(shown)} rows ...")
         lines.append(
-            f"{'':<{_NAME}} {'tokens':>7} {'cosine':>9} {'untrained':>9} {'rank':>8} {'untrained':>9}"
+            f"{name:<{longest}}" + "".join(f" {_cell(row[key]):>{size}}" for key, _, size in columns)
         )
-        names = ("tokens", "cosine", "cosine_untrained", "rank", "rank_untrained")
-        lines += [_line(row, names, (7, 9, 9, 8, 9)) for row in points]
-    if attention:
-        lines.append(f"{'':<{_NAME}} {'heads':>7} {'entropy':>9} {'untrained':>9} {'sink':>8} {'spread':>9}")
-        names = ("heads", "entropy", "entropy_untrained", "sink", "spread")
-        lines += [_line(row, names, (7, 9, 9, 8, 9)) for row in attention]
-    return "\n".join(lines)
+    return lines
 
 
-def _line(row: _Point, names: tuple[str, ...], widths: tuple[int, ...]) -> str:
-    cells = []
-    for name, width in zip(names, widths, strict=True):
-        value = row[name] if name in row.dataset else math.nan
-        shown = f"{value:.0f}" if name in ("tokens", "heads") else f"{value:.3f}"
-        cells.append(f"{shown if math.isfinite(value) else '-':>{width}}")
-    return f"{row.short_name(_NAME):<{_NAME}} {' '.join(cells)}"
+def _cell(value: float) -> str:
+    if not math.isfinite(value):
+        return "-"
+    return f"{value:.0f}" if value == round(value) and value > 1 else f"{value:.3f}"
 
 
 def _draw_stream(axes: Axes, dataset: xr.Dataset, name: str, title: str, words: str) -> None:

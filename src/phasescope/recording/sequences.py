@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from phasescope.errors import InputError
-from phasescope.recording.batch import Batch, as_batch, map_leaves
+from phasescope.recording.batch import Batch, as_batch, is_plain, map_leaves
 
 _PADDING = 8  # equal steps at the end of a sequence that are taken as padding
 
@@ -43,6 +43,9 @@ class Sequences(Batch):
     def chosen(self, rows: Sequence[int]) -> Sequences:
         """Return some of the sequences as copies, padded where they were packed until `take` packs them."""
         return self._pick(torch.as_tensor(rows, dtype=torch.int64), pack=False)
+
+    def _has_samples(self, tensor: Tensor, number: int) -> bool:
+        return self.axes[number] is not None and is_plain(tensor)
 
     def _pick(self, index: Tensor, *, pack: bool) -> Sequences:
         numbers = count()

@@ -24,6 +24,7 @@ from phasescope.recording.forward import fitting, run
 from phasescope.recording.layers import Layer, discover, observed, watched
 from phasescope.recording.memory import default_limit, in_bytes, samples_that_fit
 from phasescope.recording.modules import as_module
+from phasescope.recording.sequences import as_sequences
 from phasescope.recording.untouched import alone, quiet, untouched
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ _PIECE = 2**20  # logits that are looked at at once, 8 MB
 _MOST_KEYS = 2048  # for which the participation of attention is computed
 _MOST_PRODUCTS = 4e9  # multiplications that it may take at one call, beyond the first two sequences
 _NEVER = -1e30  # a logit below this is hidden by a mask of the least number of its type
-_GAP = 60.0  # or by a finite mask: below minus so much, and so much apart from all others of its row
+_GAP = 60.0  # or by a finite mask: below minus so much, and so much apart from the rest of its row
 _WIDE, _WIDER = 2048, 8  # features of a read-out, which are no stream: so many, and times the median
 
 
@@ -76,7 +77,8 @@ def tokens(
     model : nn.Module or callable
         The model; at initialisation or trained.
     batch : tensor, tuple, list or mapping of tensors
-        Inputs as the model takes them, sequences along the first axis. Where it holds a tensor of shape
+        Inputs as the model takes them, sequences along the first axis; along the second one for torch's own
+        modules with ``batch_first=False``. Where it holds a tensor of shape
         (sequences, tokens) named ``attention_mask`` (0 is padding) or ``..padding_mask`` (True is padding),
         padding is left out.
     max_memory : int or str, optional
@@ -127,7 +129,8 @@ def tokens(
     (array([ 1., nan]), array([nan,  1.]))
     """
     module = as_module(model)
-    inputs = as_batch(module, batch)
+    bare = type(module).__module__.startswith("torch.nn")  # with its sequences along axis 1, as may be
+    inputs = as_sequences(module, batch) if bare else as_batch(module, batch)
     limit = default_limit(module) if max_memory is None else in_bytes(max_memory)
     with untouched(module, derivatives=False), torch.no_grad():
         quiet(module)
@@ -182,16 +185,42 @@ class _Row:
             self.numbers.setdefault(name, []).append(values)
 
 
+class _Scores:
+    """Marks what follows from a product of matrices, with the keys that masks have hidden since."""
+
+    def __init__(self) -> None:
+        self.hidden: list[Tensor] = []
+
+    def follow(self, name: str, args: Any, others: list[Tensor], result: Tensor) -> None:
+        """Take notice of keys that an operation hides: by a mask that it adds, a value that it fills in."""
+        hidden: Tensor | None = None
+        if name in _ADDITIONS and len(others) == 1 and others[0].ndim and others[0].is_floating_point():
+            hidden = _blocked(others[0])
+        elif name in _FILLS and len(args) == 3:
+            value = args[2].item() if isinstance(args[2], Tensor) and args[2].numel() == 1 else args[2]
+            if isinstance(value, int | float) and value <= -_GAP:
+                hidden = ~args[0] if name == "where" else args[1]
+        if hidden is not None and bool(hidden.any()):
+            self.hidden.append(hidden.expand(result.shape))
+
+
 class _Softmax:
     """Marks what follows from a softmax, until it meets a matrix product."""
 
-    def __init__(self, logits: Tensor) -> None:
+    def __init__(self, logits: Tensor, hidden: list[Tensor]) -> None:
         self.logits: Tensor | None = logits
+        self.hidden = hidden
+
+
+class _Headed:
+    """Marks what attention gives, head by head."""
 
 
 _PRODUCTS = ("matmul", "__matmul__", "__rmatmul__", "bmm", "baddbmm", "einsum")
 _HEADS = ("num_heads", "num_attention_heads", "n_heads", "n_head", "heads")
 _SOFTMAX = ("softmax", "special_softmax")
+_ADDITIONS = ("add", "add_", "__add__", "__iadd__", "__radd__")
+_FILLS = ("masked_fill", "masked_fill_", "where")
 # What ends a way from products to a softmax, or from there to the next product.
 _ENDS = (
     "linear",
@@ -257,7 +286,9 @@ class _Watch(TorchFunctionMode):
         if tensor is None or tensor.ndim != len(layer.shape):
             return
         with torch._C.DisableTorchFunction():
-            unit = layer.unit_axis % tensor.ndim
+            if isinstance(self._marks.get(tensor), _Headed) and tensor.ndim == 4:
+                tensor = tensor.transpose(1, 2).flatten(2)  # what the heads bring to a token
+            unit = layer.unit_axis % tensor.ndim if tensor.ndim == len(layer.shape) else -1
             values = tensor.movedim((layer.batch_axis, unit), (0, -1)).flatten(1, -2)
             row = self.rows.setdefault(("tokens", layer.name), _Row(layer.name, layer.kind, "tokens", layer))
             row.sizes["tokens"] = values.shape[1]
@@ -276,23 +307,30 @@ class _Watch(TorchFunctionMode):
     def _look(self, name: str, args: Any, kwargs: Any, result: Any) -> None:
         if name == "scaled_dot_product_attention":
             self._found(partial(_fused, self._samples, *args, **kwargs))
+            self._marks[result] = _Headed()
         elif name == "multi_head_attention_forward":
             self._found(partial(_projected, *args, **kwargs))
         elif name in _PRODUCTS:
-            for operand in leaves((args, kwargs), Tensor):
-                mark = self._marks.get(operand)
-                if isinstance(mark, _Softmax) and mark.logits is not None:
-                    logits, mark.logits = mark.logits, None
-                    self._found(partial(_eager, self._samples, logits))
-            self._mark(result, "product")
+            marks = (self._marks.get(operand) for operand in leaves((args, kwargs), Tensor))
+            softmax = next((mark for mark in marks if isinstance(mark, _Softmax)), None)
+            if softmax is not None and softmax.logits is not None:
+                logits, softmax.logits = softmax.logits, None
+                self._found(partial(_eager, self._samples, logits, softmax.hidden))
+            self._mark(result, _Scores() if softmax is None else _Headed())
         elif name in _SOFTMAX:
             dim = kwargs.get("dim", args[1] if len(args) > 1 else None)
             logits = args[0] if args else kwargs["input"]
-            if self._marks.get(logits) == "product" and dim in (-1, logits.ndim - 1):
-                self._mark(result, _Softmax(logits))
+            mark = self._marks.get(logits)
+            if isinstance(mark, _Scores) and dim in (-1, logits.ndim - 1):
+                self._mark(result, _Softmax(logits, mark.hidden))
         elif name not in _ENDS and len(self._marks):
-            marks = (self._marks.get(tensor) for tensor in leaves((args, kwargs), Tensor))
-            self._mark(result, next((mark for mark in marks if mark is not None), None))
+            tensors = list(leaves((args, kwargs), Tensor))
+            known = [mark for mark in map(self._marks.get, tensors) if isinstance(mark, (_Scores, _Softmax))]
+            if known:
+                self._mark(result, known[0])
+                if isinstance(known[0], _Scores) and isinstance(result, Tensor):
+                    others = [tensor for tensor in tensors if self._marks.get(tensor) is None]
+                    known[0].follow(name, args, others, result)
 
     def _mark(self, result: Any, mark: Any) -> None:
         if mark is not None and isinstance(result, Tensor) and result.ndim >= 3:
@@ -463,7 +501,8 @@ def _products(
         for mask in masks:
             if mask is not None:
                 part = mask[some, of, rows]
-                z = z.masked_fill(~part, -math.inf) if part.dtype == torch.bool else z + part
+                hidden = ~part if part.dtype == torch.bool else _blocked(part)
+                z = (z if part.dtype == torch.bool else z + part).masked_fill(hidden, -math.inf)
         if causal:
             later = torch.arange(keys, device=z.device) > torch.arange(queries, device=z.device)[rows, None]
             z = z.masked_fill(later, -math.inf)
@@ -472,11 +511,19 @@ def _products(
     return _Attention((matrices, heads, queries, keys), logits)
 
 
-def _eager(samples: int, logits: Tensor) -> _Attention:
-    """Return the attention of a softmax of logits."""
-    z = _four(logits, samples)
+def _eager(samples: int, scores: Tensor, masks: list[Tensor]) -> _Attention:
+    """Return the attention of a softmax of scores, with the keys that masks hide."""
+    z = _four(scores, samples)
+    hidden = [_four(mask.reshape(scores.shape), samples) for mask in masks if mask.numel() == scores.numel()]
     matrices, heads, queries, keys = z.shape
-    return _Attention((matrices, heads, queries, keys), lambda some, of, rows: z[some, of, rows].double())
+
+    def logits(some: slice, of: slice, rows: slice) -> Tensor:
+        part = z[some, of, rows].double()
+        for mask in hidden:
+            part = part.masked_fill(mask[some, of, rows], -math.inf)
+        return part
+
+    return _Attention((matrices, heads, queries, keys), logits)
 
 
 def _four(tensor: Tensor, samples: int) -> Tensor:
@@ -523,7 +570,7 @@ def _part(
     seen: Any = False
     for part in _slices(queries, rows):
         z = attention.logits(some, of, part)
-        hidden = _hidden(z)
+        hidden = z < _NEVER
         visible = (~hidden).sum(dim=-1)
         used = visible > 0
         if real is not None:
@@ -535,7 +582,7 @@ def _part(
         sums["entropy"] += torch.special.entr(p).sum(dim=(-2, -1))
         sums["uniform"] += (n.double().log() * used).sum(dim=-1)
         sums["rows"] += used.sum(dim=-1)
-        sums["above"] += (p - shown / n[..., None]).sum(dim=-2)
+        sums["above"] += (p - shown.double() / n[..., None]).sum(dim=-2)
         mean = z.masked_fill(hidden, 0.0).sum(dim=-1) / n
         variance = (z - mean[..., None]).square().masked_fill(hidden, 0.0).sum(dim=-1) / n
         several = used & (n > 1)
@@ -557,13 +604,13 @@ def _part(
     return numbers
 
 
-def _hidden(logits: Tensor) -> Tensor:
-    """Return which keys a mask hides, whether by infinity or, as -100 and -10000 do, by much."""
-    low = logits <= -_GAP
-    highest_low = logits.where(low, -math.inf).amax(dim=-1, keepdim=True)
-    lowest_high = logits.masked_fill(low, math.inf).amin(dim=-1, keepdim=True)
+def _blocked(mask: Tensor) -> Tensor:
+    """Return which keys a mask that is added hides, whether by infinity or, as -100 does, by much."""
+    low = mask <= -_GAP
+    highest_low = mask.where(low, -math.inf).amax(dim=-1, keepdim=True)
+    lowest_high = mask.masked_fill(low, math.inf).amin(dim=-1, keepdim=True)
     apart = lowest_high.isfinite() & (lowest_high - highest_low >= _GAP)
-    return (logits < _NEVER) | (low & apart)
+    return (mask < _NEVER) | (low & apart)
 
 
 def _slices(length: int, step: int) -> Iterator[slice]:
