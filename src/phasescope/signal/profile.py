@@ -66,7 +66,7 @@ def profile(
 ) -> Profile:
     r"""Return kernel, correlation, susceptibilities and gradient of every layer of a model on real inputs.
 
-    One pass is traced. The *stream* are the values through which every path from the input to the output goes:
+    One pass is traced. The *stream* is the values through which every path from input to output goes:
     the layers of a chain, the sums of a residual network, whether or not a module gives them. Calls of modules
     without children beside it are *branches*, each with the row of the stream in which it ends. Of several
     inputs each has a stream of its own (a `chain`; the longest is 0) unless they meet at once. A *step* is a
