@@ -16,6 +16,7 @@ from phasescope.instruments.rows import Column, Row
 from phasescope.recording.circumstances import circumstances
 from phasescope.recording.modules import as_module
 from phasescope.recording.sequences import as_sequences
+from phasescope.recording.untouched import alone
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -60,6 +61,7 @@ class GradientThroughTime(Instrument):
             return str(refused)
         return "" if steps > 1 else "one time step is too short"
 
+    @alone()
     def measure(
         self,
         model: nn.Module | Callable[..., Any],

@@ -17,6 +17,7 @@ from phasescope.errors import InputError
 from phasescope.instruments.contract import Finding, Instrument, Severity, importance
 from phasescope.instruments.rows import Column, Row
 from phasescope.recording.modules import as_module
+from phasescope.recording.untouched import alone
 from phasescope.signal.table import short_names
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ class TokensAndAttention(Instrument):
             return str(refused)
         return "" if any(map(_attends, module.modules())) else _NO_ATTENTION
 
+    @alone()
     def measure(
         self,
         model: nn.Module | Callable[..., Any],

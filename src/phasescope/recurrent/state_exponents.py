@@ -23,7 +23,7 @@ from phasescope.recording.memory import default_limit, in_bytes, peak_bytes
 from phasescope.recording.modules import as_module
 from phasescope.recording.recurrent import OPERATORS, Linearised, RecurrentCall, State, one_thread
 from phasescope.recording.sequences import Sequences, as_sequences, real_lengths
-from phasescope.recording.untouched import quiet, untouched
+from phasescope.recording.untouched import alone, quiet, untouched
 
 Array = NDArray[np.float64]
 
@@ -126,6 +126,7 @@ class ThroughTime:
         return "\n".join([*map(str, self.layers), *left_out])
 
 
+@alone()
 def through_time(
     model: nn.Module | Callable[..., Any],
     batch: Any,

@@ -67,20 +67,22 @@ def profile(
     r"""Return kernel, correlation, susceptibilities and gradient of every layer of a model on real inputs.
 
     One pass is traced. The *stream* is the values through which every path from input to output goes:
-    the layers of a chain, the sums of a residual network, whether or not a module gives them. Calls of modules
-    without children beside it are *branches*, each with the row of the stream in which it ends. Of several
-    inputs each has a stream of its own (a `chain`; the longest is 0) unless they meet at once. A *step* is a
-    weight layer, a sum of two signals or a concatenation on the stream. For each row, over the inputs:
+    the layers of a chain, the sums of a residual network, whether or not a module gives them. Calls of
+    modules without children beside it are *branches*, each with the row of the stream in which it ends. Of
+    several inputs each has a stream of its own (a `chain`; the longest is 0) unless they meet at once. A
+    *step* is a weight layer, a sum of two signals or a concatenation on the stream. For each row, over the
+    inputs:
 
     - the kernel :math:`K = |z|^2 / n`, n units;
     - the correlation :math:`c` and the distance :math:`\rho = 1 - c` of the pairs (0, 1), (2, 3), ...;
     - the gradient, the squared norm of random cotangents of the output pulled back to the row, relative to
       the output: a sum over the units of the row;
     - at a sum the share :math:`|b|^2 / (|b|^2 + |s|^2)` of its branch b beside the stream s;
-    - at a step :math:`\chi_\perp`, the growth since the step before of :math:`|u_\perp|^2 / n`, u being random
-      tangents pushed forward from the input and :math:`u_\perp = u - (z \cdot u / z \cdot z) z`; a ratio of
-      means over the inputs, so that the product over the steps is the growth through them all;
-    - at a step :math:`\chi_\parallel`, the growth of :math:`z \cdot u / n`, u being the tangent along the input.
+    - at a step :math:`\chi_\perp`, the growth since the step before of :math:`|u_\perp|^2 / n`, u being
+      random tangents pushed forward from the input and :math:`u_\perp = u - (z \cdot u / z \cdot z) z`; a
+      ratio of means over the inputs, so that the product over the steps is the growth through them all;
+    - at a step :math:`\chi_\parallel`, the growth of :math:`z \cdot u / n`, u being the tangent along the
+      input.
 
     Parameters
     ----------
