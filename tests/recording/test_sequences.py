@@ -39,8 +39,9 @@ def test_masks_tell_the_lengths(name):
     if name != "attention_mask":
         model.forward = lambda input_ids, src_key_padding_mask: input_ids.float()
         kept = ~kept
-    batch = {"input_ids": torch.randint(1, 9, (3, 12)), name: kept}
-    assert list(real_lengths(sequences(batch, model))[0]) == [12, 4, 7]
+    words = torch.randint(1, 9, (3, 12))
+    for batch in ({"input_ids": words, name: kept}, (words, kept)):
+        assert list(real_lengths(sequences(batch, model))[0]) == [12, 4, 7]
 
 
 def test_equal_words_and_zeros_at_the_end_are_padding():

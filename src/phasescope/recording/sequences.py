@@ -110,6 +110,7 @@ def as_sequences(
         fitted.kwargs,
         size,
         fitted.notes,
+        names=fitted.names,
         axes=axes,
         packed=found,
         steps=steps,
