@@ -25,6 +25,7 @@ from phasescope.signal.sampling.cnn_layers import (
     SharedWeights,
     State,
     Vectors,
+    normals_bytes,
 )
 from phasescope.signal.sampling.differences import differences
 from phasescope.theory import MeanField
@@ -36,6 +37,7 @@ Start = Literal["homogeneous", "uniform", "seed"]
 Weights = Literal["shared", "local"]
 # What fits into a processor's cache is fastest.
 _DEFAULT_MEMORY = 8_000_000
+_FILLED = 0.85  # share of max_memory; the rest is for freed blocks that the allocator keeps
 
 
 def sample_cnn(
@@ -116,7 +118,8 @@ def sample_cnn(
     device : str or torch.device
         Where to compute. The same seed gives other numbers on another device.
     max_memory : int or str, optional
-        Bytes for the networks computed at once, or text such as "2GiB"; never changes the result.
+        Memory for the work beside the result, in bytes or as text such as "2GiB", kept within a fifth; it
+        says how many networks are computed at once and never changes the result.
 
     Returns
     -------
@@ -168,12 +171,13 @@ def sample_cnn(
     )
     _whole("networks", networks, 1)
     recorded = _recorded(layers, _whole("depth", depth, 1))
-    chunk = _chunk(ensemble, networks, max_memory)
-    parts = [
-        ensemble.run(range(begin, min(begin + chunk, networks)), recorded)
-        for begin in range(0, networks, chunk)
-    ]
-    found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    chunk = _chunk(ensemble, networks, len(recorded), max_memory)
+    found: dict[str, np.ndarray] = {}
+    for begin in range(0, networks, chunk):
+        part = ensemble.run(range(begin, min(begin + chunk, networks)), recorded)
+        for name, values in part.items():
+            whole = found.setdefault(name, np.empty((networks, *values.shape[1:])))
+            whole[begin : begin + len(values)] = values
     return _dataset(found, ensemble, recorded)
 
 
@@ -356,11 +360,26 @@ class Ensemble:
             "seed": self.seed,
         }
 
-    def bytes_each(self) -> int:
-        """Return the memory that one network takes at its peak."""
-        kinds, window = self.replicas + self.tangent, int(self.kernel_size ** len(self.sites))
-        fields = (2 * (window if self.weights == "shared" else 3) + 8) * kinds
-        return 8 * (fields * self.channels * math.prod(self.sites) + 2 * self.channels**2 * window + 8192)
+    def bytes_each(self, recorded: int) -> int:
+        """Return the memory that one network takes at its peak, with so many recorded layers.
+
+        That is inside a layer, where pre-activations, activations one by one and together, and the next
+        layer's pre-activations exist beside what the weights need.
+        """
+        kinds, reach = self.replicas + self.tangent, self.kernel_size // 2
+        window = int(self.kernel_size ** len(self.sites))
+        field = self.channels * math.prod(self.sites)
+        numbers = (4 * kinds + 1) * field
+        if self.block.layer_norm:
+            numbers += (kinds + 3) * field
+        if self.weights == "shared":
+            wide = self.channels * math.prod(length + 2 * reach for length in self.sites)
+            numbers += (window + 2) * kinds * wide
+            drawn = normals_bytes(self.channels * (self.channels * window + 1))
+        else:
+            numbers += ((1 + self.tangent) * kinds + 1) * field
+            drawn = normals_bytes(self.replicas * field) + (normals_bytes(field) if self.tangent else 0)
+        return drawn + 8 * (numbers + 2 * len(_LONG_NAMES) * recorded)
 
     def layers(self, networks: range) -> Layers:
         """Return the layers of these networks, from the second on."""
@@ -443,8 +462,8 @@ def _recorded(layers: Sequence[int] | None, depth: int) -> list[int]:
     return recorded
 
 
-def _chunk(ensemble: Ensemble, networks: int, max_memory: int | float | str | None) -> int:
-    each = ensemble.bytes_each()
+def _chunk(ensemble: Ensemble, networks: int, recorded: int, max_memory: int | float | str | None) -> int:
+    each = ensemble.bytes_each(recorded)
     if max_memory is None:
         return min(networks, max(1, _DEFAULT_MEMORY // each))
     limit = in_bytes(max_memory)
@@ -453,7 +472,7 @@ def _chunk(ensemble: Ensemble, networks: int, max_memory: int | float | str | No
             f"One network of {ensemble.channels} channels on {ensemble.sites} sites is {each / 1e6:.4g} MB, "
             f"max_memory is {limit / 1e6:.4g} MB."
         )
-    return min(networks, limit // each)
+    return min(networks, max(1, int(_FILLED * limit) // each))
 
 
 def _variance(name: str, value: float, *, positive: bool = False) -> float:

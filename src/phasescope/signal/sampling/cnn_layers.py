@@ -25,6 +25,7 @@ from phasescope.signal.sampling.differences import Differences
 LINEAR_BELOW = -200
 # Normals are drawn for several layers at once where a layer needs few: a call costs as much as 300 numbers.
 _BLOCK = 4096
+_GENERATOR = 6000  # bytes of a generator with its state
 
 Layers = Callable[[Tensor], Tensor]
 """Returns pre-activations from activations, same shape, by fresh weights at each call: the next layer's."""
@@ -158,15 +159,16 @@ class Normals:
         self._used = 0
 
     def draw(self, count: int) -> Tensor:
-        """Return normals of shape (networks, count); `count` stays the same from call to call."""
+        """Return normals of shape (networks, count), for the caller to change.
+
+        `count` stays the same from call to call.
+        """
         if self._used == self._block.shape[1]:
-            rows = max(1, _BLOCK // count)
-            self._block = torch.stack(
-                [
-                    torch.randn(rows, count, generator=generator, dtype=torch.float64, device=self.device)
-                    for generator in self.generators
-                ]
-            )
+            shape = (len(self.generators), max(1, _BLOCK // count), count)
+            self._block = self._block[:0].clone()  # no longer needed when the next ones are drawn
+            self._block = torch.empty(shape, dtype=torch.float64, device=self.device)
+            for row, generator in zip(self._block, self.generators, strict=True):
+                row.normal_(generator=generator)
             self._used = 0
         self._used += 1
         return self._block[:, self._used - 1]
@@ -190,6 +192,11 @@ def _widened(fields: Tensor, reach: int, axes: int) -> Tensor:
     return fields
 
 
+def normals_bytes(count: int) -> int:
+    """Return the memory of the normals of one network in one stream, where a layer needs `count` of them."""
+    return 8 * max(_BLOCK, count) + _GENERATOR
+
+
 class SharedWeights:
     """Explicit weights ``N(0, C_W/(channels * kernel sites))``, the same at every site; a bias a channel."""
 
@@ -203,8 +210,8 @@ class SharedWeights:
         axes = fields.ndim - 3
         fan_in = channels * self.kernel_size**axes
         numbers = self.normals.draw(channels * (fan_in + 1))
-        scale = math.sqrt(self.C_W / fan_in)
-        weights = numbers[:, : channels * fan_in].reshape(networks, channels, fan_in) * scale
+        weights = numbers[:, : channels * fan_in].view(networks, channels, fan_in)
+        weights *= math.sqrt(self.C_W / fan_in)
         wide = _widened(fields, self.kernel_size // 2, axes)
         # Kernel sites beside the channels: one matrix product a network, faster than a grouped convolution.
         columns = self._columns(wide).reshape(networks, fan_in, -1)
