@@ -203,13 +203,14 @@ def test_lengths_are_read_from_what_the_model_packs_and_hold_for_every_layer():
     got = record(model, (words, lengths))
     assert got.lengths.tolist() == lengths.tolist()
     assert got["lstm.l1", "hidden"].shape == (5, 5, 14)
-    assert set(got.layers) == {"embedding", "lstm.l0", "lstm.l1"}  # dropout, off, passes its input on
+    assert set(got.layers) == {"embedding", "lstm.l0", "lstm.l1", "drop"}
     for array in got.values():
         assert (np.isnan(array).all(1) == (np.arange(14) >= lengths.numpy()[:, None])).all()
     assert "no axis of 14 time steps" in got.skipped["head"]
     with torch.no_grad():
         vectors = model.embedding.weight[words].transpose(1, 2).numpy()
     np.testing.assert_array_equal(got["embedding", "output"][2, :, :11], vectors[2, :, :11])
+    np.testing.assert_array_equal(got["drop", "output"], got["lstm.l1", "hidden"])
     # Dropout is off, between the layers and after them, though the model was in training mode.
     assert any("dropout was switched off" in note for note in got.notes)
     assert model.training

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from phasescope.errors import InputError, MemoryLimitError
 from phasescope.noise.streams import Seen, Streams, find_streams
 from phasescope.recording.forward import drew_noise, run
-from phasescope.recording.layers import Layer, discover, watched
+from phasescope.recording.layers import PASSED_ON, Layer, discover, watched
 from phasescope.recording.memory import allocate, default_limit, in_bytes, peak_bytes
 from phasescope.recording.modules import as_module
 from phasescope.recording.sequences import Sequences, as_sequences
@@ -218,7 +218,12 @@ def sequence_rows(model: nn.Module, inputs: Sequences) -> list[Layer]:
         found = _rows(model, inputs)
     except InputError as refused:
         raise InputError(refused.what, f"{refused.fix} {_TIME_FIRST}") from refused
-    rows = [replace(row, at=None) for row in found if not row.stands_alone]
+    # The output of each module as it is, also of one that passes its input on, as dropout does here.
+    rows = [
+        replace(row, at=None, skipped="" if row.skipped == PASSED_ON else row.skipped)
+        for row in found
+        if not row.stands_alone
+    ]
     for row in rows:
         if isinstance(row.module, nn.MultiheadAttention) and row.reached and not row.skipped:
             expected = 0 if row.module.batch_first else 1

@@ -28,7 +28,7 @@ from phasescope.recording.untouched import has_running_statistics
 _CHANNELS_FIRST = ("Conv", "BatchNorm", "InstanceNorm", "GroupNorm", "Pool", "Dropout2d", "Dropout3d")
 
 Observe = Callable[["Layer", tuple[Any, ...], Any], Any]
-_PASSED_ON = "passes its input on unchanged"
+PASSED_ON = "passes its input on unchanged"
 
 
 @dataclass(frozen=True)
@@ -128,49 +128,23 @@ class Layer:
 
 @dataclass(frozen=True)
 class Entrance:
-    """Where the signal of one chain enters: floating-point inputs by number, and rows by name.
+    """Where the signal of one chain enters."""
 
-    Parameters
-    ----------
-    inputs : tuple of str
-        Names of the inputs.
-    floats : tuple of int
-        Numbers of the floating-point tensors among those of the batch.
-    rows : tuple of str
-        Names of the rows, such as embeddings, that turn integers into a signal.
-    """
-
-    inputs: tuple[str, ...]
-    floats: tuple[int, ...]
-    rows: tuple[str, ...]
+    inputs: tuple[str, ...]  # names
+    floats: tuple[int, ...]  # numbers of the tensors among the floating-point ones of the batch
+    rows: tuple[str, ...]  # names of the rows, such as embeddings, that turn integers into a signal
 
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows of a network, in the order of the pass.
+    """The rows of a network, in the order of the pass."""
 
-    Parameters
-    ----------
-    layers : list of Layer
-        All of them; those that cannot be measured say why.
-    chains : list of Entrance
-        Where the signal enters, one entrance a chain, the longest chain first; empty where nothing enters.
-    coupled : bool
-        Whether the inputs influence each other's outputs.
-    held : float
-        Bytes that the results of all operations take for one sample.
-    output : int
-        Number, among the floating-point tensors that the model returns, of the one that is its output.
-    note : str
-        What is to say of the output; empty where it has the axis of the samples.
-    """
-
-    layers: list[Layer]
-    chains: list[Entrance]
-    coupled: bool
-    held: float
-    output: int
-    note: str = ""
+    layers: list[Layer]  # all of them; those that cannot be measured say why
+    chains: list[Entrance]  # one a chain of inputs, the longest first; empty where nothing enters
+    coupled: bool  # whether the inputs influence each other's outputs
+    held: float  # bytes that the results of all operations take for one sample
+    output: int  # number of the output among the floating-point tensors that the model returns
+    note: str  # what to say of that output; empty where it is one of samples
 
 
 def discover(model: nn.Module, batch: Batch) -> Rows:
@@ -431,7 +405,7 @@ class _Finder:
     def _off_stream(self, call: _Call) -> Layer:
         row = self._module_row(call)
         if not row.skipped and _passes_on(call):
-            return replace(row, skipped=_PASSED_ON, place="")
+            return replace(row, skipped=PASSED_ON, place="")
         return row if row.skipped else replace(row, block=self._block_of(call.gives))
 
     def _block_of(self, node: Node | None) -> str:

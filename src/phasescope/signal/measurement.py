@@ -70,6 +70,11 @@ class Passes:
         self._push = self._choose_push()
         self._differentiable = True
 
+    @property
+    def pushes(self) -> bool:
+        """Whether tangents can be pushed through the model at all."""
+        return self._push is not push_nothing
+
     def choose_chunk(self, limit: float) -> list[str]:
         """Choose how many inputs are processed at once, so that `limit` bytes hold; return what to note.
 

@@ -135,7 +135,7 @@ def profile(
         notes += passes.choose_chunk(limit)
         measurement = passes.run()
         drift = passes.eval_drift()
-    notes += [*passes.notes, *_measured_notes(measurement)]
+    notes += [*passes.notes, *_measured_notes(measurement, passes.pushes)]
     with untouched(module):  # to read a weight may run code of the user's
         dataset = _assemble(module, measurement, notes=notes, drift=drift, batch=passes.batch)
         quiet(module)
@@ -152,7 +152,7 @@ def profile(
     return Profile(dataset, decision)
 
 
-def _measured_notes(m: Measurement) -> list[str]:
+def _measured_notes(m: Measurement, pushes: bool) -> list[str]:
     notes = []
     alike, pairs = int(m.identical.sum()), len(m.identical)
     if m.samples < 2:
@@ -164,7 +164,7 @@ def _measured_notes(m: Measurement) -> list[str]:
     reached = np.isfinite(m.across).any(axis=(0, 2))
     stream = np.array([layer.place == "stream" for layer in m.layers], dtype=bool)
     cut = np.flatnonzero(stream & np.isfinite(m.kernel).any(axis=1) & ~reached)
-    if len(cut) and reached.any():
+    if pushes and len(cut):
         name = m.layers[cut[0]].name
         notes.append(
             f"no tangent reaches {len(cut)} row{'s' * (len(cut) > 1)}, first {name}: cut off from the input"
