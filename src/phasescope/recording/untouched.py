@@ -222,6 +222,7 @@ class _Undo:
                     step(*args)
                 except Exception as error:  # whatever a user's own classes refuse
                     failed.setdefault(name, error)
+            self._steps.clear()  # here, since an interrupt while they are deleted would be lost
         if not failed:
             return
         words = [f"{name} ({type(error).__name__}: {error})" for name, error in failed.items()]
