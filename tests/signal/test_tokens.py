@@ -299,6 +299,27 @@ def test_attention_without_probabilities_is_skipped_with_the_reason():
     assert "cannot be looked into" in reason
 
 
+@pytest.mark.slow
+def test_flex_attention_is_skipped_with_the_reason_and_its_tokens_are_measured():
+    from torch.nn.attention.flex_attention import flex_attention
+
+    class FlexAttention(Attention):
+        pass
+
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = FlexAttention(torch.compile(flex_attention, fullgraph=True))
+
+        def forward(self, x):
+            return x + self.inner(x)
+
+    found = tokens(Block(), normal(3, 8, WIDTH))
+    assert rows(found, "tokens").sizes["layer"] == 1
+    reasons = dict(zip(found["layer"].values, found["skipped"].values, strict=True))
+    assert "cannot be looked into" in reasons["inner"]
+
+
 def test_attention_in_windows_is_averaged_over_the_windows_of_a_sequence():
     model = Attention(fused())
 

@@ -428,6 +428,8 @@ class _Known(NamedTuple):
 class _Made(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Knows which tensors came into being inside its ``with`` block; all others were there before."""
 
+    supports_higher_order_operators = True  # such as flex attention
+
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._known: dict[int, weakref.ref[Tensor]] = {}

@@ -5,8 +5,10 @@ from __future__ import annotations
 import linecache
 import os
 import random
+import sys
 import sysconfig
 import traceback
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -49,7 +51,8 @@ def run(model: nn.Module, batch: Batch, whole: Batch | None = None) -> Any:
     random.seed(_NOISE)
     try:
         args, kwargs = batch.arguments()
-        return model(*args, **kwargs)
+        with _as_written():
+            return model(*args, **kwargs)
     except PhasescopeError:
         raise
     except Exception as error:
@@ -66,6 +69,13 @@ def run(model: nn.Module, batch: Batch, whole: Batch | None = None) -> Any:
         what, fix = f"{name} does not accept the batch", "Pass the batch as the model's forward takes it."
     shapes = (whole or batch).shapes()
     raise InputError(f"{what} ({shapes}): {in_users_words(refused)}.", fix) from refused
+
+
+def _as_written() -> AbstractContextManager[object]:
+    """Let parts that torch.compile or flex attention would fuse run operation by operation, to be watched."""
+    # Importing the compiler takes seconds; where it was never imported, nothing is compiled.
+    compiler = "torch._dynamo" in sys.modules
+    return torch.compiler.set_stance("force_eager") if compiler else nullcontext()
 
 
 def fitting(model: nn.Module, batch: Batch) -> Batch:

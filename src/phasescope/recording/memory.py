@@ -71,6 +71,8 @@ _Grown = Callable[[int, int], int]
 class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Adds up the storages that operators return and that are still alive."""
 
+    supports_higher_order_operators = True  # such as flex attention
+
     def __init__(self, model: nn.Module, grown: _Grown | None = None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.peak = 0
