@@ -326,7 +326,7 @@ def test_a_stream_that_grows_is_told_the_scale_of_its_branches():
     ("share", "sentence"),
     [
         (0.5, None),
-        (0.004, "4 of 4 branches bring less than 1 % of their sum, least at h.0 (sum)."),
+        (0.004, "Of 4 branches 4 bring less than 1 % of their sum, least at h.0 (sum)."),
         (0.0, "4 of 4 branches are 0, so that their blocks pass the stream on unchanged."),
         (
             0.998,

@@ -440,7 +440,7 @@ def _idle(dataset: xr.Dataset) -> Finding | None:
             "note",
         )
     return Finding(
-        f"{len(found)} of {len(sums)} branches bring less than {_percent(_IDLE)} of their sum, least at "
+        f"Of {len(sums)} branches {len(found)} bring less than {_percent(_IDLE)} of their sum, least at "
         f"{least.who}.",
         f"{_percent(least['share'])} of the mean square of the sum at {least.who}",
         "Before training this is harmless: a branch grows where it is needed. In a trained network, try to "
