@@ -44,7 +44,7 @@ _WHITE = 0.5
 _SEED = 20230120
 _VALUES = 2**22
 _FEWEST_SERIES, _MOST_SERIES = 192, 2048
-_BLOCK = 2**20
+_BLOCK = 2**17  # values at a time: some ten megabytes with their spectra
 _SPACING = 0.25  # between the exponents that are simulated
 _STEP = 0.02  # between those that the covariance is interpolated to
 # Fractional Gaussian noise with H = 1 is a constant, and its sum with H = 0 is white noise.
@@ -198,9 +198,10 @@ def dfa(
 
     Cost: some 0.1 ms for 4096 values and 16 windows, on as many threads as torch has; less than half of that
     for large batches on the CPU where numba is installed (the extra ``fast``), which compiles once for good,
-    in some 2 s. Memory beside x of about a megabyte a thread, and 256 bytes a time step of long series. The
-    first call for a length simulates two or three exponents, together about a second up to 16384 values and
-    4 s for 65536, in proportion above; remembered afterwards. Source: Peng et al., Phys. Rev. E 49, 1685
+    in some 2 s. Memory beside x and the result: some 10 MB, and 256 bytes a time step of long series and
+    thread, 512 where x is not in double precision. The first call for a length simulates two or three
+    exponents, together about a second up to 16384 values and 4 s for 65536, in proportion above; remembered
+    afterwards. Source: Peng et al., Phys. Rev. E 49, 1685
     (1994); Kantelhardt et al., Physica A 295, 441 (2001); the fit is derived here.
 
     Examples

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -298,15 +299,24 @@ def _embedded(
     autocovariance: Callable[[float, ArrayLike], Array], parameter: float, length: int, size: Size, seed: Seed
 ) -> Array:
     """Return series with the autocovariance at lags 0 to their length."""
-    found = autocovariance(parameter, np.arange(_checked_length(length) + 1))
+    root = _root(autocovariance, parameter, _checked_length(length))
+    return _filtered(root, 2 * length, size, seed)[..., :length]
+
+
+@lru_cache(maxsize=1)  # who draws a few series at a time needs it again
+def _root(autocovariance: Callable[[float, ArrayLike], Array], parameter: float, length: int) -> Array:
+    found = autocovariance(parameter, np.arange(length + 1))
     eigenvalues = np.fft.rfft(np.concatenate([found, found[-2:0:-1]])).real
-    return _filtered(np.sqrt(np.maximum(eigenvalues, 0.0)), 2 * length, size, seed)[..., :length]
+    return np.asarray(np.sqrt(np.maximum(eigenvalues, 0.0)))
 
 
 def _filtered(root: Array, period: int, size: Size, seed: Seed) -> Array:
     """Return periods of white noise whose Fourier coefficients are multiplied by `root`."""
     white = np.random.default_rng(seed).standard_normal((*_shape(size), period))
-    return np.fft.irfft(root * np.fft.rfft(white), n=period)
+    spectrum = np.fft.rfft(white)
+    del white
+    spectrum *= root
+    return np.fft.irfft(spectrum, n=period)
 
 
 def _shape(size: Size) -> tuple[int, ...]:
