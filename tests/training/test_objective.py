@@ -96,7 +96,8 @@ def test_equal_copies_stay_equal_to_the_last_bit():
     assert (gradient == gradient[0]).all()
 
 
-@pytest.mark.parametrize("name", every())
+# Copies of weights that forward rescales in place share their memory, which torch refuses.
+@pytest.mark.parametrize("name", every(without={"max_norm"}))
 def test_every_model_of_the_zoo_becomes_an_objective(name):
     model, batch = ZOO[name]()
     module = as_module(model)
@@ -110,6 +111,10 @@ def test_every_model_of_the_zoo_becomes_an_objective(name):
         return sum((each.tanh() ** 2).mean() for each in all_floats(model(*fitted.args, **fitted.kwargs)))
 
     before = copy.deepcopy(module.state_dict())
+    if name == "vae":  # draws its noise in forward
+        with pytest.raises(InputError, match="not deterministic"):
+            objective(model, loss, batch, dtype=None)
+        return
     if name == "nan_masking":  # the gradient of what it masks is 0 times infinity
         with pytest.raises(InputError, match="gradient is not finite"):
             objective(model, loss, batch, dtype=None)
