@@ -300,6 +300,7 @@ def test_attention_without_probabilities_is_skipped_with_the_reason():
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile:UserWarning")
 def test_flex_attention_is_skipped_with_the_reason_and_its_tokens_are_measured():
     from torch.nn.attention.flex_attention import flex_attention
 

@@ -262,7 +262,10 @@ def _keep_apart(points: list[_Point]) -> str:
             "Add a shortcut around each attention and MLP, x + f(x): without it tokens become equal doubly "
             "exponentially with depth."
         )
-    scale = f"Multiply each branch by 1/sqrt(L) = {branches**-0.5:.2g}, L = {branches} branches"
+    scale = (
+        "Keep the weight of each shortcut at 1 and multiply each branch by "
+        f"1/sqrt(L) = {branches**-0.5:.2g}, L = {branches} branches"
+    )
     before = ", or normalise inside the branches instead of after the sums (pre-norm)"
     return f"{scale}{before if 2 * norms > branches + 1 else ''}."
 
@@ -477,7 +480,7 @@ def _draw_sinks(axes: Axes, dataset: xr.Dataset) -> None:
     from phasescope import plotting
 
     rows = [row for row in _rows(dataset, "attention") if math.isfinite(row["sink"])]
-    axes.set(title="Sinks", xlabel="attention layer", ylabel="attention on one key, beyond uniform")
+    axes.set(title="Sinks", xlabel="attention layer", ylabel="attention on one key")
     for number, row in enumerate(rows):
         heads = row.heads("sink")
         axes.plot(np.full(len(heads), number), heads, "o", color=plotting.MEASURED, ms=3, alpha=0.6)
