@@ -269,7 +269,7 @@ def test_collapse_of_correlations_names_the_layer():
 
 def test_too_few_layers_are_not_determined():
     found = findings(nn.Linear(6, 3), normal_batch(16, 6))
-    assert found[0].sentence == "A phase needs at least 3 layers, and there is 1."
+    assert found[0].sentence == "A phase needs at least 3 layers before the read-out, and there is 1."
     assert "more inputs" not in found[0].action
     assert found[0].severity == "note"
 
@@ -294,11 +294,11 @@ def stream_verdict(
 
 def test_two_steps_are_told_what_a_phase_needs_and_how_much_they_grow():
     # Two layers with chi = 1.9: the square grows 1.9-fold from the first to the last.
-    dataset = synthetic_profile(2, chi=1.9)
+    dataset = synthetic_profile(3, chi=1.9)  # the third is the read-out
     found = said.findings(dataset, stream_verdict("not determined", math.log(1.9), steps=1))
     assert found[0].sentence == (
-        "A phase needs at least 3 layers, and there are 2: between them the square of a small "
-        "difference between inputs grows 1.9-fold."
+        "A phase needs at least 3 layers before the read-out, and there are 2: between them the square of "
+        "a small difference between inputs grows 1.9-fold."
     )
     assert "more inputs" not in found[0].action
 

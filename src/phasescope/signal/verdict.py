@@ -78,15 +78,14 @@ def verdict(dataset: xr.Dataset, chain: int = 0) -> Verdict:
     A network of finite depth is critical if what is of order one stays so down to its last step. Steps are
     the weight layers and the residual sums on the stream. Let ``L`` be the number of ratios of successive
     hidden steps, ``G`` the sum of ``ln chi_perpendicular`` over them and the margin ``m`` its mean. The
-    read-out (a last weight layer behind anything else) sets a scale and no phase: it is left out where four
-    steps or more were measured. From 8 ratios on, ``m`` is the mean over the second half, because the kernel
-    takes some layers to settle.
+    read-out (a last weight layer behind anything else) sets a scale and no phase: it is left out. From 8
+    ratios on, ``m`` is the mean over the second half, because the kernel takes some layers to settle.
 
     An entrance that a normalisation follows sets a scale, too, and the ratio to it is left out.
 
     - *exploding*: a unit is NaN or infinite, or the kernel grows exponentially: by more than a factor 100
       over the network, and by as much at the rate of the second half of the steps;
-    - *vanishing*: the kernel shrinks in the same way, or reaches 0;
+    - *vanishing*: the kernel shrinks in the same way, or reaches 0, or no difference passes a step;
     - *critical*: ``|G|`` with two of its errors is at most ln 10, so that squared differences and gradients
       stay of order one, and the scatter of the steps leaves the sum of L rates uncertain by no more than
       that; or the rates fall off as ``p / (l + l0)``, which is growth as a power of the depth and fits better
@@ -95,8 +94,8 @@ def verdict(dataset: xr.Dataset, chain: int = 0) -> Verdict:
       than ln 10, and the others together no more than ln 10;
     - *ordered* (``m < 0``): inputs become indistinguishable and gradients vanish;
     - *chaotic* (``m > 0``): nearby inputs separate and gradients explode;
-    - *not determined*: fewer than 3 steps were measured, no tangent could be followed, or the steps differ
-      too much for a rate.
+    - *not determined*: fewer than 3 hidden steps were measured, no tangent could be followed, or the steps
+      differ too much for a rate.
 
     Parameters
     ----------
@@ -128,15 +127,14 @@ def verdict(dataset: xr.Dataset, chain: int = 0) -> Verdict:
 
 
 def _hidden_steps(dataset: xr.Dataset, chain: int) -> tuple[xr.Dataset, int]:
-    """Return the rows of the hidden steps of a chain, and how many steps were measured with the read-out."""
+    """Return the rows of the hidden steps of a chain, the read-out left out, and how many there are."""
     on_stream = (dataset["place"].values == "stream") & (dataset["chain"].values == chain)
     stream = np.flatnonzero(on_stream)
     depth = dataset["depth"].values[stream]
     steps = stream[np.diff(depth, prepend=0) > 0]
-    measured = len(steps)
     roles = dataset["role"].values
     if (
-        measured > _FEW
+        len(steps) > 1
         and roles[steps[-1]] == "weight"
         and (roles[stream[stream < steps[-1]]] != "weight").any()
     ):
@@ -150,7 +148,12 @@ def _hidden_steps(dataset: xr.Dataset, chain: int) -> tuple[xr.Dataset, int]:
         if (roles[between] == "norm").any():
             # The scale of an entrance that is normalised says nothing of the steps behind it.
             hidden["chi_perpendicular"].values[1] = np.nan
-    return hidden, measured
+    return hidden, len(steps)
+
+
+def hidden_steps(dataset: xr.Dataset, chain: int = 0) -> int:
+    """Return how many steps of a chain there are before the read-out."""
+    return _hidden_steps(dataset, chain)[1]
 
 
 @dataclass(frozen=True)
@@ -188,7 +191,7 @@ def _margin(rates: _Rates, measured: int) -> Estimate:
     method, n = "mean ln chi_perpendicular per step", rates.count
     if measured < _FEW:
         reason = (
-            f"{measured} {'step' if measured == 1 else 'steps'} on the stream, at least {_FEW} are needed"
+            f"{measured} {'step' if measured == 1 else 'steps'} before the read-out, at least {_FEW} needed"
         )
         return Estimate.not_determined(reason, method=method, n=n)
     if n == 0:
@@ -216,7 +219,7 @@ def _growth(rates: _Rates, total: Estimate, margin: Estimate) -> str:
     if rates.count >= _FEW_RATES and _falls_off(rates.logs):
         return "power"
     steady = margin.determined and abs(margin.value) > 2 * margin.error
-    return "exponential" if steady else "not determined"
+    return "exponential" if steady and rates.count >= _FEW_RATES else "not determined"
 
 
 def _falls_off(logs: np.ndarray) -> bool:
@@ -250,6 +253,10 @@ def _phase(
     changed = _kernel_growth(hidden) if measured >= _FEW else None
     if changed is not None:
         return changed
+    cut = np.flatnonzero(hidden["chi_perpendicular"].values == 0)
+    if len(cut):
+        name = hidden["layer"].values[cut[0]]
+        return "vanishing", f"nothing of a small difference between inputs reaches {name}"
     n = rates.count
     of_all = "" if n == 0 else f"over {n} {'step' if n == 1 else 'steps'}"
     factor = f"a squared difference of nearby inputs changes by a factor {_factor(total.value)} {of_all}"

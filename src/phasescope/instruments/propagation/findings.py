@@ -12,6 +12,7 @@ from phasescope.instruments.contract import Finding, Severity, importance
 from phasescope.instruments.propagation.weight_scale import remedy
 from phasescope.instruments.rows import Column, Row
 from phasescope.signal.table import growth_law
+from phasescope.signal.verdict import hidden_steps
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -241,14 +242,15 @@ def _changing(dataset: xr.Dataset, verdict: Verdict, what: str) -> Finding:
 
 
 def _undetermined(dataset: xr.Dataset, verdict: Verdict) -> Finding:
-    steps, word = _layers(dataset), _word(dataset)
+    steps, word = hidden_steps(dataset), _word(dataset)
     measured = len(Layer.measured(dataset))
     evidence = (
         f"{measured} of {dataset.sizes['layer']} rows were measured on {dataset.attrs['inputs']} inputs"
     )
     if 0 < steps < _FEW:
-        sentence = f"A phase needs at least {_FEW} {word}s, and there {'is' if steps == 1 else 'are'} {steps}"
-        if verdict.total.determined:
+        there = "is 1" if steps == 1 else f"are {steps}"
+        sentence = f"A phase needs at least {_FEW} {word}s before the read-out, and there {there}"
+        if steps > 1 and verdict.total.determined:
             sentence += (
                 f": between them the square of a small difference between inputs {changes(verdict.total)}"
             )
