@@ -137,7 +137,7 @@ def test_a_unit_that_overflows_decides():
 def test_too_few_layers():
     found = verdict(dataset([], activations=False))
     assert found.phase == "not determined"
-    assert "1 step before the read-out" in found.reason
+    assert "2 steps before the read-out" in found.reason
     assert not found.margin.determined
     assert not found.signal_depth.determined
 
