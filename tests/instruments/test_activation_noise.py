@@ -320,3 +320,17 @@ def test_inspect_runs_it_after_signal_propagation_and_leads_with_that():
     severe = [f for f in found.findings if f.severity in ("warning", "problem")]
     assert found.sentence.startswith((severe or found.findings)[0].sentence.rstrip("."))
     json.dumps(found.to_dict(), allow_nan=False)
+
+
+def test_colours_of_an_image_are_no_time_steps():
+    class Patches(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.attention = nn.MultiheadAttention(3, 1, batch_first=True)
+
+        def forward(self, x):
+            tokens = x.flatten(2).transpose(1, 2)
+            return self.attention(tokens, tokens, tokens)[0]
+
+    reason = ActivationNoise().applies(Patches(), torch.randn(4, 3, 16, 16))
+    assert reason == "the inputs have 3 axes each, as images do, and none is time"

@@ -41,6 +41,8 @@ def no_series(model: nn.Module | Callable[..., Any], batch: Any) -> str:
         inputs, time_axis = _sequences(module, batch)
     except InputError as refused:
         return str(refused)
+    if inputs.tensors()[0][1].ndim > 3:
+        return f"the inputs have {inputs.tensors()[0][1].ndim - 1} axes each, as images do, and none is time"
     if not changes_in_time(inputs, time_axis):
         return "no sequence changes in time, so that nothing drives fluctuations; give real sequences"
     return too_short(int(real_lengths(inputs, time_axis)[0].max()))
