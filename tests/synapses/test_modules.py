@@ -335,8 +335,12 @@ def test_twenty_million_weights_take_at_most_six_times_their_memory_and_a_batch(
     assert found["extra"] < 6 * found["weights"] + found["batch"]
 
 
-# Nothing to push, or, of the last two, a loss for all samples together where an output for each is read.
-_NOT = {"parameter_free", "plain_callable", "nan_masking", "loss_and_logits", "only_loss"}
+_NOT = {"parameter_free", "plain_callable", "nan_masking", "only_loss"}  # nothing to push
+
+
+def test_a_loss_of_all_samples_together_is_refused():
+    with pytest.raises(InputError, match="returns a loss, one number for all samples together"):
+        module_sensitivity(*ZOO["only_loss"]())
 
 
 @pytest.mark.parametrize("name", every(without=_NOT))

@@ -96,7 +96,12 @@ def test_equal_copies_stay_equal_to_the_last_bit():
     assert (gradient == gradient[0]).all()
 
 
-# Copies of weights that forward rescales in place share their memory, which torch refuses.
+def test_weights_that_forward_rescales_are_refused_with_the_reason():
+    model, batch = ZOO["max_norm"]()
+    with pytest.raises(InputError, match="changes weights in place while it runs"):
+        objective(model, lambda model, words: model(words).square().mean(), batch, dtype=None)
+
+
 @pytest.mark.parametrize("name", every(without={"max_norm"}))
 def test_every_model_of_the_zoo_becomes_an_objective(name):
     model, batch = ZOO[name]()

@@ -26,6 +26,7 @@ from phasescope.errors import InputError
 from phasescope.recording.batch import Batch, as_batch, first_float
 from phasescope.recording.forward import drew_noise, run
 from phasescope.recording.modules import as_module
+from phasescope.recording.outputs import primary_output
 from phasescope.recording.tangents import load_forward_mode
 from phasescope.recording.untouched import alone, has_running_statistics, untouched
 from phasescope.synapses.sensitivity import Sensitivity
@@ -418,6 +419,13 @@ class _Network:
         output = run(called, batch, self.batch)  # type: ignore[arg-type]
         seen = output if self.read is None else self.read(output)
         found = first_float(seen.to_tuple() if hasattr(seen, "to_tuple") else seen)
+        if self.read is None:
+            found = primary_output(output, batch.size)[0]
+        if self.read is None and found is not None and not found.ndim:
+            raise InputError(
+                f"{type(self.module).__name__} returns a loss, one number for all samples together.",
+                "Call it without labels, or pass read=, a function from the output to the tensor to look at.",
+            )
         if found is None:
             what = "The output" if self.read is None else "What read= returns"
             raise InputError(

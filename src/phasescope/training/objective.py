@@ -594,6 +594,12 @@ def _probe(made: Objective) -> None:
                 f"The loss depends on no trained parameter of {type(made.module).__name__}.",
                 "Compute it from the output of the model, without detach() or no_grad().",
             ) from error
+        if "inplace" in str(error):
+            raise InputError(
+                f"{type(made.module).__name__} changes weights in place while it runs, as "
+                "nn.Embedding(max_norm=) does, so its loss is no function of the weights that it is given.",
+                "Rescale the weights before the step, outside of forward.",
+            ) from error
         raise
     if not first.isfinite():
         raise InputError(
