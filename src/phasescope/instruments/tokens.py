@@ -75,7 +75,7 @@ class TokensAndAttention(Instrument):
     whether tokens become alike, whether heads look at few keys only, and which heads have sinks, each with
     what to do; the figure "tokens" has cosine, rank, entropy and sinks.
 
-    Cost: some four forward passes, and twice the matrix products of attention.
+    Cost: that of 10 to 25 forward passes.
 
     References: Dong et al. 2021, arXiv:2103.03404; Noci et al. 2022, arXiv:2206.03126; Zhai et al. 2023,
     arXiv:2303.06296; Xiao et al. 2023, arXiv:2309.17453; Giorlandino and Goldt 2025, arXiv:2505.24333.

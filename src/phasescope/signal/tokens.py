@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _PIECE = 2**20  # logits that are looked at at once, 8 MB
 _MOST_KEYS = 2048  # for which the participation of attention is computed
-_MOST_PRODUCTS = 4e9  # multiplications that it may take at one call, beyond the first two sequences
+_MOST_PRODUCTS = 1e9  # multiplications that it may take at one call, beyond the first two sequences
 _NEVER = -1e30  # a logit below this is hidden by a mask of the least number of its type
 _GAP = 60.0  # or by a finite mask: below minus so much, and so much apart from the rest of its row
 _WIDE, _WIDER = 2048, 8  # features of a read-out, which are no stream: so many, and times the median
@@ -107,9 +107,9 @@ def tokens(
     products, with masks, biases, grouped queries, windows and keys from elsewhere; probabilities are computed
     again in float64. Attention by other kernels (flex, flash-attn, linear attention) is skipped.
 
-    ``passed`` is computed for at most 2048 keys, and in long sequences for the first few of them.
+    ``passed`` is computed for at most 2048 keys, and in long sequences for the first two or more of them.
 
-    Cost: one or two forward passes, and about the matrix products of attention once more.
+    Cost: that of 5 to 12 forward passes, most of it in float64 over all queries and keys.
 
     References
     ----------
@@ -135,10 +135,11 @@ def tokens(
     with untouched(module, derivatives=False), torch.no_grad():
         quiet(module)
         inputs = fitting(module, inputs)
-        layers = discover(module, inputs).layers
-        watch = _Watch(module, layers, limit)
+        found = discover(module, inputs)
+        watch = _Watch(module, found.layers, limit)
         room = inputs.size
-        if inputs.cuttable:
+        # A pass takes no more than the results of all its operations, and a few pieces.
+        if inputs.cuttable and found.held * room + 16 * 8 * _PIECE > limit / 2:
             room = samples_that_fit(module, lambda n: watch.trial(inputs.take(0, n), inputs), room, limit)
         for start in range(0, inputs.size, room):
             watch.see(inputs.take(start, start + room), inputs)
@@ -152,7 +153,7 @@ Logits = Callable[[slice, slice, slice], Tensor]
 class _Attention:
     """One call of attention: of how many matrices, heads, queries and keys, and the logits of a part.
 
-    Logits are in float64, of shape (matrices, heads, queries, keys), and -inf on hidden keys or very low.
+    Logits are fresh, in float64, of shape (matrices, heads, queries, keys), and -inf on hidden keys.
     """
 
     shape: tuple[int, int, int, int]
@@ -497,7 +498,7 @@ def _products(
     key = key.expand(matrices, *key.shape[1:])
 
     def logits(some: slice, of: slice, rows: slice) -> Tensor:
-        z = query[some, of, rows].double() @ key[some, shared[of]].double().mT * factor
+        z = (factor * query[some, of, rows].double()) @ key[some, shared[of]].double().mT
         for mask in masks:
             if mask is not None:
                 part = mask[some, of, rows]
@@ -518,7 +519,7 @@ def _eager(samples: int, scores: Tensor, masks: list[Tensor]) -> _Attention:
     matrices, heads, queries, keys = z.shape
 
     def logits(some: slice, of: slice, rows: slice) -> Tensor:
-        part = z[some, of, rows].double()
+        part = z[some, of, rows].to(torch.float64, copy=True)
         for mask in hidden:
             part = part.masked_fill(mask[some, of, rows], -math.inf)
         return part
@@ -569,23 +570,28 @@ def _part(
     gram: Any = 0.0
     seen: Any = False
     for part in _slices(queries, rows):
-        z = attention.logits(some, of, part)
+        z = attention.logits(some, of, part)  # worked on in place from here
         hidden = z < _NEVER
-        visible = (~hidden).sum(dim=-1)
+        visible = keys - hidden.sum(dim=-1)
         used = visible > 0
         if real is not None:
             used = used & real[:, None, part]
         n = visible.clamp_min(1)
-        p = z.masked_fill(hidden, -math.inf).softmax(dim=-1).masked_fill(~used[..., None], 0.0)
-        shown = ~hidden & used[..., None]
+        z -= z.masked_fill_(hidden, 0.0).sum(dim=-1, keepdim=True) / n[..., None]
+        variance = z.masked_fill_(hidden, 0.0).square().sum(dim=-1) / n
+        top = z.amax(dim=-1, keepdim=True)
+        p = (z - top).exp_().masked_fill_(hidden, 0.0)
+        total = p.sum(dim=-1, keepdim=True)
+        p.div_(total).masked_fill_(~used[..., None], 0.0)
+        entropy = (total.log() + top)[..., 0] - torch.linalg.vecdot(p, z)
+        even = (used.double() / n)[..., None]  # what each visible key gets of uniform attention
+        shown = hidden.logical_not_() & used[..., None]
         seen = shown.any(dim=-2) | seen
-        sums["entropy"] += torch.special.entr(p).sum(dim=(-2, -1))
+        several = used & (n > 1)
+        sums["entropy"] += entropy.masked_fill(~used, 0.0).sum(dim=-1)
         sums["uniform"] += (n.double().log() * used).sum(dim=-1)
         sums["rows"] += used.sum(dim=-1)
-        sums["above"] += (p - shown.double() / n[..., None]).sum(dim=-2)
-        mean = z.masked_fill(hidden, 0.0).sum(dim=-1) / n
-        variance = (z - mean[..., None]).square().masked_fill(hidden, 0.0).sum(dim=-1) / n
-        several = used & (n > 1)
+        sums["above"] += p.sum(dim=-2) - (shown.double().mT @ even)[..., 0]
         sums["varied"] += variance.masked_fill(~several, 0.0).sum(dim=-1)
         sums["several"] += several.sum(dim=-1)
         if passed:
