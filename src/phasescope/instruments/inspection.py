@@ -196,9 +196,9 @@ def inspect(
     -----
     Signal propagation costs about 20 forward-backward passes of the same batch. Of recurrent layers, memory
     and gradient through time cost a few forward passes. Where there is attention, tokens and heads cost 10 to
-    25 forward passes. The noise of activations is measured for sequence models with sequences of at least 160 time steps, in 5 to 40 s on one core. The
-    stability of training costs some 600 gradients of a batch of `data`. The weights behind a property cost
-    some 100 passes forward and backward.
+    25 forward passes. The noise of activations is measured for sequence models with sequences of at least 160
+    time steps, in 5 to 40 s on one core. The stability of training costs some 600 gradients of a batch of
+    `data`. The weights behind a property cost some 100 passes forward and backward.
     """
     start = time.perf_counter()
     targets = None

@@ -171,7 +171,7 @@ class _Point(Row):
     def beside(self, name: str) -> str:
         """Return what the untrained network has, for the evidence; empty where it was not measured."""
         known = f"{name}_untrained" in self.dataset and math.isfinite(self[f"{name}_untrained"])
-        return f"; with parameters drawn again {self.said(f'{name}_untrained')}" if known else ""
+        return f"; {name} with parameters drawn again {self.said(f'{name}_untrained')}" if known else ""
 
     def said(self, name: str) -> str:
         """Return a number with its error, for people."""
