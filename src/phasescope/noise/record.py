@@ -15,13 +15,14 @@ from phasescope.errors import InputError, MemoryLimitError
 from phasescope.noise.streams import Seen, Streams, find_streams
 from phasescope.recording.forward import drew_noise, run
 from phasescope.recording.layers import PASSED_ON, Layer, discover, watched
-from phasescope.recording.memory import allocate, default_limit, in_bytes, peak_bytes
+from phasescope.recording.memory import allocate, default_limit, in_bytes, let_go, peak_bytes
 from phasescope.recording.modules import as_module
 from phasescope.recording.sequences import Sequences, as_sequences
 from phasescope.recording.untouched import alone, quiet, untouched
 
 _TIME_FIRST = "Say batch_axis=1 where time comes first, time_axis=2 where channels come before time."
-_STORED = 0.5  # share of max_memory for the result; the other half is for the forward pass
+_STORED = 0.5  # share of max_memory beyond which the result is kept in files
+_FILLED = 0.5  # share of what is left that is planned for; the rest is for what operators take inside
 
 
 @dataclass(frozen=True, repr=False)
@@ -284,16 +285,21 @@ class _Task:
                 f"One sequence takes {peak / 1e6:.1f} MB, more than max_memory = {limit / 1e6:.1f} MB. "
                 "Raise max_memory, or pass shorter sequences."
             )
-        self.chunk = max(1, int((1 - _STORED) * limit / max(peak, 1.0)))
         kind = np.float64 if self.dtype == torch.float64 else np.float32
         shapes = [(self.inputs.size, units, steps) for units, steps in self.shapes.values()]
         made, self.on_disk = allocate(shapes, kind, _STORED * limit, folder)
         self.arrays = dict(zip(self.shapes, made, strict=True))
+        stored = sum(array.nbytes for array in made)
+        room, each = limit - stored, peak
+        if self.on_disk:  # what is written takes memory until it is let go
+            room, each = limit, peak + _FILLED * stored / self.inputs.size
+        self.chunk = max(1, int(_FILLED * room / max(each, 1.0)))
 
     def fill(self) -> None:
         """Run all sequences, a chunk at a time."""
         for start in range(0, self.inputs.size, self.chunk):
             self._pass(start, min(start + self.chunk, self.inputs.size), self._keep)
+            let_go(self.arrays.values())
 
     def result(self, lengths: np.ndarray | None, notes: list[str]) -> Recording:
         """Return the recording, with NaN after the ends."""
@@ -310,6 +316,7 @@ class _Task:
             if array.shape[-1] == self.inputs.steps:
                 for row in np.flatnonzero(ends < array.shape[-1]):
                     array[row, :, ends[row] :] = np.nan
+                let_go([array])
         if lengths is not None and self.packed is None and (lengths < self.inputs.steps).any():
             notes = [*notes, *_reached_by_padding(self.streams)]
         skipped = {name: why for name, why in self.streams.skipped.items() if _wanted(name, self.layers)}

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import mmap
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -187,6 +188,14 @@ def allocate(
             "Name another folder, record fewer layers or fewer sequences, or raise max_memory.",
         )
     return [_mapped(shape, dtype, place) for shape in shapes], True
+
+
+def let_go(arrays: Iterable[np.ndarray]) -> None:
+    """Give back the memory of mapped arrays that were written to or read; their values stay in the files."""
+    for array in arrays:
+        mapping = getattr(array, "_mmap", None)
+        if mapping is not None and hasattr(mmap, "MADV_DONTNEED"):
+            mapping.madvise(mmap.MADV_DONTNEED)
 
 
 def _mapped(shape: tuple[int, ...], dtype: DTypeLike, folder: Path) -> np.ndarray:
