@@ -493,6 +493,8 @@ class _Finder:
                 reason = f"used inside {owner or 'the model'} without being called"
             elif isinstance(module, (nn.ParameterList, nn.ParameterDict, nn.ModuleList, nn.ModuleDict)):
                 reason = f"a {kind} is a container and is never called"
+            elif _own(module) and not any(id(p) in self._sizes for p in module.parameters()):
+                reason = "its weights are used without calling it"
             else:
                 reason = "not called in forward"
             own = sum(self._sizes.pop(id(p), 0) for p in module.parameters())
@@ -524,6 +526,10 @@ class _Operation(nn.Module):
 
 def _place(item: tuple[int, Layer, Node | None]) -> int:
     return item[0]
+
+
+def _own(module: nn.Module) -> bool:
+    return next(module.parameters(), None) is not None
 
 
 def _owner(node: Node) -> str:
