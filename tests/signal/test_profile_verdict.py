@@ -171,3 +171,13 @@ def test_the_verdict_is_rebuilt_from_the_dataset_of_a_real_profile():
     assert stored == json.loads(json.dumps(found.verdict.to_dict()))
     assert found.dataset.attrs["phase"] == found.verdict.phase
     assert str(found.verdict).startswith(found.verdict.phase)
+
+
+def test_branches_that_bring_next_to_nothing_are_told_beside_the_phase():
+    data = dataset([1.001] * 24)
+    for largest, told in ((0.004, True), (0.02, False)):
+        shares = np.full(data.sizes["layer"], 0.001)
+        shares[6] = largest
+        found = verdict(data.assign(share=("layer", shares)))
+        assert found.phase == "critical"
+        assert ("no branch brings more than 0.4 % of the stream" in found.reason) is told

@@ -21,6 +21,7 @@ _FEW_RATES = 6  # rates needed to tell a power of the depth from an exponential
 _FEW_POINTS = 4  # steps needed for a depth scale with an error
 _SLOWING = 0.6  # share of the early rate below which the late one speaks for a power law
 _ROUNDING = 1e-12  # distance below which single precision decides
+_IDLE = 0.01  # share of the stream below which a branch changes next to nothing
 _MOST_LEADERS = 3  # steps that may bring the growth of a whole network by themselves
 _BETTER = 6.0  # 2 ln of the likelihood ratio from which the second constant of a power law is worth it
 
@@ -264,7 +265,7 @@ def _phase(
         return "not determined", margin.reason if n == 0 else f"{margin.reason}; {factor}"
     scatter = margin.error * n
     if growth == "none" and scatter <= _TOLERANCE:
-        return "critical", factor
+        return "critical", f"{factor}{_near_identity(dataset, hidden)}"
     leaders = _leaders(rates, total.value)
     if leaders:
         named = rates.names[leaders[0]]
@@ -277,6 +278,18 @@ def _phase(
             return "critical", f"{factor}, at a rate within two standard errors of 0"
         return "not determined", f"{factor}, but steps differ too much for a rate (margin {margin})"
     return ("ordered" if margin.value < 0 else "chaotic"), factor
+
+
+def _near_identity(dataset: xr.Dataset, hidden: xr.Dataset) -> str:
+    """Say so where every branch along the steps brings next to nothing to the stream."""
+    if "share" not in dataset:
+        return ""
+    names = [str(name) for name in hidden["layer"].values]
+    shares = dataset["share"].sel(layer=names).values
+    shares = shares[np.isfinite(shares)]
+    if not len(shares) or shares.max() >= _IDLE:
+        return ""
+    return f"; no branch brings more than {100 * shares.max():.2g} % of the stream, nearly the identity"
 
 
 def _leaders(rates: _Rates, total: float) -> list[int]:
