@@ -67,9 +67,11 @@ def _alone(figure: Figure, axes: Axes) -> Iterator[None]:
 
 def _lay_out(figure: Figure) -> None:
     """Arrange the figure once: arranging it again would move it a little, and so change every byte."""
-    with plotting.style():
-        figure.draw_without_rendering()
-    figure.set_layout_engine("none")
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        with plotting.style():
+            engine.execute(figure)
+        figure.set_layout_engine("none")
 
 
 def _panel_boxes(figure: Figure) -> list[Bbox]:
