@@ -88,10 +88,11 @@ class Activation:
         if order == 0:
             return [self(z)]
         # Inference mode would give tensors without derivatives, and so a flat activation.
-        with torch.inference_mode(False), torch.enable_grad(), _PlainAbs():
+        with torch.inference_mode(False), torch.enable_grad():
             point = z.detach().to(torch.float64).clone().requires_grad_(True)
-            # The clone lets in-place functions run: a leaf may not be changed in place.
-            current = self.function(point.clone())
+            with _PlainAbs():
+                # The clone lets in-place functions run: a leaf may not be changed in place.
+                current = self.function(point.clone())
             values = [current.detach()]
             for n in range(1, order + 1):
                 current = self._differentiate(current, point, n, create_graph=n < order)

@@ -44,6 +44,10 @@ _KRONROD = np.array(
      0.142775938577060080797094273138717, 0.147739104901338491374841515972068,
      0.149445554002916905664936468389821]
 )  # fmt: skip
+# The same on the whole panel; Gauss has every other node.
+_OFFSETS = np.concatenate([-_NODES, _NODES[-2::-1]])
+_KRONROD_WEIGHTS = np.concatenate([_KRONROD, _KRONROD[-2::-1]])
+_GAUSS_WEIGHTS = np.concatenate([_GAUSS, _GAUSS[::-1]])
 _MOST_HALVINGS = 60
 # Errors below this share of the whole that do not halve in so many rounds are rounding in the integrand.
 _ROUNDING = 1e-9
@@ -231,18 +235,15 @@ def integrate(
 def _measured(function: Callable[[np.ndarray], np.ndarray], left: np.ndarray, right: np.ndarray) -> _Panels:
     """Return value, error and magnitude of each panel, with one call of the function."""
     centre, half = 0.5 * (left + right), 0.5 * (right - left)
-    offsets = np.concatenate([-_NODES, _NODES[-2::-1]])
-    points = centre[:, None] + half[:, None] * offsets
+    points = centre[:, None] + half[:, None] * _OFFSETS
     values = function(points.ravel())
     values = values.reshape(*values.shape[:-1], *points.shape)
-    kronrod = np.concatenate([_KRONROD, _KRONROD[-2::-1]])
-    gauss = np.concatenate([_GAUSS, _GAUSS[::-1]])
-    value = half * (values @ kronrod)
-    magnitude = half * (np.abs(values) @ kronrod)
-    raw = np.abs(value - half * (values[..., 1::2] @ gauss))
+    value = half * (values @ _KRONROD_WEIGHTS)
+    magnitude = half * (np.abs(values) @ _KRONROD_WEIGHTS)
+    raw = np.abs(value - half * (values[..., 1::2] @ _GAUSS_WEIGHTS))
     # QUADPACK's estimate: the two rules differ by the lower rule's error, the upper one's is far less.
     mean = (value / np.where(half > 0, 2 * half, 1.0))[..., None]
-    spread = half * (np.abs(values - mean) @ kronrod)
+    spread = half * (np.abs(values - mean) @ _KRONROD_WEIGHTS)
     with np.errstate(divide="ignore", invalid="ignore"):
         error = np.where(spread > 0, spread * np.minimum(1.0, (200 * raw / spread) ** 1.5), raw)
     return _Panels(left, right, value, np.maximum(error, 0.0), magnitude)
