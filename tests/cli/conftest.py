@@ -127,6 +127,13 @@ def models(tmp_path, monkeypatch):
     return path
 
 
+@pytest.fixture
+def no_pictures(monkeypatch):
+    """Pages without their pictures, for tests that look at none: drawing takes most of the time of a page."""
+    for module in ("fate", "noise_page", "page", "rates_page", "study_page"):
+        monkeypatch.setattr(f"phasescope.report.{module}.inline", lambda figure, prefix, label: [""])
+
+
 class Terminal(io.StringIO):
     def isatty(self):
         return True

@@ -94,6 +94,7 @@ def test_no_target_is_refused_with_an_example(phasescope):
     assert answer.err != ""
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_nothing_of_the_users_file_stays_behind(phasescope, models):
     path, modules = list(sys.path), set(sys.modules)
     assert phasescope("inspect", "models.py:with_batch").code == 0

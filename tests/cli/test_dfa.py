@@ -10,6 +10,8 @@ from phasescope.cli.series import read_series
 from phasescope.errors import InputError
 from phasescope.noise import autoregressive, dfa, fractional_gaussian_noise
 
+pytestmark = pytest.mark.usefixtures("coarse_errors")
+
 KEYS = {"alpha", "alpha_error", "beta", "crossover", "verdict", "windows", "fluctuation"}
 SERIES = fractional_gaussian_noise(0.9, 1500, seed=1)
 
@@ -23,6 +25,7 @@ def table(tmp_path):
     return path
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_json_has_the_documented_keys_and_the_numbers_of_the_library(phasescope, table):
     answer = phasescope("dfa", table, "--column", "signal", "--json")
     assert answer.code == 0
@@ -164,6 +167,7 @@ def test_options_that_cannot_be_used(phasescope, tmp_path, words, said):
     assert said in answer.err
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_a_name_cannot_write_into_the_page(phasescope, tmp_path):
     np.save(tmp_path / "<b>&.npy", SERIES[:300])
     assert phasescope("dfa", "<b>&.npy").code == 0

@@ -28,6 +28,7 @@ def test_table_sentence_and_the_path_of_the_page(phasescope, models, tmp_path):
     assert written(tmp_path / "phasescope-inspect") == ["report.html", "report.json"]
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_json_is_alone_on_stdout_and_keeps_to_the_schema(phasescope, models):
     answer = phasescope("inspect", "models.py:talkative", "--json", "--out", "out")
     assert answer.code == 0
@@ -36,6 +37,7 @@ def test_json_is_alone_on_stdout_and_keeps_to_the_schema(phasescope, models):
     assert "hello from the user's file" in answer.err
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(phasescope, models):
     def instruments(seed):
         answer = phasescope("inspect", "models.py:with_batch", "--json", "--seed", seed)
@@ -45,12 +47,14 @@ def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(phasescope
     assert instruments(1) != instruments(2)
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_several_targets_are_side_by_side_with_what_differs_first(phasescope, models):
     answer = phasescope("inspect", "models.py:net", "models.py:wide", "--data", "models.py:batch", "--json")
     assert [each["label"] for each in answer.json["inspections"]] == ["net", "wide"]
     assert "“net”" in answer.json["sentence"] or answer.json["sentence"].startswith("Both")
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_checkpoints_of_one_model_differ_as_their_weights_do(phasescope, models, tmp_path):
     layers = [torch.nn.Linear(16, 16) for _ in range(5)]
     state = {f"{2 * i}.{k}": v for i, layer in enumerate(layers) for k, v in layer.state_dict().items()}
@@ -66,6 +70,7 @@ def test_checkpoints_of_one_model_differ_as_their_weights_do(phasescope, models,
     assert kernels[1] == pytest.approx(100 * kernels[0], rel=1e-4)
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_two_folders_with_the_same_file_names_do_not_mix(phasescope, tmp_path):
     for name, scale in (("one", 1.0), ("two", 5.0)):
         (tmp_path / name).mkdir()
@@ -86,6 +91,7 @@ def test_two_folders_with_the_same_file_names_do_not_mix(phasescope, tmp_path):
     assert ratios == pytest.approx([1.0, 25.0], rel=1e-4)
 
 
+@pytest.mark.usefixtures("no_pictures")
 @pytest.mark.parametrize("factory", ["training", "seeded"])
 def test_loss_and_data_of_a_factory_add_the_stability_of_training(phasescope, models, tmp_path, factory):
     answer = phasescope("inspect", f"models.py:{factory}", "--json", "--seed", 3, "--out", "out")
@@ -95,6 +101,7 @@ def test_loss_and_data_of_a_factory_add_the_stability_of_training(phasescope, mo
     assert "Stability of training" in (tmp_path / "out" / "report.html").read_text()
 
 
+@pytest.mark.usefixtures("no_pictures")
 @pytest.mark.parametrize(("factory", "names"), [("asks", ["property"]), ("asks_twice", ["first", "second"])])
 def test_a_property_of_a_factory_adds_the_weights_that_carry_it(phasescope, models, tmp_path, factory, names):
     answer = phasescope("inspect", f"models.py:{factory}", "--json", "--out", "out")
@@ -104,24 +111,28 @@ def test_a_property_of_a_factory_adds_the_weights_that_carry_it(phasescope, mode
     assert "Which weights carry a property" in (tmp_path / "out" / "report.html").read_text()
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_without_a_property_nothing_is_said_of_it(phasescope, models):
     answer = phasescope("inspect", "models.py:with_batch")
     assert "property" not in answer.out
     assert "synapses" not in answer.out
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_without_an_optimiser_the_sharpness_alone_is_measured(phasescope, models):
     answer = phasescope("inspect", "models.py:with_loss")
     assert answer.code == 0
     assert "Stability of training: no optimiser" in answer.out
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_the_reason_says_how_to_give_loss_and_data(phasescope, models):
     answer = phasescope("inspect", "models.py:with_batch")
     assert "stability was skipped: give loss and data" in answer.out
     assert "a factory that returns a dictionary with model, loss and data" in answer.out
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_check_turns_a_problem_into_exit_code_1(phasescope, models):
     (models.parent / "deep.py").write_text(
         "import torch\nfrom torch import nn\n\n\ndef ordered():\n"
@@ -135,6 +146,7 @@ def test_check_turns_a_problem_into_exit_code_1(phasescope, models):
     assert "Ordered" in checked.out
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_the_batch_of_a_file_is_cast_to_the_model(phasescope, models, tmp_path):
     values = np.random.default_rng(0).standard_normal((12, 16))
     np.save(tmp_path / "batch.npy", values)
@@ -144,6 +156,7 @@ def test_the_batch_of_a_file_is_cast_to_the_model(phasescope, models, tmp_path):
     assert dataset["attrs"]["dtype"] == "float32"
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_an_array_is_chosen_from_several_by_name(phasescope, models, tmp_path):
     np.savez(tmp_path / "data.npz", x=np.ones((4, 16)), y=np.random.default_rng(0).standard_normal((12, 16)))
     refused = phasescope("inspect", "models.py:net", "--data", "data.npz")

@@ -78,6 +78,7 @@ RATES = ("--rates", "0.1", "0.3", "0.7", "--target", "0.1")
 SHORT = (*RATES, "--steps", "20", "--seeds", "1")
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_json_has_the_documented_keys_and_nothing_else_is_on_stdout(phasescope, training):
     answer = phasescope("lr-scan", "train.py:bowl", *RATES, "--steps", "20", "--seeds", "2", "--json")
     assert answer.code == 0
@@ -110,6 +111,7 @@ def test_text_fits_the_terminal_and_says_what_the_page_says(phasescope, training
     assert "://" not in re.sub(r'xmlns(:\w+)?="[^"]*"', "", page)
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_a_later_call_takes_what_is_there_and_gives_the_same_bytes(phasescope, training, tmp_path):
     assert phasescope("lr-scan", "train.py:bowl", *SHORT).code == 0
     page = (tmp_path / "phasescope-lr-scan" / "report.html").read_bytes()
@@ -119,6 +121,7 @@ def test_a_later_call_takes_what_is_there_and_gives_the_same_bytes(phasescope, t
     assert len(list((tmp_path / "phasescope-lr-scan" / "runs").iterdir())) == 1
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_a_changed_file_or_length_is_another_scan(phasescope, training, tmp_path):
     words = ("lr-scan", "train.py:bowl", "--rates", "0.1", "--seeds", "1", "--steps")
     phasescope(*words, "4")
@@ -128,6 +131,7 @@ def test_a_changed_file_or_length_is_another_scan(phasescope, training, tmp_path
     assert len(list((tmp_path / "phasescope-lr-scan" / "runs").iterdir())) == 3
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_a_damaged_run_is_made_again(phasescope, training, tmp_path):
     phasescope("lr-scan", "train.py:bowl", *SHORT)
     before = (tmp_path / "phasescope-lr-scan" / "report.json").read_bytes()
@@ -142,6 +146,7 @@ def test_a_damaged_run_is_made_again(phasescope, training, tmp_path):
     assert (tmp_path / "phasescope-lr-scan" / "report.json").read_bytes() == before
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_a_budget_is_kept_and_told(phasescope, training):
     answer = phasescope("lr-scan", "train.py:bowl", *SHORT, "--budget", "0.000001", "--json")
     assert answer.code == 0
@@ -183,6 +188,7 @@ def test_what_cannot_be_used_is_one_line_and_nothing_is_written(phasescope, trai
     assert not (tmp_path / "phasescope-lr-scan" / "report.html").exists()
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_low_and_high_span_factors_of_two(phasescope, training):
     words = ("--low", "0.05", "--high", "0.4", "--steps", "5", "--seeds", "1", "--json")
     assert phasescope("lr-scan", "train.py:bowl", *words).json["rates"] == [0.05, 0.1, 0.2, 0.4]

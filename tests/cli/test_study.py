@@ -52,6 +52,7 @@ def test_a_run_prints_the_plan_then_the_checks_and_leaves_the_files(phasescope, 
     assert json.loads((tmp_path / "out" / "run.json").read_text())["finished"]
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_json_is_all_there_is_on_stdout(phasescope, toy, tmp_path):
     answer = phasescope(
         "study", "run", toy, "--out", "out", "--json", "--seed", "2", "--set", "mean.networks=3"
@@ -125,6 +126,7 @@ def test_what_is_not_there_is_named(phasescope, toy, words, said):
     assert [text for text in said if text not in answer.err] == []
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_a_failed_task_and_a_failed_analysis_are_code_1_and_named(phasescope, toy):
     answer = phasescope("study", "run", toy, "--out", "a", "--set", "square.fails=3")
     assert answer.code == 1
@@ -139,6 +141,7 @@ def test_a_failed_task_and_a_failed_analysis_are_code_1_and_named(phasescope, to
     assert "failed: square: the analysis failed with ValueError: no luck" in answer.err
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_a_claim_that_disagrees_is_a_result_unless_asked(phasescope, toy):
     words = ("study", "run", toy, "--out", "a", "--set", "square.claimed=31")
     answer = phasescope(*words)
@@ -148,6 +151,7 @@ def test_a_claim_that_disagrees_is_a_result_unless_asked(phasescope, toy):
     assert phasescope("study", "report", "a", "--check").code == 1
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_damaged_and_foreign_files_are_named_and_damaged_results_refused(phasescope, toy, tmp_path):
     words = ("study", "run", toy, "--out", "out")
     assert phasescope(*words).code == 0
