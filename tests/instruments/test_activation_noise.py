@@ -16,6 +16,8 @@ from phasescope.noise import fractional_gaussian_noise
 from phasescope.noise.fluctuation import shortest_length
 from phasescope.testing import CHECKS, Case, check_instrument
 
+pytestmark = pytest.mark.usefixtures("coarse_errors")
+
 NOISE = ActivationNoise()
 
 

@@ -11,6 +11,8 @@ from phasescope.noise import dfa
 from phasescope.noise.generators import fractional_gaussian_noise
 from reference.dfa import fluctuation
 
+pytestmark = pytest.mark.usefixtures("coarse_errors")
+
 WINDOWS = [5, 6, 8, 11, 16, 24, 37, 60]
 
 

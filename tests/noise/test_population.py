@@ -17,6 +17,8 @@ from phasescope.noise.population import (
     variance_between_units,
 )
 
+pytestmark = pytest.mark.usefixtures("coarse_errors")
+
 WINDOWS = np.unique(np.geomspace(10, 125, 16).round().astype(int))
 
 

@@ -9,6 +9,8 @@ from torch import nn
 from phasescope import inspect
 from phasescope.report import document, render
 
+pytestmark = pytest.mark.usefixtures("coarse_errors")
+
 
 def pair():
     with torch.random.fork_rng(devices=[]):

@@ -12,6 +12,8 @@ from phasescope.papers import noise
 from phasescope.papers.noise.architectures import ARCHITECTURES, BESIDE, LABELS
 from phasescope.papers.noise.networks import CONDITIONS, QUANTITIES, state_of
 
+pytestmark = pytest.mark.usefixtures("coarse_errors")
+
 UNITS = 8
 SETTINGS = config(
     f"architectures.units={UNITS}",

@@ -22,6 +22,8 @@ from phasescope.papers.noise.known_processes import (
 from phasescope.papers.noise.sequences import cues, synthetic_set
 from reference.dfa import fluctuation
 
+pytestmark = pytest.mark.usefixtures("coarse_errors")
+
 SMALL = (
     "controls.short_series=30",
     "controls.long_series=15",
