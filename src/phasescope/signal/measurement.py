@@ -285,6 +285,7 @@ class Measurement:
         }
         self._later: list[tuple[np.ndarray, Any, Tensor]] = []
         self._here = slice(0, samples)
+        self._alike: Tensor | None = None  # which pairs of the samples here are no pairs
         self._broken: Tensor | None = None  # inputs for which a row so far was NaN or infinite
 
     @property
@@ -300,7 +301,7 @@ class Measurement:
 
     def begin(self, here: slice, batch: Batch) -> None:
         """Turn to other samples, and keep the kernel of what enters and which pairs are no pairs."""
-        self._here, self._broken = here, None
+        self._here, self._broken, self._alike = here, None, None
         self.identical[_pairs(here)] = batch.identical_pairs()
         floats = batch.floats()
         for number, chain in enumerate(self.chains):
@@ -355,7 +356,9 @@ class Measurement:
         row, here = self._row[layer.name], self._here
         size, pairs = here.stop - here.start, _pairs(here)
         self._see_argument(layer, argument)
-        identical = torch.from_numpy(self.identical[pairs]).to(output.device)
+        if self._alike is None or self._alike.device != output.device:
+            self._alike = torch.from_numpy(self.identical[pairs]).to(output.device)
+        identical = self._alike
         if row == 0 and argument is not None and argument.shape[:1] == (size,):
             flat = _flat(argument)
             self._keep(self.start_kernel, here, _mean_square(flat))
