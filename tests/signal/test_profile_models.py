@@ -297,6 +297,21 @@ def test_models_without_forward_mode_derivatives(function, way, tolerance):
         np.testing.assert_allclose(found.dataset[name], expected[name], rtol=tolerance)
 
 
+class FailsBackward(OnceOnly):
+    @staticmethod
+    def backward(ctx, gradient):
+        raise KeyError("no such slope")
+
+
+def test_a_backward_pass_of_the_users_that_fails_costs_the_gradient_alone_and_shows_its_line():
+    found = profile(nn.Sequential(nn.Linear(8, 8), Custom(FailsBackward), nn.Linear(8, 4)), x8())
+    assert value(found.dataset, "chi_perpendicular", "2") > 0
+    assert np.isnan(value(found.dataset, "gradient", "2"))
+    note = next(note for note in found.notes if note.startswith("no gradients"))
+    assert "KeyError: 'no such slope'" in note
+    assert 'raise KeyError("no such slope")' in note
+
+
 class ThroughNumpy(nn.Module):
     def __init__(self):
         super().__init__()

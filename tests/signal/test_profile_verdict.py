@@ -91,6 +91,23 @@ def test_residual_growth_is_told_from_exponential_growth_by_its_rates():
     assert steady.total.value == pytest.approx(math.log(41))
 
 
+def test_an_ordered_phase_whose_first_layers_settle_does_not_change_as_a_power_of_the_depth():
+    settling = np.exp(-0.5 - 0.8 / np.arange(1, 12))  # ends at a rate of -0.5 a layer
+    found = verdict(dataset(settling))
+    assert (found.phase, found.growth) == ("ordered", "exponential")
+
+
+def test_a_network_that_lets_nothing_through_has_no_margin_and_no_total():
+    # The biases keep a kernel that falls 500-fold, which is not what is wrong.
+    kernel = np.array([1.0, 1.0, 1e4, 2e-3, 2e-3, 2e-3])
+    found = verdict(dataset([0.9, 1.1, 0.0, np.nan, np.nan], kernel=kernel))
+    assert found.phase == "vanishing"
+    assert found.reason == "nothing of a small difference between inputs reaches 6"
+    assert found.margin.reason == found.total.reason == found.reason
+    broken = verdict(dataset([1.0] * 5, nonfinite=np.array([0.0] * 3 + [0.1] * 3)))
+    assert broken.total.reason == broken.reason == "6 is the first row with NaN or infinite units"
+
+
 def test_one_step_that_brings_all_the_growth_is_named():
     found = verdict(dataset([1e5, *[1.05] * 23]))
     assert found.phase == "uneven"

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from phasescope.errors import InputError, MemoryLimitError
+from phasescope.errors import InputError, MemoryLimitError, PhasescopeError
 from phasescope.recording.batch import Batch, first_float, unpacked
-from phasescope.recording.forward import drew_noise, fitting, run
+from phasescope.recording.forward import drew_noise, fitting, in_users_words, run
 from phasescope.recording.layers import Layer, Rows, discover, watched
 from phasescope.recording.memory import samples_that_fit
 from phasescope.recording.outputs import loss_cotangents
@@ -164,7 +164,9 @@ class Passes:
             batch = self.batch.take(0, size)
             try:
                 push(self.model, self._measured, batch, entrance, tangent, lambda *seen: None)
-            except (InputError, RuntimeError) as error:
+            except (MemoryError, MemoryLimitError):
+                raise
+            except Exception as error:
                 words = words or _first_words(error)
                 continue
             if words:
@@ -210,7 +212,9 @@ class Passes:
                 into.see_back,
                 None if self._loss is None else partial(loss_cotangents, self._loss, batch=batch),
             )
-        except (InputError, RuntimeError) as error:
+        except (MemoryError, MemoryLimitError):
+            raise
+        except Exception as error:  # an operator without a backward pass, or the user's own that fails
             if self._loss is not None:
                 self._loss = None
                 self.notes.append(
@@ -248,7 +252,11 @@ def _is_fresh(norm: nn.Module) -> bool:
 
 
 def _first_words(error: Exception) -> str:
-    words = " ".join(str(error.__cause__ or error).split())
+    """Return what an exception says, and the line of the user's where it is not one of torch's own."""
+    raised = error.__cause__ or error
+    if not isinstance(raised, (RuntimeError, PhasescopeError)):
+        return in_users_words(raised)
+    words = " ".join(str(raised).split())
     return words if len(words) <= 120 else words[:117] + "..."
 
 

@@ -112,16 +112,22 @@ def verdict(dataset: xr.Dataset, chain: int = 0) -> Verdict:
     """
     hidden, measured = _hidden_steps(dataset, chain)
     rates = _Rates.of(hidden)
-    margin = _margin(rates, measured)
-    total = _total(rates, margin)
+    broken, cut = _broken(dataset), _cut(hidden)
+    margin = _margin(rates, measured, cut)
+    total = _total(rates, margin, broken or cut)
     growth = _growth(rates, total, margin)
-    phase, reason = _phase(dataset, hidden, measured, rates, margin, total, growth)
+    if broken:
+        phase, reason = "exploding", broken
+    elif cut:
+        phase, reason = "vanishing", cut
+    else:
+        phase, reason = _phase(dataset, hidden, measured, rates, margin, total, growth)
     return Verdict(
         phase,
         margin,
         total,
         growth,
-        _depth_scale(hidden, "distance", "the distance between inputs", above=_ROUNDING, only_decay=True),
+        _depth_scale(hidden, "distance", "the distance 1-c between inputs", above=_ROUNDING, only_decay=True),
         _depth_scale(hidden, "gradient", "the squared gradient"),
         reason,
     )
@@ -188,8 +194,31 @@ class _Rates:
         return len(self.logs)
 
 
-def _margin(rates: _Rates, measured: int) -> Estimate:
+def _broken(dataset: xr.Dataset) -> str:
+    """Return where the first units that are NaN or infinite are; "" if there are none."""
+    rows = np.flatnonzero(np.nan_to_num(dataset["nonfinite"].values) > 0)
+    if not len(rows):
+        return ""
+    return f"{dataset['layer'].values[rows[0]]} is the first row with NaN or infinite units"
+
+
+def _cut(hidden: xr.Dataset) -> str:
+    """Return from which step on nothing of the input is left; "" if there is none."""
+    names, kernel = hidden["layer"].values, hidden["kernel"].values
+    dark = np.flatnonzero(kernel == 0)
+    if len(dark) and len(kernel) >= _FEW:
+        return f"the kernel is 0 from {names[dark[0]]} on"
+    cut = np.flatnonzero(hidden["chi_perpendicular"].values == 0)
+    return f"nothing of a small difference between inputs reaches {names[cut[0]]}" if len(cut) else ""
+
+
+def _margin(rates: _Rates, measured: int, cut: str) -> Estimate:
     method, n = "mean ln chi_perpendicular per step", rates.count
+    if cut:
+        return Estimate.not_determined(cut, method=method, n=n)
+    if measured == 0:
+        reason = "no step on the way from the input to the output could be followed"
+        return Estimate.not_determined(reason, method=method, n=n)
     if measured < _FEW:
         reason = (
             f"{measured} {'step' if measured == 1 else 'steps'} before the read-out, at least {_FEW} needed"
@@ -204,10 +233,10 @@ def _margin(rates: _Rates, measured: int) -> Estimate:
     return Estimate(float(used.mean()), error, method, len(used), (float(depth[0]), float(depth[-1])))
 
 
-def _total(rates: _Rates, margin: Estimate) -> Estimate:
+def _total(rates: _Rates, margin: Estimate, lost: str) -> Estimate:
     method = "sum of ln chi_perpendicular over the hidden steps"
-    if rates.count == 0:
-        return Estimate.not_determined(margin.reason, method=method, n=0)
+    if rates.count == 0 or lost:
+        return Estimate.not_determined(lost or margin.reason, method=method, n=rates.count)
     window = (float(rates.depth[0]), float(rates.depth[-1]))
     return Estimate(float(rates.logs.sum()), rates.total_error, method, rates.count, window)
 
@@ -217,10 +246,15 @@ def _growth(rates: _Rates, total: Estimate, margin: Estimate) -> str:
         return "not determined"
     if abs(total.value) + 2 * total.error <= _TOLERANCE:
         return "none"
-    if rates.count >= _FEW_RATES and _falls_off(rates.logs):
+    if rates.count >= _FEW_RATES and _falls_off(rates.logs) and _slows(rates):
         return "power"
     steady = margin.determined and abs(margin.value) > 2 * margin.error
     return "exponential" if steady and rates.count >= _FEW_RATES else "not determined"
+
+
+def _slows(rates: _Rates) -> bool:
+    """Return whether the rate of the second half, over all steps, would change nothing by a factor 10."""
+    return abs(float(rates.logs[rates.count // 2 :].mean())) * rates.count <= _TOLERANCE
 
 
 def _falls_off(logs: np.ndarray) -> bool:
@@ -247,17 +281,9 @@ def _phase(
     total: Estimate,
     growth: str,
 ) -> tuple[str, str]:
-    broken = np.flatnonzero(np.nan_to_num(dataset["nonfinite"].values) > 0)
-    if len(broken):
-        name = dataset["layer"].values[broken[0]]
-        return "exploding", f"{name} is the first row with NaN or infinite units"
     changed = _kernel_growth(hidden) if measured >= _FEW else None
     if changed is not None:
         return changed
-    cut = np.flatnonzero(hidden["chi_perpendicular"].values == 0)
-    if len(cut):
-        name = hidden["layer"].values[cut[0]]
-        return "vanishing", f"nothing of a small difference between inputs reaches {name}"
     n = rates.count
     of_all = "" if n == 0 else f"over {n} {'step' if n == 1 else 'steps'}"
     factor = f"a squared difference of nearby inputs changes by a factor {_factor(total.value)} {of_all}"
@@ -271,7 +297,7 @@ def _phase(
         named = rates.names[leaders[0]]
         bring = f"{named} alone brings" if len(leaders) == 1 else f"{len(leaders)}, {named} first, bring"
         return "uneven", f"{factor}, of which {bring} a factor {_factor(float(rates.logs[leaders].sum()))}"
-    if growth == "power" and abs(rates.logs[n // 2 :].mean()) * n <= _TOLERANCE:
+    if growth == "power":
         return "critical", f"{factor}, as a power of the depth and not exponentially"
     if abs(margin.value) <= 2 * margin.error or growth == "none":
         if scatter <= _TOLERANCE:
@@ -313,9 +339,6 @@ def _kernel_growth(hidden: xr.Dataset) -> tuple[str, str] | None:
     finite = kernel[np.isfinite(kernel)]
     if len(finite) < 2:
         return None
-    dark = np.flatnonzero(kernel == 0)
-    if len(dark):
-        return "vanishing", f"the kernel is 0 from {hidden['layer'].values[dark[0]]} on"
     logs = np.log(finite)
     steps = len(logs) - 1
     half = steps // 2
