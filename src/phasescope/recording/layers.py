@@ -1,4 +1,4 @@
-"""The rows of a network: the values of its stream, and every call of a module without children beside it.
+"""The rows of a network: the values of its stream, and beside it every call of a module that calls no other.
 
 They are found by tracing the network on two and on three samples, and observed through hooks and operations.
 """
@@ -282,7 +282,7 @@ class _Finder:
         points = {id(point.node): point for chain in self._chains for point in chain.points}
         self._points = list(points.values())
         steps = Counter(p.node.address[:2] for p in self._points if p.step and p.node.address)
-        # Calls that are one row: those of modules without children that hold no more than one step.
+        # Calls that are one row: those that call no other module and hold no more than one step.
         self._leaves = {
             (call.path, call.number) for call in self._calls if steps[call.path, call.number] <= 1
         }

@@ -67,8 +67,8 @@ def profile(
     r"""Return kernel, correlation, susceptibilities and gradient of every layer of a model on real inputs.
 
     One pass is traced. The *stream* is the values through which every path from input to output goes:
-    the layers of a chain, the sums of a residual network, whether or not a module gives them. Calls of
-    modules without children beside it are *branches*, each with the row of the stream in which it ends. Of
+    the layers of a chain, the sums of a residual network, whether or not a module gives them. Calls beside it
+    of modules that call no other are *branches*, each with the row of the stream in which it ends. Of
     several inputs each has a stream of its own (a `chain`; the longest is 0) unless they meet at once. A
     *step* is a weight layer, a sum of two signals or a concatenation on the stream. For each row, over the
     inputs:

@@ -77,7 +77,7 @@ def verdict(dataset: xr.Dataset, chain: int = 0) -> Verdict:
     """Return the verdict on a profiled network, read from its stream alone.
 
     A network of finite depth is critical if what is of order one stays so down to its last step. Steps are
-    the weight layers and the residual sums on the stream. Let ``L`` be the number of ratios of successive
+    the weight layers, the sums and the concatenations on the stream. Let ``L`` be the number of ratios of successive
     hidden steps, ``G`` the sum of ``ln chi_perpendicular`` over them and the margin ``m`` its mean. The
     read-out (a last weight layer behind anything else) sets a scale and no phase: it is left out. From 8
     ratios on, ``m`` is the mean over the second half, because the kernel takes some layers to settle.

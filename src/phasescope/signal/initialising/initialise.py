@@ -7,7 +7,7 @@ import math
 import statistics
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
@@ -59,7 +59,8 @@ def critical_(
     outputs of order one, and the layers below need not move far. After pooling the measured factor holds the
     kernel, whose theory is plain there. The last layer of each of B residual branches is scaled down until
     the branch adds at most 1/B of the stream's kernel. Branches that are not set layer by layer, such as
-    those of attention, are scaled in the same way on the stream, their last layer as a whole.
+    those of attention or of a normalisation, are scaled in the same way on the stream, their last layer as a
+    whole; a note names those that no weights scale.
 
     Parameters
     ----------
@@ -116,12 +117,14 @@ def critical_(
     try:
         with untouched(model, parameters=False), torch.no_grad():
             quiet(model)
-            plan = Plan(model, _run(model, fitted), activation, first_kernel, frozen)
+            layers = discover(model, fitted).layers
+            branches = Counter(layer.chain for layer in layers if _is_fed_by_a_branch(layer))
+            most = max(branches.values(), default=0)
+            plan = Plan(model, _run(model, fitted), activation, first_kernel, frozen, most)
             setter = _Setter(plan, generator, distribution)
             after = _run(model, fitted, setter)
-            done = {row.layer for row in setter.rows(after)}
-            scaled, steps = _scale_branches(model, fitted, done, frozen)
-            rows = [*setter.rows(_run(model, fitted) if scaled else after), *scaled]
+            scaled = _scale_branches(model, fitted, layers, branches, frozen)
+            rows = _with_scaled(setter.rows(_run(model, fitted) if scaled.rows else after), scaled.rows)
         if not rows:
             raise InputError(_nothing_set(model, plan), _WHAT_IS_SET)
         before_verdict = after_verdict = None
@@ -142,12 +145,12 @@ def critical_(
     return Initialisation(
         type(model).__name__,
         (*rows, *skipped),
-        max(plan.depth, steps),
+        max(plan.depth, sum(layer.step and layer.chain == 0 for layer in layers)),
         distribution,
         seed,
         before_verdict,
         after_verdict,
-        (*plan.notes, *setter.notes(), *_left_alone(model, skipped)),
+        (*plan.notes, *setter.notes(), *scaled.notes(), *_left_alone(model, skipped)),
         plan.citations,
     )
 
@@ -182,47 +185,76 @@ def _left_alone(model: nn.Module, skipped: list[LayerInitialisation]) -> list[st
     ]
 
 
-def _last_map(module: nn.Module) -> list[nn.Parameter]:
+def _is_fed_by_a_branch(layer: Layer) -> bool:
+    return layer.branch is not None and layer.place == "stream"
+
+
+_NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+_PLAIN = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_SLACK = 1 + 1e-5  # factor on what a branch may bring: rounding of the passes before
+
+
+def _last_map(module: nn.Module | None) -> list[nn.Parameter]:
     """Return the parameters that the output of a module is proportional to; none where they are not known."""
+    if module is None:
+        return []
     if isinstance(module, nn.MultiheadAttention):
         return list(module.out_proj.parameters())
     own = list(module.parameters())
-    return own if sum(parameter.ndim > 1 for parameter in own) == 1 else []
+    return own if isinstance(module, _NORMS) or sum(parameter.ndim > 1 for parameter in own) == 1 else []
+
+
+@dataclass
+class _Scaled:
+    """The last layers of branches that were scaled down, and the branches for which there is none."""
+
+    rows: dict[str, LayerInitialisation] = field(default_factory=dict)
+    beyond: list[str] = field(default_factory=list)
+
+    def notes(self) -> list[str]:
+        if not self.beyond:
+            return []
+        first = f"1 branch brings more than that, at {self.beyond[0]}"
+        several = f"{len(self.beyond)} branches bring more than that, first at {self.beyond[0]}"
+        return [
+            "A branch may bring at most 1/B of the mean square of the stream, B being the number of "
+            f"branches. {several if self.beyond[1:] else first}: no trainable weights give its output in "
+            "proportion, so it was left as it is."
+        ]
 
 
 def _scale_branches(
-    model: nn.Module, batch: Batch, done: set[str], frozen: set[int]
-) -> tuple[list[LayerInitialisation], int]:
-    """Scale down the last layers of residual branches on the stream that `critical_` did not set otherwise.
+    model: nn.Module, batch: Batch, layers: list[Layer], branches: Counter[int], frozen: set[int]
+) -> _Scaled:
+    """Scale down the last layers of those residual branches that still bring too much to the stream.
 
     A branch adds at most 1/B of the mean square of the stream, B being the number of branches on its chain.
-    One pass, in which each sum is corrected before the next block sees it. Also return the stream's steps.
+    One pass, in which each sum is corrected before the next block sees it.
     """
-    layers = discover(model, batch).layers
     modules = dict(model.named_modules())
-    sums = [layer for layer in layers if layer.branch is not None and layer.place == "stream"]
-    branches = Counter(layer.chain for layer in sums)
-    rows: dict[str, LayerInitialisation] = {}
+    scaled = _Scaled()
 
     def correct(layer: Layer, args: tuple[Any, ...], output: Any) -> Any:
-        module = modules.get(layer.ends_with)
-        own = [] if module is None else [p for p in _last_map(module) if id(p) not in frozen]
-        if module is None or not own or layer.ends_with in done or layer.ends_with in rows:
-            return None
         second = torch.broadcast_to(args[1], output.shape)
         other = output + second if "sub" in layer.kind else output - second
         branch, stream = (second, other) if layer.branch == 1 else (other, second)
         sign = -1.0 if layer.branch == 1 and "sub" in layer.kind else 1.0
         before, allowed = _mean_square(branch), _mean_square(stream) / branches[layer.chain]
-        if not before > allowed > 0:
+        if not before > _SLACK * allowed > 0:
+            return None
+        name = layer.ends_with
+        module = modules.get(name)
+        own = _last_map(module)
+        if module is None or not own or any(id(parameter) in frozen for parameter in own):
+            scaled.beyond.append(layer.name)
             return None
         factor = math.sqrt(allowed / before)
-        plain = isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d))
+        plain = isinstance(module, _PLAIN)
         second_moment = _mean_square(module.weight) * module.weight[0].numel() if plain else math.nan
         for parameter in own:
             parameter.mul_(factor)
-        rows[layer.ends_with] = LayerInitialisation(
-            layer.ends_with,
+        row = LayerInitialisation(
+            name,
             type(module).__name__,
             C_W_before=second_moment,
             C_W=second_moment * factor**2,
@@ -231,12 +263,28 @@ def _scale_branches(
             K_after=allowed,
             rule=f"branch adds 1/{branches[layer.chain]} of the stream",
         )
+        first = scaled.rows.get(name)  # a module may give several branches
+        scaled.rows[name] = (
+            row if first is None else replace(first, C_W=row.C_W, gain=first.gain * factor, K_after=allowed)
+        )
         return stream + sign * factor * branch
 
+    sums = [layer for layer in layers if _is_fed_by_a_branch(layer)]
     inputs = batch.take(0, batch.size)
     with watched(model, sums, correct):
         run(model, inputs)
-    return list(rows.values()), sum(layer.step and layer.chain == 0 for layer in layers)
+    return scaled
+
+
+def _with_scaled(
+    rows: list[LayerInitialisation], scaled: dict[str, LayerInitialisation]
+) -> list[LayerInitialisation]:
+    """Return the rows of all layers that were set or scaled; a layer that was both has one."""
+    drawn = {row.layer for row in rows}
+    both = [
+        replace(row, gain=row.gain * scaled[row.layer].gain) if row.layer in scaled else row for row in rows
+    ]
+    return [*both, *(row for name, row in scaled.items() if name not in drawn)]
 
 
 def _run(model: nn.Module, batch: Batch, setter: _Setter | None = None) -> Flow:

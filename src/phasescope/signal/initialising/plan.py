@@ -42,8 +42,8 @@ class Step:
 class Plan:
     """What is to be set, from one recorded forward pass, and what is left alone.
 
-    `frozen` holds the ids of frozen weights. Raises where nothing can be set, or where an activation has no
-    critical point and nothing else holds its kernel.
+    `frozen` holds the ids of frozen weights; `branches` counts those on the stream. Raises where
+    nothing can be set, or where an activation has no critical point and nothing else holds its kernel.
     """
 
     def __init__(
@@ -53,6 +53,7 @@ class Plan:
         activation: str | nn.Module | Callable[[Tensor], Tensor] | None,
         first_kernel: float | None,
         frozen: set[int],
+        branches: int,
     ) -> None:
         self.flow, self.depth = flow, depth_of(flow)
         self.steps: dict[int, Step] = {}  # by the id of the layer's weights
@@ -62,7 +63,7 @@ class Plan:
         self._hopeless: dict[str, str] = {}  # layers without a critical initialisation, and why
         self._first_kernel = first_kernel
         layers = recognise(model, flow, activation)
-        self.branches = len({id(layer.branch.total) for layer in layers if layer.branch})
+        self.branches = max(branches, len({id(layer.branch.total) for layer in layers if layer.branch}))
         for layer in layers:
             reason = _why_not(layer, frozen)
             if reason:
