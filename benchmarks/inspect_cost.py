@@ -65,7 +65,7 @@ def run() -> Comparison:
         "CNN, 20 layers, 64 channels, 16x16": (_cnn(20, 64), torch.randn(INPUTS, 3, 16, 16)),
     }
     along = {
-        "transformer, 12 blocks, width 768, 8 x 256": (_Decoder(12, 768), torch.randn(8, 256, 768), 1),
+        "transformer, 12 blocks, width 768, 2 x 256": (_Decoder(12, 768), torch.randn(2, 256, 768), 1),
         "LSTM, 2 layers, 64 units, 32 x 400": (_Recurrent(64), torch.randn(32, 400, 16), 3),
     }
     comparison = Comparison(f"Cost of inspect, {INPUTS} inputs", "forward-backward passes")

@@ -14,9 +14,9 @@ TABLES = DOCS / "tables"
 
 
 def list_table(columns: list[str], rows: list[list[str]]) -> str:
-    """Return a table in reStructuredText."""
+    """Return a table in reStructuredText; a bar in a cell is a bar and no markup."""
     cells = "\n".join(
-        f"   {'* -' if index == 0 else '  -'} {cell}"
+        f"   {'* -' if index == 0 else '  -'} {cell}".replace("|", "\\|")
         for row in [columns, *rows]
         for index, cell in enumerate(row)
     )
