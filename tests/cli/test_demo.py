@@ -1,11 +1,13 @@
 """``phasescope demo``: phase and fate on one page."""
 
 import json
+from dataclasses import replace
 from importlib import resources
 
 import pytest
 
 from json_schema import violations
+from phasescope.cli import demo
 from phasescope.cli.demo import _as_promised, run
 from phasescope.estimate import Estimate
 from phasescope.report import Fate
@@ -13,7 +15,8 @@ from phasescope.report import Fate
 SCHEMA = json.loads(resources.files("phasescope.report").joinpath("schema.json").read_text())
 
 
-def test_quick_shows_three_phases_and_three_fates(phasescope, tmp_path):
+def test_quick_shows_three_phases_and_three_fates(phasescope, tmp_path, monkeypatch):
+    monkeypatch.setattr(demo, "_QUICK", replace(demo._QUICK, steps=75, seeds=2))
     answer = phasescope("demo", "--quick", "--json", "--out", "tour")
     assert answer.code == 0
     assert violations(answer.json, SCHEMA) == []

@@ -13,6 +13,8 @@ from phasescope.noise.fluctuation import LANES, scaled_fluctuations, worthwhile
 from phasescope.noise.generators import coloured_noise
 from reference.dfa import fluctuation as by_definition
 
+pytestmark = pytest.mark.usefixtures("coarse_errors")
+
 LENGTH = 600
 WINDOWS = np.unique(np.geomspace(5, 75, 12).round().astype(int))
 

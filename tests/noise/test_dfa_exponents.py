@@ -77,11 +77,12 @@ def test_pink_and_brown_noise():
 
 
 def test_an_order_shows_no_exponent_at_its_limit():
-    steps = np.random.default_rng(1).standard_normal(1000).cumsum().cumsum()
+    steps = np.random.default_rng(1).standard_normal(500).cumsum().cumsum()
     found = dfa(steps)
     assert np.isnan(found.alpha)
     assert "take a higher order" in str(found.reason)
-    assert dfa(steps, order=2).alpha == pytest.approx(2.5, abs=4 * dfa(steps, order=2).alpha_error)
+    higher = dfa(steps, order=2)
+    assert higher.alpha == pytest.approx(2.5, abs=4 * higher.alpha_error)
 
 
 def test_shuffling_leaves_white_noise():

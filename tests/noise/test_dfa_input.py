@@ -7,6 +7,8 @@ import torch
 from phasescope.errors import InputError
 from phasescope.noise import dfa
 
+pytestmark = pytest.mark.usefixtures("coarse_errors")
+
 LENGTH = 500
 NOISE = np.random.default_rng(7).standard_normal(LENGTH)
 TIME = np.linspace(-1, 1, LENGTH)
