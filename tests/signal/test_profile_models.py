@@ -312,6 +312,64 @@ def test_a_backward_pass_of_the_users_that_fails_costs_the_gradient_alone_and_sh
     assert 'raise KeyError("no such slope")' in note
 
 
+class WithPositions(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.enter, self.places, self.leave = nn.Linear(8, 6), Places(), nn.Linear(6, 3)
+
+    def forward(self, x):
+        return self.leave(OnceOnly.apply(self.enter(x) + self.places(len(x))))
+
+
+class Places(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(6))
+
+    def forward(self, samples):
+        return self.weight.expand(samples, 6) * 1.0
+
+
+def test_central_differences_call_nothing_dead_that_takes_no_input_and_count_no_operation_of_their_own():
+    found = profile(WithPositions(), x8())
+    assert any("central differences" in note for note in found.notes)
+    assert value(found.dataset, "dead", "places") == 0
+    assert value(found.dataset, "tangent", "leave") > 0
+
+
+class AddsZeros(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.one, self.two, self.leave = nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 3)
+
+    def forward(self, x):
+        h = self.one(x)
+        return self.leave(self.two(h) + torch.zeros_like(h))
+
+
+def test_zeros_of_the_shape_of_a_signal_may_be_added_to_it():
+    data = data_of(AddsZeros(), x8())
+    assert value(data, "chi_perpendicular", "leave") > 0
+
+
+class Stacked(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.one, self.two = nn.Sequential(nn.Linear(8, 6), nn.Linear(6, 6)), nn.Linear(3, 6)
+        self.leave = nn.Sequential(nn.Flatten(), nn.Linear(12, 6), nn.Linear(6, 3))
+
+    def forward(self, x, y):
+        images = [self.one(x).reshape(-1, 2, 3), self.two(y).reshape(-1, 2, 3)]
+        return self.leave(torch.stack(images, dim=1))
+
+
+def test_units_that_respond_to_another_input_alone_are_not_dead():
+    data = data_of(Stacked(), (x8(), torch.randn(8, 3)))
+    joint = data["kind"].values == "stack"
+    assert joint.sum() == 1
+    assert data["dead"].values[joint] == 0
+
+
 class ThroughNumpy(nn.Module):
     def __init__(self):
         super().__init__()

@@ -130,8 +130,10 @@ class Node:
         return meets or self.kind == "weight" or (self.kind == "mixing" and self.matrix)
 
     def _affine(self) -> bool:
+        if self.name not in _AFFINE or len(self.sources) != 1:
+            return False
         first = isinstance(self.args, tuple) and bool(self.args) and self.args[0] is self.sources[0]
-        return self.name in _AFFINE and len(self.sources) == 1 and (first or "div" not in self.name)
+        return first or "div" not in self.name
 
     def elementwise(self) -> list[str]:
         """Return the names of the operations since the root that change values, in no special order."""

@@ -275,13 +275,17 @@ def push_difference(
         elif sign < 0 and layer.name in ahead:
             pushed[layer.name] = (ahead.pop(layer.name) - entered) / (2 * step)
         elif sign == 0:
-            see(layer, first_float(args), entered, pushed.pop(layer.name, None), _second(layer, args))
+            found = pushed.pop(layer.name, None)
+            if layer.place == "branch" and found is not None and not found.any():
+                found = None  # does not depend on the input at all, as an embedding of positions
+            see(layer, first_float(args), entered, found, _second(layer, args))
         return None if entered is tensor else replace_first_float(output, entered)
 
     for direction in (1.0, -1.0, 0.0):
         sign, gate = direction, _Gate(entrance, admit)
+        inside = gate.batch(batch.take(0, batch.size))  # before operations are counted
         with torch.no_grad(), watched(model, layers, _padded(observe)):
-            run(model, gate.batch(batch.take(0, batch.size)))
+            run(model, inside)
 
 
 def push_nothing(

@@ -189,8 +189,8 @@ class Passes:
             if number == 0:
                 see = partial(into.see_all, number)
                 push(self._measured, _along, see, self._push)
-            else:
-                push(rows, _along, partial(into.see_along, number), self._push)
+            else:  # rows of other chains, too, for units that respond to this input alone
+                push(self._measured, _along, partial(into.see_along, number), self._push)
             for probe in range(into.probes if self._push is not push_nothing else 0):
                 across = partial(into.perpendicular, start, probe)
                 # Every row once, for units that do not respond; then the stream alone.
@@ -408,7 +408,8 @@ class Measurement:
         if tangent is None:
             return
         row, size = self._row[layer.name], self._here.stop - self._here.start
-        if layer.place == "stream" or layer.entry:
+        own = _chain_of(layer, self.layers) in (chain, -1)
+        if own and (layer.place == "stream" or layer.entry):
             z, u = layer.samples(output, size), layer.samples(tangent, size)
             along = _finite_only(z, _split_tangent(z, u)[1])
             self._keep(self.along, (row, self._here), along)
