@@ -235,6 +235,34 @@ def test_pre_norm_grows_as_a_power_of_the_depth_and_post_norm_not():
     assert post.total.value == pytest.approx(math.log(2), abs=0.8)
 
 
+class Normalised(nn.Module):
+    """An entrance, then layers whose small weights are normalised at once, beside a shortcut or not."""
+
+    def __init__(self, shortcut, width=32, depth=6):
+        super().__init__()
+        self.enter, self.shortcut = nn.Linear(8, width), shortcut
+        self.layers = nn.ModuleList(nn.Linear(width, width) for _ in range(depth))
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(depth))
+        for i, layer in enumerate((self.enter, *self.layers)):
+            nn.init.normal_(layer.weight, std=0.01 * (1 + i % 3))  # no scale of it reaches the output
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, x):
+        x = self.enter(x)
+        for layer, norm in zip(self.layers, self.norms, strict=True):
+            x = norm(x + layer(x) if self.shortcut else layer(x))
+        return x
+
+
+def test_weights_that_are_normalised_at_once_set_no_scale():
+    for shortcut in (True, False):
+        torch.manual_seed(0)
+        found = profile(Normalised(shortcut).double(), torch.randn(16, 8, dtype=torch.float64), theory=False)
+        # Behind a linear layer that is normalised K is 1, and a small difference is as large as before.
+        assert found.verdict.phase == "critical"
+        assert found.verdict.total.value == pytest.approx(0, abs=0.5)
+
+
 def gaussian_mean(function, variance):
     x, weight = hermegauss(80)
     return float((weight * function(math.sqrt(variance) * x)).sum() / weight.sum())

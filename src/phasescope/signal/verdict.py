@@ -82,7 +82,8 @@ def verdict(dataset: xr.Dataset, chain: int = 0) -> Verdict:
     read-out (a last weight layer behind anything else) sets a scale and no phase: it is left out. From 8
     ratios on, ``m`` is the mean over the second half, because the kernel takes some layers to settle.
 
-    An entrance that a normalisation follows sets a scale, too, and the ratio to it is left out.
+    Weights whose result is normalised at once set no scale: such a step is read behind the normalisation, and
+    so is a sum that is normalised before the next one adds to it.
 
     - *exploding*: a unit is NaN or infinite, or the kernel grows exponentially: by more than a factor 100
       over the network, and by as much at the rate of the second half of the steps;
@@ -110,7 +111,8 @@ def verdict(dataset: xr.Dataset, chain: int = 0) -> Verdict:
     Schoenholz et al. 2017, arXiv:1611.01232 (depth scales); Yang and Schoenholz 2017, arXiv:1712.08969
     (residual networks grow as a power of the depth); Roberts, Yaida and Hanin 2022, arXiv:2106.10165.
     """
-    hidden, measured = _hidden_steps(dataset, chain)
+    hidden = hidden_steps(dataset, chain)
+    measured = hidden.sizes["layer"]
     rates = _Rates.of(hidden)
     broken, cut = _broken(dataset), _cut(hidden)
     margin = _margin(rates, measured, cut)
@@ -133,8 +135,8 @@ def verdict(dataset: xr.Dataset, chain: int = 0) -> Verdict:
     )
 
 
-def _hidden_steps(dataset: xr.Dataset, chain: int) -> tuple[xr.Dataset, int]:
-    """Return the rows of the hidden steps of a chain, the read-out left out, and how many there are."""
+def hidden_steps(dataset: xr.Dataset, chain: int = 0) -> xr.Dataset:
+    """Return the steps of a chain, the read-out left out, each as the verdict reads it."""
     on_stream = (dataset["place"].values == "stream") & (dataset["chain"].values == chain)
     stream = np.flatnonzero(on_stream)
     depth = dataset["depth"].values[stream]
@@ -150,17 +152,50 @@ def _hidden_steps(dataset: xr.Dataset, chain: int) -> tuple[xr.Dataset, int]:
     names = ("kernel", "chi_perpendicular", "chi_perpendicular_error", "tangent", "tangent_error")
     columns = dataset[[name for name in (*names, "distance", "gradient") if name in dataset]]
     hidden = columns.isel(layer=steps).astype(np.float64)
-    if len(steps) > 1 and roles[steps[0]] == "weight":
-        between = stream[(stream > steps[0]) & (stream < steps[1])]
-        if (roles[between] == "norm").any():
-            # The scale of an entrance that is normalised says nothing of the steps behind it.
-            hidden["chi_perpendicular"].values[1] = np.nan
-    return hidden, len(steps)
+    settled = _settled(stream, steps, roles)
+    if (settled != steps).any() and "tangent" in dataset:
+        own, tangent = hidden["tangent"].values.copy(), dataset["tangent"].values[settled]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            gain = tangent / own  # of the normalisation
+        factor = gain.copy()
+        factor[1:] /= gain[:-1]
+        first = int((settled != steps).argmax())
+        if first and roles[steps[first]] == "sum":
+            factor[first] = 1.0  # the first normalisation makes of any scale the same
+        elif first == 1:
+            factor[first] = np.nan  # and so does that of the first weights behind an entrance
+        factor[1:][settled[1:] == settled[:-1]] = np.nan
+        for name in map(str, columns):
+            if name.startswith("chi"):
+                hidden[name].values[:] *= factor
+            else:
+                hidden[name].values[:] = dataset[name].values[settled]
+    return hidden
 
 
-def hidden_steps(dataset: xr.Dataset, chain: int = 0) -> int:
-    """Return how many steps of a chain there are before the read-out."""
-    return _hidden_steps(dataset, chain)[1]
+def _settled(stream: np.ndarray, steps: np.ndarray, roles: np.ndarray) -> np.ndarray:
+    """Return the row at which each hidden step is read: its own, or that of the normalisation behind it.
+
+    Weights that a normalisation follows set no scale, nor does a sum that the next one adds to as normalised.
+    """
+    settled = steps.copy()
+    for i, step in enumerate(steps):
+        last = i + 1 == len(steps)
+        end = len(roles) if last else steps[i + 1]
+        norms = [row for row in stream if step < row < end and roles[row] == "norm"]
+        before = [k for k in range(i) if roles[steps[k]] == "weight"]
+        if roles[step] == "weight":
+            # A normalisation before the read-out alone says nothing of the steps.
+            counts = not last or (before and settled[before[-1]] != steps[before[-1]])
+        else:
+            counts = not last and roles[steps[i + 1]] == "sum"
+        if norms and counts:
+            settled[i] = norms[-1]
+    for i in range(1, len(steps) - 1):
+        meets = roles[steps[i]] == "weight" and roles[steps[i + 1]] == "sum"
+        if meets and settled[i] == steps[i] and settled[i + 1] != steps[i + 1]:
+            settled[i] = settled[i + 1]  # weights that enter a sum which is normalised: one step with it
+    return settled
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import itertools
 import json
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from phasescope.estimate import Estimate
 from phasescope.instruments.contract import Finding, Severity, importance
@@ -133,32 +136,46 @@ def _verdict(dataset: xr.Dataset, verdict: Verdict) -> Finding:
     return _undetermined(dataset, verdict)
 
 
+@dataclass(frozen=True)
+class _Leading:
+    """The step that changes a small difference most."""
+
+    who: str
+    log: Estimate  # of the factor by which the square changes
+    before: float  # kernel
+    after: float
+
+    @property
+    def scales(self) -> bool:
+        """Whether the signal changes with it, so that it is a change of scale alone."""
+        known = self.before > 0 and self.after > 0
+        return known and abs(math.log(self.after / self.before) - self.log.value) < _SAME_FACTOR
+
+
+def _leading(dataset: xr.Dataset, total: float, chain: int = 0) -> _Leading:
+    steps = hidden_steps(dataset, chain)
+    chi, kernel = steps["chi_perpendicular"].values, steps["kernel"].values
+    signed = [math.copysign(1.0, total) * math.log(x) if x > 0 else -math.inf for x in chi]
+    place = int(np.argmax(signed))
+    name = str(steps["layer"].values[place])
+    who = next(row.who for row in Layer.measured(dataset) if row.text("layer") == name)
+    error = float(steps["chi_perpendicular_error"].values[place] / chi[place])
+    log = Estimate(math.log(chi[place]), error, "", 1)
+    return _Leading(who, log, float(kernel[max(0, place - 1)]), float(kernel[place]))
+
+
 def _uneven(dataset: xr.Dataset, verdict: Verdict) -> Finding:
     """Return that one step does nearly all, and whether it is more than a change of scale."""
-    steps = _hidden(dataset, verdict)
-    # The ratio to an entrance that is normalised is none of those that the verdict adds up.
-    first, sign = (verdict.total.window or (0.0, 0.0))[0], math.copysign(1.0, verdict.total.value)
-    known = [row for row in steps if row["chi_perpendicular"] > 0 and row.depth >= first]
-    largest = max(known, key=lambda row: sign * math.log(row["chi_perpendicular"]))
-    log, error = math.log(largest["chi_perpendicular"]), largest["chi_perpendicular_error"]
-    rest = verdict.total - log
-    before = steps[max(0, [row.index for row in steps].index(largest.index) - 1)]
-    evidence = (
-        f"chi_perp = {largest.estimate('chi_perpendicular')} and K = {before.estimate('kernel')} to "
-        f"{largest.estimate('kernel')} at {largest.who}; {_margin(dataset, verdict)}"
-    )
-    alone = changes(Estimate(log, error / largest["chi_perpendicular"], "", 1))
-    others = f"over the other {_count(verdict.total.n - 1, _word(dataset))} it {changes(rest)}"
-    scaled = before["kernel"] > 0 and abs(math.log(largest["kernel"] / before["kernel"]) - log) < _SAME_FACTOR
-    if scaled:
-        sentence = (
-            f"Uneven: at {largest.who} the square of a small difference between inputs {alone}, and the "
-            f"signal with it, which is a change of scale alone; {others}."
-        )
+    step = _leading(dataset, verdict.total.value)
+    evidence = f"K = {step.before:.3g} to {step.after:.3g} at {step.who}; {_margin(dataset, verdict)}"
+    others = f"over the other {_count(verdict.total.n - 1, _word(dataset))} it "
+    others += changes(verdict.total - step.log.value)
+    sentence = f"Uneven: at {step.who} the square of a small difference between inputs {changes(step.log)}"
+    if step.scales:
+        sentence += f", and the signal with it, which is a change of scale alone; {others}."
         return Finding(sentence, evidence, "", "ok", "phase")
-    sentence = f"Uneven: at {largest.who} the square of a small difference between inputs {alone}; {others}."
-    action = f"Look at {largest.who} first: change the scale of its weights, or normalise behind it."
-    return Finding(sentence, evidence, action, "warning", "phase")
+    action = f"Look at {step.who} first: change the scale of its weights, or normalise behind it."
+    return Finding(f"{sentence}; {others}.", evidence, action, "warning", "phase")
 
 
 def changes(total: Estimate) -> str:
@@ -242,7 +259,7 @@ def _changing(dataset: xr.Dataset, verdict: Verdict, what: str) -> Finding:
 
 
 def _undetermined(dataset: xr.Dataset, verdict: Verdict) -> Finding:
-    steps, word = hidden_steps(dataset), _word(dataset)
+    steps, word = hidden_steps(dataset).sizes["layer"], _word(dataset)
     measured = len(Layer.measured(dataset))
     evidence = (
         f"{measured} of {dataset.sizes['layer']} rows were measured on {dataset.attrs['inputs']} inputs"
@@ -264,10 +281,12 @@ def _undetermined(dataset: xr.Dataset, verdict: Verdict) -> Finding:
 def _other_chains(dataset: xr.Dataset) -> list[Finding]:
     """Return one sentence a chain beyond the main one, the input of the others held fixed."""
     found = []
-    for chain in json.loads(dataset.attrs["chains"])[1:]:
+    for number, chain in enumerate(json.loads(dataset.attrs["chains"])[1:], start=1):
         verdict = chain["verdict"]
         phase, reason = str(verdict["phase"]), str(verdict["reason"]).rstrip(".")
         well = phase in ("critical", "not determined")
+        if phase == "uneven" and _leading(dataset, verdict["total"]["value"], number).scales:
+            well, reason = True, f"{reason}, a change of scale alone"
         found.append(
             Finding(
                 f"The chain from {chain['input']} is {phase}: {reason}."
