@@ -120,4 +120,14 @@ def test_an_inspection_of_a_recurrent_network_opens_with_time():
     inspection = inspect(Tagger(), _sequences(100))
     assert next(iter(inspection.datasets)) == "time"
     assert "gradient of the last step reaches back" in inspection.sentence
-    assert max(len(line) for line in inspection.tables["time"].splitlines()) <= 80
+    assert inspection.tables["time"].startswith("Memory and gradient through time")
+
+
+@pytest.mark.parametrize("width", [50, 80])
+def test_the_table_fits_the_terminal_and_keeps_exponent_and_reach(monkeypatch, width):
+    monkeypatch.setenv("COLUMNS", str(width))
+    table = INSTRUMENT.table(INSTRUMENT.measure(Tagger(), _sequences(20)))
+    lines = table.splitlines()
+    assert max(map(len, lines)) <= width
+    assert {"exponent", "memory", "reach"} <= set(lines[2].split())
+    assert ("untrained" in lines[2]) == (width == 80)

@@ -17,6 +17,7 @@ from phasescope.recording.circumstances import circumstances
 from phasescope.recording.modules import as_module
 from phasescope.recording.sequences import as_sequences
 from phasescope.recording.untouched import alone
+from phasescope.signal.table import terminal_width
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -28,7 +29,9 @@ if TYPE_CHECKING:
 _UNTRAINED = 20230120  # added to the seed: that of the user's own network is often the same small number
 _POINTS = 256  # of a curve
 _MOST_NAMED, _MOST_CURVES = 3, 6
-_NAME = 22  # columns of the table that a row's name takes
+_NAME = 22  # characters of the table that a row's name takes, where there is room
+_TABLE = {"steps": 7, "exponent": 21, "memory": 9, "reach": 9, "untrained": 11}  # characters of each column
+_LEFT_OUT_FIRST = ("untrained", "steps")  # on a terminal that is too narrow
 _GATED = {"lstm": "forget gate", "gru": "update gate"}  # torch puts its bias behind that of one other
 
 
@@ -107,16 +110,24 @@ class GradientThroughTime(Instrument):
         return {"time": drawn}
 
     def table(self, dataset: xr.Dataset) -> str:
-        lines = [
-            f"{'layer':<{_NAME}} {'steps':>6} {'exponent':>20} {'memory':>8} {'reach':>8} {'untrained':>10}"
-        ]
+        columns, width = dict(_TABLE), terminal_width()
+        for title in _LEFT_OUT_FIRST:
+            if _NAME + sum(columns.values()) > width:
+                del columns[title]
+        room = min(_NAME, width - sum(columns.values()))
+        head = f"{'layer':<{room}}" + "".join(f"{title:>{size}}" for title, size in columns.items())
+        lines = [f"{self.title}, in time steps", "", head, "-" * len(head)]
         for row in Row.measured(dataset):
-            exponent, memory, reach = _number(row, "exponent"), _steps(row, "memory"), _steps(row, "reach")
-            lines.append(
-                f"{row.short_name(_NAME):<{_NAME}} {row['steps']:>6.0f} {exponent:>20} {memory:>8} "
-                f"{reach:>8} {_plain(row['exponent_untrained']):>10}"
-            )
-        return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
+            cells = {
+                "steps": f"{row['steps']:.0f}",
+                "exponent": _number(row, "exponent"),
+                "memory": _steps(row, "memory"),
+                "reach": _steps(row, "reach"),
+                "untrained": _plain(row["exponent_untrained"]),
+            }
+            cut = "".join(f"{cells[title]:>{size}}" for title, size in columns.items())
+            lines.append(f"{row.short_name(room):<{room}}{cut}")
+        return "\n".join(lines)
 
 
 CAPTIONS = {

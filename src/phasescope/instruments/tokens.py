@@ -395,7 +395,8 @@ _HEADS = (
 def _table(dataset: xr.Dataset) -> str:
     """Return one line for each point of the stream and each attention, as wide as the terminal."""
     width = min(max(shutil.get_terminal_size().columns, _NARROWEST), _WIDEST)
-    lines = [f"Tokens and attention: {dataset.attrs['inputs']} sequence(s)"]
+    sequences = dataset.attrs["inputs"]
+    lines = [f"Tokens and attention: {sequences} sequence{'' if sequences == 1 else 's'}"]
     for quantity, columns in (("tokens", _STREAM), ("attention", _HEADS)):
         rows = _rows(dataset, quantity)
         lines += _section(rows, [column for column in columns if column[0] in dataset], width) if rows else []

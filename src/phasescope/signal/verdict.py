@@ -77,10 +77,10 @@ def verdict(dataset: xr.Dataset, chain: int = 0) -> Verdict:
     """Return the verdict on a profiled network, read from its stream alone.
 
     A network of finite depth is critical if what is of order one stays so down to its last step. Steps are
-    the weight layers, the sums and the concatenations on the stream. Let ``L`` be the number of ratios of successive
-    hidden steps, ``G`` the sum of ``ln chi_perpendicular`` over them and the margin ``m`` its mean. The
-    read-out (a last weight layer behind anything else) sets a scale and no phase: it is left out. From 8
-    ratios on, ``m`` is the mean over the second half, because the kernel takes some layers to settle.
+    the weight layers, the sums and the concatenations on the stream. Let ``L`` be the number of ratios of
+    successive hidden steps, ``G`` the sum of ``ln chi_perpendicular`` over them and the margin ``m`` its
+    mean. The read-out (a last weight layer behind anything else) sets a scale and no phase: it is left out.
+    From 8 ratios on, ``m`` is the mean over the second half, because the kernel takes some steps to settle.
 
     Weights whose result is normalised at once set no scale: such a step is read behind the normalisation, and
     so is a sum that is normalised before the next one adds to it.
@@ -388,17 +388,17 @@ def _kernel_growth(hidden: xr.Dataset) -> tuple[str, str] | None:
 def _depth_scale(
     hidden: xr.Dataset, name: str, what: str, *, above: float = 0.0, only_decay: bool = False
 ) -> Estimate:
-    """Return the depth scale ``xi``, in layers, of a quantity that changes as ``exp(+-depth / xi)``.
+    """Return the depth scale ``xi``, in steps, of a quantity that changes as ``exp(+-depth / xi)``.
 
-    The rate is the mean change of the logarithm per layer, over the second half of the layers where there are
-    8 rates or more. Not determined where the quantity changes by less than a factor 10 over the layers
+    The rate is the mean change of the logarithm per step, over the second half of the steps where there are
+    8 rates or more. Not determined where the quantity changes by less than a factor 10 over the steps
     measured, or ever more slowly, as a power of the depth does on the critical line: then it survives all the
-    layers there are.
+    steps there are.
     """
     depth, values = hidden["depth"].values, hidden[name].values
     keep = np.isfinite(values) & (values > above)
     depth, logs = depth[keep], np.log(values[keep])
-    method, n = "mean change of the logarithm per layer", len(logs)
+    method, n = "mean change of the logarithm per step", len(logs)
 
     def open_(reason: str) -> Estimate:
         return Estimate.not_determined(reason, method=method, n=n)
@@ -425,9 +425,9 @@ def _depth_scale(
 
 
 def _error_of_mean(series: np.ndarray) -> float:
-    """Return the standard error of the mean over successive layers (Newey and West, two lags).
+    """Return the standard error of the mean over successive steps (Newey and West, two lags).
 
-    In residual blocks the layers of a branch alternate around the stream, and alternation averages out
+    Steps of different kinds, such as attention and feed-forward sums, alternate, and alternation averages out
     faster than independent scatter does.
     """
     n = len(series)

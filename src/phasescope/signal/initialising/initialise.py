@@ -335,7 +335,7 @@ class Initialisation:
     rows : tuple of LayerInitialisation
         Every layer that owns parameters, set or skipped.
     depth : int
-        Weight layers on the longest way through the model.
+        Weight layers on the longest way through the model, or steps of its stream if those are more.
     distribution : str
         "orthogonal" or "normal".
     seed : int
@@ -389,7 +389,7 @@ class Initialisation:
             lines.append(f"  {rows[0].layer} ({rows[0].kind}){others} left alone: {reason}")
         for name, verdict in (("before", self.before), ("after", self.after)):
             if verdict is not None:
-                lines.append(f"{name + ':':8}{verdict.phase}, ln chi_perp per layer {verdict.margin}")
+                lines.append(f"{name + ':':8}{verdict.phase}, ln chi_perp per step {verdict.margin}")
         lines += [f"note: {note}" for note in self.notes]
         return "\n".join(lines)
 
