@@ -37,7 +37,7 @@ def inspection():
     return make_inspection
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def three():
     """One ordered, one chaotic and one critical network."""
     return [

@@ -26,16 +26,28 @@ def make_training(labels):
     return Training(fates, "Each was trained for 10 steps.", 0.1)
 
 
-def test_both_files_are_written_and_the_page_is_returned(tmp_path, three):
-    path = save(three, tmp_path / "new", command="phasescope inspect")
-    assert path == tmp_path / "new" / "report.html"
-    assert sorted(p.name for p in path.parent.iterdir()) == ["report.html", "report.json"]
-    assert path.read_text(encoding="utf-8").startswith("<!doctype html>")
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory, three):
+    """The folder of three networks and their training, and the path that was returned."""
+    folder = tmp_path_factory.mktemp("saved") / "new"
+    training = make_training(["small", "large", "just right"])
+    return folder, save(three, folder, training=training, command="phasescope inspect")
 
 
-def test_the_json_keeps_to_its_schema(tmp_path, three):
-    save(three, tmp_path, training=make_training(["small", "large", "just right"]))
-    content = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+@pytest.fixture(scope="module")
+def page(saved):
+    return saved[1].read_text(encoding="utf-8")
+
+
+def test_both_files_are_written_and_the_page_is_returned(saved, page):
+    folder, path = saved
+    assert path == folder / "report.html"
+    assert sorted(p.name for p in folder.iterdir()) == ["report.html", "report.json"]
+    assert page.startswith("<!doctype html>")
+
+
+def test_the_json_keeps_to_its_schema(saved):
+    content = json.loads((saved[0] / "report.json").read_text(encoding="utf-8"))
     assert violations(content, SCHEMA) == []
     assert content["version"] == 1
     assert content["training"]["fates"][0]["loss"][1] == [2.3, None]
@@ -82,17 +94,14 @@ def test_a_single_network_opens_with_its_sentence_and_has_no_comparison(inspecti
     assert "it needs a sequence of inputs" in page
 
 
-def test_no_remote_address_and_a_policy_that_forbids_them(three):
-    page = render(three, training=make_training(["small", "large", "just right"]))
+def test_no_remote_address_and_a_policy_that_forbids_them(page):
     assert "http" not in page.replace("http-equiv", "")
     assert "default-src 'none'" in page
     assert not re.search(r"<(script|link|img|iframe)[^>]+(src|href)=", page)
 
 
-def test_ids_are_unique_on_the_page(three):
-    ids = re.findall(
-        r'\bid="([^"]+)"', render(three, training=make_training(["small", "large", "just right"]))
-    )
+def test_ids_are_unique_on_the_page(page):
+    ids = re.findall(r'\bid="([^"]+)"', page)
     assert len(ids) == len(set(ids)) > 10
 
 

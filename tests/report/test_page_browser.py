@@ -19,6 +19,11 @@ def show(show_page, tmp_path):
     )
 
 
+@pytest.fixture(scope="module")
+def page_of_three(tmp_path_factory, three):
+    return save(three, tmp_path_factory.mktemp("three"), command="phasescope inspect")
+
+
 def requested(browser):
     """Return the addresses that the page asked for, the page itself left out."""
     messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
@@ -38,14 +43,14 @@ def column(browser, number):
     return [float(value) for value in cells(browser, number, "dataset.value")]
 
 
-def test_the_console_is_clean_and_nothing_is_asked_of_the_network(show, three):
-    browser = show(three, command="phasescope inspect")
+def test_the_console_is_clean_and_nothing_is_asked_of_the_network(show_page, page_of_three):
+    browser = show_page(page_of_three, width=1280)
     assert browser.get_log("browser") == []
     assert [url for url in requested(browser) if not url.startswith("data:")] == []
 
 
-def test_the_picture_is_there(show, three):
-    browser = show(three)
+def test_the_picture_is_there(show_page, page_of_three):
+    browser = show_page(page_of_three, width=1280)
     script = """return [...document.querySelectorAll('#picture svg[role=img]')].map(s => {
         const box = s.getBoundingClientRect();
         const marks = s.querySelectorAll('use').length;
@@ -59,8 +64,8 @@ def test_the_picture_is_there(show, three):
         assert label > 20
 
 
-def test_text_of_the_picture_follows_light_and_dark(show, three):
-    browser = show(three)
+def test_text_of_the_picture_follows_light_and_dark(show_page, page_of_three):
+    browser = show_page(page_of_three, width=1280)
     script = "return getComputedStyle(document.querySelector('#picture svg text')).fill"
     colours = {}
     for scheme in ("light", "dark"):
@@ -153,8 +158,8 @@ def test_copying_hands_over_the_code(show, inspection):
     assert button.text in ("Copied", "Selected")
 
 
-def test_print_opens_what_is_folded(show, three):
-    browser = show(three)
+def test_print_opens_what_is_folded(show_page, page_of_three):
+    browser = show_page(page_of_three, width=1280)
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
     try:
         tables = browser.find_elements("css selector", "details table")
