@@ -142,7 +142,9 @@ def _without_prefixes(state: dict[str, Any], expected: set[str]) -> tuple[dict[s
             names = {key: name.replace("._orig_mod.", ".") for key, name in names.items()}
         else:
             return dict(state), []
-    note = f"the prefix {' and '.join(dict.fromkeys(removed))} was removed from the names in the checkpoint"
+    removed = list(dict.fromkeys(removed))
+    what = f"prefixes {' and '.join(removed)} were" if removed[1:] else f"prefix {removed[0]} was"
+    note = f"the {what} removed from the names in the checkpoint"
     return {names[key]: value for key, value in state.items()}, [note]
 
 
