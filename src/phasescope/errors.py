@@ -22,6 +22,18 @@ class InputError(PhasescopeError, ValueError):
         super().__init__(f"{what} {fix}".strip())
 
 
+class NothingToMeasureError(InputError):
+    """The model and its batch are sound and hold nothing of the kind that is measured.
+
+    Parameters
+    ----------
+    what : str
+        What is missing.
+    fix : str
+        What to pass instead.
+    """
+
+
 class NoCriticalPointError(PhasescopeError):
     """The network has no critical initialisation; the message gives the reason and what helps instead."""
 

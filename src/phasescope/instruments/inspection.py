@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from phasescope.errors import InputError
+from phasescope.errors import InputError, NothingToMeasureError
 from phasescope.instruments.activation_noise import ActivationNoise
 from phasescope.instruments.contract import Finding, Instrument, importance
 from phasescope.instruments.propagation import SignalPropagation
@@ -237,6 +237,9 @@ def inspect(
             tables[instrument.name] = instrument.table(dataset)
             datasets[instrument.name] = dataset
             used[instrument.name] = instrument
+        except NothingToMeasureError as nothing:  # known only once the model has run
+            skipped[instrument.name] = str(nothing)
+            errors.append(nothing)
         except Exception as error:  # one instrument's failure must not cost the others' results
             failed[instrument.name] = str(error) or type(error).__name__
             errors.append(error)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from phasescope.errors import InputError, MemoryLimitError
+from phasescope.errors import InputError, MemoryLimitError, NothingToMeasureError
 from phasescope.noise.streams import Seen, Streams, find_streams
 from phasescope.recording.forward import drew_noise, run
 from phasescope.recording.layers import PASSED_ON, Layer, discover, watched
@@ -373,7 +373,7 @@ class _Task:
                 )
         if not self.shapes:
             reasons = [f"{name}: {why}" for name, why in self.streams.skipped.items()]
-            raise InputError(
+            raise NothingToMeasureError(
                 f"No layer of {type(self.model).__name__} has an axis of {self.inputs.steps} time steps"
                 f"{' (' if reasons else ''}{'; '.join(reasons[:2])}{')' if reasons else ''}.",
                 f"Pass a sequence model with its sequences. {_TIME_FIRST}",
