@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from phasescope.citations import citation
 from phasescope.noise import dfa
 from phasescope.noise.generators import fractional_gaussian_noise
+from phasescope.testing.resident import in_fresh_process
+from reference import peak_memory
 from reference.dfa import fluctuation
 
 pytestmark = pytest.mark.usefixtures("coarse_errors")
@@ -163,3 +165,9 @@ def test_result_prints_and_serialises():
     assert not result.estimate(1).determined
     np.testing.assert_array_equal(result.beta_error, 2 * result.alpha_error)
     assert "@article{kantelhardt2001," in citation(result)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("series", "length"), [(100, 4096), (64, 2**17)])
+def test_resident_memory_is_what_the_documentation_says(series, length):
+    assert in_fresh_process(peak_memory.fluctuations, series, length) < 1.2 * (10e6 + 512 * length)

@@ -13,6 +13,8 @@ from phasescope.noise.record import record
 from phasescope.recording import recurrent
 from phasescope.recording.memory import allocate
 from phasescope.recording.sequences import as_sequences
+from phasescope.testing.resident import in_fresh_process, resident_peak
+from reference import peak_memory
 
 TOLERANCE = {torch.float32: 1e-6, torch.float64: 1e-12}
 
@@ -458,6 +460,13 @@ def test_chunks_and_files_change_nothing(tmp_path):
         record(model, batch, max_memory=1000)
 
 
+def test_what_lies_in_files_is_not_kept_in_memory(tmp_path):
+    model, x = nn.LSTM(2, 50, batch_first=True), torch.randn(100, 300, 2)
+    record(model, x[:2])
+    peak = resident_peak(lambda: record(model, x, max_memory="8MB", folder=tmp_path))
+    assert peak < 0.5 * (6 * 50 + 2) * 100 * 300 * 4  # of the result
+
+
 def test_storage_refuses_what_cannot_be_kept(tmp_path):
     with pytest.raises(InputError, match="No folder"):
         allocate([(2, 3)], np.float32, 1, tmp_path / "nowhere")
@@ -511,3 +520,10 @@ def test_masks_and_states_are_not_cut_like_sequences():
     assert torch.equal(part.args[1], state[:, :1])
     with pytest.raises(InputError, match="holds no time step"):
         as_sequences(nn.Identity(), torch.zeros(3, 0, 2))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("limit", [30e6, 100e6])
+@pytest.mark.parametrize("case", peak_memory.RECORDED)
+def test_resident_memory_holds_the_limit_within_a_fifth(case, limit):
+    assert in_fresh_process(peak_memory.recorded, case, limit) < 1.2 * limit

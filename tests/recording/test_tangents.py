@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from phasescope.recording import (
     as_batch,
@@ -113,3 +114,39 @@ def test_random_numbers_belong_to_the_sample_and_not_to_the_chunk():
     many = gaussian(torch.Size((100, 1000)), like, seed=(0,), first=0)
     assert float(many.mean()) == pytest.approx(0, abs=4 / 1e5**0.5)
     assert float(many.var()) == pytest.approx(1, abs=4 * (2e-5) ** 0.5)
+
+
+class Products(nn.Module):
+    """Linear maps in every spelling, with the input on either side, on both, and in the weights."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Parameter(torch.randn(6, 6)), nn.Parameter(torch.randn(6))
+        self.conv, self.up = nn.Conv1d(1, 2, 3, padding=1), nn.ConvTranspose1d(2, 1, 1)
+        self.head = nn.Linear(6, 6)
+
+    def forward(self, x):
+        x = torch.addmm(self.b, x, self.a) + x @ self.a + torch.mm(x, self.a) + x.matmul(self.a)
+        x = x + (self.a @ x.T).T + torch.bmm(x[None], self.a[None])[0] + torch.addmm(x, x, self.a)
+        x = x + self.up(self.conv(x[:, None]))[:, 0] + (x @ x.T) @ x
+        x = x + F.linear(x, self.a * x.mean(), bias=self.b) + F.linear(x, self.a, bias=self.b)
+        return self.head(x)
+
+
+def test_products_have_the_tangents_that_torch_gives_them():
+    torch.manual_seed(0)
+    model = Products().double()
+    x, u = torch.randn(2, 4, 6, dtype=torch.float64)
+    batch, seen = as_batch(model, x), {}
+    with untouched(model):
+        rows = discover(model, batch)
+        push_forward(
+            model,
+            rows.layers,
+            batch.take(0, 4),
+            rows.chains[0],
+            lambda tensor, number: u.clone(),
+            lambda layer, argument, z, tangent, second: seen.__setitem__(layer.name, tangent.clone()),
+        )
+    expected = torch.func.jvp(model, (x,), (u,))[1]
+    torch.testing.assert_close(seen["head"], expected.detach(), rtol=1e-12, atol=1e-12)

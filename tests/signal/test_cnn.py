@@ -9,7 +9,9 @@ from scipy.special import digamma
 
 from phasescope.errors import InputError, MemoryLimitError
 from phasescope.signal import cnn_lyapunov_exponent, sample_cnn
+from phasescope.testing.resident import in_fresh_process, resident_peak
 from phasescope.theory import MeanField
+from reference import peak_memory
 from reference.explicit_cnn import distances, locally_connected
 from reference.explicit_mlp import distances as pair_distances
 from reference.explicit_mlp import explicit_mlp
@@ -227,3 +229,18 @@ def test_a_network_beyond_the_memory_limit_is_refused():
 def test_the_window_of_the_exponent_lies_within_the_depth():
     with pytest.raises(InputError, match="discard = 10 with depth = 10"):
         cnn_lyapunov_exponent("tanh", 4, 8, C_W, C_B, networks=2, depth=10, discard=10)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", peak_memory.SAMPLED)
+def test_resident_memory_holds_the_limit_within_a_fifth(case):
+    assert in_fresh_process(peak_memory.sampled_cnn, case, 30e6) < 1.2 * 30e6
+
+
+def test_memory_is_bounded_where_the_weights_are_most_of_it():
+    def sample(networks, limit):
+        return sample_cnn("tanh", 128, 4, 3, C_W, C_B, networks=networks, max_memory=limit)
+
+    sample(1, None)
+    # 0.4 MB of weights a network: a quarter of what 80 networks would take at once.
+    assert resident_peak(lambda: sample(80, "8MB")) < 12e6

@@ -1,10 +1,5 @@
 """max_memory bounds the peak, and changes nothing else."""
 
-import json
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -12,8 +7,8 @@ from torch import nn
 
 from phasescope.recording.memory import peak_bytes
 from phasescope.signal import profile
-
-SCRIPT = Path(__file__).parents[1] / "reference" / "peak_memory.py"
+from phasescope.testing.resident import in_fresh_process
+from reference import peak_memory
 
 
 def wide(dtype):
@@ -60,24 +55,18 @@ def test_coupled_inputs_are_cut_rather_than_split():
     assert profile(model.eval(), x, theory=False, max_memory="4MB").dataset.attrs["inputs"] == 800
 
 
-def resident(case, limit):
-    # One process: the high-water mark of a shared one would be somebody else's.
-    result = subprocess.run(
-        [sys.executable, str(SCRIPT), case, limit], capture_output=True, text=True, check=True, timeout=600
-    )
-    return json.loads(result.stdout)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("case", "limit"), [("conv", 60e6), ("conv", 200e6), ("mlp", 100e6), ("attention", 200e6)]
+    ("case", "limit"),
+    [("conv", 60e6), ("conv", 200e6), ("mlp", 100e6), ("attention", 200e6), ("lstm", 60e6)],
 )
 def test_resident_memory_holds_the_limit_within_a_fifth(case, limit):
-    assert resident(case, str(int(limit)))["extra"] < 1.2 * limit
+    assert in_fresh_process(peak_memory.profiled, case, limit) < 1.2 * limit
 
 
 @pytest.mark.slow
 def test_a_model_of_100_million_parameters_is_never_copied():
-    found = resident("large", "default")
-    assert found["weights"] > 4e8
-    assert found["extra"] < found["weights"]
+    model, _ = peak_memory.large()
+    weights = sum(p.numel() * p.element_size() for p in model.parameters())
+    assert weights > 4e8
+    assert in_fresh_process(peak_memory.profiled, "large", None) < weights

@@ -11,7 +11,9 @@ from scipy.stats import ks_2samp
 from phasescope.activations import as_activation
 from phasescope.signal import sample_mlp
 from phasescope.signal.sampling.mlp_layers import Block, Ensemble
+from phasescope.testing.resident import in_fresh_process
 from phasescope.theory import MeanField, critical_line
+from reference import peak_memory
 from reference.explicit_mlp import distances, explicit_mlp
 
 LAYERS = [1, 2, 3, 5, 8]
@@ -277,3 +279,9 @@ def test_variables_and_dimensions():
     ]
     one = sample_mlp("tanh", 10, 5, 1.9, 0.09, replicas=1)
     assert "log_distance" not in one
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [10, 100, 1000])
+def test_resident_memory_holds_the_limit_within_a_fifth(width):
+    assert in_fresh_process(peak_memory.sampled_mlp, width, 30e6) < 1.2 * 30e6

@@ -37,6 +37,7 @@ _WAYS: tuple[tuple[str, Push], ...] = (
 )
 _NOT_AGAIN = "called for some inputs only: what forward calls depends on the data"
 _ROUGH = 4  # times the results of all operations that a pass certainly stays below
+_RECURRENT = 6  # times as much where gates stand behind a result
 _ACROSS, _BACK = 1, 2  # streams of random numbers
 _BLOCK = 1 << 18  # elements converted to float64 at a time: 2 MB
 _BLOCK_ELSEWHERE = 1 << 24  # on a device with memory of its own, where a call costs more
@@ -86,7 +87,17 @@ class Passes:
                 f"The batch cannot be cut, and one pass of it makes {self.rows.held * size / 1e6:.1f} MB of "
                 f"values, more than max_memory = {limit / 1e6:.1f} MB. Raise it, or pass a smaller batch."
             )
-        if not self.batch.cuttable or _ROUGH * (self.rows.held * size + 2 * self.batch.nbytes()) <= limit:
+        kept = 2 * size * _bytes_kept(self.rows, self._probes)  # twice: they are put in order, too
+        if kept > limit:
+            raise MemoryLimitError(
+                f"What is measured of {size} inputs takes {kept / 1e6:.1f} MB, more than max_memory = "
+                f"{limit / 1e6:.1f} MB. Raise it, or pass fewer inputs."
+            )
+        limit -= kept
+        whole = _ROUGH * (self.rows.held * size + 2 * self.batch.nbytes())
+        if any(isinstance(layer.module, nn.RNNBase) for layer in self.rows.layers):
+            whole *= _RECURRENT
+        if not self.batch.cuttable or whole <= limit:
             return []
         copies = 4 * self.batch.nbytes() // size
 
@@ -492,6 +503,11 @@ class Measurement:
         largest = _flat(argument).amax(dim=1)  # NaN where there is one; -inf alone is how masks are made
         broken = largest.isnan() | (largest == torch.inf)
         self._broken = broken if self._broken is None else self._broken | broken
+
+
+def _bytes_kept(rows: Rows, probes: int) -> int:
+    """Return the bytes of the numbers of one input."""
+    return 8 * (len(rows.layers) * (7 + 2 * probes) + len(rows.chains) + probes + 3)
 
 
 def _unseen(*shape: int) -> np.ndarray:

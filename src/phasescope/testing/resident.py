@@ -1,0 +1,85 @@
+"""Resident memory: how much of the machine's memory a piece of work takes, in this process or a fresh one."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import pickle
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil  # type: ignore[import-untyped]
+
+_STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+_CHILD = "import sys; from phasescope.testing.resident import _run; _run(sys.argv[1])"
+
+
+def resident_peak(work: Callable[[], Any]) -> int:
+    """Return by how many bytes the resident memory of this process rose at most while `work` ran.
+
+    Libraries that `work` loads count, so let it run once before, with little. Free memory that the allocator
+    still holds is given back first: work that fills it again would seem to take nothing.
+    """
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)
+    before = int(psutil.Process().memory_info().rss)
+    try:
+        _RESET.write_text("5")  # the highest value so far begins anew
+    except OSError:
+        return _sampled(work) - before
+    work()
+    found = re.search(r"VmHWM:\s+(\d+) kB", _STATUS.read_text())
+    assert found is not None
+    return 1024 * int(found[1]) - before
+
+
+def _sampled(work: Callable[[], Any]) -> int:
+    highest, done, process = 0, threading.Event(), psutil.Process()
+
+    def watch() -> None:
+        nonlocal highest
+        while not done.wait(0.001):
+            highest = max(highest, int(process.memory_info().rss))
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        work()
+    finally:
+        done.set()
+        thread.join()
+    return highest
+
+
+def in_fresh_process(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Return ``function(*arguments)`` of a new process, or of this one where they cannot be sent there.
+
+    That is where one of them is made inside a function or at the top of a script.
+    """
+    try:
+        task = pickle.dumps((function, arguments))
+    except (AttributeError, TypeError, pickle.PicklingError):
+        return function(*arguments)
+    if b"__main__" in task:
+        return function(*arguments)
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "task").write_bytes(pickle.dumps((sys.path, task)))
+        child = subprocess.run([sys.executable, "-c", _CHILD, folder], capture_output=True, text=True)
+        if child.returncode:
+            raise AssertionError(f"a fresh process ended with {child.returncode}: {child.stderr[-2000:]}")
+        return pickle.loads((Path(folder) / "result").read_bytes())
+
+
+def _run(folder: str) -> None:
+    path, task = pickle.loads((Path(folder) / "task").read_bytes())
+    sys.path[:] = path
+    function, arguments = pickle.loads(task)
+    (Path(folder) / "result").write_bytes(pickle.dumps(function(*arguments)))
