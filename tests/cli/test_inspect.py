@@ -173,8 +173,9 @@ def test_an_instrument_that_fails_is_named_and_the_exit_code_is_1(phasescope, mo
     monkeypatch.setattr("phasescope.instruments.TrainingStability.applies", fails)
     answer = phasescope("inspect", "models.py:with_batch", "--json")
     assert answer.code == 1
-    assert "phasescope: stability failed on with_batch: no sequence left" in answer.err
+    assert "phasescope: stability failed on with_batch: ZeroDivisionError: no sequence left" in answer.err
     assert violations(answer.json, SCHEMA) == []
     (found,) = answer.json["inspections"]
-    assert found["failed"] == {"stability": "no sequence left"}
+    assert set(found["failed"]) == {"stability"}
+    assert 'raise ZeroDivisionError("no sequence left")' in found["failed"]["stability"]
     assert "stability" not in found["skipped"]

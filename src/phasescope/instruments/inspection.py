@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from phasescope.errors import InputError, NothingToMeasureError
+from phasescope.errors import InputError, NothingToMeasureError, PhasescopeError
 from phasescope.instruments.activation_noise import ActivationNoise
 from phasescope.instruments.contract import Finding, Instrument, importance
 from phasescope.instruments.propagation import SignalPropagation
@@ -19,6 +19,7 @@ from phasescope.instruments.through_time import GradientThroughTime
 from phasescope.instruments.tokens import TokensAndAttention
 from phasescope.instruments.training import TrainingStability
 from phasescope.instruments.training.given import first_of
+from phasescope.recording.forward import in_users_words
 from phasescope.recording.untouched import alone
 from phasescope.signal.table import wrapped
 
@@ -241,7 +242,8 @@ def inspect(
             skipped[instrument.name] = str(nothing)
             errors.append(nothing)
         except Exception as error:  # one instrument's failure must not cost the others' results
-            failed[instrument.name] = str(error) or type(error).__name__
+            known = isinstance(error, PhasescopeError)
+            failed[instrument.name] = str(error) if known else in_users_words(error)
             errors.append(error)
     if not datasets:
         if errors and (instruments is None or len(chosen) == 1):
