@@ -128,7 +128,7 @@ def test_interrupts_reach_the_caller():
 
 def test_nothing_measured_is_an_error_with_every_reason():
     with pytest.raises(
-        InputError, match="Linear: refuses: Linear layers are beneath it; fails: .*: no layers left"
+        InputError, match=r"Linear: refuses: Linear layers are beneath it; fails: .*: no layers left"
     ):
         inspect(nn.Linear(5, 3), normal_batch(8, 5), instruments=[Refuses(), Fails()])
     with pytest.raises(InputError, match="No instrument could measure Linear"):
