@@ -12,7 +12,7 @@ from torch import nn
 
 import phasescope
 from instruments.norms import OutputNorms
-from phasescope.errors import InputError
+from phasescope.errors import InputError, NothingToMeasureError
 from phasescope.instruments import Finding, Inspection, inspect
 from reference.networks import normal_batch, plain_network
 
@@ -104,6 +104,19 @@ def test_instruments_that_refuse_or_fail_do_not_stop_the_others():
     assert len(found.findings) == 1
     assert "refuses was skipped: Linear layers are beneath it" in str(found)
     assert "no layers left" in str(found)
+
+
+class FindsNothing(OutputNorms):
+    name = "finds_nothing"
+
+    def measure(self, model, batch, *, seed=0, max_memory=None):
+        raise NothingToMeasureError("No layer has an axis of 600 time steps.")
+
+
+def test_an_instrument_that_finds_nothing_of_its_kind_has_not_failed():
+    found = inspect(nn.Linear(5, 3), normal_batch(8, 5), instruments=[FindsNothing(), OutputNorms()])
+    assert found.skipped == {"finds_nothing": "No layer has an axis of 600 time steps."}
+    assert not found.failed
 
 
 @pytest.mark.parametrize("given", ["data", "batch"])

@@ -628,3 +628,18 @@ def test_all_branches_of_the_stream_are_counted_where_theory_sets_only_some():
             branch = layer._ff_block(layer.norm2(x))
             assert float(branch.square().mean() / x.square().mean()) <= 1 / 4 * (1 + 1e-3)
             x = x + branch
+
+
+def test_small_branches_that_theory_does_not_set_are_left_as_they_are_and_that_is_said():
+    torch.manual_seed(0)
+    model, x = Attending(), torch.randn(16, 5, 16)
+    with torch.no_grad():
+        for module in (*model.down, *(attention.out_proj for attention in model.attention)):
+            module.weight.mul_(0.01)
+            module.bias.zero_()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    done = critical_(model, x)
+    changed = [name for name, value in model.state_dict().items() if not torch.equal(value, before[name])]
+    assert not changed
+    assert not done.set
+    assert done.notes[0].startswith("nothing was changed: no branch brings more to the stream than 1/6")

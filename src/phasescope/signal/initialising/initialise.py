@@ -125,7 +125,7 @@ def critical_(
             after = _run(model, fitted, setter)
             scaled = _scale_branches(model, fitted, layers, branches, frozen)
             rows = _with_scaled(setter.rows(_run(model, fitted) if scaled.rows else after), scaled.rows)
-        if not rows:
+        if not rows and not branches:
             raise InputError(_nothing_set(model, plan), _WHAT_IS_SET)
         before_verdict = after_verdict = None
         if verify:
@@ -142,6 +142,7 @@ def critical_(
         for name, kind, reason in plan.skipped
         if name not in known
     ]
+    unchanged = [] if rows or scaled.notes() else [_nothing_to_scale(most)]
     return Initialisation(
         type(model).__name__,
         (*rows, *skipped),
@@ -150,7 +151,7 @@ def critical_(
         seed,
         before_verdict,
         after_verdict,
-        (*plan.notes, *setter.notes(), *scaled.notes(), *_left_alone(model, skipped)),
+        (*unchanged, *plan.notes, *setter.notes(), *scaled.notes(), *_left_alone(model, skipped)),
         plan.citations,
     )
 
@@ -161,6 +162,13 @@ _WHAT_IS_SET = (
 )
 
 
+def _nothing_to_scale(most: int) -> str:
+    part = "it" if most == 1 else f"1/{most} of it"
+    return (
+        f"nothing was changed: no branch brings more to the stream than {part}, and no layer is set otherwise"
+    )
+
+
 def _nothing_set(model: nn.Module, plan: Plan) -> str:
     reasons = "; ".join(f"{name}: {reason}" for name, _, reason in plan.skipped[:3])
     return f"No layer of {type(model).__name__} can be set ({reasons or 'it has no weight layers'})."
@@ -168,10 +176,12 @@ def _nothing_set(model: nn.Module, plan: Plan) -> str:
 
 def _left_alone(model: nn.Module, skipped: list[LayerInitialisation]) -> list[str]:
     """Say what layers with weights that were not set mean for the result."""
-    sizes = {
-        path or type(model).__name__: sum(p.numel() for p in module._parameters.values() if p is not None)
-        for path, module in model.named_modules()
-    }
+    sizes: dict[str, int] = {}
+    counted: set[int] = set()  # a tied weight counts once
+    for path, module in model.named_modules():
+        own = [p for p in module._parameters.values() if p is not None and id(p) not in counted]
+        counted |= {id(p) for p in own}
+        sizes[path or type(model).__name__] = sum(p.numel() for p in own)
     kept = [row for row in skipped if "normalisation sets" not in row.skipped and sizes.get(row.layer)]
     total = sum(p.numel() for p in model.parameters())
     held = sum(sizes[row.layer] for row in kept)
