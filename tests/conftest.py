@@ -30,7 +30,7 @@ def global_generators():
 
 @pytest.fixture(scope="module")
 def coarse_errors():
-    """Let errors of fluctuations come from 256 simulated series instead of 2048, in an eighth of the time."""
+    """Let errors of fluctuations come from 256 simulated series instead of 2048, and nulls from 60 of 200."""
     import phasescope.noise
 
     module = sys.modules["phasescope.noise.dfa"]
@@ -43,5 +43,6 @@ def coarse_errors():
     forget()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "_MOST_SERIES", 256)
+        patch.setattr("phasescope.noise.nulls._COPIES", (60, 60))
         yield
     forget()
