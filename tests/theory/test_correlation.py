@@ -103,8 +103,9 @@ def test_closed_forms_and_series_against_the_mean_slope_quadrature(name, K):
     # An undeclared closed form and a kink that is none: the quadrature is what is left.
     activation = as_activation(name)
     bent = dataclasses.replace(activation, closed_form=None, kinks=(*activation.kinks, 0.25 * math.sqrt(K)))
-    fast = half_square_difference(activation, K)(RHO)
-    slow = half_square_difference(bent, K)(RHO)
+    few = RHO[[0, 2, 4, 6, 8, 10, 11]]
+    fast = half_square_difference(activation, K)(few)
+    slow = half_square_difference(bent, K)(few)
     np.testing.assert_allclose(slow[:-1], fast[:-1], rtol=3e-13)
     # At rho = 2 an even function gives exactly 0.
     assert slow[-1] == pytest.approx(fast[-1], rel=3e-13, abs=1e-40)
@@ -269,8 +270,9 @@ def test_quadrature_tables_against_closed_forms_and_series(name, kink):
     fast, slow = pair_maps(activation, 0.7), pair_maps(hidden, 0.7)
     np.testing.assert_allclose(slow.values(SLOPE_RHO), fast.values(SLOPE_RHO), rtol=1e-12)
     # Opposite inputs of an odd function have one slope: there a difference of 0.
-    np.testing.assert_allclose(slow.slopes(SLOPE_RHO[:-1]), fast.slopes(SLOPE_RHO[:-1]), rtol=1e-11)
-    np.testing.assert_allclose(slow.slopes(SLOPE_RHO), fast.slopes(SLOPE_RHO), rtol=1e-11, atol=1e-14)
+    found, expected = slow.slopes(SLOPE_RHO), fast.slopes(SLOPE_RHO)
+    np.testing.assert_allclose(found[:-1], expected[:-1], rtol=1e-11)
+    np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-14)
 
 
 @pytest.mark.slow
