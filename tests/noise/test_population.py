@@ -166,7 +166,7 @@ def test_a_bend_that_no_short_memory_explains_is_a_crossover():
 
 def test_units_of_two_kinds_are_no_one_kind():
     both = [layer([0.9] * 3, 24, seed=1), autoregressive([0.8], 500, size=(24, 3), seed=1)]
-    found = population(np.concatenate(both, axis=1), windows=WINDOWS, tests=48, copies=80)
+    found = population(np.concatenate(both, axis=1), windows=WINDOWS, tests=48, copies=60)
     assert found.kind == "crossover"
     assert "units differ in kind" in found.reason
     assert found.beat_short > 5

@@ -185,7 +185,7 @@ class Saddle(nn.Module):
 
 def test_growth_at_a_saddle_is_not_called_a_sharpness_that_rises():
     data = (torch.ones(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64))
-    found = scan(lambda seed: (Saddle(), lambda out, y: out.sum(), data), rates=(0.02, 0.2), steps=100)
+    found = scan(lambda seed: (Saddle(), lambda out, y: out.sum(), data), (0.02, 0.2), seeds=[0], steps=100)
     assert found.edge.value == pytest.approx(4.0, rel=1e-3)
     assert found.onset.value < 0.2
     assert "comes from directions of negative curvature. It need not be chaos" in found.findings[0]

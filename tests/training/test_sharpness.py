@@ -388,13 +388,13 @@ def test_the_error_of_the_trace_covers_it():
     spectrum = np.concatenate([[30, 20, 10], rng.standard_normal(117)])
     made = loss_with(rotated(spectrum))
     scores = []
-    for seed in range(200):
+    for seed in range(120):
         found = sharpness(made, trace=True, seed=seed, probes=10).trace
         scores.append((found.value - spectrum.sum()) / found.error)
     scores = np.array(scores)
     # Student's t with 9 degrees of freedom: 65.7 % within one error, 92.3 % within two.
-    assert abs(np.mean(np.abs(scores) < 1) - 0.657) < 3 * np.sqrt(0.657 * 0.343 / 200)
-    assert abs(np.mean(np.abs(scores) < 2) - 0.923) < 3 * np.sqrt(0.923 * 0.077 / 200)
+    assert abs(np.mean(np.abs(scores) < 1) - 0.657) < 3 * np.sqrt(0.657 * 0.343 / 120)
+    assert abs(np.mean(np.abs(scores) < 2) - 0.923) < 3 * np.sqrt(0.923 * 0.077 / 120)
 
 
 def test_the_subspace_that_was_searched_makes_the_trace_precise():
