@@ -1,11 +1,14 @@
 """Memory sizes, the counted peak, and how many samples fit."""
 
+import sys
+
+import psutil
 import pytest
 import torch
 from torch import nn
 
 from phasescope.errors import InputError, MemoryLimitError
-from phasescope.recording.memory import default_limit, in_bytes, peak_bytes, samples_that_fit
+from phasescope.recording.memory import Tidy, default_limit, in_bytes, peak_bytes, samples_that_fit
 
 MODEL = nn.Linear(10, 10)
 
@@ -90,3 +93,32 @@ def test_work_runs_twice_at_most_and_once_where_everything_fits():
 def test_nothing_fits():
     with pytest.raises(MemoryLimitError, match=r"8\.0 MB.*7\.0 MB"):
         samples_that_fit(MODEL, lambda n: torch.zeros(n, 1_000_000), 10, 7e6)
+
+
+def resident():
+    return psutil.Process().memory_info().rss
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems cannot be told to take memory back")
+def test_freed_memory_is_given_back_beyond_half_the_limit():
+    tidy = Tidy(60e6)
+    pieces = [bytearray(100_000) for _ in range(400)]  # too small to be mapped each for itself
+    last = pieces.pop()
+    before = resident()
+    pieces.clear()
+    kept = resident()
+    tidy()
+    assert kept > before - 1e7  # behind the last piece, which is alive
+    assert resident() < before - 3e7
+    assert len(last) == 100_000
+
+
+def test_freed_memory_stays_below_half_the_limit():
+    tidy = Tidy(600e6)
+    pieces = [bytearray(100_000) for _ in range(400)]
+    last = pieces.pop()
+    pieces.clear()
+    before = resident()
+    tidy()
+    assert abs(resident() - before) < 1e7
+    assert len(last) == 100_000

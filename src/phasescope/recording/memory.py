@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 import mmap
 import re
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -22,6 +24,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from phasescope.errors import InputError, MemoryLimitError
 
+_TIDY = 0.5  # share of a limit beyond which freed memory is given back
+_trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None  # of glibc
 _SIZE = re.compile(r"\s*(\d+\.?\d*|\.\d+)\s*(|[kmgt]i?)b?\s*", re.IGNORECASE)
 
 
@@ -160,6 +164,32 @@ def samples_that_fit(
         return samples
     fit = few + (room - first.peak) / max(most - first.peak, 1.0) * (samples - few)
     return max(few, int(fit) // 2 * 2)
+
+
+class Tidy:
+    """Called often during work, gives freed memory back to the system where resident memory nears a limit.
+
+    The C library keeps what was freed, in pieces that the next tensors do not fit into: several times what is
+    alive, at worst. Giving it back costs as much as filling it again, so that a call rarely does.
+    """
+
+    def __init__(self, limit: float) -> None:
+        self._step, self._most = 0.1 * limit, _resident() + _TIDY * limit
+        self._next = self._most
+
+    def __call__(self) -> None:
+        """Give memory back if more is resident than there should be, and more than the last time left."""
+        if _trim is not None and _resident() > self._next:
+            _trim(0)
+            self._next = max(self._most, _resident() + self._step)
+
+
+def _resident() -> int:
+    """Return the resident bytes of this process; 0 where memory cannot be given back."""
+    if _trim is None:
+        return 0
+    with open("/proc/self/statm", "rb", buffering=0) as file:
+        return int(file.read().split()[1]) * mmap.PAGESIZE
 
 
 def allocate(

@@ -15,7 +15,7 @@ from phasescope.errors import InputError, MemoryLimitError, PhasescopeError
 from phasescope.recording.batch import Batch, first_float, unpacked
 from phasescope.recording.forward import drew_noise, fitting, in_users_words, run
 from phasescope.recording.layers import Layer, Rows, discover, watched
-from phasescope.recording.memory import samples_that_fit
+from phasescope.recording.memory import Tidy, samples_that_fit
 from phasescope.recording.outputs import loss_cotangents
 from phasescope.recording.tangents import (
     Push,
@@ -60,6 +60,7 @@ class Passes:
         self.batch = fitted = fitting(model, batch)
         self.notes: list[str] = list(fitted.notes[len(batch.notes) :])
         self._seed, self._probes = seed, probes
+        self._tidy: Callable[[], None] = lambda: None
         self.rows: Rows = discover(model, fitted)
         self.layers = self.rows.layers
         if drew_noise():
@@ -82,6 +83,7 @@ class Passes:
         Where batch normalisation couples the inputs they cannot be split, and fewer are measured.
         """
         size = self.batch.size
+        self._tidy = Tidy(limit)
         if not self.batch.cuttable and self.rows.held * size > limit:
             raise MemoryLimitError(
                 f"The batch cannot be cut, and one pass of it makes {self.rows.held * size / 1e6:.1f} MB of "
@@ -119,6 +121,7 @@ class Passes:
         """Return what all the passes give, chunk by chunk."""
         size = self.batch.size
         into = Measurement(self.rows, size, self._probes, self._seed)
+        into.tidy = self._tidy
         for start in range(0, size, self._chunk):
             self._measure(start, min(start + self._chunk, size), into)
         if self._loss is not None:
@@ -304,6 +307,7 @@ class Measurement:
         }
         self._later: list[tuple[np.ndarray, Any, Tensor]] = []
         self._here = slice(0, samples)
+        self.tidy: Callable[[], None] = lambda: None
         self._alike: Tensor | None = None  # which pairs of the samples here are no pairs
         self._broken: Tensor | None = None  # inputs for which a row so far was NaN or infinite
 
@@ -340,6 +344,7 @@ class Measurement:
         self._later = []
 
     def _keep(self, array: np.ndarray, place: Any, values: Tensor) -> None:
+        self.tidy()
         self._later.append((array, place, values))
 
     def perpendicular(self, first: int, probe: int, tensor: Tensor, number: int) -> Tensor:

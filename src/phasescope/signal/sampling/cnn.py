@@ -15,7 +15,7 @@ from phasescope.activations import as_activation
 from phasescope.activations.resolve import Spec
 from phasescope.errors import InputError, MemoryLimitError
 from phasescope.estimate import Estimate
-from phasescope.recording.memory import in_bytes
+from phasescope.recording.memory import Tidy, in_bytes
 from phasescope.signal.sampling.cnn_layers import (
     LINEAR_BELOW,
     Block,
@@ -37,7 +37,7 @@ Start = Literal["homogeneous", "uniform", "seed"]
 Weights = Literal["shared", "local"]
 # What fits into a processor's cache is fastest.
 _DEFAULT_MEMORY = 8_000_000
-_FILLED = 0.85  # share of max_memory; the rest is for freed blocks that the allocator keeps
+_FILLED = 0.8  # share of max_memory; the rest is for freed blocks that the allocator keeps
 
 
 def sample_cnn(
@@ -172,9 +172,10 @@ def sample_cnn(
     _whole("networks", networks, 1)
     recorded = _recorded(layers, _whole("depth", depth, 1))
     chunk = _chunk(ensemble, networks, len(recorded), max_memory)
+    tidy = Tidy(math.inf if max_memory is None else in_bytes(max_memory))
     found: dict[str, np.ndarray] = {}
     for begin in range(0, networks, chunk):
-        part = ensemble.run(range(begin, min(begin + chunk, networks)), recorded)
+        part = ensemble.run(range(begin, min(begin + chunk, networks)), recorded, tidy)
         for name, values in part.items():
             whole = found.setdefault(name, np.empty((networks, *values.shape[1:])))
             whole[begin : begin + len(values)] = values
@@ -416,7 +417,7 @@ class Ensemble:
         return torch.where(middle, values, 0.0)
 
     @torch.no_grad()
-    def run(self, networks: range, recorded: list[int]) -> dict[str, np.ndarray]:
+    def run(self, networks: range, recorded: list[int], tidy: Tidy) -> dict[str, np.ndarray]:
         """Return the recorded numbers of these networks, networks first and layers last."""
         step = self.layers(networks)
         state = self.first(networks)
@@ -426,6 +427,7 @@ class Ensemble:
         for layer in range(1, recorded[-1] + 1):
             if layer > 1:
                 state = self.block.advance(state, step)
+                tidy()
             if layer in wanted:
                 row = self.measure(state)
                 if origin is not None:
