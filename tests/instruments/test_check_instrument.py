@@ -464,8 +464,9 @@ def test_a_broken_promise_is_caught_by_name(check: str, broken: type[OutputNorms
     assert len(message) > len(f"{check}: {broken.__name__} on 'tanh': ") + 5
 
 
-def test_every_check_but_the_structure_of_the_batch_is_broken_once():
-    assert set(CHECKS) - {name for name, _ in BROKEN} == {"keeps_the_structure_of_the_batch"}
+def test_every_check_but_two_with_tests_of_their_own_is_broken_once():
+    own = {"keeps_the_structure_of_the_batch", "peak_memory_stays_under_the_limit"}
+    assert set(CHECKS) - {name for name, _ in BROKEN} == own
 
 
 def test_the_structure_of_the_batch_is_watched():

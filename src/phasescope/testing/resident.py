@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import pickle
 import re
-import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Any
 
 import psutil  # type: ignore[import-untyped]
 
 _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-_CHILD = "import sys; from phasescope.testing.resident import _run; _run(sys.argv[1])"
 
 
 def resident_peak(work: Callable[[], Any]) -> int:
@@ -65,21 +64,10 @@ def in_fresh_process(function: Callable[..., Any], *arguments: Any) -> Any:
     That is where one of them is made inside a function or at the top of a script.
     """
     try:
-        task = pickle.dumps((function, arguments))
-    except (AttributeError, TypeError, pickle.PicklingError):
+        task = bytes(ForkingPickler.dumps((function, arguments)))
+    except Exception:  # what cannot be sent says so in many ways
         return function(*arguments)
     if b"__main__" in task:
         return function(*arguments)
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "task").write_bytes(pickle.dumps((sys.path, task)))
-        child = subprocess.run([sys.executable, "-c", _CHILD, folder], capture_output=True, text=True)
-        if child.returncode:
-            raise AssertionError(f"a fresh process ended with {child.returncode}: {child.stderr[-2000:]}")
-        return pickle.loads((Path(folder) / "result").read_bytes())
-
-
-def _run(folder: str) -> None:
-    path, task = pickle.loads((Path(folder) / "task").read_bytes())
-    sys.path[:] = path
-    function, arguments = pickle.loads(task)
-    (Path(folder) / "result").write_bytes(pickle.dumps(function(*arguments)))
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
