@@ -9,6 +9,7 @@ from torch import nn
 
 from phasescope.errors import InputError, MemoryLimitError
 from phasescope.recording.memory import Tidy, default_limit, in_bytes, peak_bytes, samples_that_fit
+from phasescope.testing.resident import in_fresh_process
 
 MODEL = nn.Linear(10, 10)
 
@@ -100,7 +101,12 @@ def resident():
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems cannot be told to take memory back")
+@pytest.mark.slow
 def test_freed_memory_is_given_back_beyond_half_the_limit():
+    in_fresh_process(give_back)  # with memory that no other test has freed before
+
+
+def give_back():
     tidy = Tidy(60e6)
     pieces = [bytearray(100_000) for _ in range(400)]  # too small to be mapped each for itself
     last = pieces.pop()

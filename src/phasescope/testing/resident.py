@@ -14,8 +14,6 @@ from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Any
 
-import psutil  # type: ignore[import-untyped]
-
 _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
@@ -25,6 +23,8 @@ def resident_peak(work: Callable[[], Any]) -> int:
     Libraries that `work` loads count, so let it run once before, with little. Free memory that the allocator
     still holds is given back first: work that fills it again would seem to take nothing.
     """
+    import psutil  # type: ignore[import-untyped]
+
     gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     if trim is not None:
@@ -41,6 +41,8 @@ def resident_peak(work: Callable[[], Any]) -> int:
 
 
 def _sampled(work: Callable[[], Any]) -> int:
+    import psutil
+
     highest, done, process = 0, threading.Event(), psutil.Process()
 
     def watch() -> None:
