@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 
 import numpy as np
 import pytest
@@ -25,6 +26,21 @@ def files(models, tmp_path):
     torch.save([1, 2], tmp_path / "list.pt")
     (tmp_path / "code.pt").write_bytes(pickle.dumps(print))
     (tmp_path / "damaged.pt").write_bytes(b"PK\x03\x04 not really")
+    (tmp_path / "damaged.npz").write_bytes(b"PK\x03\x04 not really")
+    np.savez_compressed(tmp_path / "flipped.npz", a=np.arange(64.0).reshape(4, 16))
+    flipped = bytearray((tmp_path / "flipped.npz").read_bytes())
+    flipped[90] ^= 255
+    (tmp_path / "flipped.npz").write_bytes(flipped)
+    np.save(tmp_path / "short.npy", np.zeros((8, 16)))
+    header = (tmp_path / "short.npy").read_bytes().replace(b"(8, 16), }    ", b"(80000, 16), }")
+    (tmp_path / "short.npy").write_bytes(header)
+    with zipfile.ZipFile(tmp_path / "bomb.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.npy", np.lib.format.magic(1, 0) + bytes(2**20))
+        archive.infolist()[0].file_size = 2**33
+    torch.save(torch.ones(1).expand(10**12), tmp_path / "repeated.pt")
+    endless = [torch.zeros(2)]
+    endless.append(endless)
+    torch.save(endless, tmp_path / "endless.pt")
     np.save(tmp_path / "objects.npy", np.array([{}, []], dtype=object), allow_pickle=True)
     np.save(tmp_path / "words.npy", np.array(["a", "b"]))
     (tmp_path / "words.csv").write_text("a,b\n1,x\n")
@@ -61,6 +77,13 @@ def files(models, tmp_path):
         (["models.py:net", "--data", "code.pt"], ["code.pt", "more than tensors"]),
         (["models.py:net", "--data", "damaged.pt"], ["damaged.pt"]),
         (["models.py:net", "--data", "objects.npy"], ["objects.npy"]),
+        (["models.py:net", "--data", "damaged.npz"], ["damaged.npz", "zip"]),
+        (["models.py:net", "--data", "flipped.npz"], ["flipped.npz", "cannot be read"]),
+        (["models.py:net", "--data", "short.npy"], ["short.npy cannot be read as npy"]),
+        (["models.py:net", "--data", "bomb.npz"], ["bomb.npz has", "8.59e+09", "1 GiB"]),
+        (["models.py:net", "--data", "repeated.pt"], ["repeated.pt has", "(1000000000000,)", "4e+12"]),
+        (["models.py:with_batch@repeated.pt"], ["repeated.pt has", "4e+12"]),
+        (["models.py:net", "--data", "endless.pt"], ["endless.pt cannot be read", "recursion"]),
         (["models.py:net", "--data", "words.npy"], ["words.npy", "numbers"]),
         (["models.py:net", "--data", "words.csv"], ["words.csv", "numeric"]),
         (["models.py:net", "--data", "blank.csv"], ["blank.csv is empty"]),
@@ -75,6 +98,7 @@ def files(models, tmp_path):
         (["models.py:with_batch", "--max-memory", "0"], ["--max-memory 0"]),
         (["models.py:with_batch", "--out", "file"], ["file", "--out"]),
         (["models.py:with_batch", "--out", "file/below"], ["file", "--out"]),
+        (["models.py:with_batch", "--out", "zero\0byte"], ["zero\\x00byte", "--out"]),
     ],
 )
 def test_one_line_with_the_users_own_input(phasescope, files, words, said):

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+import threading
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
+from types import FrameType
 from typing import Any, Protocol, TextIO
 
 import tyro
 from tyro.extras import subcommand_cli_from_dict
 
 from phasescope.cli import commands
+from phasescope.cli.terminal import say
 from phasescope.errors import PhasescopeError
 
 _DESCRIPTION = """See which phase your network is in.
 
 Exit codes: 0 done, 1 measured, but a check or an instrument failed, 2 unusable input, 130 stopped with
 Ctrl-C."""
+_STOPPED = 130
+_CLEAN_UP = 10.0  # seconds after Ctrl-C in which more of them change nothing
 
 _COMMANDS: dict[str, Callable[..., Any]] = {
     "critical": commands.Critical,
@@ -47,6 +55,8 @@ class Command(Protocol):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    if arguments is None:
+        _stop_once()
     words = list(sys.argv[1:] if arguments is None else arguments)
     offered, description, name = _COMMANDS, _DESCRIPTION, "phasescope"
     if words and words[0] in _GROUPS:
@@ -62,7 +72,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     except SystemExit as stop:  # after --help, or after the parser has said what it did not understand
         return stop.code if isinstance(stop.code, int) else 2
+    except KeyboardInterrupt:
+        return _refuse("stopped with Ctrl-C; nothing was written.", _STOPPED)
     return _run(command, sys.stdout)
+
+
+def _stop_once() -> None:
+    """Let the first Ctrl-C stop the command; more of them wait for its clean-up, then end the process."""
+    ours = threading.current_thread() is threading.main_thread()
+    if not ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        return
+    first: float | None = None
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        nonlocal first
+        if first is None:
+            first = time.monotonic()
+            raise KeyboardInterrupt
+        if time.monotonic() - first > _CLEAN_UP:
+            os._exit(_STOPPED)
+
+    signal.signal(signal.SIGINT, stop)
 
 
 def _run(command: Command, stdout: TextIO) -> int:
@@ -70,14 +100,14 @@ def _run(command: Command, stdout: TextIO) -> int:
         # What the user's own code prints must not mix with the answer.
         with redirect_stdout(sys.stderr):
             answer, code = command.run()
-        print(answer, file=stdout, flush=True)
+        say(answer, stdout)
     except KeyboardInterrupt as stop:
-        return _refuse(str(stop) or "stopped with Ctrl-C; nothing was written.", 130)
+        return _refuse(str(stop) or "stopped with Ctrl-C; nothing was written.", _STOPPED)
     except BrokenPipeError:
         return 0
     except Exception as error:
         if command.debug:
-            traceback.print_exc()
+            say(traceback.format_exc().rstrip())
             return 2
         if isinstance(error, PhasescopeError):
             return _refuse(str(error), 2)
@@ -86,5 +116,5 @@ def _run(command: Command, stdout: TextIO) -> int:
 
 
 def _refuse(message: str, code: int) -> int:
-    print(f"phasescope: {' '.join(message.split())}", file=sys.stderr, flush=True)
+    say(f"phasescope: {' '.join(message.split())}")
     return code

@@ -7,7 +7,6 @@ import binascii
 import hashlib
 import io
 import json
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from torch import Tensor
 from phasescope import report
 from phasescope.cli.progress import Step, progress
 from phasescope.cli.study_progress import duration
+from phasescope.cli.terminal import say
 from phasescope.data import picture
 from phasescope.errors import InputError
 from phasescope.sweep import DamagedTaskError, Store, Task, write_together
@@ -137,7 +137,7 @@ def _train_all(words: Explore, values: Tensor, digest: str, store: Store) -> lis
         for task, start in zip(tasks, kept, strict=True):
             told = _Told(step, task.replica, steps, words.seconds)
             done.append(_train(task, start, words.method, values, steps, words.seconds, store, told))
-            _say(f"seed {task.replica}: RMSE {done[-1].rmse:.4f} after {done[-1].steps} steps")
+            say(f"seed {task.replica}: RMSE {done[-1].rmse:.4f} after {done[-1].steps} steps")
     return done
 
 
@@ -225,7 +225,7 @@ def _checkpoint(store: Store, task: Task) -> dict[str, np.ndarray] | None:
     try:
         return store.read(task)
     except DamagedTaskError as error:
-        _say(f"{error}; seed {task.replica} is trained anew.")
+        say(f"{error}; seed {task.replica} is trained anew.")
         return None
 
 
@@ -239,14 +239,14 @@ def _tell_cost(
     of = f"of {PictureNet().wiring.size} weights{before}, on {height} x {width} pixels"
     counted = f"{words.seeds} network{'s' if words.seeds > 1 else ''} {of}"
     if words.seconds is not None:
-        _say(f"{counted}: at most {duration(words.seconds * words.seeds)}.")
+        say(f"{counted}: at most {duration(words.seconds * words.seeds)}.")
         return
     assert steps is not None
     started = time.process_time()
     fit(PictureNet(seed=words.seed), values, method=words.method, steps=1, seed=words.seed)
     each = time.process_time() - started
     left = sum(steps - (0 if one is None else min(steps, int(one["state.step"]))) for one in kept)
-    _say(f"{counted}, {steps} steps of {words.method} each: about {duration(each * left)}.")
+    say(f"{counted}, {steps} steps of {words.method} each: about {duration(each * left)}.")
 
 
 @dataclass(frozen=True)
@@ -402,7 +402,3 @@ def _png(values: Tensor) -> bytes:
 def _checksum(content: Mapping[str, Any]) -> str:
     rest = {key: value for key, value in content.items() if key != "sha256"}
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

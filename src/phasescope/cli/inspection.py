@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import torch
 from phasescope import report
 from phasescope.cli.progress import progress
 from phasescope.cli.targets import Target, fit_to, load_batch, load_targets, seed_everything
+from phasescope.cli.terminal import say
 from phasescope.errors import InputError
 from phasescope.instruments import Inspection, inspect
 from phasescope.instruments.training.given import first_of
@@ -52,7 +52,7 @@ def run(
     page = report.save(inspections, out, command=command)
     failed = [(each, name, why) for each in inspections for name, why in each.failed.items()]
     for each, name, why in failed:
-        print(f"phasescope: {name} failed on {each.label}: {' '.join(why.split())}", file=sys.stderr)
+        say(f"phasescope: {name} failed on {each.label}: {' '.join(why.split())}")
     ill = check and any(f.severity == "problem" for each in inspections for f in each.findings)
     return _answer(inspections, page, as_json=as_json), int(ill or bool(failed))
 
@@ -60,7 +60,7 @@ def run(
 def _note(inspection: Inspection, notes: Sequence[str]) -> None:
     """Say on stderr and in the page what was changed before the measurement."""
     for note in notes:
-        print(f"phasescope: {inspection.label}: {note}", file=sys.stderr)
+        say(f"phasescope: {inspection.label}: {note}")
     for dataset in list(inspection.datasets.values())[:1]:
         dataset.attrs["notes"] = json.dumps([*notes, *json.loads(dataset.attrs.get("notes", "[]"))])
 

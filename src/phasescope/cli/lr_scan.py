@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import sys
 import textwrap
 from collections.abc import Iterator, MutableMapping
 from pathlib import Path
@@ -16,6 +15,7 @@ import torch
 from phasescope import __version__, report
 from phasescope.cli.progress import progress
 from phasescope.cli.study_progress import duration
+from phasescope.cli.terminal import say
 from phasescope.errors import InputError
 from phasescope.sweep import write_whole
 from phasescope.training import LearningRateScan, RateRow, ScanCost, estimate_cost, scan_learning_rate
@@ -50,7 +50,7 @@ def run(words: LearningRates, command: str) -> tuple[str, int]:
     }
     try:
         cost = estimate_cost(factory, rates, **options)
-        _say(_cost_text(cost, words, len(known)))
+        say(_cost_text(cost, words, len(known)))
         with progress(cost.runs + 1) as step:
             found = scan_learning_rate(
                 factory, rates, target=words.target, seed=words.seed, progress=step, **options
@@ -126,7 +126,7 @@ class KeptRuns(MutableMapping[str, dict[str, Any]]):
             if whole:
                 self._runs[name] = record
             else:
-                _say(f"{path} is damaged; that run is made again.")
+                say(f"{path} is damaged; that run is made again.")
 
     def __getitem__(self, name: str) -> dict[str, Any]:
         return self._runs[name]
@@ -218,7 +218,3 @@ def _times(found: Estimate) -> str:
 
 def _wrapped(text: str) -> list[str]:
     return textwrap.wrap(text, _WIDTH, subsequent_indent="  ", break_on_hyphens=False)
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+from phasescope.errors import printable
+
 _PATIENCE = 2.0  # seconds of silence that nobody minds
 
 
@@ -27,7 +29,7 @@ def progress(total: int) -> Iterator[Step]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
     bar = Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False)
     task = bar.add_task("starting", total=total)
     done = -1
@@ -35,7 +37,7 @@ def progress(total: int) -> Iterator[Step]:
     def step(description: str) -> None:
         nonlocal done
         done += 1
-        bar.update(task, description=description, completed=done)
+        bar.update(task, description=printable(description), completed=done)
 
     delayed = threading.Timer(_PATIENCE, bar.start)
     delayed.daemon = True

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import sys
 import textwrap
 from collections.abc import Sequence
 from io import StringIO
@@ -18,6 +17,7 @@ from rich.table import Table
 from phasescope import report as pages
 from phasescope import studies
 from phasescope.cli.study_progress import display, duration
+from phasescope.cli.terminal import say
 from phasescope.errors import InputError
 from phasescope.report.study_page import expected_and_measured
 from phasescope.studies import PartPlan, Study, StudySettings
@@ -74,7 +74,7 @@ def run(words: StudyRun, command: str) -> tuple[str, int]:
     if words.workers is not None and words.workers < 1:
         raise InputError(f"--workers {words.workers} computes nothing.", "Use 1 or more.")
     workers = words.workers or studies.fitting_workers(plans, studies.cores(), _free_memory())
-    _say(_plan_text(plans, workers, words.scheduler))
+    say(_plan_text(plans, workers, words.scheduler))
     if words.plan:
         return json.dumps(config.model_dump(mode="json"), indent=1) if words.json else "", 0
     try:
@@ -119,7 +119,7 @@ def _configuration(study: Study, words: StudyRun) -> StudySettings:
 
 def _answer(run: studies.StudyRun, directory: Path, *, as_json: bool) -> str:
     for what, why in _failures(run).items():
-        _say(f"failed: {what}: {why}")
+        say(f"failed: {what}: {why}")
     if as_json:
         content = {
             "study": run.name,
@@ -218,7 +218,3 @@ def _free_memory() -> float:
         return _SHARE * (int(known[1]) * 1024 if known else pages)
     except (OSError, ValueError):
         return _UNKNOWN
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

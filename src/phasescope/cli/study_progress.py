@@ -13,6 +13,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.text import Text
 
+from phasescope.cli.terminal import say
+from phasescope.errors import printable
+
 if TYPE_CHECKING:
     from phasescope.studies import PartPlan
     from phasescope.sweep import Event
@@ -84,15 +87,15 @@ class _Lines:
     def tell(self, event: Event) -> None:
         self._clock.learn(event)
         if problem := _trouble(event):
-            print(problem, file=self._stream, flush=True)
+            say(problem, self._stream)
         if time.monotonic() - self._said > _EVERY:
             self._said = time.monotonic()
-            print(f"{self._clock}", file=self._stream, flush=True)
+            say(f"{self._clock}", self._stream)
 
     def analyse(self, part: str) -> None:
         if time.monotonic() - self._said > _EVERY:
             self._said = time.monotonic()
-            print(f"analysing {part}", file=self._stream, flush=True)
+            say(f"analysing {part}", self._stream)
 
 
 class _Count(ProgressColumn):
@@ -152,7 +155,7 @@ def _trouble(event: Event) -> str:
     if event.kind in ("survey", "done"):
         return ""
     of = f"{event.task.part} task {event.task.id}: " if event.task is not None else ""
-    return " ".join(f"{event.kind}: {of}{event.message}".split())
+    return printable(" ".join(f"{event.kind}: {of}{event.message}".split()))
 
 
 def duration(seconds: float) -> str:

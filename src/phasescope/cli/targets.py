@@ -11,6 +11,7 @@ import inspect
 import pickle
 import random
 import warnings
+import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,12 +22,13 @@ import torch
 from torch import nn
 
 from phasescope.errors import InputError
-from phasescope.recording.batch import map_leaves
+from phasescope.recording.batch import leaves, map_leaves
 from phasescope.userfiles import call_factory, describe, is_file_spec, labels_of, split
 
 # Keys of a training checkpoint that hold the weights, and what wrappers of a model write before its names.
 _WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "module", "weights")
 _PREFIXES = ("module.", "_orig_mod.", "model.")
+_MOST_BEYOND = 2**30  # bytes that a file may unpack to beyond its own size
 _KINDS = ".pt, .pth, .safetensors, .npy, .npz or .csv"
 
 
@@ -185,11 +187,15 @@ def fit_to(batch: Any, model: Any) -> Any:
 
 def _read_numpy(path: Path, member: str) -> torch.Tensor:
     try:
+        if path.suffix == ".npy":
+            # Mapped, a file shorter than its header says is refused before anything is allocated.
+            return _as_tensor(np.array(np.load(path, mmap_mode="r", allow_pickle=False)), path)
+        _check_archive(path)
         stored = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+    except InputError:
+        raise
+    except Exception as error:  # whatever is wrong with a file of numbers
         raise InputError(f"{path} cannot be read as {path.suffix[1:]}: {error}.") from error
-    if isinstance(stored, np.ndarray):
-        return _as_tensor(stored, path)
     with stored:
         names = list(stored.files)
         choice = member or (names[0] if len(names) == 1 else "")
@@ -198,9 +204,24 @@ def _read_numpy(path: Path, member: str) -> torch.Tensor:
                 f"{path} holds {len(names)} arrays: {', '.join(names)}.", f"Choose one: --data {path}:NAME."
             )
         try:
-            return _as_tensor(stored[choice], path)
-        except ValueError as error:
+            values = stored[choice]
+        except Exception as error:
             raise InputError(f"{path}:{choice} cannot be read: {error}.") from error
+        return _as_tensor(values, path)
+
+
+def _check_archive(path: Path) -> None:
+    """Raise where the members of a zip archive would unpack to far more than the file holds."""
+    with zipfile.ZipFile(path) as archive:
+        _check_declared(path, sum(member.file_size for member in archive.infolist()))
+
+
+def _check_declared(path: Path, declared: int, what: str = "its arrays") -> None:
+    if declared > path.stat().st_size + _MOST_BEYOND:
+        raise InputError(
+            f"{path} has {path.stat().st_size:.3g} bytes, and {what} would take {declared:.3g}.",
+            "At most 1 GiB beyond the file itself is unpacked; store the numbers uncompressed.",
+        )
 
 
 def _read_csv(path: Path) -> torch.Tensor:
@@ -234,15 +255,25 @@ def _read_tensors(path: Path) -> Any:
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
     try:
+        if zipfile.is_zipfile(path):
+            _check_archive(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # about the pickle protocol, before it is refused
-            return torch.load(path, map_location="cpu", weights_only=True)
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
+        # A tensor may repeat one stored value without end, and a list may hold itself.
+        for tensor in leaves(loaded, torch.Tensor):
+            _check_declared(
+                path, tensor.numel() * tensor.element_size(), f"a tensor of {tuple(tensor.shape)}"
+            )
+        return loaded
+    except InputError:
+        raise
     except pickle.UnpicklingError as error:
         raise InputError(
             f"{path} holds more than tensors, and reading it could run code.",
             "Save tensors only: torch.save(model.state_dict(), FILE).",
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except Exception as error:  # whatever is wrong with a file of tensors
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{path} cannot be read as a torch file: {reason}.") from error
 

@@ -30,6 +30,8 @@ def check_writable(directory: Path) -> None:
     InputError
         If it, or the nearest folder above it, is no folder or does not allow writing.
     """
+    if "\0" in str(directory):
+        raise InputError(f"{directory} is no name of a folder: it holds a zero byte.", _FIX)
     nearest = directory.absolute()
     while not nearest.exists() and nearest != nearest.parent:
         nearest = nearest.parent
