@@ -6,8 +6,6 @@ import re
 import numpy as np
 import pytest
 
-from phasescope.cli.series import read_series
-from phasescope.errors import InputError
 from phasescope.noise import autoregressive, dfa, fractional_gaussian_noise
 
 pytestmark = pytest.mark.usefixtures("coarse_errors")
@@ -44,7 +42,9 @@ def test_text_and_page_say_the_same(phasescope, tmp_path):
     np.save(tmp_path / "memory.npy", autoregressive([0.8], 1500, seed=2))
     answer = phasescope("dfa", "memory.npy", "--order", "2", "--out", "page")
     assert answer.code == 0
-    assert answer.out.startswith("memory.npy: 1500 values\nverdict: short memory\n")
+    assert answer.out.startswith(
+        "memory.npy: 1500 values\nTaken: 1500 values from step 1 to 1500, no gaps.\nverdict: short memory\n"
+    )
     assert max(map(len, answer.out.splitlines())) <= 80
     page = (tmp_path / "page" / "report.html").read_text()
     stored = json.loads((tmp_path / "page" / "report.json").read_text())
@@ -81,75 +81,68 @@ def test_a_series_without_an_exponent_is_not_determined(phasescope, tmp_path, va
     assert "<svg" not in (tmp_path / "phasescope-dfa" / "report.html").read_text()
 
 
-@pytest.mark.parametrize(
-    ("name", "text", "column"),
-    [
-        ("plain.txt", "1.5\n2.5\n-3e2\n", None),
-        ("named.csv", "x\n1.5\n2.5\n-3e2\n", None),
-        ("comments.txt", "# a header\n\n1.5\n2.5\n-3e2\n", None),
-        ("blanks.txt", "0 1.5\n1   2.5\n2 -3e2\n", "2"),
-        ("semicolons.csv", 'day;"my x"\nMon;1.5\nTue;2.5\nWed;-3e2\n', "my x"),
-        ("tabs.txt", "a\tb\n9\t1.5\n9\t2.5\n9\t-3e2\n", "b"),
-        ("dates.csv", "2020-01-01,1.5\n2020-01-02,2.5\n2020-01-03,-3e2\n", "2"),
-        ("mark.csv", "\ufeffx,y\n1.5,0\n2.5,0\n-3e2,0\n", "x"),
-        ("digits.csv", "2,1\n1.5,0\n2.5,0\n-3e2,0\n", None),
-    ],
-)
-def test_layouts_of_text(tmp_path, name, text, column):
-    path = tmp_path / name
-    path.write_text(text, encoding="utf-8")
-    if name == "digits.csv":
-        # Numbers as names are numbers: all rows count.
-        assert read_series(path, "1").tolist() == [2, 1.5, 2.5, -300]
-    else:
-        assert read_series(path, column).tolist() == [1.5, 2.5, -300]
-
-
-def test_columns_of_an_array(tmp_path):
-    path = tmp_path / "x.npy"
-    np.save(path, np.arange(12).reshape(6, 2))
-    assert read_series(path, "2").tolist() == [1, 3, 5, 7, 9, 11]
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "column", "words"),
-    [
-        ("absent.csv", None, None, ["no file", "absent.csv"]),
-        ("x.xls", "1\n", None, ["'.xls'", ".csv, .txt or .npy"]),
-        ("empty.csv", "", None, ["empty.csv is empty"]),
-        ("comments.txt", "# nothing\n\n", None, ["is empty"]),
-        ("words.csv", "x\n1\ntwo\n3\n", None, ["line 3", "'two' is not a number"]),
-        ("comma.csv", "x;y\n1,5;2\n2,5;3\n", "x", ["line 2", "'1,5'", "decimal point"]),
-        ("gap.csv", "x,y\n1,2\n,3\n4,5\n", "x", ["1 of 3 values", "step 2"]),
-        ("nan.txt", "1\nnan\n3\ninf\n", None, ["2 of 4 values", "step 2"]),
-        ("ragged.csv", "x,y\n1,2\n3\n", "y", ["line 3", "no column 2"]),
-        ("several.csv", "t,x,y\n1,2,3\n1,2,3\n", None, ["3 columns: t, x, y", "--column y"]),
-        ("several.csv", "t,x,y\n1,2,3\n1,2,3\n", "z", ["--column z", "t, x, y"]),
-        ("several.csv", "t,x,y\n1,2,3\n1,2,3\n", "4", ["--column 4", "3 column"]),
-        ("twice.csv", "x,x\n1,2\n3,4\n", "x", ["--column x", "x, x"]),
-        ("broken.npy", "not an array", None, ["broken.npy cannot be read"]),
-        ("wide.npy", np.ones((1, 500)), None, ["(1, 500)", "one time step"]),
-        ("many.npy", np.ones((50, 20)), None, ["20 columns: 1, 2,", "..."]),
-        ("cube.npy", np.ones((5, 5, 5)), None, ["(5, 5, 5)"]),
-        ("none.npy", np.empty((0, 2)), None, ["is empty"]),
-        ("complex.npy", np.ones(50, dtype=complex), None, ["complex128"]),
-        ("scalar.npy", np.array(3.0), None, ["shape ()"]),
-    ],
-)
-def test_a_file_that_cannot_be_used(phasescope, tmp_path, name, content, column, words):
-    path = tmp_path / name
-    if isinstance(content, np.ndarray):
-        np.save(path, content)
-    elif content is not None:
-        path.write_text(content)
-    with pytest.raises(InputError) as caught:
-        read_series(path, column)
-    assert [word for word in words if word not in str(caught.value)] == []
-    answer = phasescope("dfa", name, *(["--column", column] if column else []))
+@pytest.mark.parametrize("content", [b"x\n1\ntwo\n3\n", b"", b"1,5\n2,7\n", b"1\n\n2\n"])
+def test_a_file_that_cannot_be_used_is_one_line_and_writes_nothing(phasescope, tmp_path, content):
+    (tmp_path / "x.csv").write_bytes(content)
+    answer = phasescope("dfa", "x.csv")
     assert answer.code == 2
     assert answer.out == ""
+    assert answer.err.startswith("phasescope: x.csv")
     assert answer.err.count("\n") == 1
     assert not (tmp_path / "phasescope-dfa").exists()
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_json_writes_no_folder_unless_it_is_named(phasescope, tmp_path, table):
+    answer = phasescope("dfa", table, "--column", "signal", "--json", "--quick")
+    assert "page" not in answer.json
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["table.csv"]
+    answer = phasescope("dfa", table, "--column", "signal", "--json", "--quick", "--out", "here")
+    assert answer.json["page"] == "here/report.html"
+    assert (tmp_path / "here" / "report.json").is_file()
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_what_was_taken_is_said_in_text_page_and_json(phasescope, tmp_path):
+    rows = "".join(f"{1000 + value:.3f};-9999\n".replace(".", ",") for value in SERIES.tolist())
+    (tmp_path / "x.CSV").write_text("a;b\nms;mV\n-9999;1\n-9999;1\n" + rows)
+    words = ("dfa", "x.CSV", "--column", "a", "--quick")
+    said = (
+        "separated by ';', decimal comma, 2 rows of names, column 1 of 2 (a), 1502 values from line 3 to 1504"
+    )
+    answer = phasescope(*words, "--json")
+    assert said in answer.json["taken"]
+    assert answer.json["gaps"] == 0
+    assert "-9999 occurs 2 times" in answer.json["notes"][0]
+    text = phasescope(*words)
+    assert said in " ".join(text.out.split())
+    assert "Note: -9999 occurs 2 times" in text.out
+    assert max(map(len, text.out.splitlines())) <= 80
+    page = (tmp_path / "phasescope-dfa" / "report.html").read_text()
+    assert "decimal comma, 2 rows of names" in page
+    answer = phasescope(*words, "--json", "--missing", "-9999", "?", "--gaps", "longest", "--decimal", ",")
+    assert answer.json["gaps"] == 2
+    assert answer.json["length"] == 1500
+    assert answer.json["alpha"] == pytest.approx(float(dfa(SERIES).alpha), abs=1e-3)
+
+
+def test_quick_gives_the_exponents_without_a_verdict(phasescope, table):
+    answer = phasescope("dfa", table, "--column", "signal", "--quick", "--json")
+    assert answer.json["alpha"] == pytest.approx(float(dfa(SERIES).alpha))
+    assert answer.json["spectral_beta"]["value"] == pytest.approx(0.8, abs=0.3)
+    assert answer.json["verdict"] == "not determined"
+    assert answer.json["nulls"]["autoregressive"] is None
+    assert "--quick leaves out" in answer.json["reason"]
+    assert "share of its series" not in phasescope("dfa", table, "--column", "signal", "--quick").out
+
+
+def test_integrate_measures_the_sum_of_a_series_that_dfa_cannot_show(phasescope, tmp_path):
+    # The difference of white noise has alpha = -1/2, its sum is white noise again.
+    np.save(tmp_path / "x.npy", np.diff(np.random.default_rng(1).normal(size=2001)))
+    answer = phasescope("dfa", "x.npy", "--integrate", "--quick", "--json")
+    assert abs(answer.json["alpha"] - 0.5) < 3 * answer.json["alpha_error"]
+    assert answer.json["integrated"] is True
+    assert "lower by 1" in answer.json["notes"][0]
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,22 @@ def test_the_usage_has_one_line_for_each_command(capsys):
             "inspect",
             ["--data", "--out", "--max-memory", "--check", "--json", "--seed", "--debug", "runs its code"],
         ),
-        ("dfa", ["FILE", "--column", "--order", "--out", "--json", "--seed", "--debug", ".npy"]),
+        (
+            "dfa",
+            [
+                *(
+                    "FILE",
+                    "--column",
+                    "--separator",
+                    "--decimal",
+                    "--header",
+                    "--missing",
+                    "--gaps",
+                    "--axis",
+                ),
+                *("--integrate", "--quick", "--order", "--out", "--json", "--seed", "--debug", ".npy"),
+            ],
+        ),
         (
             "lr-scan",
             [

@@ -30,8 +30,16 @@ _DATA = (
     "a function without arguments that returns it."
 )
 _SERIES = (
-    "A time series, one row a step: .csv, .txt (with or without a row of names) or .npy of shape (time,) or "
-    "(time, columns)."
+    "A time series: a text with one row a step (.csv, .tsv, .txt, .dat, .rr, also as .gz), .npy, .npz, .mat "
+    "or .wav."
+)
+_COLUMN = (
+    "Which column, by its name or counted from 1, where there are several; in .npz and .mat the variable."
+)
+_DECIMAL = "The decimal mark; the other one may group thousands."
+_MISSING = "Values or words that stand for missing values, beside empty cells, NA, ?, nan and the like."
+_GAPS = (
+    "What to do about missing values: refuse, interpolate (straight lines) or longest (stretch without one)."
 )
 _TRAINING = (
     "A function of a seed that returns model, loss, data, or a dictionary with these keys and any of "
@@ -114,12 +122,24 @@ class Dfa:
     """Tell 1/f noise from short memory in a time series."""
 
     file: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FILE", help=_SERIES)]
-    column: Annotated[str | None, tyro.conf.arg(metavar="NAME|NUMBER")] = None
-    """Which column, by its name or counted from 1, where the file has several."""
+    column: Annotated[str | None, tyro.conf.arg(metavar="NAME|NUMBER", help=_COLUMN)] = None
+    separator: Annotated[str | None, tyro.conf.arg(metavar="CHARACTER|tab|space|none")] = None
+    """Between columns; none for a text of one column. Decided from the file without it, like the next two."""
+    decimal: Annotated[str | None, tyro.conf.arg(metavar=".|,", help=_DECIMAL)] = None
+    header: Annotated[int | None, tyro.conf.arg(metavar="LINES")] = None
+    """How many lines stand before the first row of values."""
+    missing: Annotated[tuple[str, ...], tyro.conf.arg(metavar="VALUE [VALUE ...]", help=_MISSING)] = ()
+    gaps: Annotated[str, tyro.conf.arg(metavar="refuse|interpolate|longest", help=_GAPS)] = "refuse"
+    axis: Annotated[int | None, tyro.conf.arg(metavar="0|1")] = None
+    """The axis of time in a stored array of two axes."""
+    integrate: bool = False
+    """Sum the series first, for one whose alpha is near 0 or below; its alpha is then larger by 1."""
+    quick: bool = False
+    """Only alpha and beta: no simulated series beside, so no verdict."""
     order: int = 1
     """Degree of the trend taken out in each window: 1, 2 or 3."""
-    out: Annotated[Path, tyro.conf.arg(metavar="DIR")] = field(default=Path("phasescope-dfa"))
-    """Folder for report.html and report.json."""
+    out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """Folder for report.html and report.json; phasescope-dfa without it, none with --json."""
     json: Annotated[bool, tyro.conf.arg(help=_JSON)] = False
     seed: int = 0
     """Seed for the simulated series that the measured one is held against."""
@@ -128,15 +148,7 @@ class Dfa:
     def run(self) -> tuple[str, int]:
         from phasescope.cli import dfa
 
-        return dfa.run(
-            self.file,
-            column=self.column,
-            order=self.order,
-            out=self.out,
-            as_json=self.json,
-            seed=self.seed,
-            command=_command_line(),
-        )
+        return dfa.run(self, command=_command_line())
 
 
 @dataclass(frozen=True)

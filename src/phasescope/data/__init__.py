@@ -1,14 +1,16 @@
-"""Data sets and pictures: those bundled with libraries, and files that the user names."""
+"""Data sets, pictures and series: those bundled with libraries, and files that the user names."""
 
 from phasescope.data.idx import fashion_mnist, mnist, read_idx
 from phasescope.data.images import Images, cifar10, digits
 from phasescope.data.imdb import Reviews, imdb
 from phasescope.data.pictures import Picture, picture
+from phasescope.data.series import Series, read_series
 
 __all__ = [
     "Images",
     "Picture",
     "Reviews",
+    "Series",
     "cifar10",
     "digits",
     "fashion_mnist",
@@ -16,4 +18,5 @@ __all__ = [
     "mnist",
     "picture",
     "read_idx",
+    "read_series",
 ]

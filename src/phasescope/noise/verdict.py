@@ -127,6 +127,8 @@ class Verdict:
         lines.append(f"  alpha              {self.alpha}   (windows of {span[0]:.0f} to {span[1]:.0f})")
         lines.append(f"  beta               {self.beta}")
         lines.append(f"  beta, multitaper   {self.spectral}")
+        if self.test is None:
+            return "\n".join(lines)
         lines.append(f"  alpha, shuffled    {self.shuffled}   (± over {self.shuffled.n} copies)")
         lines.append(
             f"  random phases      {self.phase_randomised}   (± over {self.phase_randomised.n} copies)"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def save_noise(found: Verdict, directory: Path | str, *, name: str, command: str = "") -> Path:
+def save_noise(
+    found: Verdict, directory: Path | str, *, name: str, command: str = "", said: Sequence[str] = ()
+) -> Path:
     """Write ``report.html`` and ``report.json`` into `directory`, both or none; return the path of the page.
 
     Parameters
@@ -36,15 +39,17 @@ def save_noise(found: Verdict, directory: Path | str, *, name: str, command: str
         What the series is called.
     command : str
         The command line, printed on the page.
+    said : sequence of str
+        Sentences on how the series was read.
     """
-    content = {"phasescope": __version__, "series": name, **found.to_dict()}
+    content = {"phasescope": __version__, "series": name, "said": list(said), **found.to_dict()}
     text = json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False)
-    page = render_noise(found, name=name, command=command)
+    page = render_noise(found, name=name, command=command, said=said)
     write_together(Path(directory), {"report.json": text + "\n", "report.html": page})
     return Path(directory) / "report.html"
 
 
-def render_noise(found: Verdict, *, name: str, command: str = "") -> str:
+def render_noise(found: Verdict, *, name: str, command: str = "", said: Sequence[str] = ()) -> str:
     """Return the page as HTML that needs no other file.
 
     Parameters
@@ -55,6 +60,8 @@ def render_noise(found: Verdict, *, name: str, command: str = "") -> str:
         What the series is called.
     command : str
         The command line, printed on the page.
+    said : sequence of str
+        Sentences on how the series was read.
     """
     pictures, rows = [], []
     if found.test is not None:
@@ -73,6 +80,7 @@ def render_noise(found: Verdict, *, name: str, command: str = "") -> str:
         ],
         rows=rows,
         command=command,
+        said=said,
         bibtex=citation(found),
     )
 
