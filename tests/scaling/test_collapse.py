@@ -191,10 +191,11 @@ def test_curves_that_do_not_overlap():
     assert math.isnan(result.quality)
 
 
-def test_a_straight_line_leaves_a_and_b_tied():
+@pytest.mark.parametrize("seed", range(4))
+def test_a_straight_line_leaves_a_and_b_tied(seed):
     x = [np.geomspace(0.1, 3, 12) * n for n in SIZES]
     y = [u**-0.5 for u in x]
-    random = np.random.default_rng(0)
+    random = np.random.default_rng(seed)
     errors = [0.02 * v for v in y]
     noisy = [v + e * random.standard_normal(v.size) for v, e in zip(y, errors, strict=True)]
     result = collapse(x, noisy, SIZES, errors=errors)
@@ -246,6 +247,112 @@ def test_one_curve():
 def test_a_correction_needs_three_sizes():
     with pytest.raises(InputError, match="2 size"):
         collapse(**finite_width(0, sizes=(50, 100)), correction="constant")
+
+
+@pytest.mark.parametrize(("delta", "nu"), [(0.159, 1.734), (0.5, 2.0)])
+def test_answers_from_every_start_agree(delta, nu):
+    # 1.49, 1.5 and 1.51 are sampled: there a search sticks.
+    curves = depths(0)
+    found = [
+        collapse(
+            **curves,
+            fixed={"a": delta, "b": 1 / nu},
+            start={"critical": place},
+            statistic="typical",
+            resamples=20,
+        )
+        for place in (1.47, 1.49, 1.497, 1.5, 1.503, 1.51)
+    ]
+    places = [result.exponents["critical"].value for result in found]
+    assert np.ptp(places) < 1e-5
+    assert np.ptp([result.quality for result in found]) < 1e-4 * found[0].quality
+    if delta == 0.159:
+        assert_found(found[0], critical=1.5)
+        assert found[0].verdict == "holds"
+    else:
+        assert found[0].verdict == "refused"
+
+
+def test_free_exponents_do_not_depend_on_the_start():
+    starts = [(1.49, 0.3), (1.51, 0.9)]
+    found = [
+        collapse(**depths(1), start={"critical": place, "b": b}, statistic="typical", resamples=20)
+        for place, b in starts
+    ]
+    for name in ("a", "b", "critical"):
+        values = [result.exponents[name].value for result in found]
+        assert np.ptp(values) < 0.1 * found[0].exponents[name].error
+
+
+def test_a_critical_value_at_the_end_of_the_search_is_told():
+    result = collapse(
+        **depths(0), fixed={"a": 0.5, "b": 0.5}, start={"critical": 1.5}, statistic="typical", resamples=20
+    )
+    assert result.exponents["critical"].value == pytest.approx(1.45)  # one spacing of 0.02 below 1.47
+    assert any("the end of where it was looked for" in note for note in result.notes)
+
+
+@pytest.mark.parametrize(("points", "relative"), [(6, 0.01), (12, 0.1), (30, 0.01)])
+def test_random_curves_do_not_collapse(points, relative):
+    random = np.random.default_rng(points)
+    curves = np.exp(random.standard_normal((5, points)))
+    result = collapse(
+        [np.linspace(1, 3, points)] * 5,
+        list(curves),
+        [10, 20, 40, 80, 160],
+        errors=list(relative * curves),
+        resamples=20,
+    )
+    assert result.p_value < 0.01
+    assert result.verdict == "refused"
+    # The spread of ln y is 1, less what a and the spline can follow.
+    assert 40 < result.rms < 120
+    assert any("not smooth within their errors" in note for note in result.notes)
+
+
+def test_errors_that_are_stated_too_small_are_no_interpolation():
+    # Noise of three times the errors: quality 9, however the spline is chosen.
+    curves = finite_width(0, relative=0.06)
+    curves["errors"] = [error / 3 for error in curves["errors"]]
+    result = collapse(**curves, fixed={"a": 1.0, "b": -1.0}, resamples=20)
+    assert result.p_value < 0.01
+    assert 5 < result.quality < 13
+    assert result.verdict == "holds roughly"
+
+
+def test_the_rms_is_the_scatter_of_all_points_in_per_cent():
+    curves = finite_width(0, relative=0.03, points=60)
+    result = collapse(**curves, fixed={"a": 1.0, "b": -1.0}, resamples=20)
+    assert result.rms == pytest.approx(3, rel=0.1)
+    assert result.rms_errors == pytest.approx(3, rel=0.05)
+    shifted = collapse(**curves, fixed={"a": 0.8, "b": -1.0}, resamples=20)
+    # y n^0.8 lies at n^-0.2 about the common curve, with the spread of 0.2 ln n, and some of that is noise.
+    spread = 20 * np.std(np.log(SIZES))
+    assert shifted.rms == pytest.approx(math.hypot(spread, 3), rel=0.15)
+    assert f"rms {shifted.rms:.2g} % of y" in shifted.sentence
+    assert f"rms {shifted.rms:.2g} % of y" in str(shifted)
+    assert shifted.verdict == "refused"
+
+
+def test_large_errors_leave_a_collapse_open():
+    curves = finite_width(1, relative=0.2, points=60)
+    result = collapse(**curves, fixed={"a": 1.0, "b": -1.0}, resamples=20)
+    assert result.p_value > 0.01
+    assert result.verdict == "not determined"
+    assert "too large to tell" in result.sentence
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_precise_curves_that_collapse_are_not_refused(seed):
+    # With 1e-4 the splines have to be as fine for the common curve as for the curves alone.
+    result = collapse(**finite_width(seed, relative=1e-4), fixed={"a": 1.0, "b": -1.0}, resamples=20)
+    assert result.p_value > 0.01
+
+
+def test_curves_of_one_size_tell_no_exponents():
+    curves = finite_width(0)
+    with pytest.raises(InputError, match="All 4 curves have the one size 50"):
+        collapse(curves["x"], curves["y"], [50] * 4, errors=curves["errors"])
 
 
 def test_citation():

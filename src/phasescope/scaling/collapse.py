@@ -6,8 +6,10 @@ The function is a spline in a logarithmic abscissa, projected out of the data by
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import pairwise, product
 from typing import Literal
 
 import numpy as np
@@ -20,20 +22,33 @@ from phasescope.estimate import Estimate
 from phasescope.scaling.log_data import Array, LogData, Statistic, goodness, log_data
 
 Form = Literal["constant", "function"]
+CollapseVerdict = Literal["holds", "holds roughly", "refused", "not determined"]
 
 _LARGEST_ERROR = 0.5
 _FEWEST_POINTS = 8
 _LEAST_OVERLAP = 0.3
 _DOUBTFUL = 0.01
-# Values of b that are tried before the search, and the intervals of the spline meanwhile.
+_STRAIGHT = 0.05
+# Residuals, in per cent of y, that an eye sees on logarithmic axes: four hundredths of a decade.
+_VISIBLE = 10.0
+# Values of b that are tried before the search, the intervals of the spline meanwhile, how many x critical is
+# tried between, and how many of the best places a search starts from.
 _SCAN = np.arange(-16, 17) / 4
 _SCAN_INTERVALS = 5
+_MOST_PLACES = 12
+_POLISHED = 2
+# The largest exponent of size that is searched: beyond, powers of a size leave the range of numbers.
+_LARGEST = 16.0
 # How much a kink of the spline costs, in units of a point: too little to bend it, enough to bridge gaps.
 _STIFFNESS = 1e-3
 _CORRECTION_INTERVALS = 2
 # Intervals that the master curve may have, and the degrees of freedom that have to be left to judge them.
 _INTERVALS = (1, 2, 3, 4, 6, 8, 11, 15, 20, 27)
 _LEAST_FREEDOM = 5.0
+# What interpolation may leave at most, as a share of the spread of ln y along the curves; and by how much a
+# polynomial of the next odd degree shrinks the variance that is left where a curve is smooth.
+_LARGEST_INTERPOLATION = 0.1
+_SHRINKS = 4.0
 _GRID = 200
 
 
@@ -74,6 +89,11 @@ class Collapse:
         correlations of points included: about 1 for a good collapse.
     p_value : float
         Chance of a larger `quality` if the curves do collapse.
+    rms : float
+        Root mean square of ``ln(y / common curve)`` in per cent, every point counting the same: what an eye
+        sees of the distance. A correction term counts as part of the common curve.
+    rms_errors : float
+        The same of the standard errors, in per cent: the `rms` that they alone would leave.
     overlap : float
         Share of the points within the reach of another curve.
     interpolation : float
@@ -91,6 +111,8 @@ class Collapse:
     exponents: Mapping[str, Estimate]
     quality: float
     p_value: float
+    rms: float
+    rms_errors: float
     overlap: float
     interpolation: float
     curves: tuple[CollapsedCurve, ...] = field(repr=False)
@@ -104,16 +126,48 @@ class Collapse:
         """Whether the exponents are."""
         return not self.reason
 
+    @property
+    def verdict(self) -> CollapseVerdict:
+        """Whether the curves collapse with these exponents, by one rule for all.
+
+        "holds" where p is at least 0.01 and `rms` at most 10 %. "holds roughly" where `rms` is at most 10 %
+        but p is smaller: an eye sees a collapse, the errors refuse it. "refused" where both fail. "not
+        determined" where p is at least 0.01 and `rms` above 10 %, as the errors are too large to tell, or
+        where too few points overlap.
+        """
+        if not math.isfinite(self.p_value):
+            return "not determined"
+        if self.p_value < _DOUBTFUL:
+            return "holds roughly" if self.rms <= _VISIBLE else "refused"
+        return "holds" if self.rms <= _VISIBLE else "not determined"
+
+    @property
+    def sentence(self) -> str:
+        """The verdict with its numbers, as one sentence."""
+        if not math.isfinite(self.p_value):
+            return f"The collapse is not determined: {self.overlap:.0%} of the points overlap."
+        told = {
+            "holds": "The curves collapse within their errors",
+            "holds roughly": "The curves collapse to the eye, not within their errors",
+            "refused": "The curves do not collapse",
+            "not determined": "The errors are too large to tell whether the curves collapse",
+        }
+        return f"{told[self.verdict]}: {self._numbers()}."
+
+    def _numbers(self) -> str:
+        return f"p = {self.p_value:.2g}, rms {self.rms:.2g} % of y (errors {self.rms_errors:.2g} %)"
+
     def __str__(self) -> str:
         lines = ["y size^a = f((x - critical) size^b)"]
         for name, value in self.exponents.items():
             held = " (held)" if value.determined and value.error == 0 else ""
             lines.append(f"  {name} = {value}{held}")
         if math.isfinite(self.quality):
+            points = sum(len(curve.x) for curve in self.curves)
             lines.append(
-                f"  quality {self.quality:.2f} (1 is chance), p = {self.p_value:.2g}, "
-                f"{self.overlap:.0%} of {sum(len(curve.x) for curve in self.curves)} points overlap"
+                f"  quality {self.quality:.2f} (1 is chance), {self.overlap:.0%} of {points} points overlap"
             )
+            lines.append(f"  {self.verdict}: {self._numbers()}")
         return "\n".join(lines + [f"  {note}" for note in self.notes])
 
 
@@ -148,7 +202,8 @@ def collapse(
         Any of "a", "b", "critical", "omega" held at a value. "critical" is held at 0 and "omega" at 1 unless
         `start` has them.
     start : mapping of str to float or None
-        Where the search begins, for those to be fitted; b is looked for between -4 and 4 without.
+        Those to be fitted, and where the search begins; b is looked for between -4 and 4 without. "critical"
+        is looked for at all sampled x and one spacing beyond, or as far again as a start outside of them.
     correction : {"constant", "function"} or None
         Leading correction: ``y size^a = f exp(c size^-omega)`` or ``f exp(g size^-omega)`` with g another
         smooth function of the same argument; needs three sizes.
@@ -163,19 +218,20 @@ def collapse(
     ------
     InputError
         If a parameter is unknown or given twice, a correction has fewer than three sizes, or the curves are
-        of no use: fewer than two, shapes that differ, NaN, values that are not positive.
+        of no use: fewer than two, all of one size, shapes that differ, NaN, values that are not positive.
 
     Notes
     -----
     In logarithms f is a cubic spline that is projected out of the data by linear least squares, a and c with
-    it, and only b, critical and omega are searched. How fine the spline has to be, and what error is left by
-    it, is told by each curve fitted alone. Errors are half the 68 % interval of a bootstrap over networks
-    (normal draws where errors are given), times ``sqrt(quality)`` where the p-value is below 0.01, and at
-    least half the way to any other b that fits about as well. Not
+    it, and only b, critical and omega are searched: on a grid, then from its best places. How fine the spline
+    has to be, and what error is left by it, is told by each curve fitted alone; what single curves scatter
+    above their errors is no such error, makes p small and is told in a note. Errors are half the 68 %
+    interval of a bootstrap over networks (normal draws where errors are given), times ``sqrt(quality)``
+    where the p-value is below 0.01, and at least half the way to any other b that fits about as well. Not
     determined where less than 30 % of the points overlap, or where f is a pure power, which leaves only a
-    combination of a and b. Fails: points with relative errors above 1/2 are left out, so a collapse cannot
-    rest on them. Cost: about 0.2 ms for 200 points and one trial; 0.2 s with errors. Source: derived here,
-    after the master curve of Houdayer and Hartmann (cond-mat/0402036).
+    combination of a and b. Fails: points with relative errors above 1/2 are left out, so a collapse
+    cannot rest on them. Cost: about 0.2 ms for 200 points and one trial; 0.2 s with errors. Source: derived
+    here, after the master curve of Houdayer and Hartmann (cond-mat/0402036).
     """
     if resamples < 20:
         raise InputError(f"resamples = {resamples}.", "Draw at least 20.")
@@ -183,7 +239,7 @@ def collapse(
     ansatz, beginning = _ansatz(points, dict(fixed or {}), dict(start or {}), correction)
     ln_y = np.concatenate([data.ln_y for data in curves])
     relative = np.concatenate([data.relative for data in curves])
-    theta = _begin(ansatz, beginning, ln_y, relative)
+    theta = _begin(ansatz, beginning, curves)
     intervals, extra = _resolution(ansatz, curves, theta)
     for _ in range(4):
         unit = np.sqrt(relative**2 + extra)
@@ -239,6 +295,12 @@ def _gather(
             f"{total} points on {len(curves)} curves have a relative error below {_LARGEST_ERROR}.",
             f"Give at least {_FEWEST_POINTS} on two curves; more networks make the errors smaller.",
         )
+    sizes = np.unique(np.concatenate([part[1] for part in found]))
+    if len(sizes) < 2:
+        raise InputError(
+            f"All {len(curves)} curves have the one size {sizes[0]:g}.",
+            "Exponents are told by how curves change with size: give curves of at least two sizes.",
+        )
     notes = [f"{dropped} points with relative errors above {_LARGEST_ERROR} are left out."] if dropped else []
     joined = np.concatenate(found, axis=1)
     return (joined[0], joined[1], joined[2]), curves, notes
@@ -281,7 +343,13 @@ def _ansatz(
         held.setdefault("omega", 1.0)
     free = tuple(name for name in ("b", "critical", "omega") if name not in held and name in known)
     logarithmic = "critical" in held and bool((x > held["critical"]).all())
-    return _Ansatz(x, size, curve.astype(int), held, free, correction, logarithmic), start
+    ends = np.unique(x)
+    low, high = float(ends[0]), float(ends[-1])
+    place = start.get("critical", low)
+    if len(ends) > 1:
+        low, high = low - float(ends[1] - ends[0]), high + float(ends[-1] - ends[-2])
+    reach = min(low, 2 * place - float(ends[0])), max(high, 2 * place - float(ends[-1]))
+    return _Ansatz(x, size, curve.astype(int), held, free, correction, logarithmic, reach), start
 
 
 @dataclass(frozen=True)
@@ -295,10 +363,18 @@ class _Ansatz:
     free: tuple[str, ...]  # those of "b", "critical", "omega" that are searched
     correction: Form | None  # form of the term in ``size^-omega``
     logarithmic: bool  # whether the abscissa is ``ln u`` (all u > 0) or ``asinh(u/median)``, for both signs
+    reach: tuple[float, float]  # where critical is looked for
 
     def values(self, theta: Array) -> dict[str, float]:
         """Return all parameters but those that enter linearly."""
         return {**self.held, **dict(zip(self.free, theta.tolist(), strict=True))}
+
+    @property
+    def limits(self) -> tuple[Array, Array]:
+        """Return the lowest and highest values of the searched parameters."""
+        ends = [self.reach if name == "critical" else (-_LARGEST, _LARGEST) for name in self.free]
+        low, high = np.array(ends).reshape(-1, 2).T
+        return low, high
 
     def scaled(self, theta: Array) -> Array:
         """Return ``u = (x - critical) size^b``."""
@@ -386,20 +462,49 @@ def _spline_basis(s: Array, low: float, high: float, intervals: int) -> Array:
     return basis
 
 
-def _begin(ansatz: _Ansatz, start: dict[str, float], ln_y: Array, unit: Array) -> Array:
-    """Return where to begin, b from a coarse search where it is not given."""
+def _begin(ansatz: _Ansatz, start: dict[str, float], curves: list[LogData]) -> Array:
+    """Return where to begin: the best fit from the best places of a grid of b and critical, and from `start`.
+
+    Where x is the same along a curve, chi^2 has a narrow minimum at each x, which no search leaves.
+    """
     usual = {"omega": 1.0, "b": 0.0, **start}
-    if "b" in start or "b" not in ansatz.free:
-        return np.array([usual[name] for name in ansatz.free])
-    best, chosen = math.inf, np.array([usual[name] for name in ansatz.free])
-    for b in _SCAN.tolist():
-        theta = np.array([{**usual, "b": b}[name] for name in ansatz.free])
-        if ansatz.overlap(theta) < 0.5:
-            continue
-        _, residual = ansatz.solve(theta, _SCAN_INTERVALS, ln_y, unit)
-        if float(residual @ residual) < best:
-            best, chosen = float(residual @ residual), theta
+    given = np.array([usual[name] for name in ansatz.free])
+    places = _places_of_critical(ansatz) if "critical" in ansatz.free else []
+    slopes = _SCAN[:: 2 if places else 1].tolist() if "b" in ansatz.free and "b" not in start else []
+    ln_y = np.concatenate([data.ln_y for data in curves])
+    unit = np.concatenate([data.relative for data in curves])
+    scanned: list[tuple[float, Array]] = []
+    for critical, b in product(places or [math.nan], slopes or [math.nan]):
+        tried = usual | ({"critical": critical} if places else {}) | ({"b": b} if slopes else {})
+        theta = np.array([tried[name] for name in ansatz.free])
+        if (places or slopes) and ansatz.overlap(theta) >= 0.5:
+            _, residual = ansatz.solve(theta, _SCAN_INTERVALS, ln_y, unit)
+            scanned.append((float(residual @ residual), theta))
+    if not scanned:
+        return given
+    scanned.sort(key=lambda pair: pair[0])
+    if not places:
+        return scanned[0][1]
+    intervals, extra = _resolution(ansatz, curves, scanned[0][1])
+    unit = np.sqrt(unit**2 + extra)
+    best, chosen = math.inf, scanned[0][1]
+    for theta in (*(theta for _, theta in scanned[:_POLISHED]), given):
+        found = _search(ansatz, theta, intervals, ln_y, unit)
+        _, residual = ansatz.solve(found, intervals, ln_y, unit)
+        if float(residual @ residual) < best and ansatz.overlap(found) >= _LEAST_OVERLAP:
+            best, chosen = float(residual @ residual), found
     return chosen
+
+
+def _places_of_critical(ansatz: _Ansatz) -> list[float]:
+    """Return three places in each gap between sampled x, and one on either side."""
+    ends = np.unique(ansatz.x)
+    ends = np.unique(np.quantile(ends, np.linspace(0, 1, min(len(ends), _MOST_PLACES))))
+    low, high = ansatz.reach
+    inside = [
+        left + share * (right - left) for left, right in pairwise(ends) for share in (1 / 6, 1 / 2, 5 / 6)
+    ]
+    return [(low + ends[0]) / 2, *inside, (ends[-1] + high) / 2]
 
 
 def _search(ansatz: _Ansatz, theta: Array, intervals: int, ln_y: Array, unit: Array) -> Array:
@@ -407,8 +512,13 @@ def _search(ansatz: _Ansatz, theta: Array, intervals: int, ln_y: Array, unit: Ar
     if not len(theta):
         return theta
     scale = np.maximum(np.abs(theta), 1e-2)
+    low, high = ansatz.limits
     found = optimize.least_squares(
-        lambda trial: ansatz.solve(trial, intervals, ln_y, unit)[1], theta, x_scale=scale, xtol=1e-10
+        lambda trial: ansatz.solve(trial, intervals, ln_y, unit)[1],
+        np.clip(theta, low, high),
+        bounds=(low, high),
+        x_scale=scale,
+        xtol=1e-10,
     )
     return np.asarray(found.x)
 
@@ -435,17 +545,79 @@ def _resolution(ansatz: _Ansatz, curves: list[LogData], theta: Array) -> tuple[i
         best = min(best, (excess, intervals))
     if not best[1]:
         return max(1, min(8, points // 4 - 3)), 0.0
-    return best[1], _missing(ansatz, curves, s, reach, best[1])
+    left = _missing(lambda extra: _alone(ansatz, curves, s, reach, best[1], extra)[0])
+    spread = sum(float(((data.ln_y - data.ln_y.mean()) ** 2).sum()) for data in curves) / points
+    return best[1], min(max(0.0, left - _scatter(ansatz, curves, s)), _LARGEST_INTERPOLATION**2 * spread)
 
 
-def _missing(ansatz: _Ansatz, curves: list[LogData], s: Array, reach: float, intervals: int) -> float:
-    """Return the variance with which the curves alone are as good as chance allows."""
-    low, high = 1e-20, 1.0
+def _missing(excess: Callable[[float], float]) -> float:
+    """Return the variance of ``ln y`` with which an excess over chance falls to 1; 0 where it is below."""
+    if excess(0.0) <= 1:
+        return 0.0
+    low, high = 1e-20, 1e2
     for _ in range(40):
         middle = math.sqrt(low * high)
-        excess, _ = _alone(ansatz, curves, s, reach, intervals, middle)
-        low, high = (middle, high) if excess > 1 else (low, middle)
+        low, high = (middle, high) if excess(middle) > 1 else (low, middle)
     return high
+
+
+def _scatter(ansatz: _Ansatz, curves: list[LogData], s: Array) -> float:
+    """Return the variance of ``ln y`` by which points of single curves scatter above their errors.
+
+    Each point is held against the polynomial through its neighbours on its own curve, two for degree 1, four
+    for degree 3, six for degree 5. Scatter leaves the same at each degree; what a smooth curve leaves shrinks
+    by a factor of at least 4 from degree to degree, and is extrapolated away.
+    """
+    left: list[float] = []
+    for neighbours in (2, 4, 6):
+        found = [
+            _unlike_neighbours(_along_curve(ansatz, label, s), data, neighbours)
+            for label, data in enumerate(curves)
+        ]
+        pulls = np.concatenate([np.empty((3, 0)), *(pull for pull in found if pull is not None)], axis=1)
+        if pulls.shape[1] < _LEAST_FREEDOM:
+            break
+        left.append(_missing(partial(_mean_square_pull, pulls)))
+    if len(left) < 2:
+        return 0.0
+    return max(0.0, (_SHRINKS * left[-1] - left[-2]) / (_SHRINKS - 1))
+
+
+def _mean_square_pull(pulls: Array, extra: float) -> float:
+    off, expected, weight = pulls
+    return float((off**2 / (expected + weight * extra)).mean())
+
+
+def _along_curve(ansatz: _Ansatz, label: int, s: Array) -> Array:
+    """Return the coordinate along one curve in which it is smooth: s, or ``ln size`` where x is the same."""
+    mine = ansatz.curve == label
+    return np.asarray(s[mine] if np.ptp(ansatz.x[mine]) > 0 else np.log(ansatz.size[mine]))
+
+
+def _unlike_neighbours(own: Array, data: LogData, neighbours: int) -> Array | None:
+    """Return three rows: how far points are off the polynomial through their neighbours, and two variances.
+
+    The first is that of the errors, the second that of an error 1 of each point. None for too few points.
+    """
+    order = np.argsort(own)
+    own = own[order]
+    count, half = len(own), neighbours // 2
+    if count < neighbours + 1 or not (np.diff(own) > 0).all():
+        return None
+    rows = np.arange(half, count - half)
+    around = np.concatenate([np.arange(-half, 0), np.arange(1, half + 1)])
+    weights = np.zeros((len(rows), count))
+    weights[np.arange(len(rows)), rows] = 1.0
+    for shift in around:
+        others = around[around != shift]
+        place = own[rows + shift][:, None]
+        share = (
+            (own[rows][:, None] - own[rows[:, None] + others]) / (place - own[rows[:, None] + others])
+        ).prod(1)
+        weights[np.arange(len(rows)), rows + shift] = -share
+    covariance = data.covariance()[np.ix_(order, order)]
+    expected = np.einsum("ri,ij,rj->r", weights, covariance, weights)
+    return np.stack([weights @ data.ln_y[order], expected, (weights**2).sum(axis=1)])
 
 
 def _alone(
@@ -455,8 +627,9 @@ def _alone(
     squares, expected, freedom = 0.0, 0.0, 0.0
     for label, data in enumerate(curves):
         mine = ansatz.curve == label
-        own = s[mine] if np.ptp(ansatz.x[mine]) > 0 else np.log(ansatz.size[mine])
-        pieces = max(1, math.ceil(intervals * float(np.ptp(s[mine])) / reach))
+        own = _along_curve(ansatz, label, s)
+        # Rounding must not give a curve of the whole length one piece more.
+        pieces = max(1, math.ceil(intervals * float(np.ptp(s[mine])) / reach - 1e-9))
         if len(own) <= pieces + 3:
             continue
         unit = np.sqrt(data.relative**2 + extra)
@@ -491,25 +664,43 @@ def _result(
     networks = min(data.networks for data in curves)
     quality, p_value = goodness(residual, jacobian, covariance / np.outer(unit, unit), networks)
     overlap = ansatz.overlap(theta)
+    relative = np.concatenate([data.relative for data in curves])
+    rms, rms_errors = (100 * math.sqrt(float(np.mean(off**2))) for off in (residual * unit, relative))
     drawn = np.concatenate([data.resampled(resamples, rng) for data in curves], axis=1)
     drawn = drawn + math.sqrt(extra) * rng.standard_normal(drawn.shape)
     draws = _redrawn(ansatz, theta, intervals, jacobian, drawn, unit)
     best = np.concatenate([theta, coefficients[: len(ansatz.linear)]])
     other = _elsewhere(ansatz, theta, intervals, ln_y, unit)
     errors = _errors(ansatz, best, draws, jacobian, float(residual @ residual), quality, other)
-    reason = _undetermined(ansatz, overlap, best, errors)
+    straight = _straightness(ansatz, theta, ln_y, unit, covariance, networks)
+    reason = _undetermined(ansatz, overlap, best, errors, straight)
     inflation = math.sqrt(max(1.0, quality)) if p_value < _DOUBTFUL else 1.0
     if inflation > 1 and not reason:
-        grown = f"The curves do not collapse (quality {quality:.3g}): errors grow by {inflation:.2g}."
-        notes = [*notes, grown]
+        notes = [
+            *notes,
+            f"The curves do not collapse (quality {quality:.3g}): errors grow by {inflation:.2g}.",
+        ]
+    scatter = _scatter(ansatz, curves, ansatz.abscissa(theta))
+    if p_value < _DOUBTFUL and scatter > float(np.mean(relative**2)):
+        notes = [
+            *notes,
+            "Single curves are not smooth within their errors: their points scatter by "
+            f"{100 * math.sqrt(scatter):.2g} % of y beyond errors of {rms_errors:.2g} %.",
+        ]
+    if "critical" in ansatz.free and not reason:
+        place = theta[ansatz.free.index("critical")]
+        if np.isclose(place, ansatz.reach, rtol=0, atol=1e-4 * float(np.ptp(ansatz.reach))).any():
+            notes = [*notes, f"critical = {place:.4g} is the end of where it was looked for, not a best fit."]
     exponents = _estimates(ansatz, best, errors * inflation, reason, networks or len(unit))
     if overlap < _LEAST_OVERLAP:
-        quality = p_value = math.nan
+        quality = p_value = rms = math.nan
     master_x, master_y = _master_curve(ansatz, theta, intervals, coefficients)
     return Collapse(
         exponents,
         quality,
         p_value,
+        rms,
+        rms_errors,
         overlap,
         math.sqrt(extra),
         _side_by_side(ansatz, theta, intervals, coefficients, curves),
@@ -542,11 +733,10 @@ def _redrawn(
     if not len(theta):
         return ansatz.solve(theta, intervals, drawn.T, unit)[0][:count].T
     pull = np.linalg.pinv(jacobian, rcond=1e-9)[: len(theta)]
+    first = theta + (pull @ ansatz.solve(theta, intervals, drawn.T, unit)[1]).T
     found = []
-    for ln_y in drawn:
-        current = theta
-        for _ in range(2):
-            current = current + pull @ ansatz.solve(current, intervals, ln_y, unit)[1]
+    for ln_y, current in zip(drawn, np.clip(first, *ansatz.limits), strict=True):
+        current = np.clip(current + pull @ ansatz.solve(current, intervals, ln_y, unit)[1], *ansatz.limits)
         coefficients, _ = ansatz.solve(current, intervals, ln_y, unit)
         found.append(np.concatenate([current, coefficients[:count]]))
     return np.array(found)
@@ -601,12 +791,29 @@ def _errors(
     return errors
 
 
-def _undetermined(ansatz: _Ansatz, overlap: float, best: Array, errors: Array) -> str:
+def _straightness(
+    ansatz: _Ansatz, theta: Array, ln_y: Array, unit: Array, covariance: Array, networks: int
+) -> float:
+    """Return the p-value of a pure power as the common curve; 0 where a and b are not both free.
+
+    A pure power leaves only a combination of the two.
+    """
+    if not (ansatz.logarithmic and "a" in ansatz.linear and "b" in ansatz.free) or ansatz.correction:
+        return 0.0
+    columns = [np.log(ansatz.size), np.ones_like(ln_y), ansatz.abscissa(theta)]
+    design = np.stack(columns, axis=1) / unit[:, None]
+    residual = ln_y / unit - design @ np.linalg.lstsq(design, ln_y / unit, rcond=None)[0]
+    return goodness(residual, design, covariance / np.outer(unit, unit), networks)[1]
+
+
+def _undetermined(ansatz: _Ansatz, overlap: float, best: Array, errors: Array, straight: float) -> str:
     if overlap < _LEAST_OVERLAP:
         return (
             f"only {overlap:.0%} of the points lie within the reach of another curve: the curves are too far "
             "apart, or have no feature to tell a and b by"
         )
+    if straight >= _STRAIGHT:
+        return f"the common curve is a pure power (p = {straight:.2g}): it has no feature to tell a and b by"
     names = (*ansatz.free, *ansatz.linear)
     for name in ("a", "b"):
         if name in names:
