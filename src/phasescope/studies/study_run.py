@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -78,12 +79,7 @@ class StudyRun:
     @property
     def sentence(self) -> str:
         """How many claims agree, disagree or are not determined, in one sentence."""
-        counts = Counter(check.verdict for check in self.checks)
-        total = sum(counts.values())
-        if not total:
-            return "No claim was checked."
-        said = [f"{counts[each]} {_TOLD[each][counts[each] > 1]}" for each in OUTCOMES if counts[each]]
-        return f"Of {total} claim{'s' if total > 1 else ''}, {_join(said)}."
+        return told([check.verdict for check in self.checks])
 
     @property
     def again(self) -> str:
@@ -99,6 +95,16 @@ class StudyRun:
         """Return the content of ``checks.json``: a list of objects, one a check."""
         entries = [check.to_dict() for check in self.checks]
         return json.dumps(entries, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def told(verdicts: Sequence[Outcome]) -> str:
+    """Return how many of the verdicts are which, in one sentence."""
+    counts = Counter(verdicts)
+    total = sum(counts.values())
+    if not total:
+        return "No claim was checked."
+    said = [f"{counts[each]} {_TOLD[each][counts[each] > 1]}" for each in OUTCOMES if counts[each]]
+    return f"Of {total} claim{'s' if total > 1 else ''}, {_join(said)}."
 
 
 def _join(parts: list[str]) -> str:
