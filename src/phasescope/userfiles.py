@@ -23,7 +23,9 @@ from typing import Any
 from torch import nn
 
 from phasescope.errors import InputError
+from phasescope.regular_files import read_regular
 
+_LARGEST = 50_000_000  # bytes of source
 _SPEC = re.compile(r"(?P<file>.+\.py):(?P<name>\w+)(?:@(?P<checkpoint>.+))?")
 
 
@@ -68,8 +70,8 @@ def labels_of(specs: Sequence[str]) -> list[str]:
 def functions_in(path: Path) -> list[str]:
     """Return the names of a file's public functions and classes without running it; none if it is broken."""
     try:
-        body = ast.parse(path.read_text(encoding="utf-8")).body
-    except (SyntaxError, ValueError, OSError):
+        body = ast.parse(read_regular(path, _LARGEST)).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         return []
     kinds = (ast.FunctionDef, ast.ClassDef)
     return [node.name for node in body if isinstance(node, kinds) and not node.name.startswith("_")]
@@ -140,7 +142,7 @@ def contents_hash(spec: str) -> str:
     Files that it imports are not part of it.
     """
     path, _, _ = split(spec)
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    return hashlib.sha256(read_regular(path, _LARGEST)).hexdigest()[:16]
 
 
 def describe(value: Any) -> str:
