@@ -98,3 +98,22 @@ def test_another_refusal_names_its_reason(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="cannot be written: Permission denied"):
         write_whole(tmp_path / "one", "1")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_clean_up_that_fails_does_not_hide_why_writing_failed(tmp_path, monkeypatch):
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    def refused(*arguments, **keywords):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(Path, "unlink", refused)
+    with pytest.raises(InputError, match="is full: No space left"):
+        write_whole(tmp_path / "one", "1")
+
+
+def test_leftovers_that_cannot_be_removed_are_left(tmp_path):
+    (tmp_path / ".one.0123456789ab.part").mkdir()
+    assert clear_leftovers(tmp_path) == 0
+    assert clear_leftovers(tmp_path / "absent") == 0

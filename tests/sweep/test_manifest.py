@@ -1,14 +1,16 @@
 """A folder belongs to one study, one configuration and one version."""
 
+import json
 import math
 import os
+from pathlib import Path
 
 import pytest
 
 import phasescope
 from phasescope.errors import InputError
 from phasescope.sweep import run
-from phasescope.sweep.manifest import agree
+from phasescope.sweep.manifest import _text, agree, only_run
 from sweep_tasks import measure, tasks
 
 IDENTITY = {"study": "trial", "configuration": {"sigma_b": 0.3, "widths": [10, 20], "limit": math.nan}}
@@ -80,3 +82,77 @@ def test_a_damaged_manifest_is_told_and_loses_nothing(tmp_path):
     assert (outcome.reused, outcome.computed) == (3, 0)
     assert list(outcome.damaged) == ["manifest.json"]
     assert [(event.kind, event.task) for event in events] == [("damaged", None), ("survey", None)]
+
+
+def link_to_a_file(path):
+    path.with_name("precious").write_text("precious")
+    path.symlink_to(path.with_name("precious"))
+
+
+def hard_link(path):
+    path.with_name("precious").write_text("precious")
+    path.hardlink_to(path.with_name("precious"))
+
+
+def loop(path):
+    path.symlink_to(path)
+
+
+def never_ending(path):
+    path.symlink_to("/dev/zero")
+
+
+@pytest.mark.parametrize("make", [link_to_a_file, hard_link, loop, never_ending, os.mkfifo, Path.mkdir])
+def test_a_lock_is_taken_on_nothing_but_a_file_of_its_own(tmp_path, make):
+    make(tmp_path / ".lock")
+    with pytest.raises(InputError, match=r"\.lock is a link or no regular file"), only_run(tmp_path):
+        pass
+    for precious in tmp_path.glob("precious"):
+        assert precious.read_text() == "precious"
+
+
+def test_who_holds_the_lock_is_written_over_no_link(tmp_path):
+    (tmp_path / "precious").write_text("precious")
+    (tmp_path / ".lock.holder").symlink_to(tmp_path / "precious")
+    with only_run(tmp_path):
+        assert (tmp_path / ".lock.holder").read_text().startswith(f"process {os.getpid()} on ")
+        with pytest.raises(InputError, match=f"Another run is at work in .*: process {os.getpid()} on "):
+            run(tasks(1), measure, tmp_path)
+    assert (tmp_path / "precious").read_text() == "precious"
+    assert run(tasks(1), measure, tmp_path).computed == 1
+
+
+def sparse(path):
+    with path.open("wb") as file:
+        file.truncate(10**12)
+
+
+@pytest.mark.parametrize("make", [loop, never_ending, os.mkfifo, sparse])
+def test_a_manifest_that_is_no_regular_file_is_told_and_replaced(tmp_path, make):
+    make(tmp_path / "manifest.json")
+    known, damage = agree(tmp_path, IDENTITY, ["a"])
+    assert known == {"a"}
+    assert "manifest.json" in damage
+    assert agree(tmp_path, IDENTITY, []) == ({"a"}, "")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"identity": 3, "tasks": []},
+        {"identity": {}, "tasks": 3},
+        {"identity": {}, "tasks": [["a"]]},
+        {"identity": {}, "tasks": [1]},
+        {"identity": [1], "tasks": []},
+        {"tasks": []},
+        [],
+        None,
+        "[" * 100_000,
+    ],
+    ids=lambda content: str(content)[:30],
+)
+def test_a_forged_manifest_is_damaged(tmp_path, content):
+    written = content.encode() if isinstance(content, str) else _text(content)
+    (tmp_path / "manifest.json").write_bytes(written)
+    assert agree(tmp_path, IDENTITY, ["a"]) == ({"a"}, "manifest.json is damaged: its checksum does not fit")
+    assert json.loads((tmp_path / "manifest.json").read_text())["content"]["tasks"] == ["a"]

@@ -1,7 +1,10 @@
 """A task's file gives back exactly what was written, or says what is wrong with it."""
 
 import hashlib
+import json
+import os
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -102,11 +105,75 @@ def test_a_file_of_another_release_is_noticed(store, monkeypatch):
         store.read(TASK)
 
 
-def test_a_folder_in_the_place_of_a_file_is_noticed(store):
+def never_ending(path):
+    path.symlink_to("/dev/zero")
+
+
+def loop(path):
+    path.symlink_to(path)
+
+
+def sparse(path):
+    with path.open("wb") as file:
+        file.truncate(10**12)
+
+
+IN_PLACE = [Path.mkdir, os.mkfifo, never_ending, loop, sparse]
+
+
+@pytest.mark.parametrize("make", IN_PLACE, ids=lambda make: make.__name__)
+def test_what_is_no_regular_file_is_damaged_and_not_read(store, make):
     store.path(TASK).unlink()
-    store.path(TASK).mkdir()
-    with pytest.raises(DamagedTaskError, match="cannot be read"):
+    make(store.path(TASK))
+    with pytest.raises(DamagedTaskError, match=r"not a regular file|cannot be read|at most"):
         store.read(TASK)
+    survey = store.survey([TASK])
+    assert list(survey.damaged) == [TASK.id]
+
+
+def test_a_link_to_a_task_file_is_read(store, tmp_path):
+    store.path(TASK).rename(tmp_path / "elsewhere")
+    store.path(TASK).symlink_to(tmp_path / "elsewhere")
+    assert store.survey([TASK]).done == [TASK]
+
+
+def forged(**changes):
+    """The bytes of a task file with a checksum that fits, whatever its header says."""
+    header, _, payload = encode(TASK, {"a": np.zeros(2)}).partition(b"\n")[2].partition(b"\n")
+    text = json.dumps({**json.loads(header), **changes}) if changes else "[" * 100_000
+    body = text.encode() + b"\n" + payload
+    return b"phasescope task, sha256 " + hashlib.sha256(body).hexdigest().encode() + b"\n" + body
+
+
+def array(dtype="<f8", shape=(2,), name="a"):
+    return {"arrays": [{"name": name, "dtype": dtype, "shape": shape}]}
+
+
+FORGED = {
+    "nested": {},
+    "no list": {"arrays": 3},
+    "no entry": {"arrays": [3]},
+    "no name": {"arrays": [{"dtype": "<f8", "shape": [2]}]},
+    "huge": array(shape=[10**30]),
+    "huge and empty": array("<U0", [10**12]),
+    "negative": array(shape=[-2]),
+    "too long": array(shape=[3]),
+    "too short": array(shape=[1]),
+    "no shape": array(shape="ab"),
+    "no dtype": array("((((("),
+    "pointers": array("|O8"),
+    "fields": array("f4,f4"),
+    "other": {"task": []},
+    "unnamed": {"format": None, "phasescope": None},
+}
+
+
+@pytest.mark.parametrize("changes", FORGED.values(), ids=FORGED)
+def test_a_forged_header_under_a_valid_checksum_is_one_sentence(store, changes):
+    store.path(TASK).write_bytes(forged(**changes))
+    with pytest.raises(DamagedTaskError, match=TASK.id):
+        store.read(TASK)
+    assert list(store.survey([TASK]).damaged) == [TASK.id]
 
 
 def test_survey_sorts_what_it_finds(tmp_path):

@@ -175,6 +175,9 @@ def _connected(distributed: Any, address: str) -> Any:
 @contextmanager
 def _interrupts_held() -> Iterator[None]:
     """Hold back Ctrl-C while processes start: they inherit that, and this process gets it afterwards."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

@@ -7,7 +7,7 @@ import os
 import re
 import secrets
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from phasescope.errors import InputError
@@ -33,9 +33,9 @@ def check_writable(directory: Path) -> None:
     if "\0" in str(directory):
         raise InputError(f"{directory} is no name of a folder: it holds a zero byte.", _FIX)
     nearest = directory.absolute()
-    while not nearest.exists() and nearest != nearest.parent:
+    while not os.path.exists(nearest) and nearest != nearest.parent:  # Path.exists raises without permission
         nearest = nearest.parent
-    if not nearest.is_dir():
+    if not os.path.isdir(nearest):
         raise InputError(f"{directory} cannot be a folder: {nearest} is a file.", _FIX)
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise InputError(f"{directory} cannot be written: no permission in {nearest}.", _FIX)
@@ -100,12 +100,12 @@ def write_together(directory: Path, contents: Mapping[str, str | bytes], *, dura
                 _sync_names(directory)
     finally:
         for temporary in waiting:
-            temporary.unlink(missing_ok=True)
+            _remove(temporary)
 
 
 @contextmanager
-def os_errors_told(directory: Path) -> Iterator[None]:
-    """Turn what the system says while `directory` is written into an ``InputError``."""
+def os_errors_told(directory: Path, done: str = "written") -> Iterator[None]:
+    """Turn what the system says while something is done to `directory` into an ``InputError``."""
     try:
         yield
     except OSError as error:
@@ -115,7 +115,7 @@ def os_errors_told(directory: Path) -> Iterator[None]:
                 f"The disk of {directory} is full: {reason}.",
                 "Free some space, or name another folder with --out DIR.",
             ) from error
-        raise InputError(f"{directory} cannot be written: {reason}.", _FIX) from error
+        raise InputError(f"{directory} cannot be {done}: {reason}.", _FIX) from error
 
 
 def clear_leftovers(directory: Path) -> int:
@@ -126,10 +126,18 @@ def clear_leftovers(directory: Path) -> int:
     directory : Path
         A folder in which nobody is writing.
     """
-    leftovers = [path for path in directory.iterdir() if _LEFTOVER.fullmatch(path.name)]
-    for path in leftovers:
-        path.unlink(missing_ok=True)
-    return len(leftovers)
+    with suppress(OSError):
+        return sum(_remove(path) for path in directory.iterdir() if _LEFTOVER.fullmatch(path.name))
+    return 0
+
+
+def _remove(path: Path) -> bool:
+    """Remove a file; clearing up fails in silence, since it must not hide the error that it follows."""
+    try:
+        path.unlink()
+    except OSError:
+        return False
+    return True
 
 
 def _bytes(content: str | bytes) -> bytes:

@@ -2,49 +2,71 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import socket
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 import phasescope
 from phasescope.errors import InputError
+from phasescope.regular_files import read_regular
 from phasescope.sweep.files import os_errors_told, write_whole
 
 NAME = "manifest.json"
 _LOCK = ".lock"
+_HOLDER = ".lock.holder"
+_MOST_OF_HOLDER = 500  # bytes
+_MOST = 500_000_000  # bytes of a manifest; a task takes 30
+_WITHOUT_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 _SHOWN = 4
 _FIX = "Name another folder with --out DIR."
 
 
 @contextmanager
 def only_run(directory: Path) -> Iterator[None]:
-    """Hold the folder's lock, which ends with its process; on file systems without locks, go on without."""
-    import fcntl  # not on every system, and only runs need it
+    """Hold the folder's lock, which ends with its process; on file systems without locks, go on without.
 
-    with os_errors_told(directory):
-        descriptor = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+    Who holds it stands in a file of its own: not every system lets others read a file that is locked.
+    """
+    path, holder = directory / _LOCK, directory / _HOLDER
+    lock = FileLock(path, timeout=0, fallback_to_soft=False)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.read(descriptor, 200).decode(errors="replace") or "another process"
-            raise InputError(
-                f"Another run is at work in {directory}: {holder}.",
-                "Wait until it has ended, or name another folder with --out DIR.",
-            ) from None
-        except OSError:
-            pass
-        with suppress(OSError):
-            os.ftruncate(descriptor, 0)
-            os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode())
+        with suppress(FileNotFoundError):
+            found = os.lstat(path)
+            if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+                raise InputError(f"{path} is a link or no regular file: no lock can be taken.", "Remove it.")
+        lock.acquire()
+    except Timeout:
+        raise InputError(
+            f"Another run is at work in {directory}: {_named_in(holder)}.",
+            "Wait until it has ended, or name another folder with --out DIR.",
+        ) from None
+    except OSError as error:
+        if error.errno not in _WITHOUT_LOCKS:
+            with os_errors_told(directory):
+                raise
+    try:
+        write_whole(holder, f"process {os.getpid()} on {socket.gethostname()}", durable=False)
         yield
     finally:
-        os.close(descriptor)
+        with suppress(OSError):
+            holder.unlink()
+        lock.release()
+
+
+def _named_in(holder: Path) -> str:
+    try:
+        return read_regular(holder, _MOST_OF_HOLDER).decode(errors="replace")
+    except InputError:
+        return "another process"
 
 
 def agree(directory: Path, identity: Mapping[str, Any], ids: Iterable[str]) -> tuple[set[str], str]:
@@ -68,17 +90,18 @@ def agree(directory: Path, identity: Mapping[str, Any], ids: Iterable[str]) -> t
 
 
 def _read(path: Path) -> tuple[dict[str, Any] | None, set[str], str]:
-    try:
-        found = path.read_bytes()
-    except FileNotFoundError:
+    if not os.path.lexists(path):
         return None, set(), ""
-    except OSError as error:
-        return None, set(), f"{NAME} cannot be read: {error.strerror}"
+    try:
+        found = read_regular(path, _MOST)
+    except InputError as error:
+        return None, set(), error.what.rstrip(".")
     try:
         content = json.loads(found)["content"]
-        if _text(content) == found:
-            return content["identity"], set(content["tasks"]), ""
-    except (ValueError, KeyError, TypeError):
+        identity, ids = dict(content["identity"]), set(content["tasks"])
+        if _text(content) == found and all(isinstance(each, str) for each in ids):
+            return identity, ids, ""
+    except (ValueError, LookupError, TypeError, RecursionError):
         pass
     return None, set(), f"{NAME} is damaged: its checksum does not fit"
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,13 +20,15 @@ from typing import Any
 import numpy as np
 
 import phasescope
-from phasescope.errors import PhasescopeError
-from phasescope.sweep.files import write_whole
+from phasescope.errors import InputError, PhasescopeError
+from phasescope.regular_files import read_regular
+from phasescope.sweep.files import os_errors_told, write_whole
 from phasescope.sweep.manifest import NAME as MANIFEST
 from phasescope.sweep.task import Task
 
 FORMAT = 1
 SUFFIX = ".task"
+_MOST = 4_000_000_000  # bytes of a task's file
 _MARK = b"phasescope task, sha256 "
 _KINDS = "biufcUSmM"  # everything that a file can hold without running code on loading
 
@@ -129,12 +132,12 @@ class Store:
         DamagedTaskError
             If the file is missing, damaged or another's.
         """
+        if not os.path.lexists(self.path(task)):
+            raise DamagedTaskError(f"{self.path(task).name} is missing")
         try:
-            data = self.path(task).read_bytes()
-        except FileNotFoundError:
-            raise DamagedTaskError(f"{self.path(task).name} is missing") from None
-        except OSError as error:
-            raise DamagedTaskError(f"{self.path(task).name} cannot be read: {error.strerror}") from error
+            data = read_regular(self.path(task), _MOST)
+        except InputError as error:
+            raise DamagedTaskError(error.what.rstrip(".")) from error
         return decode(task, data)
 
     def survey(self, tasks: Iterable[Task], known: Iterable[str] = ()) -> Survey:
@@ -151,7 +154,7 @@ class Store:
         names = {identity + SUFFIX for identity in known}
         for task in tasks:
             names.add(self.path(task).name)
-            if not self.path(task).exists():
+            if not os.path.lexists(self.path(task)):
                 found.missing.append(task)
                 continue
             try:
@@ -160,8 +163,9 @@ class Store:
                 found.damaged[task.id] = str(error)
             else:
                 found.done.append(task)
-        if self.directory.is_dir():
-            others = (path for path in self.directory.iterdir() if path.name not in names)
+        if os.path.isdir(self.directory):
+            with os_errors_told(self.directory, "listed"):
+                others = [path for path in self.directory.iterdir() if path.name not in names]
             found.foreign.extend(sorted(path for path in others if not _own(path.name)))
         return found
 
@@ -197,18 +201,24 @@ def decode(task: Task, data: bytes) -> dict[str, np.ndarray]:
         if version != (FORMAT, phasescope.__version__):
             raise DamagedTaskError(f"{name} is of format {version[0]}, written by phasescope {version[1]}")
         return _arrays(header["arrays"], payload)
-    except (KeyError, TypeError, ValueError) as error:
-        raise DamagedTaskError(f"{name} was not written by phasescope: {error}") from error
+    except DamagedTaskError:
+        raise
+    except Exception as error:  # JSON and dtypes of a forged file fail in many ways
+        raise DamagedTaskError(
+            f"{name} was not written by phasescope: {type(error).__name__}: {error}"
+        ) from error
 
 
 def _arrays(described: list[dict[str, Any]], payload: bytes) -> dict[str, np.ndarray]:
     arrays, start = {}, 0
     for entry in described:
         dtype, shape = np.dtype(entry["dtype"]), tuple(entry["shape"])
-        if dtype.kind not in _KINDS:
+        if dtype.kind not in _KINDS or not dtype.itemsize:
             raise TypeError(f"an array of dtype {dtype}")
-        arrays[entry["name"]] = np.ndarray(shape, dtype, buffer=payload, offset=start).copy()
+        arrays[str(entry["name"])] = np.ndarray(shape, dtype, buffer=payload, offset=start).copy()
         start += math.prod(shape) * dtype.itemsize
+    if start != len(payload):
+        raise ValueError(f"{len(payload)} bytes of arrays, and {start} in the header")
     return arrays
 
 
