@@ -5,28 +5,13 @@ import socket
 
 import pytest
 
+import hostile_files
 from phasescope.errors import InputError
 from phasescope.regular_files import open_regular, read_regular
 
 
-def fifo(path):
-    os.mkfifo(path)
-
-
-def link_to_itself(path):
-    path.symlink_to(path)
-
-
-def link_to_zeros(path):
-    path.symlink_to("/dev/zero")
-
-
 def link_to_nothing(path):
     path.symlink_to(path.with_name("absent"))
-
-
-def folder(path):
-    path.mkdir()
 
 
 def listening(path):
@@ -39,19 +24,14 @@ def listening(path):
         os.chdir(before)
 
 
-def sparse(path):
-    with path.open("wb") as file:
-        file.truncate(10**13)
-
-
 HOSTILE = {
-    fifo: "is a FIFO, not a regular file",
-    link_to_itself: "cannot be read: Too many levels of symbolic links",
-    link_to_zeros: "is a device, not a regular file",
+    hostile_files.fifo: "is a FIFO, not a regular file",
+    hostile_files.loop: "cannot be read: Too many levels of symbolic links",
+    hostile_files.never_ending: "is a device, not a regular file",
     link_to_nothing: "There is no",
-    folder: "is a folder, not a regular file",
+    hostile_files.folder: "is a folder, not a regular file",
     listening: "is a socket, not a regular file",
-    sparse: r"has 10,000,000,000,000 bytes, and at most 4,000,000,000 are read",
+    hostile_files.sparse: r"has 10,000,000,000,000 bytes, and at most 4,000,000,000 are read",
 }
 
 

@@ -16,6 +16,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -162,6 +163,19 @@ def _required_arguments(function: Any) -> list[str]:
     return [p.name for p in parameters if p.default is p.empty and p.kind not in variadic]
 
 
+_reason_not_to: ContextVar[str] = ContextVar("reason not to import", default="")
+
+
+@contextmanager
+def nothing_imported(reason: str) -> Iterator[None]:
+    """Refuse to import a user's file while text from elsewhere, such as stored settings, may name it."""
+    before = _reason_not_to.set(reason)
+    try:
+        yield
+    finally:
+        _reason_not_to.reset(before)
+
+
 @contextmanager
 def _importable(path: Path) -> Iterator[None]:
     """Let the file import its neighbours; forget them after, so that the next target finds its own."""
@@ -179,6 +193,10 @@ def _importable(path: Path) -> Iterator[None]:
 
 
 def _import(path: Path) -> ModuleType:
+    if reason := _reason_not_to.get():
+        raise InputError(
+            f"{path} is not imported: {reason}.", "Run the command that made it, if you trust both."
+        )
     name = path.stem if path.stem not in sys.modules else f"{path.stem} of {path.parent}"
     source = importlib.util.spec_from_file_location(name, path.resolve())
     if source is None or source.loader is None:

@@ -68,21 +68,21 @@ def test_any_flipped_bit_is_noticed_and_the_file_named(finished, tmp_path):
         damaged[places.randrange(len(content))] ^= 1 << places.randrange(8)
         (tmp_path / "results.nc").write_bytes(damaged)
         with pytest.raises(InputError, match=r"results\.nc is damaged"):
-            results.read(tmp_path)
+            results.receive(tmp_path)
     (tmp_path / "results.nc").write_bytes(content[: len(content) // 2])
     with pytest.raises(InputError, match=r"results\.nc is damaged"):
-        results.read(tmp_path)
+        results.receive(tmp_path)
 
 
 def test_without_its_sha256_the_file_is_read_and_garbage_is_refused(finished, tmp_path):
     (tmp_path / "results.nc").write_bytes((finished[0] / "results.nc").read_bytes())
-    assert set(results.read(tmp_path).children) == {"mean", "square"}
+    assert set(results.receive(tmp_path).children) == {"mean", "square"}
     (tmp_path / "results.nc").write_bytes(b"not a netCDF file at all")
     with pytest.raises(InputError, match=r"results\.nc cannot be read"):
-        results.read(tmp_path)
+        results.receive(tmp_path)
     (tmp_path / "results.nc").unlink()
     with pytest.raises(InputError, match=r"There is no .*results\.nc"):
-        results.read(tmp_path)
+        results.receive(tmp_path)
 
 
 def test_what_is_written_comes_back_bit_for_bit(tmp_path):

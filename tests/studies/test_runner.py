@@ -139,7 +139,7 @@ def test_loading_needs_the_results_alone(finished, tmp_path, toy):
     loaded = studies.load(tmp_path, study=toy)
     assert loaded.checks_json() == (directory / "checks.json").read_text()
     assert loaded.config == run.config
-    with pytest.raises(InputError, match="no study 'toy'"):
+    with pytest.raises(InputError, match="of the study 'toy', which is not one of phasescope's"):
         studies.load(tmp_path)
 
 

@@ -3,10 +3,10 @@
 import json
 import math
 import os
-from pathlib import Path
 
 import pytest
 
+import hostile_files
 import phasescope
 from phasescope.errors import InputError
 from phasescope.sweep import run
@@ -94,15 +94,14 @@ def hard_link(path):
     path.hardlink_to(path.with_name("precious"))
 
 
-def loop(path):
-    path.symlink_to(path)
+PLANTED = [
+    link_to_a_file,
+    hard_link,
+    *(make for make in hostile_files.ALL if make is not hostile_files.sparse),
+]
 
 
-def never_ending(path):
-    path.symlink_to("/dev/zero")
-
-
-@pytest.mark.parametrize("make", [link_to_a_file, hard_link, loop, never_ending, os.mkfifo, Path.mkdir])
+@pytest.mark.parametrize("make", PLANTED)
 def test_a_lock_is_taken_on_nothing_but_a_file_of_its_own(tmp_path, make):
     make(tmp_path / ".lock")
     with pytest.raises(InputError, match=r"\.lock is a link or no regular file"), only_run(tmp_path):
@@ -122,12 +121,7 @@ def test_who_holds_the_lock_is_written_over_no_link(tmp_path):
     assert run(tasks(1), measure, tmp_path).computed == 1
 
 
-def sparse(path):
-    with path.open("wb") as file:
-        file.truncate(10**12)
-
-
-@pytest.mark.parametrize("make", [loop, never_ending, os.mkfifo, sparse])
+@pytest.mark.parametrize("make", [make for make in hostile_files.ALL if make is not hostile_files.folder])
 def test_a_manifest_that_is_no_regular_file_is_told_and_replaced(tmp_path, make):
     make(tmp_path / "manifest.json")
     known, damage = agree(tmp_path, IDENTITY, ["a"])

@@ -2,13 +2,12 @@
 
 import hashlib
 import json
-import os
 import random
-from pathlib import Path
 
 import numpy as np
 import pytest
 
+import hostile_files
 import phasescope
 from phasescope.sweep import DamagedTaskError, Store, Task
 from phasescope.sweep.store import decode, encode
@@ -105,23 +104,7 @@ def test_a_file_of_another_release_is_noticed(store, monkeypatch):
         store.read(TASK)
 
 
-def never_ending(path):
-    path.symlink_to("/dev/zero")
-
-
-def loop(path):
-    path.symlink_to(path)
-
-
-def sparse(path):
-    with path.open("wb") as file:
-        file.truncate(10**12)
-
-
-IN_PLACE = [Path.mkdir, os.mkfifo, never_ending, loop, sparse]
-
-
-@pytest.mark.parametrize("make", IN_PLACE, ids=lambda make: make.__name__)
+@pytest.mark.parametrize("make", hostile_files.ALL)
 def test_what_is_no_regular_file_is_damaged_and_not_read(store, make):
     store.path(TASK).unlink()
     make(store.path(TASK))

@@ -9,10 +9,12 @@ from typing import Any, Literal, get_args
 from scipy.stats import binomtest
 
 from phasescope.estimate import Estimate
+from phasescope.studies.naming import check_name
 
 Outcome = Literal["agrees", "disagrees", "not determined", "no reference"]
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 
+_ID = (r"\w[\w.+-]*", "letters, digits and . + - _")
 _SIGMAS = 3.0
 # Share of series that a test excludes by chance; what is rarer than chance; what is too little to be more.
 _CHANCE, _RARE, _SMALL = 0.025, 0.01, 0.05
@@ -85,6 +87,11 @@ class Claim:
     source : str
         Paper and equation or figure, or "derived here".
 
+    Raises
+    ------
+    InputError
+        If `id` has something else in it than letters, digits and ``. + - _``.
+
     Examples
     --------
     >>> Claim("slope", "The exponent is 1.").equals(1, Estimate(1.02, 0.01, "fit", 9)).verdict
@@ -94,6 +101,9 @@ class Claim:
     id: str
     sentence: str
     source: str = "derived here"
+
+    def __post_init__(self) -> None:
+        check_name("claim", self.id, _ID)
 
     def equals(
         self,

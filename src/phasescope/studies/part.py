@@ -20,6 +20,7 @@ from phasescope import plotting
 from phasescope.errors import InputError
 from phasescope.estimate import Estimate
 from phasescope.studies.claim import Check
+from phasescope.studies.naming import VARIABLE, check_name
 from phasescope.sweep.task import Task
 
 if TYPE_CHECKING:
@@ -72,12 +73,21 @@ class Variable:
         "1" for a pure number.
     optional : bool
         Whether tasks may leave it out; it is NaN there.
+
+    Raises
+    ------
+    InputError
+        If the name of a dimension has something else in it than letters, digits and underscores.
     """
 
     dims: tuple[str, ...]
     long_name: str
     units: str = "1"
     optional: bool = False
+
+    def __post_init__(self) -> None:
+        for dim in self.dims:
+            check_name("dimension", dim, VARIABLE)
 
 
 @dataclass(frozen=True)
@@ -96,6 +106,11 @@ class Panels:
         Width and height of one panel in inches.
     share_y : bool
         Whether all panels have the vertical axis of the first.
+
+    Raises
+    ------
+    InputError
+        If `name` has something else in it than letters, digits and dashes.
     """
 
     name: str
@@ -103,6 +118,9 @@ class Panels:
     draw: Sequence[Callable[[Axes, Any], None]]
     size: tuple[float, float] = (3.6, 3.1)
     share_y: bool = False
+
+    def __post_init__(self) -> None:
+        check_name("figure", self.name)
 
 
 @dataclass(frozen=True)
@@ -202,6 +220,12 @@ class Part:
         another task is refused for all other dimensions.
     citations : tuple of str
         Keys of ``phasescope.citations.BIBTEX``.
+
+    Raises
+    ------
+    InputError
+        If a name has something else in it than letters, digits and dashes (underscores for variables), or a
+        variable has that of a dimension.
     """
 
     name: str
@@ -217,6 +241,16 @@ class Part:
     presets: Mapping[str, Settings] = field(default_factory=dict)
     ragged: tuple[str, ...] = ()
     citations: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_name("part", self.name)
+        dims = {"task", *(dim for variable in self.variables.values() for dim in variable.dims)}
+        for name in self.variables:
+            check_name(f"part {self.name}: variable", name, VARIABLE)
+            if name in dims:
+                raise InputError(
+                    f"part {self.name}: {name} is an array as well as a dimension.", "Rename one of the two."
+                )
 
     def __init_subclass__(cls) -> None:
         if cls.__module__ == "phasescope.studies.part":
@@ -287,7 +321,8 @@ class Study:
     ------
     InputError
         If something else than a :class:`Part` is among the parts, two have one name, or a part has other
-        presets than the study.
+        presets than the study or the name of one of its settings; or if the name of the study or of a preset
+        has something else in it than letters, digits and dashes.
     """
 
     name: str
@@ -301,6 +336,9 @@ class Study:
     citations: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        check_name("study", self.name)
+        for preset in self.common:
+            check_name(f"study {self.name}: preset", preset)
         seen: set[str] = set()
         for part in self.parts:
             if not isinstance(part, Part):
@@ -310,6 +348,13 @@ class Study:
                     f"Study {self.name}: two parts are called {part.name}.", "Give each its own name."
                 )
             seen.add(part.name)
+            if any(hasattr(type(common), part.key) for common in self.common.values()) or part.key in {
+                field for common in self.common.values() for field in type(common).model_fields
+            }:
+                raise InputError(
+                    f"Study {self.name}: part {part.name} has the name of a setting of the study.",
+                    "Rename the part.",
+                )
             if part.presets and set(part.presets) != set(self.common):
                 raise InputError(
                     f"Study {self.name}: part {part.name} has the presets {', '.join(part.presets)}, "

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import os
+import sys
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
@@ -11,13 +14,22 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from pydantic import BaseModel, Json, ValidationError
 
 from phasescope.errors import InputError
+from phasescope.regular_files import read_regular
+from phasescope.studies import received
+from phasescope.studies.naming import VARIABLE, check_name
 from phasescope.studies.part import Part, Variable
+from phasescope.studies.settings import told
 from phasescope.sweep import Store, Task, write_together
 
 RESULTS = "results.nc"
 CHECKSUM = f"{RESULTS}.sha256"
+CONTENT = "content_sha256"  # the attribute that holds the checksum of everything else
+LARGEST = 4_000_000_000  # bytes that a file and what it declares may have unless more is allowed
+_MOST_OF_CHECKSUM = 1000  # bytes
+_AGAIN = "Run the same study command again: it is rebuilt from the task files."
 
 
 def collect(part: Part, tasks: Sequence[Task], store: Store, reasons: Mapping[str, str]) -> xr.Dataset:
@@ -34,6 +46,8 @@ def collect(part: Part, tasks: Sequence[Task], store: Store, reasons: Mapping[st
     if not present:
         return xr.Dataset(attrs=attributes)
     arrays = [store.read(task) for task in present]
+    for task, found in zip(present, arrays, strict=True):
+        check_arrays(task, found, part.variables)
     _check_lengths(part, present, arrays)
     longest = _longest(part.variables, arrays)
     values = {
@@ -49,8 +63,11 @@ def collect(part: Part, tasks: Sequence[Task], store: Store, reasons: Mapping[st
 
 def check_names(part: Part, tasks: Sequence[Task]) -> None:
     """Raise before anything is measured where the dataset of a part could not be made."""
+    parameters = {name for task in tasks for name in task.parameters}
+    for name in sorted(parameters):
+        check_name(f"part {part.name}: parameter", name, VARIABLE)
     taken = {"task", *part.variables, *(dim for v in part.variables.values() for dim in v.dims)}
-    clashes = sorted(taken & {"task_id", "replica", *(name for task in tasks for name in task.parameters)})
+    clashes = sorted(taken & {"task_id", "replica", *parameters})
     if clashes:
         raise InputError(
             f"part {part.name}: {', '.join(clashes)} names a parameter as well as an array or a dimension.",
@@ -58,39 +75,141 @@ def check_names(part: Part, tasks: Sequence[Task]) -> None:
         )
 
 
+def check_arrays(task: Task, arrays: Mapping[str, np.ndarray], variables: Mapping[str, Variable]) -> None:
+    """Raise where a measurement is not what its part declares."""
+    needed = {name for name, variable in variables.items() if not variable.optional}
+    if not needed <= set(arrays) <= set(variables):
+        names = f"{', '.join(sorted(arrays))}, not {', '.join(sorted(variables))}"
+        raise TypeError(f"{task.part}: measure returned {names}")
+    for name, array in arrays.items():
+        dims = variables[name].dims
+        if array.ndim != len(dims) or array.dtype.kind not in "biuf":
+            found = f"{array.dtype} of shape {array.shape}"
+            raise TypeError(f"{task.part}: {name} is {found}, not numbers along {dims}")
+
+
 def write(data: xr.DataTree, directory: Path) -> None:
     """Write ``results.nc`` and its sha256, the same bytes for the same data."""
+    whole = data.copy()
+    whole.attrs = {**data.attrs, CONTENT: content_digest(data)}
     encoding = {
         f"/{name}": {key: _encoding(variable) for key, variable in node.to_dataset().variables.items()}
         for name, node in data.children.items()
     }
     # In memory first: HDF5 can take the whole process with it where the disk is full.
     with BytesIO() as file:
-        data.to_netcdf(file, engine="h5netcdf", encoding=encoding)
+        whole.to_netcdf(file, engine="h5netcdf", encoding=encoding)
         content = file.getvalue()
     write_together(directory, {RESULTS: content, CHECKSUM: f"{_digest(content)}  {RESULTS}\n"})
 
 
 def read(directory: Path) -> xr.DataTree:
-    """Return what :func:`write` wrote, in memory."""
+    """Return what :func:`write` wrote just now, in memory."""
+    return _opened(read_regular(directory / RESULTS, sys.maxsize - 1), directory / RESULTS)
+
+
+def receive(directory: Path, most: float = LARGEST) -> xr.DataTree:
+    """Return what a file holds that anybody may have made, once it is known to be what a study writes."""
     path, beside = directory / RESULTS, directory / CHECKSUM
-    if not path.is_file():
+    if not os.path.lexists(path):
         raise InputError(
             f"There is no {path}.", "Run the study first: phasescope study run NAME --out DIR, then name DIR."
         )
-    content = path.read_bytes()
-    again = "Run the same study command again: it is rebuilt from the task files."
-    if beside.is_file() and beside.read_text(errors="replace").split()[:1] != [_digest(content)]:
-        raise InputError(f"{path} is damaged: its sha256 is not the one in {beside.name}.", again)
+    content = read_regular(path, math.ceil(min(most, sys.maxsize - 1)))
+    told_beside = os.path.lexists(beside)
+    if told_beside and read_regular(beside, _MOST_OF_CHECKSUM).split()[:1] != [_digest(content).encode()]:
+        raise InputError(f"{path} is damaged: its sha256 is not the one in {beside.name}.", _AGAIN)
     try:
-        with BytesIO(content) as file, xr.open_datatree(file, engine="h5netcdf") as stored:
+        received.check(content, most)
+    except InputError as error:
+        raise InputError(f"{path} is refused. {error.what}", error.fix) from error
+    except Exception as error:  # h5py fails on damaged files in many ways
+        raise _unreadable(path, error) from error
+    data = _opened(content, path)
+    try:
+        _Root.model_validate(data.attrs)
+        for node in data.children.values():
+            _Node.model_validate(node.attrs)
+    except ValidationError as error:
+        raise InputError(f"{path} was not written by a study: {told(error)}", _AGAIN) from error
+    # What earlier releases wrote has its checksum beside it alone.
+    earlier = told_beside and CONTENT not in data.attrs
+    if not earlier and data.attrs.get(CONTENT) != content_digest(data):
+        raise InputError(f"{path} is damaged: its content does not fit the checksum inside.", _AGAIN)
+    return data
+
+
+class _Root(BaseModel):
+    """What every results file says of itself."""
+
+    study: str
+    found_by: str
+    title: str
+    source: str
+    configuration: Json[dict[str, Any]]
+    configuration_sha256: str
+    versions: Json[dict[str, str]]
+    device: str
+    threads: Any
+    seed: Any
+
+
+class _Node(BaseModel):
+    """What every part in it says of itself."""
+
+    missing: Json[dict[str, str]]
+    error: str = ""
+
+
+def content_digest(data: xr.DataTree) -> str:
+    """Return the sha256 of everything in a dataset but itself: names, dimensions, values and attributes."""
+    parts = {name: _described(node.to_dataset()) for name, node in data.children.items()}
+    root = {name: value for name, value in data.attrs.items() if name != CONTENT}
+    return _digest(_canonical([root, parts]).encode())
+
+
+def _described(data: xr.Dataset) -> list[Any]:
+    arrays = {}
+    for name, variable in data.variables.items():
+        values = variable.values
+        if values.dtype.kind in "UO":
+            kind, content = "text", _canonical(values.tolist()).encode()
+        else:
+            values = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
+            kind, content = values.dtype.str, values.tobytes()
+        described = [
+            list(variable.dims),
+            list(variable.shape),
+            kind,
+            dict(variable.attrs),
+            name in data.coords,
+        ]
+        arrays[str(name)] = [*described, _digest(content)]
+    return [dict(data.attrs), arrays]
+
+
+def _canonical(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, default=lambda number: np.asarray(number).tolist())
+
+
+def _opened(content: bytes, path: Path) -> xr.DataTree:
+    try:
+        # Nothing is decoded but text and truth values: units are what the author says, never dates.
+        with (
+            BytesIO(content) as file,
+            xr.open_datatree(file, engine="h5netcdf", decode_times=False, mask_and_scale=False) as stored,
+        ):
             # Node by node: DataTree.load() passes over a variable that has the name of a node.
             nodes = {
                 name: _with_plain_text(node.to_dataset().load()) for name, node in stored.children.items()
             }
             return xr.DataTree.from_dict({"/": xr.Dataset(attrs=stored.attrs), **nodes})
     except Exception as error:
-        raise InputError(f"{path} cannot be read ({type(error).__name__}: {error}).", again) from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> InputError:
+    return InputError(f"{path} cannot be read ({type(error).__name__}: {error}).", _AGAIN)
 
 
 def _digest(content: bytes) -> str:

@@ -26,6 +26,7 @@ from phasescope.studies.study_run import StudyRun
 from phasescope.sweep import Event, Outcome, Store, Task, check_writable, write_together
 from phasescope.sweep import run as run_tasks
 from phasescope.sweep.threads import one_thread
+from phasescope.userfiles import nothing_imported
 
 CHECKS = "checks.json"
 CIRCUMSTANCES = "run.json"
@@ -89,7 +90,13 @@ def run(
     for part in found.parts:
         results.check_names(part, tasks[part.name])
     diary = _Diary(path, command, {"workers": workers, "scheduler": scheduler, "parts": chosen})
-    diary.write(finished=False)
+
+    def heard(event: Event) -> None:
+        if event.kind == "survey":  # lock and manifest have agreed to this run
+            diary.write(finished=False)
+        if listener is not None:
+            listener(event)
+
     outcome = run_tasks(
         [task for part in chosen for task in tasks[part]],
         measurement(study, device),
@@ -97,7 +104,7 @@ def run(
         identity=_identity(found, name, config, device),
         workers=workers,
         scheduler=scheduler,
-        listener=listener,
+        listener=heard,
     )
     data = _collected(found, tasks, chosen, Store(path / TASKS), outcome.failed)
     data.attrs = _attributes(found, name, config, device, list(data.children))
@@ -113,26 +120,34 @@ def load(
     *,
     study: Study | str | None = None,
     announce: Callable[[str], None] = lambda part: None,
+    max_memory: float = results.LARGEST,
 ) -> StudyRun:
     """Return the study in a folder, analysed again from ``results.nc`` alone.
+
+    The folder may come from anybody: nothing in it chooses what is imported, read or followed.
 
     Parameters
     ----------
     directory : Path or str
         What :func:`run` wrote into.
     study : Study or str, optional
-        The study, for one that cannot be found by the name in the file.
+        The study, for one that is not phasescope's own. Naming a file runs its code, so ``FILE.py:NAME`` is
+        never taken from the results.
     announce : callable
         Called with the name of each part before it is analysed.
+    max_memory : float
+        Bytes that the file, and the arrays that it declares, may have; 4e9 by default. More is refused before
+        it is read.
 
     Raises
     ------
     InputError
-        If the file is missing or damaged, or the study cannot be found or has other settings by now.
+        If the file is missing or damaged, holds what no study writes, or is too large; or if the study is not
+        phasescope's own and not named, or has other settings by now.
     """
     path = Path(directory)
-    data = results.read(path)
-    name, found = _named(study if study is not None else str(data.attrs["found_by"]))
+    data = results.receive(path, max_memory)
+    name, found = _named(study if study is not None else _own(str(data.attrs["found_by"]), path))
     try:
         kind = type(next(iter(found.presets.values())))
         config = kind.model_validate_json(data.attrs["configuration"])
@@ -141,7 +156,18 @@ def load(
             f"{path / results.RESULTS} has a configuration that {name} does not take: {told(error)}",
             "Use the version of the study that wrote it.",
         ) from error
-    return _analysed(found, name, config, data, announce, None)
+    with nothing_imported(f"{path / results.RESULTS} was only opened"):
+        return _analysed(found, name, config, data, announce, None)
+
+
+def _own(name: str, directory: Path) -> str:
+    """Return the name that results have for their study where it is one of phasescope's."""
+    if name in registry.names():
+        return name
+    raise InputError(
+        f"{directory / results.RESULTS} is of the study {name!r}, which is not one of phasescope's.",
+        "Naming a file runs its code. If you trust it, say which: --study FILE.py:NAME, or study= in Python.",
+    )
 
 
 def _named(study: Study | str) -> tuple[str, Study]:
@@ -163,7 +189,7 @@ def _collected(
             continue
         try:
             nodes[part.name] = results.collect(part, needed, store, reasons)
-        except ValueError as error:
+        except (ValueError, TypeError) as error:
             nodes[part.name] = xr.Dataset(attrs={"missing": "{}", "error": str(error)})
     return xr.DataTree.from_dict(nodes)
 
@@ -233,15 +259,7 @@ def _checked(
     device: str,
 ) -> dict[str, np.ndarray]:
     arrays = {name: np.asarray(value) for name, value in measure(task, device).items()}
-    needed = {name for name, variable in variables.items() if not variable.optional}
-    if not needed <= set(arrays) <= set(variables):
-        names = f"{', '.join(sorted(arrays))}, not {', '.join(sorted(variables))}"
-        raise TypeError(f"{task.part}: measure returned {names}")
-    for name, array in arrays.items():
-        dims = variables[name].dims
-        if array.ndim != len(dims) or array.dtype.kind not in "biuf":
-            found = f"{array.dtype} of shape {array.shape}"
-            raise TypeError(f"{task.part}: {name} is {found}, not numbers along {dims}")
+    results.check_arrays(task, arrays, variables)
     return arrays
 
 
