@@ -95,7 +95,7 @@ def test_the_usage_has_one_line_for_each_command(capsys):
                 *("--seed", "--plan", "--check", "--json", "--debug", "FILE.py:NAME"),
             ],
         ),
-        ("study report", ["DIR", "--study", "--check", "--json", "--debug"]),
+        ("study report", ["DIR", "--study", "--out", "--max-memory", "--check", "--json", "--debug"]),
     ],
 )
 def test_help_names_every_option(command, options, capsys):

@@ -73,7 +73,7 @@ def test_two_workers_and_the_report_from_the_results_alone_give_the_same_bytes(p
     for name in ("tasks", "run.json", "report.html", "checks.json"):
         path = tmp_path / "one" / name
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-    answer = phasescope("study", "report", "one")
+    answer = phasescope("study", "report", "one", "--study", toy)
     assert answer.code == 0
     assert contents(tmp_path / "one") == first
 
@@ -133,7 +133,7 @@ def test_a_failed_task_and_a_failed_analysis_are_code_1_and_named(phasescope, to
     assert "ArithmeticError: no square of 3 today" in answer.err
     assert "square/complete: 1 of 5 tasks are missing" in answer.out
     assert "agrees          centre-2" in answer.out
-    again = phasescope("study", "report", "a", "--json")
+    again = phasescope("study", "report", "a", "--study", toy, "--json")
     assert again.code == 1
     assert list(again.json["failed"]) == ["square"]
     answer = phasescope("study", "run", toy, "--out", "b", "--set", "square.analysis=no luck")
@@ -148,7 +148,7 @@ def test_a_claim_that_disagrees_is_a_result_unless_asked(phasescope, toy):
     assert answer.code == 0
     assert "disagrees" in answer.out
     assert phasescope(*words, "--check").code == 1
-    assert phasescope("study", "report", "a", "--check").code == 1
+    assert phasescope("study", "report", "a", "--study", toy, "--check").code == 1
 
 
 @pytest.mark.usefixtures("no_pictures")
@@ -171,6 +171,28 @@ def test_damaged_and_foreign_files_are_named_and_damaged_results_refused(phasesc
     assert "out/results.nc is damaged" in answer.err
     assert phasescope(*words).code == 0
     assert contents(tmp_path / "out") == before
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_report_goes_where_one_can_write_and_runs_no_file_that_the_results_name(phasescope, toy, tmp_path):
+    assert phasescope("study", "run", toy, "--out", "received").code == 0
+    before = {path: path.read_bytes() for path in (tmp_path / "received").iterdir() if path.is_file()}
+    answer = phasescope("study", "report", "received", "--out", "mine")
+    assert answer.code == 2
+    assert answer.err.count("\n") == 1
+    assert "of the study 'toy.py:STUDY', which is not one of phasescope's" in answer.err
+    assert "--study FILE.py:NAME" in answer.err
+    answer = phasescope("study", "report", "received", "--out", "mine", "--study", toy, "--json")
+    assert answer.code == 0
+    assert (answer.json["results"], answer.json["page"]) == ("received/results.nc", "mine/report.html")
+    assert {path.name for path in (tmp_path / "mine").iterdir()} == {"report.html", "checks.json"}
+    assert {path: path.read_bytes() for path in before} == before
+    for name in ("checks.json", "report.html"):
+        assert (tmp_path / "mine" / name).read_bytes() == before[tmp_path / "received" / name]
+    answer = phasescope("study", "report", "received", "--study", toy, "--max-memory", "1KB")
+    assert answer.code == 2
+    assert "at most 1,000 are read" in answer.err
+    assert phasescope("study", "report", "received", "--study", toy, "--out", "toy.py").code == 2
 
 
 def slow_study(tmp_path):

@@ -12,7 +12,8 @@ import toy_study
 from phasescope import studies
 from phasescope.errors import InputError
 from phasescope.studies import Variable
-from phasescope.sweep import Store
+from phasescope.sweep import Store, Task
+from phasescope.sweep.manifest import only_run
 
 RESULTS = ("results.nc", "results.nc.sha256", "checks.json")
 
@@ -159,6 +160,16 @@ def test_a_folder_of_another_configuration_is_refused(finished, toy, quick):
         studies.run(toy, quick("mean.networks=7"), finished[0])
 
 
+def test_a_run_that_is_refused_leaves_the_folder_as_it_is(tmp_path, toy, quick):
+    studies.run(toy, quick(), tmp_path, command="the first")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(InputError, match=r"configuration\.seed is 0 there and 1 here"):
+        studies.run(toy, quick("seed=1"), tmp_path, command="the second")
+    with only_run(tmp_path / "tasks"), pytest.raises(InputError, match="Another run is at work"):
+        studies.run(toy, quick(), tmp_path, command="the third")
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
 def test_another_seed_gives_other_draws(finished, tmp_path, toy, quick):
     run = studies.run(toy, quick("seed=1"), tmp_path, parts=["mean"])
     mine, theirs = run.data["mean"]["draw"].values, finished[1].data["mean"]["draw"].values
@@ -193,6 +204,53 @@ def test_a_parameter_with_the_name_of_a_dimension_is_refused_before_measuring(tm
     with pytest.raises(InputError, match="part mean: samples names a parameter as well"):
         studies.run(alone(clash), quick(), tmp_path / "new")
     assert not (tmp_path / "new").exists()
+
+
+SLASHED = {
+    "study": lambda: replace(toy_study.STUDY, name="../toy"),
+    "preset": lambda: studies.Study("toy", "t", "s", "x", (), common={"a/b": studies.StudySettings()}),
+    "part": lambda: replace(toy_study.MEAN, name="a/b"),
+    "part ": lambda: replace(toy_study.MEAN, name=""),
+    "variable": lambda: replace(toy_study.MEAN, variables={"a/b": Variable((), "one")}),
+    "dimension": lambda: Variable(("a/b",), "one"),
+    "claim": lambda: studies.Claim("a/b", "One."),
+    "figure": lambda: studies.Panels("../a", "One.", []),
+}
+
+
+@pytest.mark.parametrize("make", SLASHED.values(), ids=SLASHED)
+def test_a_name_that_cannot_be_stored_is_refused_when_it_is_given(make):
+    with pytest.raises(InputError, match=r"has a name that cannot be stored\. Use letters, digits and"):
+        make()
+
+
+def test_names_that_would_hide_one_another_are_refused_when_they_are_given(toy):
+    with pytest.raises(InputError, match="part mean: sample is an array as well as a dimension"):
+        replace(toy_study.MEAN, variables={"sample": Variable(("sample",), "normal draws")})
+    for name in ("activation", "seed", "subtitle", "json"):
+        with pytest.raises(InputError, match=f"part {name} has the name of a setting of the study"):
+            replace(toy, parts=(replace(toy_study.MEAN, name=name),))
+
+
+def slashed_parameter(config):
+    return [Task("toy", "mean", {"a/b": 1})]
+
+
+def test_a_parameter_that_cannot_be_stored_is_refused_before_measuring(tmp_path, quick):
+    odd = replace(toy_study.MEAN, tasks=slashed_parameter)
+    with pytest.raises(InputError, match="part mean: parameter 'a/b' has a name that cannot be stored"):
+        studies.run(alone(odd), quick(), tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_task_file_of_other_arrays_is_told_and_keeps_the_other_parts(tmp_path, toy, quick):
+    studies.run(toy, quick(), tmp_path)
+    store = Store(tmp_path / "tasks")
+    store.write(toy_study.SQUARE.tasks(quick())[0], {"other": np.zeros(2)})
+    run = studies.run(toy, quick(), tmp_path)
+    assert list(run.failed) == ["square"]
+    assert "square: measure returned other, not powers, square" in run.failed["square"]
+    assert verdicts(run)["mean/centre-2"] == "agrees"
 
 
 def one_name_twice(numbers):
@@ -321,6 +379,4 @@ def test_workers_are_started_where_they_shorten_the_wait(toy, seconds, memory, c
 
 
 def studies_task(number, seconds, memory):
-    from phasescope.sweep import Task
-
     return Task("toy", "mean", {"x": number}, seconds=seconds, memory=memory)

@@ -282,7 +282,11 @@ class StudyReport:
     directory: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DIR")]
     """The folder that `phasescope study run` wrote into."""
     study: Annotated[str | None, tyro.conf.arg(metavar="NAME|FILE.py:NAME")] = None
-    """The study, where it is no longer found under the name that the results have for it."""
+    """The study, where it is not one of phasescope's own: results never choose which file is imported."""
+    out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """Folder of the page and the checks; DIR itself without it."""
+    max_memory: Annotated[str | None, tyro.conf.arg(metavar="SIZE")] = None
+    """Most that the results may declare, such as 20GB; 4GB without it."""
     check: Annotated[bool, tyro.conf.arg(help=_CHECK)] = False
     json: Annotated[bool, tyro.conf.arg(help=_JSON)] = False
     debug: Annotated[bool, tyro.conf.arg(help=_DEBUG)] = False

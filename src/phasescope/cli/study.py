@@ -21,6 +21,7 @@ from phasescope.cli.terminal import say
 from phasescope.errors import InputError
 from phasescope.report.study_page import expected_and_measured
 from phasescope.studies import PartPlan, Study, StudySettings
+from phasescope.sweep import check_writable
 
 if TYPE_CHECKING:
     from phasescope.cli.commands import StudyReport, StudyRun
@@ -96,14 +97,18 @@ def run(words: StudyRun, command: str) -> tuple[str, int]:
         raise KeyboardInterrupt(
             f"stopped with Ctrl-C; what is finished is in {directory}, and the same command resumes it."
         ) from None
-    return _answer(made, directory, as_json=words.json), _code(made, check=words.check)
+    answer = _answer(made, directory / "results.nc", directory, as_json=words.json)
+    return answer, _code(made, check=words.check)
 
 
 def report(words: StudyReport) -> tuple[str, int]:
     """Write the page and the checks again, and return what to print and the exit code."""
-    made = studies.load(words.directory, study=words.study)
-    pages.save_study(made, words.directory)
-    return _answer(made, words.directory, as_json=words.json), _code(made, check=words.check)
+    out = words.out or words.directory
+    check_writable(out)
+    made = studies.load(words.directory, study=words.study, max_memory=words.max_memory)
+    pages.save_study(made, out)
+    answer = _answer(made, words.directory / "results.nc", out, as_json=words.json)
+    return answer, _code(made, check=words.check)
 
 
 def _configuration(study: Study, words: StudyRun) -> StudySettings:
@@ -117,7 +122,7 @@ def _configuration(study: Study, words: StudyRun) -> StudySettings:
     return studies.changed(study.presets[words.preset], assignments)
 
 
-def _answer(run: studies.StudyRun, directory: Path, *, as_json: bool) -> str:
+def _answer(run: studies.StudyRun, results: Path, out: Path, *, as_json: bool) -> str:
     for what, why in _failures(run).items():
         say(f"failed: {what}: {why}")
     if as_json:
@@ -127,11 +132,11 @@ def _answer(run: studies.StudyRun, directory: Path, *, as_json: bool) -> str:
             "sentence": run.sentence,
             "checks": [check.to_dict() for check in run.checks],
             "failed": _failures(run),
-            "results": str(directory / "results.nc"),
-            "page": str(directory / "report.html"),
+            "results": str(results),
+            "page": str(out / "report.html"),
         }
         return json.dumps(content, indent=1, allow_nan=False)
-    return f"{_checks_text(run)}\n\npage: {directory / 'report.html'}"
+    return f"{_checks_text(run)}\n\npage: {out / 'report.html'}"
 
 
 def _failures(run: studies.StudyRun) -> dict[str, str]:

@@ -31,7 +31,7 @@ _LAYOUTS = (h5d.COMPACT, h5d.CONTIGUOUS, h5d.CHUNKED)
 _MOST_DIMENSIONS = 32
 
 
-def check(content: bytes, most: float) -> None:
+def check(content: bytes, most: int) -> None:
     """Raise ``InputError`` where a file holds what no study writes, or declares more than `most` bytes."""
     with BytesIO(content) as file, h5py.File(file, "r") as opened:
         seen = _Seen(most)
@@ -45,8 +45,8 @@ def check(content: bytes, most: float) -> None:
 
 
 class _Seen:
-    def __init__(self, most: float) -> None:
-        self.most, self.bytes, self.places = most, 0.0, set[int]()
+    def __init__(self, most: int) -> None:
+        self.most, self.bytes, self.places = most, 0, set[int]()
 
     def members(self, group: Any, where: str, kind: int) -> list[bytes]:
         """Return the names in a group, once each is known to be that kind of object under its only name."""
@@ -108,11 +108,11 @@ class _Seen:
             elif not (kind.get_class() in _NUMBERS or _is_plain_text(kind) or _points(name, kind, count)):
                 raise _refused(where, f"has the attribute {name!r}, which is neither text nor numbers")
 
-    def _declared(self, where: str, count: float) -> None:
+    def _declared(self, where: str, count: int) -> None:
         self.bytes += count
         if self.bytes > self.most:
             raise InputError(
-                f"With {where}, it declares {self.bytes:,.0f} bytes, and at most {self.most:,.0f} are read.",
+                f"With {where}, it declares {self.bytes:,} bytes, and at most {self.most:,} are read.",
                 "If you trust it, allow more: --max-memory SIZE, or max_memory= in Python.",
             )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -108,14 +107,14 @@ def read(directory: Path) -> xr.DataTree:
     return _opened(read_regular(directory / RESULTS, sys.maxsize - 1), directory / RESULTS)
 
 
-def receive(directory: Path, most: float = LARGEST) -> xr.DataTree:
+def receive(directory: Path, most: int = LARGEST) -> xr.DataTree:
     """Return what a file holds that anybody may have made, once it is known to be what a study writes."""
     path, beside = directory / RESULTS, directory / CHECKSUM
     if not os.path.lexists(path):
         raise InputError(
             f"There is no {path}.", "Run the study first: phasescope study run NAME --out DIR, then name DIR."
         )
-    content = read_regular(path, math.ceil(min(most, sys.maxsize - 1)))
+    content = read_regular(path, most)
     told_beside = os.path.lexists(beside)
     if told_beside and read_regular(beside, _MOST_OF_CHECKSUM).split()[:1] != [_digest(content).encode()]:
         raise InputError(f"{path} is damaged: its sha256 is not the one in {beside.name}.", _AGAIN)

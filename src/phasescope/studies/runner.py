@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from phasescope.errors import InputError
 from phasescope.estimate import Estimate
+from phasescope.recording.memory import in_bytes
 from phasescope.studies import circumstances, registry, results
 from phasescope.studies.claim import Check
 from phasescope.studies.part import Analysis, Part, Picture, Study, StudySettings, Variable
@@ -120,7 +121,7 @@ def load(
     *,
     study: Study | str | None = None,
     announce: Callable[[str], None] = lambda part: None,
-    max_memory: float = results.LARGEST,
+    max_memory: float | str | None = None,
 ) -> StudyRun:
     """Return the study in a folder, analysed again from ``results.nc`` alone.
 
@@ -135,9 +136,9 @@ def load(
         never taken from the results.
     announce : callable
         Called with the name of each part before it is analysed.
-    max_memory : float
-        Bytes that the file, and the arrays that it declares, may have; 4e9 by default. More is refused before
-        it is read.
+    max_memory : float or str, optional
+        Bytes that the file, and the arrays that it declares, may have: a number or text such as "20GB"; 4 GB
+        by default. More is refused before it is read.
 
     Raises
     ------
@@ -146,7 +147,7 @@ def load(
         phasescope's own and not named, or has other settings by now.
     """
     path = Path(directory)
-    data = results.receive(path, max_memory)
+    data = results.receive(path, results.LARGEST if max_memory is None else in_bytes(max_memory))
     name, found = _named(study if study is not None else _own(str(data.attrs["found_by"]), path))
     try:
         kind = type(next(iter(found.presets.values())))
