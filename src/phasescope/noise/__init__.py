@@ -16,11 +16,18 @@ from phasescope.noise.generators import (
     phase_randomised,
     shuffled,
 )
-from phasescope.noise.nulls import AutoregressiveFit, MemoryTest, fit_autoregressive, memory_test
+from phasescope.noise.nulls import (
+    AutoregressiveFit,
+    MemoryTest,
+    RelaxationTest,
+    fit_autoregressive,
+    memory_test,
+    relaxation_test,
+)
 from phasescope.noise.population import Population, population
 from phasescope.noise.record import Recording, record
 from phasescope.noise.reinitialised import reinitialised
-from phasescope.noise.spectrum import SpectralExponent, local_whittle, multitaper, welch
+from phasescope.noise.spectrum import Lines, SpectralExponent, lines, local_whittle, multitaper, welch
 from phasescope.noise.utilisation import Utilisation, utilisation
 from phasescope.noise.verdict import Verdict, consistency, verdict
 
@@ -28,9 +35,11 @@ __all__ = [
     "DFA",
     "Ablation",
     "AutoregressiveFit",
+    "Lines",
     "MemoryTest",
     "Population",
     "Recording",
+    "RelaxationTest",
     "SpectralExponent",
     "Utilisation",
     "Verdict",
@@ -46,6 +55,7 @@ __all__ = [
     "fit_autoregressive",
     "fractional_autocovariance",
     "fractional_gaussian_noise",
+    "lines",
     "local_whittle",
     "memory_test",
     "multitaper",
@@ -53,6 +63,7 @@ __all__ = [
     "population",
     "record",
     "reinitialised",
+    "relaxation_test",
     "shuffled",
     "utilisation",
     "verdict",

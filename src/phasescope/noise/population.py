@@ -28,6 +28,7 @@ from phasescope.noise.nulls import (
     kind_of,
     memory_test,
 )
+from phasescope.noise.spectrum import PERIODIC, lines
 from phasescope.noise.utilisation import jackknife, kept_groups
 
 Array = NDArray[np.float64]
@@ -78,17 +79,19 @@ class Population:
         Geometric mean of F(n) over F of the first window, and the error of its logarithm.
     local_slopes, local_slopes_error : array of shape (windows - 1,)
         Slopes of `fluctuation` between neighbouring windows, and their errors.
-    tested, beat_short, beat_scaling, beat_fit : int
+    tested, beat_short, beat_scaling, beat_fit, beat_few : int
         Number of series that :func:`memory_test` saw, and of those that excluded short memory, scaling noise,
-        and the curve of their own autoregressive process; 2.5 % do by chance.
+        the curve of their own autoregressive process, and two to four relaxation times; 2.5 % do by chance.
+    periodic : int
+        Number of drawn series whose :func:`lines` carry most of the variance; they are not tested.
     memory : float
         Median of the memory of the autoregressive processes, in steps; NaN without tests.
     tested_fluctuation, short_fluctuation : array of shape (windows,)
         Geometric means of F(n) of the tested series and of their autoregressive processes, each over its
         first value.
     kind : str
-        "white", "1/f" (mean beta from 0.5 to 1.5), "brown", "power law" (any other), "short memory",
-        "crossover" or "not determined".
+        "white", "1/f" (mean beta from 0.5 to 1.5), "brown", "power law" (any other), "straight" (as 1/f noise
+        or as a few relaxation times would be), "short memory", "crossover", "periodic" or "not determined".
     reason : str
         Why, in a sentence.
     """
@@ -116,6 +119,8 @@ class Population:
     beat_short: int
     beat_scaling: int
     beat_fit: int
+    beat_few: int
+    periodic: int
     memory: float
     tested_fluctuation: Array = field(repr=False)
     short_fluctuation: Array = field(repr=False)
@@ -147,7 +152,8 @@ class Population:
         if self.tested:
             lines.append(
                 f"  of {self.tested} series tested {self.beat_short} exclude short memory, "
-                f"{self.beat_scaling} exclude scaling noise, {self.beat_fit} their own autoregressive curve"
+                f"{self.beat_scaling} exclude scaling noise, {self.beat_fit} their own autoregressive curve, "
+                f"{self.beat_few} a few relaxation times"
             )
         if self.reasons:
             without = ", ".join(f"{count} {why}" for why, count in self.reasons.items())
@@ -233,13 +239,15 @@ def population(
     values = _checked(x, tests, copies)
     measured = _measured(values, order, windows)
     drawn = _drawn(np.isfinite(measured.beta), tests, np.random.default_rng(seed))
-    found = [
-        memory_test(
-            _series(values[place]), order=order, windows=measured.windows, copies=copies, seed=seed + number
-        )
-        for number, place in enumerate(drawn)
-    ]
-    return _summary(measured, [test for test in found if test is not None])
+    found, periodic = [], 0
+    for number, place in enumerate(drawn):
+        series = np.asarray(_series(values[place]))
+        if lines(series).total >= PERIODIC:
+            periodic += 1
+            continue
+        test = memory_test(series, order=order, windows=measured.windows, copies=copies, seed=seed + number)
+        found += [test] if test is not None else []
+    return _summary(measured, found, periodic)
 
 
 @dataclass(frozen=True)
@@ -325,7 +333,7 @@ def _drawn(known: NDArray[np.bool_], tests: int, random: np.random.Generator) ->
     return [(row, unit) for _, _, row, unit in sorted(turns)[:tests]]
 
 
-def _summary(measured: _Measured, tests: list[MemoryTest]) -> Population:
+def _summary(measured: _Measured, tests: list[MemoryTest], periodic: int) -> Population:
     known = np.isfinite(measured.beta)
     counts = known.sum(axis=0)
     used = np.asarray(known.any(axis=1))
@@ -335,6 +343,9 @@ def _summary(measured: _Measured, tests: list[MemoryTest]) -> Population:
     memory = float(np.median([test.memory for test in tests])) if tests else math.nan
     longest = int(measured.windows[-1]) if len(measured.windows) else 0
     kind, reason = _judged(mean, curvature, len(tests), beat, memory, longest)
+    if periodic > len(tests):
+        kind = "periodic"
+        reason = f"In {periodic} of {periodic + len(tests)} series drawn, lines carry most of the variance."
     with np.errstate(invalid="ignore", divide="ignore"):
         unit_beta = np.nansum(measured.beta, axis=0) / counts
         scatter = np.nansum((measured.beta - unit_beta) ** 2, axis=0)
@@ -365,6 +376,8 @@ def _summary(measured: _Measured, tests: list[MemoryTest]) -> Population:
         beat_short=beat["short"],
         beat_scaling=beat["scaling"],
         beat_fit=beat["fit"],
+        beat_few=beat["few"],
+        periodic=periodic,
         memory=memory,
         tested_fluctuation=_typical([test.measured for test in tests], len(measured.windows)),
         short_fluctuation=_typical([test.short_memory for test in tests], len(measured.windows)),
@@ -565,10 +578,18 @@ def _judged(
             f"beta = {beta}, but {short} explains the curves as well: only {share} exclude it. Longer series "
             "would tell, or more tests."
         ),
-        "1/f": f"The curves are straight with beta = {beta}, and {share} exclude short memory.",
+        "straight": (
+            f"The curves are straight with beta = {beta}, and {share} exclude short memory, but only "
+            f"{beat['few']} exclude a few relaxation times, which would look the same as 1/f noise: longer "
+            "series would tell."
+        ),
+        "1/f": (
+            f"The curves are straight with beta = {beta}; {share} exclude short memory, and {beat['few']} "
+            "two to four relaxation times."
+        ),
         "power law": (
-            f"The curves are straight, and {share} exclude short memory, but beta = {beta} is not that of "
-            f"1/f noise ({PINK[0]} to {PINK[1]})."
+            f"The curves are straight, and {share} exclude short memory, {beat['few']} two to four "
+            f"relaxation times, but beta = {beta} is not that of 1/f noise ({PINK[0]} to {PINK[1]})."
         ),
     }
     return kind, reasons[kind]

@@ -1,11 +1,14 @@
-"""The exponent beta of a spectrum ``f^-beta`` by Welch's method, by multitaper and by local Whittle."""
+"""The exponent beta of a spectrum ``f^-beta`` by Welch, multitaper and local Whittle; lines in a spectrum."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.fft import next_fast_len
 from scipy.signal import welch as welch_periodogram
 from scipy.signal.windows import dpss
 from scipy.special import polygamma
@@ -20,6 +23,20 @@ _FEWEST = 5
 _HANN_OVERLAP = 1 / 36  # squared correlation of Hann segments that overlap by half
 _HANN_BINS = (1.0, 4 / 9, 1 / 36)  # squared correlation of its bins 0, 1 and 2 apart
 _STEEPEST = 8.0
+PERIODIC = 0.5  # of the variance: a series whose lines carry more is periodic
+_BANDWIDTH = 4.0  # bins to either side that a taper averages over
+_BY_CHANCE = 1e-3  # series of noise in which a line is found
+_LEAST = 0.01  # of the variance: less of it bends no fluctuation function
+_MOST_LINES = 24
+_MOST_PERIODS = 4  # more lines than these, and no harmonics, are a frequency that drifts
+_ROUNDED = 1e-7  # of a period: the least error of a fit
+_HARMONICS = 50  # that are taken out with a period
+_SHORTEST = 64
+_IDLE = 1e-8  # of the variance: what is left beside lines is the error of their fit
+_HALF, _LITTLE = (
+    0.8,
+    0.02,
+)  # a narrow band holds so much of the variance, and so little of its height beside it
 
 
 @dataclass(frozen=True)
@@ -140,7 +157,7 @@ def multitaper(
         raise InputError(f"bandwidth = {bandwidth} leaves no taper.", "Use 4, or at least 1.")
     if length < 4 * bandwidth:
         return _too_short(series, "multitaper")
-    tapers = dpss(length, bandwidth, tapers_wanted)
+    tapers = _tapers(length, bandwidth, tapers_wanted)
     power = np.zeros((*series.shape[:-1], length // 2 + 1))
     for taper in tapers:
         power += 2 * np.abs(np.fft.rfft(taper * series)) ** 2 / tapers_wanted
@@ -184,6 +201,239 @@ def local_whittle(x: ArrayLike, *, frequencies: tuple[float, float] | None = Non
     reason = np.where((reason == "") & np.isnan(beta), "the spectrum is steeper than any power law", reason)
     beta, error = np.where(reason == "", beta, np.nan), np.where(reason == "", error, np.nan)
     return SpectralExponent(frequency, power, beta, error, reason, window, "local Whittle")
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Lines in the spectrum of a series: what is strictly periodic in it; :func:`lines` makes it.
+
+    Parameters
+    ----------
+    period, period_error : array of shape (lines,)
+        Steps of a cycle and their standard errors, the strongest line first.
+    share : array of shape (lines,)
+        Part of the variance that each line carries.
+    total : float
+        Part of the variance that is not left in `rest`.
+    rest : array of shape (time,)
+        The series without its mean, its lines and their harmonics, in the unit of x.
+    band : tuple of float or None
+        Shortest and longest period of a band that holds most of the variance, with next to nothing at longer
+        and at shorter periods: a nearly periodic series. None where there is no such band.
+    """
+
+    period: Array
+    period_error: Array
+    share: Array
+    total: float
+    rest: Array = field(repr=False)
+    band: tuple[float, float] | None
+
+    @property
+    def drifting(self) -> bool:
+        """Whether there are more lines than a few periods make: the frequency changes in time."""
+        return len(self.periods()) > _MOST_PERIODS
+
+    def periods(self) -> list[Estimate]:
+        """Return the periods that all lines are harmonics of: one where they are those of one period."""
+        method = "lines by Thomson's F test, fitted by least squares"
+        left = np.argsort(-self.period)
+        found: list[Estimate] = []
+        while left.size:
+            longest = left[0]
+            orders, explained = 1, self._harmonics(left, float(self.period[longest]))
+            for several in (2, 3, 4):
+                more = self._harmonics(left, several * float(self.period[longest]))
+                if more.sum() > explained.sum():
+                    orders, explained = several, more
+            members = left[explained]
+            # Each harmonic measures the period, by its own error times its number.
+            number = np.rint(orders * self.period[longest] / self.period[members])
+            weight = 1 / np.maximum(number * self.period_error[members], 1e-300) ** 2
+            value = float((weight * number * self.period[members]).sum() / weight.sum())
+            found.append(Estimate(value, 1 / math.sqrt(float(weight.sum())), method, len(members)))
+            left = left[~explained]
+        return found
+
+    def _harmonics(self, some: NDArray[np.intp], period: float) -> NDArray[np.bool_]:
+        """Return which lines are harmonics of a period, within four errors."""
+        number = np.rint(period / self.period[some])
+        reach = 4 * (self.period_error[some] + self.period_error.max() / np.maximum(number, 1))
+        away = np.abs(self.period[some] - period / np.maximum(number, 1))
+        return np.asarray((number >= 1) & (away <= np.maximum(reach, 10 * _ROUNDED * self.period[some])))
+
+    def __str__(self) -> str:
+        if not len(self.share):
+            return "no lines"
+        return f"periods {', '.join(map(str, self.periods()))}: {100 * self.total:.3g} % of the variance"
+
+
+def lines(x: ArrayLike) -> Lines:
+    r"""Return the lines in the spectrum of one series: its periods, what they carry, and what else there is.
+
+    Parameters
+    ----------
+    x : array of shape (time,)
+        The series, in any unit.
+
+    Notes
+    -----
+    Thomson's F test: with :math:`y_k(f)` the Fourier transforms of the series times K = 7 Slepian tapers,
+    and :math:`H_k` those of the tapers at zero, a line of amplitude :math:`2|\mu|` stands out of whatever
+    smooth spectrum where
+
+    .. math::
+
+        F = (K - 1)\, \frac{|\mu|^2 \sum_k H_k^2}{\sum_k |y_k - \mu H_k|^2}, \qquad
+        \mu = \frac{\sum_k H_k y_k}{\sum_k H_k^2}
+
+    is so large that one series of noise in a thousand reaches it at any frequency (Thomson, Proc. IEEE 70,
+    1055 (1982)). The strongest line that carries 1 % of the variance or more is fitted by least squares and
+    taken out, until there is none, 24 at most. The error of a frequency is
+    :math:`\sqrt{24 S/(A^2 N^3)}/2\pi`, with A the amplitude and S the spectral density beside the line.
+
+    Fails: a period needs five cycles in the series, and 64 values. What is periodic but drifts, as a chirp or
+    a damped oscillation, is no line: `band` tells where 80 % of the variance lies in a band of frequencies
+    with less than a fiftieth of its height below half and above 1.25 times its frequencies.
+
+    Cost: seven FFTs of four times the length for each line; 0.02 s at N = 4000.
+
+    Raises
+    ------
+    InputError
+        If x is not one series of real numbers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> found = lines(np.arange(480) % 24)
+    >>> round(found.periods()[0].value, 6), round(found.total, 6)
+    (24.0, 1.0)
+    """
+    given = np.asarray(x)
+    if given.ndim != 1:
+        raise InputError(f"x has shape {given.shape}.", "Give one series, of shape (time,).")
+    series, reason = standardised(given)
+    length = len(series)
+    rest = series.copy()
+    cycles = np.zeros((0, 3))  # frequency, and the amplitudes of cosine and sine
+    if reason[()] or length < _SHORTEST:
+        return Lines(np.zeros(0), np.zeros(0), np.zeros(0), 0.0, rest, None)
+    band = _band(series)
+    while len(cycles) < _MOST_LINES:
+        frequency = _strongest_line(rest)
+        if not frequency:
+            break
+        cycles, rest = _refined(np.concatenate([cycles, [[frequency, 0.0, 0.0]]]), rest)
+        if float(rest @ rest) < _IDLE * length:
+            break
+    share = (cycles[:, 1:] ** 2).sum(axis=1) / 2
+    beside = np.array([_density(rest, frequency) for frequency in cycles[:, 0]])
+    error = np.sqrt(12 * beside / (share * length**3)) / (2 * np.pi) if len(cycles) else np.zeros(0)
+    order = np.argsort(-share)
+    period = 1 / cycles[order, 0]
+    error = np.maximum(error[order] * period**2, _ROUNDED * period)
+    found = Lines(period, error, share[order], 0.0, rest, band)
+    for one in found.periods():
+        for number in range(2, 1 + min(int(one.value / 2 + 0.01), _HARMONICS) if one.n > 1 else 2):
+            rest, _, _ = _without(rest, min(number / one.value, 0.5))
+    left = float(rest @ rest) / length
+    if left < _IDLE:
+        rest, left = np.zeros(length), 0.0
+    largest = float(np.abs(given.astype(np.float64)).max())
+    return replace(found, total=1 - left, rest=rest * float(np.std(given / largest)) * largest)
+
+
+@lru_cache(maxsize=1)  # who looks for lines looks again once they are out
+def _tapers(length: int, bandwidth: float, count: int) -> Array:
+    return np.asarray(dpss(length, bandwidth, count))
+
+
+def _strongest_line(series: Array) -> float:
+    """Return the frequency of the line of the largest amplitude that the F test shows, 0 for none."""
+    length = len(series)
+    tapers = _tapers(length, _BANDWIDTH, round(2 * _BANDWIDTH) - 1)
+    padded = next_fast_len(4 * length, real=True)
+    at_zero = tapers.sum(axis=1)
+    at_zero[1::2] = 0.0
+    product: NDArray[np.complex128] = np.zeros(padded // 2 + 1, dtype=np.complex128)
+    energy = np.zeros(padded // 2 + 1)
+    for taper, weight in zip(tapers, at_zero, strict=True):
+        transform = np.fft.rfft(taper * series, n=padded)
+        energy += np.abs(transform) ** 2
+        product += weight * transform
+    norm = float(at_zero @ at_zero)
+    line = np.abs(product) ** 2 / norm
+    freedom = len(tapers) - 1
+    # F over the freedom; the F law with 2 and 2 m degrees has the tail (1 + F/m)^-m.
+    ratio = line / np.maximum(energy - line, 1e-15 * energy + 1e-300)
+    level = (_BY_CHANCE / length) ** (-1 / freedom) - 1
+    frequency = np.arange(len(line)) / padded
+    inside = np.abs(frequency - 0.25) <= 0.25 - (_BANDWIDTH + 1) / length
+    share = np.where(inside & (ratio > level), 2 * line / norm, 0.0)
+    place = int(share.argmax())
+    return float(frequency[place]) if share[place] >= _LEAST else 0.0
+
+
+def _refined(cycles: Array, rest: Array) -> tuple[Array, Array]:
+    """Return cycles fitted to the series one after the other, and what is left of it without them.
+
+    Gauss-Newton for each frequency on the series without the other lines, so that memory is that of a few
+    columns; two rounds, as the lines hardly overlap.
+    """
+    time = np.arange(len(rest)) - (len(rest) - 1) / 2
+    fitted = cycles.copy()
+    for _ in range(2 if len(cycles) > 1 else 1):
+        for place, (frequency, cosine, sine) in enumerate(fitted):
+            phase = 2 * np.pi * frequency * time
+            own = rest + cosine * np.cos(phase) + sine * np.sin(phase)
+            for _ in range(8):
+                phase = 2 * np.pi * frequency * time
+                rest, cosine, sine = _without(own, frequency)
+                slope, _, _ = _without(time * (sine * np.cos(phase) - cosine * np.sin(phase)), frequency)
+                steep = 2 * np.pi * float(slope @ slope)
+                step = float(slope @ rest) / steep if steep else 0.0
+                if abs(step) * len(rest) < 1e-12:
+                    break
+                frequency = min(max(frequency + step, 1 / len(rest)), 0.5)
+            rest, cosine, sine = _without(own, frequency)
+            fitted[place] = frequency, cosine, sine
+    return fitted, rest
+
+
+def _without(series: Array, frequency: float) -> tuple[Array, float, float]:
+    """Return a series without mean and cycle of a frequency, by least squares, and its cosine and sine."""
+    phase = 2 * np.pi * frequency * (np.arange(len(series)) - (len(series) - 1) / 2)
+    columns = np.stack([np.cos(phase), np.sin(phase), np.ones(len(series))])
+    # By the pseudo-inverse: at half a cycle a step one of the columns is zero.
+    amplitudes = np.linalg.pinv(columns @ columns.T, hermitian=True) @ (columns @ series)
+    return series - amplitudes @ columns, float(amplitudes[0]), float(amplitudes[1])
+
+
+def _density(series: Array, frequency: float) -> float:
+    """Return the spectral density of a series about a frequency, the variance a step for white noise."""
+    tapers = _tapers(len(series), _BANDWIDTH, round(2 * _BANDWIDTH) - 1)
+    wave = np.exp(-2j * np.pi * frequency * np.arange(len(series)))
+    return float((np.abs(tapers @ (series * wave)) ** 2).mean())
+
+
+def _band(series: Array) -> tuple[float, float] | None:
+    """Return shortest and longest period of a narrow band that holds most of the variance, or None."""
+    length = len(series)
+    tapers = _tapers(length, _BANDWIDTH, round(2 * _BANDWIDTH) - 1)
+    power = np.zeros(length // 2 + 1)
+    for taper in tapers:
+        power += np.abs(np.fft.rfft(taper * series)) ** 2
+    high = np.flatnonzero(power > 0.05 * power.max())
+    first, last = int(high[0]), int(high[-1])
+    around = round(_BANDWIDTH) + 1
+    beyond = int(1.25 * last) + around
+    if first <= 2 * around or beyond + around > len(power):
+        return None
+    below, above = power[around : max(first // 2, around + 1)], power[beyond:]
+    quiet = max(float(below.mean()), float(above.mean())) < _LITTLE * float(power.max())
+    inside = float(power[max(first - around, 0) : last + around].sum()) >= _HALF * float(power.sum())
+    return (length / last, length / first) if quiet and inside else None
 
 
 def _whittle_minimum(logs: Array, power: Array) -> Array:
