@@ -65,13 +65,14 @@ def test_it_fits_a_polynomial_in_every_window(kernel, order, both_ends, overlap)
     windows = np.array([5, 6, 8, 13, 47])
     options = {"both_ends": both_ends, "overlap": overlap}
     centre, scale = x.mean(axis=1), np.ptp(x, axis=1)
-    found, highest = kernel(x, centre, scale, windows, order, **options)
+    found, highest, share = kernel(x, centre, scale, windows, order, **options)
     for row in (0, 1, LANES):
         expected = by_definition(x[row], windows, order, **options) / scale[row]
         np.testing.assert_allclose(found[row], expected, rtol=1e-12)
-    same, as_high = scaled_fluctuations(x, centre, scale, windows, order, **options)
+    same, as_high, as_shared = scaled_fluctuations(x, centre, scale, windows, order, **options)
     np.testing.assert_allclose(found, same, rtol=1e-12)
     np.testing.assert_allclose(highest, as_high, rtol=1e-12)
+    np.testing.assert_allclose(share, as_shared, rtol=1e-6)
 
 
 @pytest.mark.parametrize("order", [1, 3])
@@ -115,7 +116,7 @@ def test_long_series_keep_their_digits():
     x = np.random.default_rng(1).standard_normal((33, 65536))
     windows = np.array([64, 700, 8192])
     centre, options = x.mean(axis=1), {"both_ends": True, "overlap": False}
-    found, _ = scaled_fluctuations(x, centre, np.ones(33), windows, 1, compiled=True, **options)
+    found, _, _ = scaled_fluctuations(x, centre, np.ones(33), windows, 1, compiled=True, **options)
     np.testing.assert_allclose(found[32], by_definition(x[32], windows, 1, **options), rtol=1e-12)
 
 

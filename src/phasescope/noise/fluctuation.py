@@ -19,13 +19,14 @@ _Result = TypeVar("_Result")
 
 _ORDERS = (1, 2, 3)
 # Below these the fluctuation function of white noise is not yet a power law (exponent off by 0.006 or more).
-_SHORTEST = {1: 10, 2: 16, 3: 20}
+SHORTEST = {1: 10, 2: 16, 3: 20}
 _COUNT = 16
 _WINDOWS_AT_LEAST = 8
 
 _CACHE_VALUES = 2**16  # half a megabyte of profile: a chunk and its windows stay in the second-level cache
 _DEVICE_VALUES = 2**24
 _CANCELLED = 1e-3
+WATCHED = 2  # lengths whose windows are looked at one by one: a value at the edge of one is inside another
 _STRIDE = 8  # the size of a profile is as well seen at some of its values
 
 # Series in compiled code at a time: their sums fill vector registers, and none waits for the one before.
@@ -43,7 +44,7 @@ def checked_order(order: int) -> int:
 
 def default_windows(length: int, order: int) -> NDArray[np.int64]:
     """Up to 16 window lengths, evenly spaced in logarithm; none where they would not span a factor 2."""
-    shortest, longest = _SHORTEST[order], length // _WINDOWS_AT_LEAST
+    shortest, longest = SHORTEST[order], length // _WINDOWS_AT_LEAST
     if longest < 2 * shortest:
         return np.empty(0, dtype=np.int64)
     return np.unique(np.geomspace(shortest, longest, _COUNT).round().astype(np.int64))
@@ -51,7 +52,7 @@ def default_windows(length: int, order: int) -> NDArray[np.int64]:
 
 def shortest_length(order: int) -> int:
     """Return how many values a series needs for default windows that span a factor of 2."""
-    return 2 * _SHORTEST[order] * _WINDOWS_AT_LEAST
+    return 2 * SHORTEST[order] * _WINDOWS_AT_LEAST
 
 
 def checked_windows(windows: ArrayLike, length: int | None, order: int) -> NDArray[np.int64]:
@@ -84,8 +85,10 @@ def scaled_fluctuations(
     both_ends: bool,
     overlap: bool,
     compiled: bool = False,
-) -> tuple[Array, Array]:
-    """Return F(n) of ``(x - centre)/scale``, and about the largest absolute value of each profile.
+) -> tuple[Array, Array, Array]:
+    """Return F(n) of ``(x - centre)/scale``, about the largest value of each profile, and the largest shares.
+
+    They are the shares of F^2(n) that one window brings, for the first lengths.
 
     Notes
     -----
@@ -100,8 +103,8 @@ def scaled_fluctuations(
         scaled = x - centre[:, None]
         scaled /= scale[:, None]
         profile = scaled.cumsum(1)
-        found = fluctuations(profile, windows, order, both_ends=both_ends, overlap=overlap)
-        return found, as_numpy(xp.amax(abs(profile[:, ::_STRIDE]), 1))
+        found, share = _fluctuations(profile, windows, order, both_ends=both_ends, overlap=overlap)
+        return found, as_numpy(xp.amax(abs(profile[:, ::_STRIDE]), 1)), share
     rows = np.array(
         [
             (place, first, count)
@@ -112,9 +115,11 @@ def scaled_fluctuations(
     )
     bases = np.concatenate([_polynomial_basis(window, order) for window in windows.tolist()])
     aligned = np.require(x, requirements=["C", "A"])
-    squares, highest = _compiled()(aligned, centre, scale, windows, rows, bases)
+    squares, highest, largest = _compiled()(aligned, centre, scale, windows, rows, bases)
     counts = np.bincount(rows[:, 0], rows[:, 2], len(windows))
-    return np.sqrt(squares / (windows * counts)), highest
+    first = squares[:, :WATCHED]
+    share = largest[:, : first.shape[1]] / np.where(first > 0, first, np.inf)
+    return np.sqrt(squares / (windows * counts)), highest, share
 
 
 def fluctuations(
@@ -130,16 +135,27 @@ def fluctuations(
 
     Shapes: `profile` (series, time) in double precision, `windows` (windows,).
     """
+    return _fluctuations(profile, windows, order, both_ends=both_ends, overlap=overlap)[0]
+
+
+def _fluctuations(
+    profile: Any, windows: NDArray[np.int64], order: int, *, both_ends: bool, overlap: bool
+) -> tuple[Array, Array]:
+    """Return F(n), and which share of F^2 one window brings at each of the first lengths."""
     series, length = profile.shape
-    found = np.empty((series, len(windows)))
+    found, share = np.empty((series, len(windows))), np.zeros((series, min(WATCHED, len(windows))))
     for place, window in enumerate(windows.tolist()):
         rows = _tilings(length, window, both_ends=both_ends, overlap=overlap)
-        basis: Any = _polynomial_basis(window, order)
-        if not isinstance(profile, np.ndarray):
-            basis = torch.tensor(basis, device=profile.device)
-        total = sum(_squared_residuals(profile, first, count, basis) for first, count in rows)
-        found[:, place] = as_numpy(total) / (window * sum(count for _, count in rows))
-    return np.sqrt(found)
+        basis = _as_in(profile, _polynomial_basis(window, order))
+        parts = [
+            _squared_residuals(profile, first, count, basis, watched=place < WATCHED) for first, count in rows
+        ]
+        total = as_numpy(sum(squares for squares, _ in parts))
+        found[:, place] = total / (window * sum(count for _, count in rows))
+        if place < WATCHED:
+            largest = np.max([as_numpy(top) for _, top in parts], axis=0)
+            share[:, place] = largest / np.where(total > 0, total, np.inf)
+    return np.sqrt(found), share
 
 
 def _tilings(length: int, window: int, *, both_ends: bool, overlap: bool) -> list[tuple[int, int]]:
@@ -167,20 +183,51 @@ def _polynomial_basis(window: int, order: int) -> Array:
     return basis
 
 
-def _squared_residuals(profile: Any, first: int, count: int, basis: Any) -> Any:
-    """Return the summed squares of each series' residuals in one row of adjacent windows."""
+def _squared_residuals(profile: Any, first: int, count: int, basis: Any, *, watched: bool) -> tuple[Any, Any]:
+    """Return the summed squares of each series' residuals in one row of adjacent windows.
+
+    The second is about the largest sum in one window, if `watched`.
+    """
     series, window = len(profile), len(basis)
     inside = profile[:, first : first + count * window].reshape(series, count, window)
     centred = (inside - inside[:, :, :1]).reshape(series * count, window)
     projected = centred @ basis
-    energy = _row_energy(centred.reshape(series, -1))
-    squares = energy - _row_energy(projected.reshape(series, -1))
+    largest: Any = None
+    if watched:
+        xp: Any = np if isinstance(profile, np.ndarray) else torch
+        energies = xp.einsum("ij,ij->i", centred, centred).reshape(series, count)
+        one = energies - sum(projected[:, degree] ** 2 for degree in range(basis.shape[1])).reshape(
+            series, count
+        )
+        energy, squares, largest = energies.sum(1), one.sum(1), xp.amax(one, 1)
+    else:
+        energy = _row_energy(centred.reshape(series, -1))
+        squares = energy - _row_energy(projected.reshape(series, -1))
     cancelled = squares < _CANCELLED * energy
     if bool(cancelled.any()):
         some = centred.reshape(series, count, window)[cancelled]
         coefficients = projected.reshape(series, count, -1)[cancelled]
         squares[cancelled] = _row_energy((some - coefficients @ basis.T).reshape(len(some), -1))
-    return squares
+    return squares, largest
+
+
+def squares_by_window(
+    profile: Array, window: int, order: int, *, both_ends: bool, overlap: bool
+) -> tuple[NDArray[np.int64], Array]:
+    """Return where the windows of one profile begin, and the squared residuals in each."""
+    rows = _tilings(len(profile), window, both_ends=both_ends, overlap=overlap)
+    basis = _polynomial_basis(window, order)
+    starts = [first + window * np.arange(count) for first, count in rows]
+    squares = []
+    for first, count in rows:
+        inside = profile[first : first + count * window].reshape(count, window)
+        centred = inside - inside[:, :1]
+        squares.append(((centred - (centred @ basis) @ basis.T) ** 2).sum(axis=1))
+    return np.concatenate(starts), np.concatenate(squares)
+
+
+def _as_in(profile: Any, basis: Array) -> Any:
+    return basis if isinstance(profile, np.ndarray) else torch.tensor(basis, device=profile.device)
 
 
 def _row_energy(rows: Any) -> Any:
@@ -223,9 +270,10 @@ def _residuals_in_lanes(
     windows: NDArray[np.int64],
     rows: NDArray[np.int64],
     bases: Array,
-) -> tuple[Array, Array]:
-    """Return summed squared residuals, shape (series, windows), and about the largest value of each profile.
+) -> tuple[Array, Array, Array]:
+    """Return summed squared residuals, shape (series, windows), and two maxima of each series.
 
+    They are about the largest value of the profile, and the largest sums in one window of the first lengths.
     Shapes: `rows` (rows, 3) of the place of the window, its first value and the number of windows; `bases`
     (sum of windows, order + 1).
     """
@@ -233,7 +281,7 @@ def _residuals_in_lanes(
     series, length = x.shape
     degrees = bases.shape[1]
     found = np.zeros((series, len(windows)))
-    highest = np.zeros(series)
+    highest, largest = np.zeros(series), np.zeros((series, WATCHED))
     profile = np.zeros((length, LANES))
     start, energy = np.empty(LANES), np.empty(LANES)
     constant, linear, more = np.empty(LANES), np.empty(LANES), np.empty((degrees, LANES))
@@ -279,7 +327,9 @@ def _residuals_in_lanes(
                                 value -= basis[time, degree] * more[degree, lane]
                             squares += value * value
                     found[block + lane, place] += squares
-    return found, highest
+                    if place < WATCHED:
+                        largest[block + lane, place] = max(largest[block + lane, place], squares)
+    return found, highest, largest
 
 
 def in_chunks(
