@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from phasescope import plotting
 from phasescope.papers.noise.networks import (
     COMPARED,
@@ -17,6 +15,7 @@ from phasescope.papers.noise.networks import (
     draw_points,
     label_windows,
     network_task,
+    paired,
     state_of,
     text_source,
 )
@@ -177,14 +176,10 @@ def _architecture_claims(some: Networks, name: str) -> list[Check]:
 
 def _beside_the_lstm(n: Numbers, name: str) -> Check:
     """Return the difference of two architectures, replica by replica."""
-    lstm, other = (
-        dict(zip(some.data["replica"].values.tolist(), some.of("beta"), strict=True))
-        for some in (n.by_name["lstm"], n.by_name[name])
-    )
-    difference = [other[replica] - lstm[replica] for replica in sorted(lstm.keys() & other.keys())]
+    difference = paired(n.by_name[name], n.by_name["lstm"], lambda networks: networks.of("beta"))
     return Claim(
         f"beside-lstm-{name}", f"Exponent of a trained {LABELS[name]} less that of a trained LSTM.", _ASKED
-    ).equals(None, over_networks(np.array(difference), "difference of exponents"))
+    ).equals(None, over_networks(difference, "difference of exponents"))
 
 
 def _transformer_claims(some: Networks) -> list[Check]:

@@ -7,7 +7,7 @@ of many networks, and what several parts claim and draw alike.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,6 +21,7 @@ from phasescope.estimate import Estimate
 from phasescope.noise import Recording, ablation, dfa, memory_test, population, record, utilisation
 from phasescope.noise.nulls import excluded_by
 from phasescope.noise.population import widening
+from phasescope.noise.utilisation import jackknife
 from phasescope.papers.noise.sequences import (
     Labelled,
     SequenceSet,
@@ -31,7 +32,7 @@ from phasescope.papers.noise.sequences import (
     synthetic_set,
 )
 from phasescope.papers.noise.shared import STUDY, over_networks, slopes, window_lengths
-from phasescope.papers.noise.training import Classifier, batches, built, fit
+from phasescope.papers.noise.training import NextWord, SequenceModel, batches, built, fit, seeded
 from phasescope.studies.claim import Check, Claim
 from phasescope.studies.drawing import colours, legend, logarithmic
 from phasescope.studies.part import Part, Variable, chosen
@@ -56,6 +57,7 @@ QUANTITIES = (
     *(f"{gate}_preactivation" for gate in GATES),
     "residual_beside_position",
 )
+ORDERS = (2, 3)  # of detrending, beside 1
 CONDITIONS = ("words", "shuffled", "untrained", "noise", "silence")
 # Conditions that figures compare, and what they call them.
 COMPARED = {"words": "words", "shuffled": "shuffled words", "noise": "white noise", "untrained": "untrained"}
@@ -65,8 +67,11 @@ _USED = 0.5  # of the largest deviation in the layer
 _SETTLING = 100  # silent steps left out
 _ABLATED_WITH = 100  # test sequences
 _LONG_WINDOWS = 20
+_LONG_COPIES = 100  # simulated series behind each share of a long test
+_FEW_TESTS = 4  # series of the conditions that claims do not count
 _MOST_ARTIFICIAL = 4000  # texts to train with: their cues are learned from fewer than reviews are
 _PLATEAU = 0.015  # a mean accuracy within it of the best one is as good
+_PLATEAU_ERRORS = 2.0  # by so many errors an accuracy has to be within it, or beyond it, to be sure
 
 _NUMBER = ("condition", "quantity")
 _CURVE = ("condition", "quantity", "window")
@@ -108,6 +113,8 @@ VARIABLES = {
     "fluctuation": Variable(_CURVE, "geometric mean of F(n) over F of the first window"),
     "fluctuation_error": Variable(_CURVE, "error of its logarithm"),
     "short_fluctuation": Variable(_CURVE, "the same of autoregressive processes fitted to the series"),
+    "order_beta": Variable(("order",), "exponent of the state, least squares, detrending of orders 2 and 3"),
+    "order_input_beta": Variable(("order",), "the same of the inputs"),
     "unit_beta": Variable(_UNIT, "mean exponent of a unit"),
     "unit_beta_error": Variable(_UNIT, "its standard error over sequences"),
     "unit_deviation": Variable(_UNIT, "temporal standard deviation of a unit"),
@@ -157,24 +164,23 @@ def measure(task: Task, device: str) -> dict[str, Any]:
     """Return what one network shows before and after training; the work is done on the CPU."""
     known = dict(task.parameters)
     windows = window_lengths(*known["windows"])
-    data = _sequence_set(known, task.replica)
+    data = sequence_set(known, task.replica)
     weights, order, noise, tests = np.random.SeedSequence(task.seed).generate_state(4).tolist()
-    network = built(
-        weights, known["architecture"], known["units"], known["embedding"], data, known["blocks"]
-    ).eval()
+    network = _made(weights, known, data).eval()
     betas: list[tuple[float, float]] = []
 
     def look(epoch: int) -> None:
         betas.append(mean_beta(_states(network, _embedded(network, data.series)), windows))
 
     look_at = partial(observed, network, windows=windows, seed=tests)
-    conditions = {"untrained": look_at(_embedded(network, data.series), tests=known["tests"])}
+    few = min(known["tests"], _FEW_TESTS)
+    conditions = {"untrained": look_at(_embedded(network, data.series), tests=few)}
     sizes = {name: known[name] for name in ("epochs", "rate", "batch")}
     history = fit(network, data, **sizes, seed=order, after_epoch=look)
     for name, inputs in _inputs(network, data, noise).items():
-        count = 0 if name == "noise" else known["tests"]
+        count = {"words": known["tests"], "shuffled": few}.get(name, 0)
         conditions[name] = look_at(inputs, tests=count, preactivations=name == "words")
-    measured: dict[str, Any] = {}
+    measured = _orders(network, data, windows)
     if state_of(known["architecture"]) == "hidden":
         conditions["silence"] = _silence(network, data, windows)
         measured |= _carried(network, data, known, windows, tests)
@@ -192,6 +198,16 @@ def measure(task: Task, device: str) -> dict[str, Any]:
     }
 
 
+def _made(seed: int, known: Mapping[str, Any], data: SequenceSet) -> SequenceModel:
+    """Return the network that a task's parameters name: a classifier, or a model of the next word."""
+    if not known.get("predicted"):
+        return built(seed, known["architecture"], known["units"], known["embedding"], data, known["blocks"])
+    with seeded(seed):
+        return NextWord(
+            known["units"], data, known["blocks"], known["predicted"], known["positions"] == "sinusoidal"
+        )
+
+
 # A part whose tasks are trained networks; what differs is which ones, and what is claimed of them.
 NetworkPart = partial(
     Part,
@@ -202,7 +218,7 @@ NetworkPart = partial(
 )
 
 
-def _sequence_set(known: Mapping[str, Any], replica: int) -> SequenceSet:
+def sequence_set(known: Mapping[str, Any], replica: int) -> SequenceSet:
     """Return the sequences that a task's parameters name, chosen anew for each replica.
 
     So the scatter over networks holds that of the texts as well, which all conditions of one network share.
@@ -219,13 +235,13 @@ def _sequence_set(known: Mapping[str, Any], replica: int) -> SequenceSet:
     return synthetic_set(persistent=False, words=known["words"], **sizes)
 
 
-def _embedded(network: Classifier, series: Tensor) -> Tensor:
+def _embedded(network: SequenceModel, series: Tensor) -> Tensor:
     with torch.no_grad():
         embedded: Tensor = network.embedding(series)
     return embedded
 
 
-def _states(network: Classifier, inputs: Tensor) -> Array:
+def _states(network: SequenceModel, inputs: Tensor) -> Array:
     """Return what leaves the sequence model, shape (sequence, unit, time)."""
     with torch.no_grad():
         states = network.body(inputs)
@@ -233,7 +249,7 @@ def _states(network: Classifier, inputs: Tensor) -> Array:
     return np.asarray(states.transpose(1, 2).numpy())
 
 
-def _inputs(network: Classifier, data: SequenceSet, seed: int) -> dict[str, Tensor]:
+def _inputs(network: SequenceModel, data: SequenceSet, seed: int) -> dict[str, Tensor]:
     """Return embedded sequences: as they are, shuffled in time, and Gaussian noise of their size."""
     x = _embedded(network, data.series)
     mixed = _embedded(network, shuffled_in_time(data.series, seed))
@@ -242,7 +258,7 @@ def _inputs(network: Classifier, data: SequenceSet, seed: int) -> dict[str, Tens
     return {"words": x, "shuffled": mixed, "noise": noise}
 
 
-def _silence(network: Classifier, data: SequenceSet, windows: Array) -> dict[str, Array]:
+def _silence(network: SequenceModel, data: SequenceSet, windows: Array) -> dict[str, Array]:
     """Return the exponents of the state while it is left alone after the words: the input is zero."""
     x = _embedded(network, data.series)
     quiet = torch.zeros(len(x), _SETTLING + x.shape[1], x.shape[2])
@@ -252,6 +268,16 @@ def _silence(network: Classifier, data: SequenceSet, windows: Array) -> dict[str
     moving = {"determined_share": np.isfinite(seen.beta).mean()}
     _put(found, "hidden", {"beta": seen.mean.value, "beta_error": seen.mean.error, **moving})
     return found
+
+
+def _orders(network: SequenceModel, data: SequenceSet, windows: Array) -> dict[str, Any]:
+    """Return the exponents of the state and of the inputs with more of a trend taken out."""
+    x = _embedded(network, data.series)
+    state, inputs = _states(network, x), x.transpose(1, 2).numpy()
+    return {
+        "order_beta": [plain_beta(state, windows, order) for order in ORDERS],
+        "order_input_beta": [plain_beta(inputs, windows, order) for order in ORDERS],
+    }
 
 
 def _stacked(conditions: Mapping[str, Mapping[str, Array]]) -> dict[str, Array]:
@@ -265,7 +291,7 @@ def _stacked(conditions: Mapping[str, Mapping[str, Array]]) -> dict[str, Array]:
 
 
 def _carried(
-    network: Classifier, data: SequenceSet, known: Mapping[str, Any], windows: Array, seed: int
+    network: SequenceModel, data: SequenceSet, known: Mapping[str, Any], windows: Array, seed: int
 ) -> dict[str, Any]:
     """Return what a state shows that is carried on from one sequence to the next."""
     x = _embedded(network, data.stream[None])
@@ -280,7 +306,7 @@ def _carried(
     parts = [population(pieces, windows=some, tests=0) for some in (windows, beyond)]
     entered = [population(inputs, windows=some, tests=0) for some in (windows, beyond)]
     busiest = np.argsort(-np.nan_to_num(whole.deviation))[: known["long_tests"]]
-    found = [memory_test(piece[unit], seed=seed) for piece in pieces for unit in busiest]
+    found = [memory_test(piece[unit], copies=_LONG_COPIES, seed=seed) for piece in pieces for unit in busiest]
     tests = [test for test in found if test is not None]
     return {
         "long_fluctuation": whole.fluctuation,
@@ -302,7 +328,7 @@ def long_windows(shortest: int, piece: int) -> Array:
     return window_lengths(shortest, piece // 8, _LONG_WINDOWS)
 
 
-def _ablated(network: Classifier, data: SequenceSet) -> dict[str, Array]:
+def _ablated(network: SequenceModel, data: SequenceSet) -> dict[str, Array]:
     """Return how the test loss rises when one unit of the state at a time is held at its mean."""
     some = Labelled(data.test.sequences[:_ABLATED_WITH], data.test.labels[:_ABLATED_WITH])
     x, lengths, labels = next(batches(some, _ABLATED_WITH))
@@ -317,7 +343,7 @@ def _ablated(network: Classifier, data: SequenceSet) -> dict[str, Array]:
 
 
 def observed(
-    network: Classifier,
+    network: SequenceModel,
     inputs: Tensor,
     *,
     windows: Array,
@@ -421,12 +447,12 @@ def used_mean(unit_beta: Array, deviation: Array) -> float:
     return float(beta[moves >= _USED * moves.max()].mean())
 
 
-def plain_beta(series: Array, windows: Array) -> float:
+def plain_beta(series: Array, windows: Array, order: int = 1) -> float:
     """Return the mean of ``2 alpha - 1`` with alpha by ordinary least squares, as in most of the literature.
 
     Shapes: `series` (sequence, unit, time).
     """
-    seen = dfa(series, windows=windows)
+    seen = dfa(series, order=order, windows=windows)
     known = seen.reason == ""
     if not known.any():
         return math.nan
@@ -461,8 +487,12 @@ class Networks:
     @cached_property
     def accuracy(self) -> Array:
         """Test accuracy at the epoch whose weights were kept."""
+        return self.kept("test_accuracy")
+
+    def kept(self, name: str) -> Array:
+        """Return a variable of the epochs at the one whose weights were kept."""
         epochs = self.of("best_epoch").astype(int)
-        return np.asarray(self.of("test_accuracy")[np.arange(len(epochs)), epochs])
+        return np.asarray(self.of(name)[np.arange(len(epochs)), epochs])
 
     @cached_property
     def units(self) -> Array:
@@ -479,6 +509,27 @@ class Networks:
         """Smallest width whose mean test accuracy is within 0.015 of the best mean; 0 without networks."""
         means = {width: float(self.at(width).accuracy.mean()) for width in self.widths}
         return next((width for width, mean in means.items() if mean >= max(means.values()) - _PLATEAU), 0)
+
+    @cached_property
+    def plateaus(self) -> list[int]:
+        """The widths that may be the smallest of the plateau, as far as the accuracies tell; ascending.
+
+        A width may be one where its mean accuracy is within 0.015 of the best one, or beyond that by less
+        than two errors; the list ends with the first that is within it by two. Accuracies are compared
+        network by network of the same texts.
+        """
+        by_width = {width: self.at(width) for width in self.widths}
+        top = max(by_width, key=lambda width: float(by_width[width].accuracy.mean()), default=0)
+        found = []
+        for width, some in by_width.items():
+            behind = over_networks(paired(by_width[top], some, lambda networks: networks.accuracy))
+            reach = _PLATEAU_ERRORS * behind.error if behind.determined else math.inf
+            if behind.value - reach > _PLATEAU:
+                continue
+            found.append(width)
+            if behind.value + reach <= _PLATEAU:
+                break
+        return found
 
     @cached_property
     def best(self) -> Networks:
@@ -526,19 +577,36 @@ class Networks:
         return Estimate(slope, widening(len(x) - 2) * error, "slope against log2(width)", len(x))
 
 
+def paired(first: Networks, second: Networks, values: Callable[[Networks], Array]) -> Array:
+    """Return by how much a number of some networks exceeds that of others, replica by replica."""
+    one, other = (
+        dict(zip(some.data["replica"].values.tolist(), values(some), strict=True)) for some in (first, second)
+    )
+    return np.array([one[replica] - other[replica] for replica in sorted(one.keys() & other.keys())])
+
+
 def share(counted: Array, tested: Array, method: str) -> Estimate:
-    """Return a share of tested series over all networks together, with its binomial error.
+    """Return a share of tested series over all networks together; its error is from leaving out networks.
+
+    Series of one network are alike, so that they count as fewer than they are: `n` is how many independent
+    ones would have that error. The error is no smaller than that of independent series.
 
     Shapes: `counted` and `tested` (networks,).
     """
-    known = np.isfinite(counted) & np.isfinite(tested)
-    total = float(tested[known].sum())
+    known = np.isfinite(counted) & np.isfinite(tested) & (tested > 0)
+    counted, tested = counted[known], tested[known]
+    total, found = float(tested.sum()), float(counted.sum())
     if not total:
         return Estimate.not_determined("no series was tested", method=method)
-    found = float(counted[known].sum())
     # Agresti and Coull: an error that is not zero where none or all were found.
     p = (found + 2) / (total + 4)
-    return Estimate(found / total, math.sqrt(p * (1 - p) / (total + 4)), method, int(total))
+    error, networks = math.sqrt(p * (1 - p) / (total + 4)), len(counted)
+    alike = 1.0
+    if networks > 1:
+        without = (found - counted) / (total - tested)
+        _, clustered = jackknife(np.concatenate([[found / total], without]))
+        alike = max(1.0, widening(networks - 1) * float(clustered) / error)
+    return Estimate(found / total, alike * error, method, max(1, round(total / alike**2)))
 
 
 def rank_correlation(first: Array, second: Array, fewest: int = 8) -> Array:

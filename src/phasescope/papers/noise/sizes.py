@@ -1,23 +1,28 @@
 """LSTMs of many sizes that classify texts: their exponents against size, epoch, gate, and null.
 
-The claims are those of arXiv:2301.08530 (Chaos 34, 081101): the inputs are white, h is near 1/f noise, gates
-have smaller exponents, and exponents fall where a network is larger than its task. Each is held against what
-makes an exponent without 1/f noise: order of the words, white noise as input, no training, short memory.
+The claims are those of arXiv:2301.08530 (Chaos 34, 081101): the inputs are white, h is near 1/f noise, which
+the network makes by itself, gates have smaller exponents, and exponents fall where a network is larger than
+its task. Each is held against what else makes an exponent: order of the words, no training, short memory.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.optimize import brentq
 
 from phasescope import plotting
 from phasescope.estimate import Estimate
+from phasescope.noise import expected_fluctuation
 from phasescope.papers.noise.networks import (
     COMPARED,
     GATES,
+    ORDERS,
     QUANTITIES,
     NetworkPart,
     Networks,
@@ -30,11 +35,12 @@ from phasescope.papers.noise.networks import (
     long_windows,
     network_task,
     null_claims,
+    paired,
     rank_correlation,
     share,
     text_source,
 )
-from phasescope.papers.noise.shared import over_networks, window_lengths
+from phasescope.papers.noise.shared import over_networks, slopes, window_lengths
 from phasescope.studies.claim import Check, Claim
 from phasescope.studies.drawing import colours, legend, shades
 from phasescope.studies.part import Panels, Settings, Table, chosen
@@ -47,8 +53,18 @@ if TYPE_CHECKING:
 INPUT, HIDDEN, SPREAD = 0.002, 0.833, 0.132  # as summaries of the source quote them
 _PAPER = "arXiv:2301.08530"
 _TALK = f"{_PAPER}, abstract of v2; Chaos 34, 081101, abstract"
+_INSIDE = f"{_PAPER}: 1/f noise in the activations, none in the inputs"
 _MEANT = f"{_PAPER}, as what 1/f noise means"
 _NO_TEXT = "The source's number is for IMDb, which was not at hand."
+# Mean exponents of fMRI over 21 regions of the brain, at a task and at rest.
+FMRI, _HE = (0.69, 0.83), "He, J. Neurosci. 31, 13786 (2011), fig. 7"
+# Of the electric potential on the surface of the brain, below 70 Hz, and its error there.
+POTENTIAL, _MILLER = (2.0, 0.4), "Miller et al., PLoS Comput. Biol. 5, e1000609 (2009)"
+_LIKENESS = (
+    "Exponents that are alike say nothing of a mechanism: a leaky integrator with a forget gate of 0.8 has "
+    "such ones as well, and a word is no second."
+)
+_LONGEST_MEMORY = 0.98  # coefficient of an AR(1) process
 _SMOOTH = 2.0  # a steeper beta is that of a smooth relaxation
 
 
@@ -57,21 +73,22 @@ class SizesSettings(Settings):
 
     units: tuple[int, ...] = (2, 4, 8, 16, 32, 64)  # widths of the LSTM, ascending
     networks: int = 3  # networks of each width, that differ in their seeds alone; at least 3 for an error
-    embeddings: tuple[int, ...] = ()  # further embedding sizes, at the width `embedded`
+    embeddings: tuple[int, ...] = ()  # further embedding sizes, at the width `embedded`, 3 networks of each
     embedded: int = 16  # one of `units`
     ablate_up_to: int = 8  # largest width at which every unit is ablated
 
 
 QUICK = SizesSettings()
-PAPER = SizesSettings(units=(2, 4, 8, 16, 32, 64, 128, 256), embeddings=(8, 128), ablate_up_to=32)
+PAPER = SizesSettings(units=(4, 8, 16, 32, 64, 128), networks=6, embeddings=(128,), ablate_up_to=32)
+_EMBEDDED = 3  # networks of each further embedding size
 
 
 def tasks(config: Any) -> list[Task]:
     """Return one task a network, the largest first, so that no worker is left with one at the end."""
     settings: SizesSettings = config.sizes
-    wanted = [(units, config.embedding) for units in settings.units]
-    wanted += [(settings.embedded, embedding) for embedding in settings.embeddings]
-    networks = [(*size, replica) for size in wanted for replica in range(settings.networks)]
+    sizes = [(units, config.embedding, settings.networks) for units in settings.units]
+    sizes += [(settings.embedded, embedding, _EMBEDDED) for embedding in settings.embeddings]
+    networks = [(units, embedding, replica) for units, embedding, count in sizes for replica in range(count)]
     texts = text_source(config)
     most = max(*settings.units, *settings.embeddings, config.embedding)
     return [
@@ -113,6 +130,9 @@ class Numbers:
             *_capacity_claims(self),
             *_training_claims(self),
             *_input_claims(self),
+            *_null_claims(self),
+            *_order_claims(self),
+            *_brain_claims(self),
             _rest_and_task(self),
             *_carried_claims(self),
             Claim(
@@ -162,31 +182,51 @@ def _headline_claims(n: Numbers) -> list[Check]:
             allowance=0.02,
             note=f"Summaries of the source quote {INPUT} with a spread of 0.116. Allowance 0.02.",
         ),
-        Claim(
-            "hidden", "At the smallest width of the plateau the units of h have beta = 0.833.", _PAPER
-        ).equals(
-            HIDDEN if real else None,
-            n.best.mean("plain_beta"),
-            allowance=0.17,
-            resolution=0.2,
-            note=f"Width {width}, the smallest within 0.015 of the best accuracy; least squares as it is. "
-            "Allowance 0.17: width, length and windows of the source are not known; 0.7 to 1.0 is what they "
-            f"leave open. {'' if real else _NO_TEXT}",
-        ),
-        Claim("hidden-spread", "Over units (and reviews) beta of h scatters by 0.132.", _PAPER).equals(
-            SPREAD if real else None,
-            over_networks(n.best.of("spread"), "over units and reviews"),
-            allowance=0.05,
-            resolution=0.05,
-            note="Here over units and reviews together. Estimator noise alone scatters by "
-            f"{n.best.mean('estimator')}: a spread of 0.132 would leave nothing for differences between "
-            f"units. {'' if real else _NO_TEXT}",
-        ),
+        _at_every_plateau(n, partial(_hidden, real=real)),
+        _at_every_plateau(n, partial(_spread, real=real)),
         Claim(
             "units-differ",
             "The units of one network have different exponents, beyond what the estimator scatters.",
         ).positive(over_networks(n.best.of("between_units"), "sd between units")),
     ]
+
+
+def _hidden(some: Networks, *, real: bool) -> Check:
+    return Claim(
+        "hidden", "At the smallest width of the plateau the units of h have beta = 0.833.", _PAPER
+    ).equals(
+        HIDDEN if real else None,
+        some.mean("plain_beta"),
+        allowance=0.17,
+        resolution=0.2,
+        note="Least squares as it is. Allowance 0.17: length and windows of the source are not known; 0.7 to "
+        f"1.0 is what they leave open. {'' if real else _NO_TEXT}",
+    )
+
+
+def _spread(some: Networks, *, real: bool) -> Check:
+    return Claim("hidden-spread", "Over units (and reviews) beta of h scatters by 0.132.", _PAPER).equals(
+        SPREAD if real else None,
+        over_networks(some.of("spread"), "over units and reviews"),
+        allowance=0.05,
+        resolution=0.05,
+        note="Here over units and reviews together. Estimator noise alone scatters by "
+        f"{some.mean('estimator')}: a spread of 0.132 would leave nothing for differences between "
+        f"units. {'' if real else _NO_TEXT}",
+    )
+
+
+def _at_every_plateau(n: Numbers, check: Callable[[Networks], Check]) -> Check:
+    """Return a check at the plateau, with a verdict only where all widths that may be it agree on one."""
+    networks = n.networks
+    by_width = {width: check(networks.at(width)) for width in networks.plateaus or [networks.plateau]}
+    here = by_width.get(networks.plateau) or check(n.best)
+    each = "; ".join(f"width {width}: {found.measured}, {found.verdict}" for width, found in by_width.items())
+    rule = "Where the plateau begins is known as far as accuracies are; a verdict needs all these widths."
+    if len({found.verdict for found in by_width.values()}) == 1:
+        return replace(here, note=f"{rule} {each[:1].upper()}{each[1:]}. {here.note}")
+    note = f"The verdict hangs on where the plateau begins, which the accuracies leave open: {each}. "
+    return replace(here, verdict="not determined", note=note + here.note)
 
 
 def _internal_claims(n: Numbers) -> list[Check]:
@@ -283,36 +323,61 @@ def _training_claims(n: Numbers) -> list[Check]:
 
 
 def _input_claims(n: Numbers) -> list[Check]:
-    real = bool(n.config.imdb)
     words = n.best.of("plain_beta")
     known = np.where(words > 0.1, words, np.nan)
 
-    def remaining(claim: Claim, condition: str, *, expected: float = 0.0, note: str = "") -> Check:
-        """Return the check of beta under a condition over beta under the words, network by network."""
+    def remaining(condition: str) -> np.ndarray:
+        """Return beta under a condition over beta under the words, network by network."""
+        return np.asarray(n.best.of("plain_beta", condition) / known)
+
+    def kept(claim: Claim, condition: str, expected: float = 1.0) -> Check:
         return claim.equals(
             expected,
-            over_networks(n.best.of("plain_beta", condition) / known),
+            over_networks(remaining(condition)),
             allowance=0.1,
             resolution=0.2,
-            note=f"Measured: beta of h under this input over beta under the words, paired by network.{note}",
+            note="Measured: beta of h under this input over beta under the words, paired by network. "
+            "Allowance 0.1.",
         )
 
     return [
-        remaining(
+        kept(
             Claim(
                 "shuffled",
-                "Shuffled words take the exponent away: it comes from the order of the words.",
-                f"{_PAPER}, as a reading; null derived here",
+                "The network makes the noise: with shuffled words h keeps its exponent.",
+                _INSIDE,
             ),
             "shuffled",
-            expected=0.0 if real else 1.0,
-            note=" 0: it is a property of language; 1: of the network. Allowance 0.1."
-            + ("" if real else " Artificial words are independent: 1 is known."),
         ),
-        remaining(
-            Claim("noise-input", "White Gaussian input of the same size takes the exponent away."), "noise"
+        kept(
+            Claim(
+                "noise-input",
+                "The network makes the noise: with white Gaussian input of the same size h keeps its "
+                "exponent.",
+                _INSIDE,
+            ),
+            "noise",
         ),
-        remaining(Claim("untrained", "An untrained network has no such exponent."), "untrained"),
+        Claim(
+            "not-language",
+            "It is not the memory of language: the order of the words makes no part of the exponent.",
+            "asked here",
+        ).equals(
+            0.0,
+            over_networks(1 - remaining("shuffled")),
+            allowance=0.1,
+            resolution=0.1,
+            note="Measured: the part of beta of h that shuffling takes away; 1 if the noise were the memory "
+            "of language. Allowance 0.1.",
+        ),
+        kept(
+            Claim("untrained", "An untrained network has no such exponent.", "asked here"), "untrained", 0.0
+        ),
+    ]
+
+
+def _null_claims(n: Numbers) -> list[Check]:
+    return [
         *null_claims(n.best, f"{_MEANT}; null derived here"),
         Claim("curvature", "The mean curve of ln F(n) of h is straight.", _MEANT).equals(
             0.0,
@@ -320,6 +385,83 @@ def _input_claims(n: Numbers) -> list[Check]:
             allowance=0.02,
             resolution=0.03,
             note="Coefficient of (ln n)^2; an AR(1) with phi = 0.8 has -0.18. Allowance 0.02.",
+        ),
+    ]
+
+
+def _order_claims(n: Numbers) -> list[Check]:
+    """Return what more detrending changes: nothing for a power law, more for a memory inside the windows."""
+    first = n.best.of("plain_beta")
+    windows = window_lengths(*n.config.windows)
+    return [
+        Claim(
+            f"order-{order}",
+            f"Detrending of order {order} gives h the exponent of order 1, as it does for one power law.",
+            f"{_MEANT}; asked here",
+        ).equals(
+            0.0,
+            over_networks(detrended - first, "difference of exponents, least squares"),
+            allowance=0.05,
+            resolution=0.05,
+            note="A memory of the exponent of order 1 that ends inside the windows, AR(1), reads "
+            f"{_short_memory_shift(float(first.mean()), windows, order):.2f} more (exact). Allowance 0.05.",
+        )
+        for order, detrended in zip(ORDERS, n.best.of("order_beta").T, strict=True)
+    ]
+
+
+def _short_memory_shift(beta: float, windows: np.ndarray, order: int) -> float:
+    """Return by how much more the AR(1) process of exponent `beta` at order 1 reads at another order."""
+    lags = np.arange(windows[-1] + 1.0)
+
+    def exponent(memory: float, order: int) -> float:
+        exact, white = (
+            expected_fluctuation(memory**lags, windows, order),
+            expected_fluctuation(0.0**lags, windows, order),
+        )
+        flat = np.log(exact / white)
+        return float(2 * slopes(flat, np.log(windows)))
+
+    if not 0.0 < beta < exponent(_LONGEST_MEMORY, 1):
+        return math.nan
+    memory = brentq(lambda memory: exponent(memory, 1) - beta, 0.0, _LONGEST_MEMORY)
+    return exponent(memory, order) - beta
+
+
+def _brain_claims(n: Numbers) -> list[Check]:
+    real = bool(n.config.imdb)
+    low, high = FMRI
+    value, error = POTENTIAL
+    everything = {quantity: n.best.mean("plain_beta", quantity=quantity) for quantity in (*GATES, "cell")}
+    everything["hidden"] = n.best.mean("plain_beta")
+    name, steepest = max(everything.items(), key=lambda item: np.nan_to_num(item[1].value))
+
+    def fmri(some: Networks) -> Check:
+        return Claim(
+            "like-fmri",
+            f"The exponent of h is that of human fMRI: {low} at a task to {high} at rest, over 21 regions.",
+            f"{_PAPER}, abstract (some resemblance); numbers: {_HE}",
+        ).equals(
+            (low + high) / 2 if real else None,
+            some.mean("plain_beta"),
+            allowance=(high - low) / 2,
+            resolution=0.1,
+            note=f"Least squares. Expected: the middle; allowance: half the range. {_LIKENESS}",
+        )
+
+    return [
+        _at_every_plateau(n, fmri),
+        Claim(
+            "like-potentials",
+            f"An activation of the LSTM has the exponent of the brain's field potentials, {value} ± {error}.",
+            f"arXiv:2301.08530v1, abstract (EEG as an analogy); number: {_MILLER}",
+        ).equals(
+            value if real else None,
+            steepest,
+            allowance=3 * error,
+            resolution=0.2,
+            note=f"Measured: the largest exponent of all quantities, that of the {name.replace('_', ' ')}. "
+            f"Allowance: 3 errors of the source. {_LIKENESS}",
         ),
     ]
 
@@ -392,6 +534,7 @@ def tables(n: Numbers) -> list[Table]:
     ]
     return [
         _claims_table({check.id: check for check in n.checks}),
+        _plateau_table(n.networks),
         Table("By width, over networks", ["width", *columns], by_width),
         Table("beta by quantity and width", ["quantity", *map(str, n.networks.widths)], by_quantity),
     ]
@@ -414,12 +557,19 @@ def _claims_table(checks: dict[str, Check]) -> Table:
             "h is near 1/f noise: beta 0.833, spread 0.132.",
             "Width, embedding, vocabulary, padding, optimiser and epochs; whether the spread is over "
             "neurons, reviews or both.",
-            f"beta {said('hidden')}, spread {said('hidden-spread')}. Of it remain with shuffled words "
-            f"{said('shuffled')}, with white noise as input {said('noise-input')}, untrained "
-            f"{said('untrained')}. Series that exclude short memory: {said('short-memory')}; that exclude "
-            f"one power law: {said('straight')}. With the state carried on, beta in longer windows is larger "
-            f"by {said('long-continues')}; there short memory is excluded by {said('long-short-memory')}, "
-            f"one power law by {said('long-straight')}. In brackets, what becomes of the claim.",
+            f"beta {said('hidden')}, spread {said('hidden-spread')}; the next table has every width that may "
+            f"be meant. Series that exclude short memory: {said('short-memory')}; that exclude one power "
+            f"law: {said('straight')}. Detrending of order 2 reads {said('order-2')} more, of order 3 "
+            f"{said('order-3')}. With the state carried on, beta in longer windows is larger by "
+            f"{said('long-continues')}; there short memory is excluded by {said('long-short-memory')}, one "
+            f"power law by {said('long-straight')}. In brackets, what becomes of the claim.",
+        ],
+        [
+            "The noise is made inside the network: it is absent in the inputs.",
+            "Whether it needs the order of the words, or training.",
+            f"Of beta remain with shuffled words {said('shuffled')}, with white noise as input "
+            f"{said('noise-input')}: the network makes it. Asked here: the order of the words makes "
+            f"{said('not-language')} of it, and {said('untrained')} is there before training.",
         ],
         [
             "Internal activations have smaller exponents than external ones.",
@@ -448,9 +598,33 @@ def _claims_table(checks: dict[str, Check]) -> Table:
             "What rest is.",
             f"With zero input after the words: {said('rest-and-task')}.",
         ],
+        [
+            "The exponents resemble those of the brain: fMRI (abstract of v2), EEG as an analogy (v1).",
+            f"Which ones. fMRI has {FMRI[0]} at a task and {FMRI[1]} at rest ({_HE}), field potentials "
+            f"{POTENTIAL[0]} ± {POTENTIAL[1]} below 70 Hz ({_MILLER}).",
+            f"beta of h against fMRI {said('like-fmri')}; the steepest activation against field potentials "
+            f"{said('like-potentials')}. {_LIKENESS}",
+        ],
     ]
     columns = ("the paper states", "its settings leave unknown", "what survives the nulls here")
     return Table("What is claimed, what is left open, what survives", columns, rows)
+
+
+def _plateau_table(networks: Networks) -> Table:
+    """Return, for each width, whether the plateau may begin there, and what the claims on h then say."""
+    rows = []
+    top = max(networks.widths, key=lambda width: float(networks.at(width).accuracy.mean()), default=0)
+    for width in networks.widths:
+        some = networks.at(width)
+        behind = over_networks(paired(networks.at(top), some, lambda one: one.accuracy))
+        place = "yes" if width in networks.plateaus else "no"
+        place += ", the smallest within 0.015" if width == networks.plateau else ""
+        numbers = [some.mean("plain_beta"), *map(over_networks, some.of("order_beta").T)]
+        numbers += [some.mean("spread"), some.mean("estimator")]
+        rows.append([str(width), str(behind), place, *map(str, numbers)])
+    columns = ["width", "accuracy behind the best", "may begin the plateau", "beta of h, order 1"]
+    columns += [f"order {order}" for order in ORDERS]
+    return Table("Where the plateau begins", [*columns, "spread", "estimator noise"], rows)
 
 
 def notes(n: Numbers) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from phasescope.papers.noise.architectures import ARCHITECTURES
 from phasescope.papers.noise.controls import CONTROLS
 from phasescope.papers.noise.images import IMAGES
+from phasescope.papers.noise.language import LANGUAGE
 from phasescope.papers.noise.shared import STUDY as NAME
 from phasescope.papers.noise.shared import Common
 from phasescope.papers.noise.sizes import SIZES
@@ -17,7 +18,7 @@ STUDY = Study(
     source="Chong Jia Le and Feng 2023, arXiv:2301.08530; Chaos 34, 081101 (2024)",
     common={
         "quick": Common(),
-        "paper": Common(train=25_000, test=5_000, series=200, pieces=6, piece=8192, rate=3e-3, tests=24),
+        "paper": Common(train=16_000, series=100, piece=8192, rate=3e-3, tests=16, long_tests=1),
     },
-    parts=(CONTROLS, SIZES, ARCHITECTURES, IMAGES),
+    parts=(CONTROLS, SIZES, ARCHITECTURES, LANGUAGE, IMAGES),
 )

@@ -1,10 +1,14 @@
-"""The networks of the study, an embedding, a sequence model and a linear read-out, and their training."""
+"""The networks of the study, an embedding, a sequence model and a linear read-out, and their training.
+
+Classifiers answer once a text; models of the next word answer at every word but the last.
+"""
 
 from __future__ import annotations
 
 import copy
 import math
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -20,14 +24,15 @@ RECURRENT = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
 _HEADS = 2  # of 16 components or more: attention is slow on the CPU with fewer
 _BUCKET = 50  # batches whose sequences are sorted by length, so that little is padded
 _LARGEST_NORM = 1.0  # of the gradient
-_EVALUATED = 256  # sequences at a time
+_EVALUATED = 64  # sequences at a time
 
 
 class Transformer(nn.Module):
-    """Causal blocks of attention over vectors with sinusoidal positions added (Vaswani et al. 2017)."""
+    """Causal blocks of attention over vectors, sinusoidal positions added (Vaswani et al. 2017) or not."""
 
-    def __init__(self, width: int, blocks: int) -> None:
+    def __init__(self, width: int, blocks: int, placed: bool = True) -> None:
         super().__init__()
+        self.placed = placed
         made = [
             nn.TransformerEncoderLayer(width, _HEADS, 4 * width, dropout=0.0, batch_first=True)
             for _ in range(blocks)
@@ -36,7 +41,7 @@ class Transformer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the residual stream of `x`, both (sequence, time, width); no step sees a later one."""
-        stream = x + positions(x.shape[1], x.shape[2])
+        stream = x + positions(x.shape[1], x.shape[2]) if self.placed else x
         mask = nn.Transformer.generate_square_subsequent_mask(x.shape[1], dtype=x.dtype)
         # torch's fast path for inference holds all weights of attention: four times slower here.
         fast = torch.backends.mha.get_fastpath_enabled()
@@ -56,7 +61,19 @@ def positions(steps: int, width: int) -> Tensor:
     return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)
 
 
-class Classifier(nn.Module):
+class SequenceModel(nn.Module):
+    """What all networks of the study have."""
+
+    embedding: nn.Module
+    body: Any
+    readout: nn.Linear
+
+    def answered(self, x: Tensor, lengths: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits, shape (answer, class), and the right class of each answer."""
+        raise NotImplementedError
+
+
+class Classifier(SequenceModel):
     """A sequence model that answers from its last state, a transformer from the mean of its states."""
 
     def __init__(
@@ -65,12 +82,11 @@ class Classifier(nn.Module):
         super().__init__()
         attends = architecture == "transformer"
         width = units if attends else embedding if task.tokens else task.features
-        self.embedding: nn.Module = nn.Identity()
+        self.embedding = nn.Identity()
         if task.tokens:
             self.embedding = nn.Embedding(task.tokens, width)
         elif attends:
             self.embedding = nn.Linear(task.features, width)
-        self.body: Any
         if attends:
             self.body = Transformer(units, blocks)
         else:
@@ -94,19 +110,54 @@ class Classifier(nn.Module):
         logits: Tensor = self.readout(last)
         return logits
 
+    def answered(self, x: Tensor, lengths: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return one answer a sequence: its class."""
+        return self(x, lengths), labels
+
+
+class NextWord(SequenceModel):
+    """A causal transformer that predicts each next word: one of the most frequent ones, or any other.
+
+    Words are numbered by their frequency; those from `predicted` on count as number 0, the unknown one.
+    """
+
+    def __init__(self, units: int, task: SequenceSet, blocks: int, predicted: int, placed: bool) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(task.tokens, units)
+        self.body = Transformer(units, blocks, placed)
+        self.readout = nn.Linear(units, predicted)
+
+    def answered(self, x: Tensor, lengths: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return an answer for each word but the last of every text: the word that follows."""
+        states = self.body(self.embedding(x[:, :-1]))
+        inside = torch.arange(x.shape[1] - 1) < lengths[:, None] - 1
+        return self.readout(states[inside]), kept_words(x[:, 1:][inside], self.readout.out_features)
+
+
+def kept_words(words: Tensor, predicted: int) -> Tensor:
+    """Return words with those from number `predicted` on replaced by 0."""
+    return torch.where(words < predicted, words, 0)
+
 
 def built(seed: int, *arguments: Any) -> Classifier:
-    """Return a network with torch's own initialisation, and the same one for the same seed."""
+    """Return a classifier with torch's own initialisation, and the same one for the same seed."""
+    with seeded(seed):
+        return Classifier(*arguments)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Draw the weights of networks that are made inside from this seed; torch's own state is left alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return Classifier(*arguments)
+        yield
 
 
 @dataclass
 class History:
     """Losses and accuracies before training and after each epoch."""
 
-    train_loss: list[float] = field(default_factory=list)  # mean over the epoch; before training NaN
+    train_loss: list[float] = field(default_factory=list)  # an answer, over the epoch; before training NaN
     validation_loss: list[float] = field(default_factory=list)
     test_loss: list[float] = field(default_factory=list)
     test_accuracy: list[float] = field(default_factory=list)
@@ -114,7 +165,7 @@ class History:
 
 
 def fit(
-    network: Classifier,
+    network: SequenceModel,
     task: SequenceSet,
     *,
     epochs: int,
@@ -141,30 +192,32 @@ def fit(
 
     look(0, math.nan)
     for epoch in range(1, epochs + 1):
-        total = 0.0
+        total, count = 0.0, 0
         for x, lengths, labels in batches(task.train, batch, order):
-            loss = nn.functional.cross_entropy(network(x, lengths), labels)
+            logits, right = network.answered(x, lengths, labels)
+            loss = nn.functional.cross_entropy(logits, right)
             optimiser.zero_grad()
             torch.autograd.backward(loss)
             nn.utils.clip_grad_norm_(network.parameters(), _LARGEST_NORM)
             optimiser.step()
-            total += loss.item() * len(labels)
-        look(epoch, total / len(task.train))
+            total, count = total + loss.item() * len(right), count + len(right)
+        look(epoch, total / count)
         if history.validation_loss[-1] <= min(history.validation_loss):
             history.best, kept = epoch, copy.deepcopy(network.state_dict())
     network.load_state_dict(kept)
     return history
 
 
-def evaluated(network: Classifier, labelled: Labelled) -> tuple[float, float]:
-    """Return the mean cross entropy and the accuracy."""
-    loss = right = 0.0
+def evaluated(network: SequenceModel, labelled: Labelled) -> tuple[float, float]:
+    """Return the mean cross entropy of an answer and the share of right ones."""
+    loss, right, count = 0.0, 0.0, 0
     with torch.no_grad():
         for x, lengths, labels in batches(labelled, _EVALUATED):
-            logits = network(x, lengths)
-            loss += float(nn.functional.cross_entropy(logits, labels, reduction="sum"))
-            right += float((logits.argmax(1) == labels).sum())
-    return loss / len(labelled), right / len(labelled)
+            logits, known = network.answered(x, lengths, labels)
+            loss += float(nn.functional.cross_entropy(logits, known, reduction="sum"))
+            right += float((logits.argmax(1) == known).sum())
+            count += len(known)
+    return loss / count, right / count
 
 
 def batches(
