@@ -25,8 +25,9 @@ from reference.dfa import fluctuation
 pytestmark = pytest.mark.usefixtures("coarse_errors")
 
 SMALL = (
-    "controls.short_series=30",
-    "controls.long_series=15",
+    "controls.sets=2",
+    "controls.short_series=20",
+    "controls.long_series=13",
     "controls.tests=2",
     "controls.networks=2",
     "controls.units=3",
@@ -188,6 +189,7 @@ def test_a_task_depends_on_nothing_but_itself(small):
     again = CONTROLS.measure(tasks[0], "cpu")
     assert again["state_beta"] == pytest.approx(data["state_beta"].values[0], rel=0, abs=0)
     assert len({task.seed for task in tasks}) == len(tasks)
+    assert len(tasks) == 2 * 2 + 2 * (2 * 3 + 4)
 
 
 @pytest.mark.parametrize(
@@ -219,6 +221,40 @@ def test_what_is_wrong_is_said_to_disagree(small, kind, name, shift, id):
         values[rows] = 1.0
     found = checks(analysed(CONTROLS, data, settings).checks)
     assert found[id].verdict == "disagrees"
+
+
+def with_distances(data, kind, values):
+    """The data with other distances to the exact curve, one a set of each process of a kind."""
+    changed = data.copy(deep=True)
+    rows = np.flatnonzero(data["kind"].values.astype(str) == kind)
+    changed["distance"].values[rows] = np.asarray(values)[data["replica"].values[rows]]
+    changed["series"].values[rows] = 1000
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("distances", "verdict"),
+    # One set at a distance of 2.86, further than chance allows once in a thousand, beside one of 0.6; and two
+    # that each stay below what a single set may have.
+    [((2.86, 0.6), "agrees"), ((2.4, 2.4), "disagrees"), ((0.9, 1.2), "agrees")],
+)
+def test_distances_of_all_sets_are_pooled(small, distances, verdict):
+    settings, data = small[:2]
+    found = checks(analysed(CONTROLS, with_distances(data, "gate", distances), settings).checks)
+    check = found["gate-curve-sign"]
+    assert check.verdict == verdict
+    assert (check.measured.value, check.measured.n) == (pytest.approx(np.mean(distances)), 2)
+
+
+def test_the_pooled_distance_rarely_leaves_its_bounds_by_chance():
+    windows, series = 12, 1000
+    mean, variance = law_of_f.stats(windows, series - windows)
+    for sets in (3, 6):
+        drawn = law_of_f.rvs(
+            windows, series - windows, size=(100_000, sets), random_state=np.random.default_rng(sets)
+        ).mean(axis=1)
+        beyond = np.abs(drawn - mean) > 4 * np.sqrt(variance / sets)
+        assert 0 < beyond.mean() < 1e-3
 
 
 def test_the_presets_keep_to_their_budgets():

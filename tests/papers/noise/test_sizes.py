@@ -68,7 +68,7 @@ def made() -> xr.Dataset:
     arrays["spread"][:, row("words"), hidden] = 0.4 + noise
     arrays["determined_share"][:, row("silence"), hidden] = 0.0
     arrays["curvature"][:, row("words"), hidden] = -0.18 + noise
-    for name, value in {"tested": 40, "beat_short": 1, "beat_scaling": 20}.items():
+    for name, value in {"tested": 40, "beat_short": 1, "beat_few": 16, "beat_scaling": 20}.items():
         arrays[name][:, row("words"), hidden] = value
         arrays[f"long_{name}"][:] = value
     arrays["long_beta"][:] = np.stack([np.ones(len(units)), 1 + noise], axis=1)
@@ -126,6 +126,7 @@ def verdicts(data: xr.Dataset) -> dict[str, str]:
         ("like-potentials", "disagrees"),
         ("untrained", "disagrees"),
         ("short-memory", "disagrees"),
+        ("few-relaxations", "agrees"),
         ("straight", "disagrees"),
         ("curvature", "disagrees"),
         ("rest-and-task", "not determined"),

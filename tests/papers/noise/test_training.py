@@ -11,7 +11,16 @@ from torch import nn
 from torch.nn.utils.rnn import pack_sequence, pad_sequence
 
 from phasescope.papers.noise.sequences import Labelled, SequenceSet
-from phasescope.papers.noise.training import Transformer, batches, built, evaluated, fit, positions
+from phasescope.papers.noise.training import (
+    NextWord,
+    Transformer,
+    batches,
+    built,
+    evaluated,
+    fit,
+    positions,
+    seeded,
+)
 
 ARCHITECTURES = ("lstm", "gru", "rnn", "transformer")
 LENGTHS = (3, 17, 9, 1)
@@ -75,6 +84,48 @@ def test_the_transformer_sees_nothing_of_the_future(gradient):
     assert (before[:, :20] - short).abs().max() < 1e-6
     assert (before - after)[:, 20:].abs().min(dim=2).values.max() > 1e-2
     assert torch.backends.mha.get_fastpath_enabled() == torch_state
+
+
+def test_a_transformer_without_positions_cannot_tell_them_apart():
+    same = torch.ones(1, 9, 8)
+    with seeded(1), torch.no_grad():
+        free, placed = (Transformer(8, 1, placed)(same)[0] for placed in (False, True))
+    assert (free - free[0]).abs().max() < 1e-6
+    assert (placed - placed[0]).abs().max(dim=1).values[1:].min() > 1e-2
+
+
+def test_next_words_are_predicted_from_the_words_before_them_alone():
+    with seeded(3):
+        network = NextWord(8, untrained(12), 2, 10, True).eval()
+    parts = sequences(12)
+    x, lengths = pad_sequence(parts, batch_first=True), torch.tensor(LENGTHS)
+    for row, n in enumerate(LENGTHS):
+        x[row, n:] = 7
+    with torch.no_grad():
+        together, words = network.answered(x, lengths, lengths)
+        known = [network.readout(network.body(network.embedding.weight[part][None]))[0] for part in parts]
+    # Texts of 3, 17, 9 and 1 words have 2, 16, 8 and no next words; those from 10 on count as unknown.
+    assert (together - torch.cat([one[:-1] for one in known])).abs().max() < 1e-5
+    follow = torch.cat([part[1:] for part in parts])
+    assert words.tolist() == [word if word < 10 else 0 for word in follow.tolist()]
+    assert 0 < (follow >= 10).sum() < len(follow)
+
+
+def test_a_word_that_follows_from_the_one_before_is_learnt():
+    random = np.random.default_rng(2)
+
+    def texts(count: int) -> Labelled:
+        starts = random.integers(0, 5, size=count)
+        made = tuple((torch.arange(12) + int(start)) % 5 for start in starts)
+        return Labelled(made, torch.zeros(count, dtype=torch.int64))
+
+    data = SequenceSet(texts(60), texts(10), texts(10), torch.zeros(0), torch.zeros(0), 5, 0, 2)
+    with seeded(1):
+        network = NextWord(8, data, 1, 5, False)
+    history = fit(network, data, epochs=6, rate=0.02, batch=8, seed=1)
+    assert history.test_loss[0] > 1.2
+    assert history.test_accuracy[history.best] == 1.0
+    assert evaluated(network, data.test)[0] == history.test_loss[history.best] < 0.3
 
 
 def test_positions_are_those_of_the_formula():

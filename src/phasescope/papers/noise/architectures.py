@@ -169,6 +169,11 @@ def _architecture_claims(some: Networks, name: str) -> list[Check]:
             _NULL,
         ).more_than_chance(some.excluding("short memory")),
         Claim(
+            "few-relaxations",
+            f"A sum of two to four relaxation times does not explain the series of the {label}.",
+            _NULL,
+        ).more_than_chance(some.excluding("a few relaxation times")),
+        Claim(
             "straight", f"The curves of the {label} are those of scaling noise: one power law.", _NULL
         ).more_than_chance(some.excluding("scaling noise"), wanted=False),
     ]

@@ -248,9 +248,12 @@ def _beta(sets: xr.Dataset, name: str = "beta") -> Estimate:
     """Return the mean over sets of one size, each with its own error."""
     errors = sets[f"{name}_error"].values
     error = math.sqrt(float(errors @ errors)) / len(errors)
-    return Estimate(
-        float(sets[name].values.mean()), error, "over independent series", int(sets["series"].values.sum())
-    )
+    return Estimate(float(sets[name].values.mean()), error, "over independent series", sum(_series(sets)))
+
+
+def _series(sets: xr.Dataset) -> list[int]:
+    """Return the number of series in each set."""
+    return [int(count) for count in sets["series"].values]
 
 
 def _exact(sets: xr.Dataset, name: str) -> float:
@@ -383,7 +386,7 @@ def _gate_claims(n: Numbers) -> list[Check]:
 
 def _curve_claim(id: str, sentence: str, sets: xr.Dataset) -> Check:
     """Return the check that curves are the exact one in all windows at once, their distances pooled."""
-    windows, series, count = sets.sizes["window"], int(sets["series"].values[0]), sets.sizes["task"]
+    windows, series, count = sets.sizes["window"], _series(sets)[0], sets.sizes["task"]
     mean, variance = law_of_f.stats(windows, series - windows)
     return Claim(id, sentence).equals(
         float(mean),

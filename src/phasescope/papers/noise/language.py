@@ -61,7 +61,16 @@ class LanguageSettings(Settings):
 
 QUICK = LanguageSettings()
 PAPER = LanguageSettings(
-    units=64, blocks=2, networks=4, predicted=1000, train=4000, test=500, epochs=3, series=60, tests=12
+    units=32,
+    blocks=2,
+    networks=4,
+    predicted=500,
+    train=3000,
+    test=300,
+    epochs=3,
+    batch=16,
+    series=60,
+    tests=12,
 )
 
 VARIABLES = {

@@ -62,13 +62,19 @@ CONDITIONS = ("words", "shuffled", "untrained", "noise", "silence")
 # Conditions that figures compare, and what they call them.
 COMPARED = {"words": "words", "shuffled": "shuffled words", "noise": "white noise", "untrained": "untrained"}
 
+Explanation = Literal["short memory", "a few relaxation times", "scaling noise"]
+_COUNTED = {
+    "short memory": "beat_short",
+    "a few relaxation times": "beat_few",
+    "scaling noise": "beat_scaling",
+}
 _TESTED = ("hidden", "residual", "residual_beside_position")  # held against short memory
 _USED = 0.5  # of the largest deviation in the layer
 _SETTLING = 100  # silent steps left out
 _ABLATED_WITH = 100  # test sequences
 _LONG_WINDOWS = 20
 _LONG_COPIES = 100  # simulated series behind each share of a long test
-_FEW_TESTS = 4  # series of the conditions that claims do not count
+_FEW_TESTS = 2  # series of the conditions that claims do not count
 _MOST_ARTIFICIAL = 4000  # texts to train with: their cues are learned from fewer than reviews are
 _PLATEAU = 0.015  # a mean accuracy within it of the best one is as good
 _PLATEAU_ERRORS = 2.0  # by so many errors an accuracy has to be within it, or beyond it, to be sure
@@ -93,6 +99,7 @@ _SCALARS = (
     "beat_short",
     "beat_scaling",
     "beat_fit",
+    "beat_few",
     "memory",
 )
 _USAGE = ("participation", "effective_rank", "idle_relative", "idle_absolute", "quantised")
@@ -130,6 +137,7 @@ VARIABLES = {
     "long_tested": _sometimes((), "pieces of the busiest units held against short memory"),
     "long_beat_short": _sometimes((), "of these, how many exclude short memory"),
     "long_beat_scaling": _sometimes((), "of these, how many exclude scaling noise"),
+    "long_beat_few": _sometimes((), "of these, how many exclude a few relaxation times"),
     "long_memory": _sometimes((), "median memory of the autoregressive processes", "steps"),
 }
 
@@ -319,6 +327,7 @@ def _carried(
         "long_tested": float(len(tests)),
         "long_beat_short": float(sum("short" in excluded_by(test) for test in tests)),
         "long_beat_scaling": float(sum("scaling" in excluded_by(test) for test in tests)),
+        "long_beat_few": float(sum("few" in excluded_by(test) for test in tests)),
         "long_memory": float(np.median([test.memory for test in tests])) if tests else math.nan,
     }
 
@@ -409,6 +418,7 @@ def _seen(x: Array, windows: Array, tests: int, seed: int, units: int) -> dict[s
         "beat_short": seen.beat_short,
         "beat_scaling": seen.beat_scaling,
         "beat_fit": seen.beat_fit,
+        "beat_few": seen.beat_few,
         "memory": seen.memory,
         "participation": usage.participation_ratio.value,
         "effective_rank": usage.effective_rank.value,
@@ -552,9 +562,9 @@ class Networks:
         rows = zip(self.of("unit_beta"), self.of("unit_deviation"), strict=True)
         return np.array([used_mean(beta, deviation) for beta, deviation in rows])
 
-    def excluding(self, what: Literal["short memory", "scaling noise"], *, carried: bool = False) -> Estimate:
+    def excluding(self, what: Explanation, *, carried: bool = False) -> Estimate:
         """Return the share of tested series, single or with carried state, that exclude an explanation."""
-        counted = {"short memory": "beat_short", "scaling noise": "beat_scaling"}[what]
+        counted = _COUNTED[what]
         before = "long_" if carried else ""
         series = self.of(f"{before}{counted}"), self.of(f"{before}tested")
         return share(*series, f"share of series that exclude {what}")
@@ -623,13 +633,16 @@ def rank_correlation(first: Array, second: Array, fewest: int = 8) -> Array:
 
 
 def null_claims(some: Networks, source: str, note: str = "") -> list[Check]:
-    """Return whether series exclude short memory, and one power law."""
+    """Return whether series exclude short memory, a few relaxation times, and one power law."""
     return [
         Claim(
             "short-memory",
             "An autoregressive process fitted to the series does not explain its curve.",
             source,
         ).more_than_chance(some.excluding("short memory"), note=note),
+        Claim(
+            "few-relaxations", "A sum of two to four relaxation times does not explain the series.", source
+        ).more_than_chance(some.excluding("a few relaxation times"), note=note),
         Claim("straight", "The curves are those of scaling noise: one power law.", source).more_than_chance(
             some.excluding("scaling noise"), wanted=False
         ),

@@ -503,6 +503,10 @@ def _carried_claims(n: Numbers) -> list[Check]:
             "long-short-memory", "In these long series of the busiest units, short memory is excluded."
         ).more_than_chance(n.best.excluding("short memory", carried=True)),
         Claim(
+            "long-few-relaxations",
+            "In these long series of the busiest units, a sum of two to four relaxation times is excluded.",
+        ).more_than_chance(n.best.excluding("a few relaxation times", carried=True)),
+        Claim(
             "long-straight", "In these long series of the busiest units, one power law is possible."
         ).more_than_chance(n.best.excluding("scaling noise", carried=True), wanted=False),
     ]
@@ -557,11 +561,13 @@ def _claims_table(checks: dict[str, Check]) -> Table:
             "Width, embedding, vocabulary, padding, optimiser and epochs; whether the spread is over "
             "neurons, reviews or both.",
             f"beta {said('hidden')}, spread {said('hidden-spread')}; the next table has every width that may "
-            f"be meant. Series that exclude short memory: {said('short-memory')}; that exclude one power "
-            f"law: {said('straight')}. Detrending of order 2 reads {said('order-2')} more, of order 3 "
-            f"{said('order-3')}. With the state carried on, beta in longer windows is larger by "
-            f"{said('long-continues')}; there short memory is excluded by {said('long-short-memory')}, one "
-            f"power law by {said('long-straight')}. In brackets, what becomes of the claim.",
+            f"be meant. Series that exclude short memory: {said('short-memory')}; that exclude two to four "
+            f"relaxation times: {said('few-relaxations')}; that exclude one power law: {said('straight')}. "
+            f"Detrending of order 2 reads {said('order-2')} more, of order 3 {said('order-3')}. With the "
+            f"state carried on, beta in longer windows is larger by {said('long-continues')}; there short "
+            f"memory is excluded by {said('long-short-memory')}, two to four relaxation times by "
+            f"{said('long-few-relaxations')}, one power law by {said('long-straight')}. In brackets, what "
+            "becomes of the claim.",
         ],
         [
             "The noise is made inside the network: it is absent in the inputs.",
