@@ -59,7 +59,7 @@ _NO_TEXT = "The source's number is for IMDb, which was not at hand."
 # Mean exponents of fMRI over 21 regions of the brain, at a task and at rest.
 FMRI, _HE = (0.69, 0.83), "He, J. Neurosci. 31, 13786 (2011), fig. 7"
 # Of the electric potential on the surface of the brain, below 70 Hz, and its error there.
-POTENTIAL, _MILLER = (2.0, 0.4), "Miller et al., PLoS Comput. Biol. 5, e1000609 (2009)"
+POTENTIAL, _MILLER = (2.0, 0.4), "Miller et al., arXiv:0712.0846, abstract"
 _LIKENESS = (
     "Exponents that are alike say nothing of a mechanism: a leaky integrator with a forget gate of 0.8 has "
     "such ones as well, and a word is no second."
@@ -773,4 +773,5 @@ SIZES = NetworkPart(
     tables=tables,
     notes=notes,
     figures=figures,
+    citations=("chong2023", "peng1994", "kantelhardt2001", "he2011", "miller2007"),
 )
