@@ -77,6 +77,8 @@ def _quick(values: NDArray[np.float64], asked: Dfa) -> noise.Verdict:
     if found.reason[()]:
         return _whole(values, asked)
     left_out = Estimate.not_determined("left out by --quick")
+    nothing = np.empty(0)
+    not_searched = noise.Lines(nothing, nothing, nothing, 0.0, values, None)
     spectrum = noise.multitaper(
         values, frequencies=(1 / int(found.windows[-1]), min(1 / int(found.windows[0]), 0.25))
     )
@@ -85,6 +87,7 @@ def _quick(values: NDArray[np.float64], asked: Dfa) -> noise.Verdict:
         reason=_LEFT_OUT,
         fluctuations=found,
         test=None,
+        lines=not_searched,
         shuffled=left_out,
         phase_randomised=left_out,
         spectral=spectrum.estimate(),
