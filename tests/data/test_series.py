@@ -58,7 +58,7 @@ READ = {
     "thousands of a column": ("x\n1,234.5\n999.5\n", {}, [1234.5, 999.5]),
     "thousands by the other column": ("x;y\n1.234;2,5\n2.345;3\n", {"column": "x"}, [1234, 2345]),
     "thousands asked for": ("1,234\n2,345\n", {"decimal": ".", "separator": "none"}, [1234, 2345]),
-    "spaces as thousands": ("1 234\n2 345\n999\n", {}, [1234, 2345, 999]),
+    "spaces as thousands": ("1 234\n2 345\n999\n-87.5\n", {}, [1234, 2345, 999, -87.5]),
     "no-break spaces": ("x\n1\u00a0234,5\n2\u202f345,5\n999,5\n", {}, [1234.5, 2345.5, 999.5]),
     "no-break spaces of Latin-1": (b"x\n1\xa0234,5\n999,5\n", {}, [1234.5, 999.5]),
     "apostrophes": ("1'234.5\n999.5\n1’000.5\n", {}, [1234.5, 999.5, 1000.5]),
@@ -274,6 +274,35 @@ def test_a_table_reads_back_as_the_same_numbers_or_is_refused(
             # Points before three digits each in all numbers are decimals, which a note says.
             assert found.values.tolist() == expected or "if they are thousands" in found.notes[0]
         assert read_series(path, **options, **with_all).values.tolist() == expected
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    rows=st.lists(st.tuples(NUMBERS, NUMBERS), min_size=3, max_size=15),
+    separator=st.sampled_from([",", ";", "\t", " "]),
+    digits=st.integers(0, 3),
+    named=st.booleans(),
+    fault=st.sampled_from(["dropped", "added", "joined", "word"]),
+    data=st.data(),
+)
+def test_a_row_with_a_fault_is_never_read_as_numbers(rows, separator, digits, named, fault, data):
+    decimal = "." if separator == "," else data.draw(st.sampled_from(MARKS))
+    cells = [[shown(value, decimal, "", digits) for value in row] for row in rows]
+    faulty = cells[data.draw(st.integers(0, len(rows) - 1))]
+    column = data.draw(st.sampled_from([None, 1, 2]))
+    if fault == "dropped":
+        faulty.pop(data.draw(st.integers(0, 1)))
+    elif fault == "added":
+        faulty.insert(1, faulty[0])
+    elif fault == "joined":
+        faulty[:] = ["".join(faulty)]
+    else:
+        faulty[(column or 2) - 1] = "fault"
+    lines = [separator.join(row) for row in ([["alpha", "beta"]] if named else []) + cells]
+    with tempfile.TemporaryDirectory() as folder:
+        path = written(Path(folder), "\n".join(lines) + "\n")
+        with pytest.raises(InputError):
+            read_series(path, column=column)
 
 
 def test_a_compressed_bomb_is_refused_by_its_limit(tmp_path):

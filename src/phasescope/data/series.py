@@ -381,7 +381,9 @@ class _Lines:
                 yield line
 
 
-def _rows(path: Path, lines: Iterable[str], number: Callable[[], int], separator: str) -> Iterator[list[str]]:
+def _rows(
+    path: Path, lines: Iterable[str], number: Callable[[], int], separator: str, *, strict: bool
+) -> Iterator[list[str]]:
     """Yield the cells of each line, none for a blank line; `number` tells the line that was read last."""
     if not separator:
         for line in lines:
@@ -397,7 +399,7 @@ def _rows(path: Path, lines: Iterable[str], number: Callable[[], int], separator
             pulled += 1
             yield line.strip().replace("\t", " ") if separator == " " else line
 
-    reader = csv.reader(source(), delimiter=separator, skipinitialspace=separator == " ", strict=True)
+    reader = csv.reader(source(), delimiter=separator, skipinitialspace=separator == " ", strict=strict)
     while True:
         pulled = 0
         try:
@@ -500,7 +502,7 @@ def _table(
             yield line
 
     found, numbers = [], []
-    for row in _rows(path, lines(), lambda: sample[place][0], separator):
+    for row in _rows(path, lines(), lambda: sample[place][0], separator, strict=False):
         if any(row):
             found.append(row)
             numbers.append(sample[place][0])
@@ -575,6 +577,12 @@ def _split(
             for table in tables
             if table not in tied and (table.numeric if table.ragged else whole.head and table.width > 1)
         ]
+    elif best == 1:
+        tied += [
+            table
+            for table in tables
+            if table not in tied and any(_hides(one, table.separator) for one in tied)
+        ]
     if column is not None:
         tied = [table for table in tied if table.has(column)] or tied
     if marks == _COMMA:
@@ -589,22 +597,38 @@ def _split(
     return tied[0]
 
 
+def _hides(table: _Table, mark: str) -> bool:
+    """Return whether a table has words that another separator splits into numbers."""
+    return any(
+        kind == 0 and mark and mark in cell and all(map(_any_number, filter(None, cell.split(mark))))
+        for row, kinds in zip(table.rows[table.head :], table.kinds[table.head :], strict=True)
+        for cell, kind in zip(row, kinds, strict=True)
+    )
+
+
+def _any_number(cell: str) -> bool:
+    return bool(_ANY_POINT.fullmatch(cell) or _ANY_COMMA.fullmatch(cell))
+
+
 def _one_column(whole: _Table, table: _Table) -> bool:
     """Return whether the rows of a table are numbers of one column, which its separator only groups.
 
-    They are where the header has one cell, where a group begins with 0, or where rows differ and no decimal
-    mark would explain it as well. Where rows differ, a tenth of them must be so.
+    They are where the header has one cell, where a group begins with 0, or where rows differ and neither a
+    decimal mark nor a fault would explain it as well: more than one row and a tenth of them differ, and
+    nothing above 999 is left without groups.
     """
     mark = table.separator
-    rows = whole.cells(0)
-    if table.ragged and sum(mark in cell for cell in rows) < len(rows) / 10:
+    body = table.rows[table.head :]
+    differ = sum(len(row) != table.width for row in body)
+    if (table.named and table.width > 1) or 0 < differ < len(body) / 10:
         return False
     if whole.head and len(table.rows[whole.head - 1]) == 1:
         return True
     if mark == "," and whole.columns[0] & _COMMA:
         return False
-    padded = any(re.match("0[0-9][0-9]", cell) for row in table.rows[table.head :] for cell in row[1:])
-    return padded or table.ragged
+    if any(mark not in cell and re.search("[0-9]{4}", cell.split(".")[0]) for cell in whole.cells(0)):
+        return False
+    return differ > 1 or any(re.match("0[0-9][0-9]", cell) for row in body for cell in row[1:])
 
 
 def _two_readings(path: Path, sample: list[tuple[int, str]], tied: list[_Table]) -> InputError:
@@ -635,8 +659,9 @@ def _separator_name(separator: str) -> str:
     )
 
 
-def _running(cells: list[str], start: int) -> bool:
-    """Return whether the cells count up from `start`."""
+def _running(cells: list[str]) -> bool:
+    """Return whether the cells count up from 0 or 1."""
+    start = int(cells[:1] == ["1"])
     return all(cell == str(number) for number, cell in enumerate(cells, start))
 
 
@@ -644,9 +669,13 @@ def _names(path: Path, table: _Table, header: int | None) -> tuple[_Table, list[
     """Return the table with its rows of names told from values, and the names, empty where there are none."""
     head, width = table.head, table.width
     if header is None:
-        for line, row in zip(table.lines[:head], table.rows[:head], strict=True):
+        widths = [len(row) for row in table.rows[:head]]
+        for place, (line, row) in enumerate(zip(table.lines[:head], table.rows[:head], strict=True)):
+            if width in widths[:place]:
+                _check_width(path, line, row, width)
             for cell, kind in zip(row, table.columns, strict=False):
-                if len(row) == width and 0 < kind < _GAP and re.match(r"[+\-]?[.,]?[0-9]", cell):
+                number = re.match(r"[+\-]?[.,]?[0-9]", cell)
+                if number and (0 < kind < _GAP or len(row) != width):
                     raise InputError(
                         f"{path}, line {line}: {_shown(cell)} is a name or a number with a fault.",
                         f"Mend the line, or pass --header {head} if it is a name.",
@@ -657,7 +686,7 @@ def _names(path: Path, table: _Table, header: int | None) -> tuple[_Table, list[
         why = ""
         if not first[0] and width > 1 and all(below[0]):
             # The header of a table without names, as pandas writes it: an empty cell, 0, 1, 2, ...
-            if _running(first[1:], 0) and (_running(below[0], 0) or not table.kinds[1][0]):
+            if first[1] == "0" and _running(first[1:]) and (_running(below[0]) or not table.kinds[1][0]):
                 head = 1
             else:
                 why = "begins with an empty cell, so it is a header or a row with a missing value"
@@ -683,8 +712,8 @@ def _names(path: Path, table: _Table, header: int | None) -> tuple[_Table, list[
             names = last
         elif len(last) == width - 1 and table.columns[-1] == _GAP and not any(table.cells(width - 1)):
             names = [*last, ""]
-        elif len(last) == width - 1 and (_running(table.cells(0), 1) or table.columns[0] == 0):
-            names = ["", *last]  # as R writes it: names of rows have no name
+        elif len(last) == width - 1 and (_running(table.cells(0)) or table.columns[0] == 0):
+            names = ["", *last]  # as R and pandas write it: names of rows have no name
         elif header is None and len(last) > 1:
             raise InputError(
                 f"{path}, line {table.lines[head - 1]} has {len(last)} cells, the rows below have {width}.",
@@ -712,7 +741,7 @@ def _column(path: Path, table: _Table, names: list[str], column: str | None) -> 
     if column is None:
         if table.width == 1:
             return 0
-        index = table.head and not names[0] and _running(table.cells(0), int(table.cells(0)[0] == "1"))
+        index = table.head and not names[0] and _running(table.cells(0))
         usable = [
             place for place, kind in enumerate(columns) if 0 < kind < _GAP and not (index and place == 0)
         ]
@@ -842,7 +871,7 @@ def _read(
         values.extend(_numbers(path, cells, places[len(values) :], grammar, decimal, missing))
         cells.clear()
 
-    for row in _rows(path, iter(lines), lambda: lines.number, table.separator):
+    for row in _rows(path, iter(lines), lambda: lines.number, table.separator, strict=True):
         if not any(row):
             blank += 1
             continue
