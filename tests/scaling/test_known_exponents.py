@@ -14,6 +14,7 @@ from phasescope.scaling import (
     fit_power_law,
     identify_class,
 )
+from phasescope.signal import sample_mlp
 
 pytestmark = pytest.mark.slow
 
@@ -127,3 +128,21 @@ def test_verdicts_are_right_as_often_as_they_should():
             supported += report[name].verdict == "supported"
     assert wrong == 0
     assert supported > 45
+
+
+def test_temporal_disorder_from_networks_of_25_neurons():
+    """At their own zero of the Lyapunov exponent all neurons of a network share the noise of its weights."""
+    layers = np.unique(np.geomspace(10, 6000, 70).round().astype(int))
+    found = sample_mlp(
+        "tanh", 25, 6000, 1.54978**2, 0.3**2, networks=3000, seed=1, layers=layers.tolist()
+    ).log_distance.values
+    mean = np.log(np.exp(found).mean(axis=0))
+    for low, high, slope in ((100, 1000, -0.51), (300, 3000, -0.50), (1000, 6000, -0.48)):
+        inside = (layers >= low) & (layers <= high)
+        # Of 3000 networks some 150 carry the mean at the end: the slope of the last window is known to 0.05.
+        assert np.polyfit(np.log(layers[inside]), mean[inside], 1)[0] == pytest.approx(slope, abs=0.1)
+    report = identify_class(layers, np.exp(found), known_critical=True)
+    assert report.verdict == "temporal disorder"
+    within(report["temporal disorder"].exponent, UNIVERSALITY_CLASSES["temporal disorder"].delta, 0.15)
+    # Without knowing that it is critical, the class is still not another one.
+    assert identify_class(layers, np.exp(found)).verdict in ("temporal disorder", "not determined")

@@ -107,6 +107,59 @@ def test_noise_common_to_a_run_is_refused_however_well_its_mean_scales(strength)
     assert any("mean and typical" in note for note in report.notes)
 
 
+def logistic(drift, strength, runs, steps, seed):
+    """Runs of ``d rho/dt = (drift + noise) rho - rho^2``, solved exactly from step to step, at 50 times.
+
+    With the noise of a step applied first, ``1/rho' = 1/(rho e^w) + 1``.
+    """
+    rng = np.random.default_rng(seed)
+    times = np.unique(np.geomspace(1, steps, 50).round().astype(int))
+    logs, kept = np.zeros(runs), []
+    for step in range(1, steps + 1):
+        logs = logs + drift + strength * rng.standard_normal(runs)
+        logs = logs - np.log1p(np.exp(logs))
+        if step in times:
+            kept.append(np.exp(logs))
+    return times, np.stack(kept, axis=1)
+
+
+def test_common_noise_is_temporal_disorder_and_nothing_else():
+    times, density = logistic(0.0, 0.8, 3000, 1000, seed=2)
+    report = identify_class(times, density, known_critical=True)
+    assert report.verdict == "temporal disorder"
+    assert report.reason.startswith("delta = ")
+    found = report["temporal disorder"].exponent
+    assert abs(found.value - 0.5) < 3 * found.error < 0.3
+    assert "reflected random walk" in report["temporal disorder"].reason
+    assert all(row.verdict == "excluded" for row in report.candidates[:4])
+    assert all("mean and typical run part" in row.reason for row in report.candidates[:4])
+    # E rho = sqrt(D/(2 pi t)) from the exponential functional of Brownian motion; some 100 runs carry it.
+    late = times > 100
+    expected = 0.8 / np.sqrt(2 * np.pi * times[late])
+    assert np.log(density.mean(axis=0)[late] / expected).mean() == pytest.approx(0, abs=0.25)
+    assert max(map(len, str(report).splitlines())) <= 80
+
+
+@pytest.mark.parametrize("drift", [-0.05, 0.05])
+def test_common_noise_off_its_critical_point_is_no_class(drift):
+    report = identify_class(*logistic(drift, 0.55, 1000, 1000, seed=5))
+    assert report.verdict == "not determined"
+
+
+def test_the_first_sentence_says_what_decided():
+    times, density = percolation()
+    assert identify_class(times, density, dimensions=1).reason.startswith("delta = 0.1")
+    short = identify_class(times[times < 60], density[:, times < 60])
+    assert short.reason.startswith("Too short: t = 10 to 59")
+    small = identify_class(*percolation(size=128, steps=4000), window=(100, 4000))
+    assert small.reason.startswith("Cut at t = 132: from there on mean and typical run part")
+    off = identify_class(*percolation(-0.01, seed=3), dimensions=1)
+    assert "off criticality" in off.reason.split(".")[0]
+    strange = identify_class(TIMES, noisy(lambda t: t**-2.0))
+    assert strange.reason.startswith("None of the known classes fits")
+    assert "The nearest is" in strange.reason
+
+
 def test_a_small_system_is_cut_where_it_feels_its_size():
     report = identify_class(*percolation(size=128, steps=4000))
     assert report.verdict == "not determined"
@@ -147,7 +200,7 @@ def test_the_table_is_narrow_and_the_dictionary_is_json():
 
 def test_dimensions_choose_the_candidates():
     times, density = percolation()
-    names = {None: 4, 1: 3, 2: 2}
+    names = {None: 6, 1: 5, 2: 4}
     for dimensions, count in names.items():
         assert len(identify_class(times, density, dimensions=dimensions).candidates) == count
     assert "DP 1+1" not in str(identify_class(times, density, dimensions=2))

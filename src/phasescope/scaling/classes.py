@@ -22,15 +22,18 @@ class UniversalityClass:
     dimensions : int or None
         Dimensions of space in which it occurs; None where it does not depend on them.
     beta, nu_par, nu_perp, delta, z : Estimate
-        Exponents with the errors that the source gives; 0 where they are exact.
+        Exponents with the errors that the source gives; 0 where they are exact. Not determined, with the
+        reason, where the class has no such number.
     theta : Estimate
-        Mass of a seed; not determined where the class has no such number.
+        Mass of a seed; likewise.
     source : str
         Where the numbers come from.
     citations : str
         Keys of the papers.
     logarithms : bool
         Whether the leading correction to ``t^-delta`` is ``ln t/t``, as in mean field.
+    common_noise : bool
+        Whether one noise acts on all sites of a run, so that runs part however large they are.
     """
 
     name: str
@@ -44,6 +47,7 @@ class UniversalityClass:
     source: str
     citations: str
     logarithms: bool = False
+    common_noise: bool = False
 
 
 def _exact(value: float) -> Estimate:
@@ -107,7 +111,44 @@ _BOUNDED_KPZ = UniversalityClass(
     citations="kissinger2005",
 )
 
+_ONE_SITE = "all sites of a run share one factor: no length grows with time"
+
+_TEMPORAL_DISORDER = UniversalityClass(
+    "temporal disorder",
+    None,
+    beta=_exact(1.0),
+    nu_par=_exact(2.0),
+    nu_perp=Estimate.not_determined(_ONE_SITE),
+    delta=_exact(0.5),
+    z=Estimate.not_determined(_ONE_SITE),
+    theta=Estimate.not_determined(
+        "the mean mass of a seed grows exponentially where the typical one stands still"
+    ),
+    source="exact: d rho/dt = (tau + common noise) rho - rho^2; Vojta and Hoyos, EPL 112, 30002 (2015)",
+    citations="vojta2015",
+    common_noise=True,
+)
+
+_SLOWER = "the mean decays as 1/ln t, slower than any power of t"
+
+_INFINITE_NOISE = UniversalityClass(
+    "infinite noise",
+    None,
+    beta=Estimate.not_determined("not compared here"),
+    nu_par=Estimate.not_determined(
+        "the decay is logarithmic: the time scale grows faster than any power of 1/tau"
+    ),
+    nu_perp=Estimate.not_determined("not compared here"),
+    delta=Estimate.not_determined(_SLOWER),
+    z=Estimate.not_determined("not compared here"),
+    theta=Estimate.not_determined(_SLOWER + ", and a seed has no power law of its own"),
+    source="common noise on sites that spread: Barghathi, Vojta and Hoyos, PRE 94, 022111 (2016)",
+    citations="vojta2015 barghathi2016",
+    common_noise=True,
+)
+
 UNIVERSALITY_CLASSES: dict[str, UniversalityClass] = {
-    known.name: known for known in (_MEAN_FIELD, _DP_1, _DP_2, _BOUNDED_KPZ)
+    known.name: known
+    for known in (_MEAN_FIELD, _DP_1, _DP_2, _BOUNDED_KPZ, _TEMPORAL_DISORDER, _INFINITE_NOISE)
 }
 """Every class that :func:`identify_class` knows, by name."""

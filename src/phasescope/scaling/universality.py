@@ -36,6 +36,9 @@ _MOST_DECADES = 3.0
 _LARGEST_GAP = 0.02
 _LARGEST_GAP_SLOPE = 0.1
 _SATURATED = 0.6
+_PARTED = 1.0
+_REFLECTED = math.sqrt(2 / (math.pi - 2))
+_JACKKNIFE = 20
 _FEWEST_CARRIERS = 50
 # The fit under a class, and relative errors added to its exponent and to nu_par for what no fit shows.
 _DOUBTFUL = 0.01
@@ -150,18 +153,18 @@ class ClassReport:
         if self.slopes is not None and self.slopes.x.size:
             lines.append(f"  local slopes: {self._slope(0)}, {self._slope(-1)}")
         known_nu = any(candidate.nu_par.determined for candidate in self.candidates)
-        head = f" {'class':<16}{'verdict':<15}{symbol:<17}{'known':>7}{'apart':>6}"
-        lines.append(head + (f"{'nu_par':>17}" if known_nu else f"{'off-critical':>17}"))
+        head = f" {'class':<18}{'verdict':<15}{symbol:<16}{'known':>7}{'apart':>6}"
+        lines.append(head + (f"{'nu_par':>16}" if known_nu else f"{'off-critical':>16}"))
         for candidate in self.candidates:
             if not candidate.exponent.determined:
-                lines.append(f" {candidate.name:<16}{candidate.verdict}")
+                lines.append(f" {candidate.name:<18}{candidate.verdict}")
                 continue
             last = candidate.nu_par if known_nu else candidate.off_critical
             known = f"{candidate.expected.value:.4g}" if candidate.expected.determined else "-"
             apart = f"{candidate.distance:.1f}" if math.isfinite(candidate.distance) else "-"
             lines.append(
-                f" {candidate.name:<16}{candidate.verdict:<15}{candidate.exponent!s:<17}{known:>7}"
-                f"{apart:>6}{last!s:>17}"
+                f" {candidate.name:<18}{candidate.verdict:<15}{candidate.exponent!s:<16}{known:>7}"
+                f"{apart:>6}{last!s:>16}"
             )
         for note in self.notes:
             lines.append(_indented(note))
@@ -230,10 +233,13 @@ def identify_class(
 
     Notes
     -----
-    Refused as a whole, with the reason: fewer than 8 runs; a window below `decades`; for a homogeneous start
-    times at which mean and typical run differ by more than 2 % (finite size, or noise common to all sites
-    of a run, as shared weights make it) or decay differently, and a local slope that falls to nothing (active
-    phase); for a seed times at which fewer than 50 runs carry the mean. Off criticality: where the term
+    Refused, with the reason: fewer than 8 runs; a window below `decades`; for a homogeneous start times at
+    which mean and typical run differ by more than 2 % (finite size, or noise common to all sites of a run, as
+    shared weights make it) or decay differently, and a local slope that falls to nothing (active phase); for
+    a seed times at which fewer than 50 runs carry the mean. Classes of common noise are held against the
+    times at which ``ln rho`` spreads over runs by 1 or more and 50 runs carry the mean; they need mean and
+    spread of ``ln rho`` to grow as those of a reflected random walk, ``sqrt(2/(pi - 2)) : 1``. Only runs
+    near the reflecting end carry the mean, so it takes thousands. Off criticality: where the term
     ``c (t/t_end)^(1/nu_par)`` is 3 standard errors from 0 and above 3 %, a class is not supported; where it
     exceeds 1/2 none is excluded either. Limits in standard errors are t-distributed for few runs.
     Fails: with very slow corrections, or a window that ends before the asymptotic regime begins; give a
@@ -252,7 +258,6 @@ def identify_class(
         scan = _scan_control(clock, curves, values, critical, candidates, window, usable_part)
     runs = curves[scan.nearest]
     usable = usable_part(runs)
-    t = clock[usable.chosen]
     report = partial(
         ClassReport,
         start=start,
@@ -261,15 +266,26 @@ def identify_class(
         notes=scan.notes + usable.notes,
         citations=" ".join(dict.fromkeys(one.citations for one in candidates)),
     )
+    parted = _parted_times(clock, runs, start, window, decades)
+    judge = partial(_judged, candidates=candidates, start=start, critical=known_critical, nu_par=scan.nu_par)
+    rows = [judge(clock, runs, one, parted if one.common_noise else usable) for one in candidates]
+    symbol = "theta" if start == "seed" else "delta"
+    if usable.refusal and any(row.verdict == "supported" for row in rows):
+        # Runs part from the beginning and follow the law of common noise: no other class lets them.
+        rows = [
+            row if one.common_noise else replace(row, verdict="excluded")
+            for one, row in zip(candidates, rows, strict=True)
+        ]
+        usable = parted
+    verdict, reason = _overall(rows, symbol)
+    report = partial(report, verdict, reason, candidates=tuple(rows))
     if usable.refusal:
-        rows = tuple(_refused(one, start, usable.refusal) for one in candidates)
-        return report("not determined", usable.refusal, candidates=rows, window=None, slopes=None)
+        return report(window=None, slopes=None)
+    t = clock[usable.chosen]
     data = log_data(runs[:, usable.chosen], None, "mean", name="density")
-    rows = tuple(_judged(t, data, one, candidates, start, known_critical, scan.nu_par) for one in candidates)
-    verdict, reason = _overall(rows)
     slopes = slopes_of(np.log(t), data, math.sqrt(10))
     span = (float(t[0]), float(t[-1]))
-    return report(verdict, reason, candidates=rows, window=span, slopes=slopes)
+    return report(window=span, slopes=slopes)
 
 
 def _problem(
@@ -319,25 +335,67 @@ def _refused(known: UniversalityClass, start: str, reason: str) -> Candidate:
 
 
 def _judged(
-    t: Array,
-    data: LogData,
+    clock: Array,
+    runs: Array,
     known: UniversalityClass,
+    usable: _Usable,
+    *,
     candidates: Sequence[UniversalityClass],
     start: str,
-    known_critical: bool,
+    critical: bool,
     nu_par: Estimate,
 ) -> Candidate:
-    fit = _fit_class(t, data, known, critical=known_critical)
+    expected = _expected(known, start)
+    if not expected.determined:
+        return _refused(
+            known, start, f"It has no {'theta' if start == 'seed' else 'delta'}: {expected.reason}."
+        )
+    if usable.refusal:
+        return replace(_refused(known, start, usable.refusal), verdict=usable.verdict)
+    t = clock[usable.chosen]
+    data = log_data(runs[:, usable.chosen], None, "mean", name="density")
+    fit = _fit_class(t, data, known, critical=critical)
     sign = 1 if start == "seed" else -1
     exponent = replace(fit.slope, value=sign * fit.slope.value)
-    expected = _expected(known, start)
-    distance = _distance(exponent, expected) if expected.determined else math.nan
-    others = [_expected(other, start) for other in candidates if other is not known]
-    apart = min((abs(other.value - expected.value) for other in others if other.determined), default=math.inf)
+    distance = _distance(exponent, expected)
+    others = [one for one in candidates if one is not known and one.common_noise == known.common_noise]
+    values = [_expected(one, start).value for one in others if _expected(one, start).determined]
+    apart = min((abs(value - expected.value) for value in values), default=math.inf)
     verdict, reason = _verdict(fit, exponent, expected, distance, apart / 4, nu_par, known.nu_par)
+    if known.common_noise and verdict == "supported":
+        verdict, reason = _reflected(np.log(runs[:, usable.chosen]), reason)
     return Candidate(
         known.name, verdict, reason, exponent, expected, distance, fit.off_critical, nu_par, known.nu_par
     )
+
+
+def _reflected(logs: Array, reason: str) -> tuple[Verdict, str]:
+    """Return the verdict on whether ``ln y`` is a random walk that is reflected at its upper end.
+
+    At time t, ``-ln y`` is then the size of a normal number of variance D t, whatever D: its mean grows
+    ``sqrt(2/(pi - 2))`` times as much as its standard deviation. A walk with a drift grows away from that.
+    Read off where the spread is above half of its largest; what all times change of it counts as an error.
+    """
+    runs = len(logs)
+
+    def rate(chosen: NDArray[np.intp], share: float = 0.5) -> float:
+        mean, spread = -logs[chosen].mean(axis=0), logs[chosen].std(axis=0)
+        late = spread >= share * spread.max()
+        return float(np.polyfit(spread[late], mean[late], 1)[0])
+
+    every = np.arange(runs)
+    parts = np.array_split(every, min(runs, _JACKKNIFE))
+    without = np.array([rate(np.delete(every, part)) for part in parts])
+    chance = math.sqrt((len(parts) - 1) * float(np.mean((without - without.mean()) ** 2)))
+    error = math.hypot(chance, rate(every) - rate(every, 0.0))
+    found = Estimate(rate(every), error, "jackknife", runs)
+    apart = abs(found.value - _REFLECTED) / max(error, 1e-300)
+    told = f"mean and spread of ln rho grow as {found} : 1, {_REFLECTED:.4g} for a reflected random walk"
+    if apart > _limit(_FAR, len(parts)):
+        return "excluded", f"{told}: {apart:.1f} standard errors apart"
+    if apart > _limit(_NEAR, len(parts)):
+        return "not determined", f"{told}: {apart:.1f} standard errors apart"
+    return "supported", f"{reason}; {told}"
 
 
 def _verdict(
@@ -349,8 +407,6 @@ def _verdict(
     nu_par: Estimate,
     expected_nu: Estimate,
 ) -> tuple[Verdict, str]:
-    if not expected.determined:
-        return "not determined", expected.reason
     off = abs(fit.off_critical.value) / fit.off_critical.error
     far, near = _limit(_FAR, exponent.n), _limit(_NEAR, exponent.n)
     if abs(fit.off_critical.value) > _LINEAR:
@@ -380,21 +436,42 @@ def _limit(sigmas: float, runs: int) -> float:
     return float(stats.t.isf(stats.norm.sf(sigmas), runs - 1))
 
 
-def _overall(rows: Sequence[Candidate]) -> tuple[str, str]:
+def _overall(rows: Sequence[Candidate], symbol: str) -> tuple[str, str]:
+    """Return the verdict, and the reason whose first sentence names the condition that decided."""
     comparable = [row for row in rows if row.expected.determined]
     silent = [row.name for row in rows if not row.expected.determined]
+    rest = f" Not compared, as it has no {symbol}: {', '.join(silent)}." if silent else ""
     supported = [row for row in comparable if row.verdict == "supported"]
     undecided = [row for row in comparable if row.verdict == "not determined"]
     if len(supported) == 1 and not undecided:
-        rest = f" {', '.join(silent)}: no such exponent is known." if silent else ""
-        return supported[0].name, f"All others are excluded.{rest}"
+        one = supported[0]
+        near = f"{symbol} = {one.exponent} against {one.expected.value:.4g}: {one.reason}."
+        return one.name, f"{near} All others are excluded.{rest}"
     if not supported and not undecided:
-        return "not determined", "None of the known classes fits: all are excluded."
+        best = min(comparable, key=lambda row: row.distance if math.isfinite(row.distance) else math.inf)
+        nearest = f"The nearest is {best.name}: {_ended(best.reason)}"
+        return "not determined", f"None of the known classes fits: all are excluded. {nearest}{rest}"
+    left = _grouped(undecided) if undecided else ""
     if supported:
-        left = ", ".join(row.name for row in undecided) or "none"
         names = " and ".join(row.name for row in supported)
-        return "not determined", f"Supported: {names}. Not excluded: {left}."
-    return "not determined", "; ".join(f"{row.name}: {row.reason}" for row in undecided) + "."
+        left = f" Not excluded: {left}" if left else ""
+        return "not determined", f"Supported: {names}.{left}{rest}"
+    return "not determined", f"{left}{rest}"
+
+
+def _grouped(rows: Sequence[Candidate]) -> str:
+    """Return the reasons of several classes as sentences, the most frequent first and without names."""
+    names: dict[str, list[str]] = {}
+    for row in rows:
+        names.setdefault(row.reason, []).append(row.name)
+    first, *more = sorted(names.items(), key=lambda item: -len(item[1]))
+    told = [_ended(first[0]) if len(rows) > 1 and len(first[1]) > 1 else f"{first[1][0]}: {_ended(first[0])}"]
+    told += [f"{', '.join(who)}: {_ended(reason)}" for reason, who in more]
+    return " ".join(told)
+
+
+def _ended(reason: str) -> str:
+    return reason if reason.endswith(".") else reason + "."
 
 
 @dataclass(frozen=True)
@@ -404,6 +481,7 @@ class _Usable:
     chosen: NDArray[np.bool_]  # (times,): which times can be used, where there is no refusal
     refusal: str  # why none can be used; empty where some can
     notes: tuple[str, ...]  # where the window was cut, and why
+    verdict: Verdict = "not determined"  # on the classes that need this part, where there is a refusal
 
 
 def _usable_times(
@@ -421,7 +499,7 @@ def _usable_times(
         return _Usable(chosen, f"{len(density)} runs are too few for an error, {_FEWEST_RUNS} needed.", ())
     first, last = window or (_FIRST_TIME, math.inf)
     reach, why = (_carried if start == "seed" else _self_averaging)(times, density, first)
-    notes = (f"Cut at t = {reach:.4g}: {why}.",) if reach < min(last, times[-1]) else ()
+    notes = _cut(reach, why) if reach < min(last, times[-1]) else ()
     last = min(last, reach)
     inside = times[(times <= last) & (times >= first)]
     if window is None and inside.size:
@@ -430,9 +508,7 @@ def _usable_times(
     chosen = (times >= first) & (times <= last) & (density.std(axis=0) > 0)
     kept = times[chosen]
     if kept.size < _FEWEST_POINTS or kept[-1] / kept[0] < 10**decades * (1 - 1e-9):
-        span = f"t = {kept[0]:.4g} to {kept[-1]:.4g}" if kept.size else "no time"
-        reason = f"Too short: {span} with {kept.size} points, {decades:g} decade(s) needed."
-        return _Usable(chosen, reason, notes)
+        return _Usable(chosen, _too_short(kept, decades, notes), notes)
     if start == "homogeneous":
         late, most = _late_slope(kept, density[:, chosen])
         if late < _SATURATED * most:
@@ -444,6 +520,48 @@ def _usable_times(
                 f"Mean and typical run decay at rates that differ by {ratio:.0%}: rare runs carry the mean."
             )
             return _Usable(chosen, reason, notes)
+    return _Usable(chosen, "", notes)
+
+
+def _cut(reach: float, why: str) -> tuple[str, ...]:
+    return (f"Cut at t = {reach:.4g}: {why}." if reach else f"Cut at the first time: {why}.",)
+
+
+def _too_short(kept: Array, decades: float, notes: Sequence[str]) -> str:
+    span = f"t = {kept[0]:.4g} to {kept[-1]:.4g} with {kept.size} points" if kept.size else "no point"
+    left = f"{span}, where {decades:g} decade(s) are needed."
+    return f"{notes[0]} That leaves {left}" if notes else f"Too short: {left}"
+
+
+def _parted_times(
+    times: Array, density: Array, start: str, window: tuple[float, float] | None, decades: float
+) -> _Usable:
+    """Return the times at which runs have parted as noise common to all sites parts them.
+
+    ``ln y`` has to spread by 1 or more over runs, of which none has ended and 50 carry the mean.
+    """
+    chosen = np.zeros(len(times), dtype=bool)
+    if start == "seed" or len(density) < _FEWEST_RUNS:
+        return _Usable(chosen, f"{len(density)} runs are too few for an error, {_FEWEST_RUNS} needed.", ())
+    first, last = window or (_FIRST_TIME, math.inf)
+    inside = (times >= first) & (times <= last)
+    alive = inside & np.logical_and.accumulate((density > 0).all(axis=0) | ~inside)
+    spread = np.zeros(len(times))
+    spread[alive] = np.log(density[:, alive]).std(axis=0)
+    if not (spread >= _PARTED).any():
+        reason = (
+            f"Runs stay alike: ln rho spreads over them by {spread.max():.2g} at most, and noise common to "
+            f"a run makes that grow beyond {_PARTED:g}."
+        )
+        return _Usable(chosen, reason, (), "excluded")
+    first = float(times[spread >= _PARTED][0])
+    reach, why = _carried(times, density, first)
+    notes = _cut(reach, why) if reach < min(last, times[-1]) else ()
+    chosen = alive & (times >= first) & (times <= reach)
+    kept = times[chosen]
+    if kept.size < _FEWEST_POINTS or kept[-1] / kept[0] < 10**decades * (1 - 1e-9):
+        told = f"Runs part from t = {first:.4g} on. {_too_short(kept, decades, notes)}"
+        return _Usable(chosen, told, notes)
     return _Usable(chosen, "", notes)
 
 
@@ -671,7 +789,8 @@ def _straightest(
             bends.append(math.inf)
             continue
         data = log_data(curve[:, usable.chosen], None, "mean", name="density")
-        fits = [_fit_class(times[usable.chosen], data, known, critical=False) for known in candidates]
+        alike = [known for known in candidates if not known.common_noise]
+        fits = [_fit_class(times[usable.chosen], data, known, critical=False) for known in alike]
         bends.append(min(abs(fit.off_critical.value) for fit in fits))
     return float(values[int(np.argmin(bends))] if np.isfinite(bends).any() else np.median(values))
 

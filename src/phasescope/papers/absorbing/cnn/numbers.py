@@ -338,7 +338,7 @@ def _exponents_to_try(dimensions: int) -> dict[str, tuple[float, float]]:
     known = {
         name: (one.delta.value, 1 / one.nu_par.value)
         for name, one in UNIVERSALITY_CLASSES.items()
-        if one.dimensions in (None, dimensions)
+        if one.dimensions in (None, dimensions) and not one.common_noise
     }
     return {**known, RANDOM_WALK: (0.5, 0.5), FREE: (math.nan, math.nan)}
 
