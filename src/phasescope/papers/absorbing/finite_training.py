@@ -14,24 +14,20 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from scipy.optimize import brentq
-from torch import Tensor
 
 from phasescope import plotting
-from phasescope.activations import Activation
 from phasescope.errors import InputError
 from phasescope.estimate import Estimate
 from phasescope.papers.absorbing import shared
 from phasescope.papers.absorbing.image_subsets import folders, subset
-from phasescope.papers.absorbing.kernel_regression import learned_outputs, scores
+from phasescope.papers.absorbing.kernel_regression import infinitely_wide
 from phasescope.papers.absorbing.optimum import mean_place, minimum
 from phasescope.papers.absorbing.shared import STUDY, activation_of, identified
+from phasescope.papers.absorbing.trained_networks import LARGEST_LOSS, seconds, trained
 from phasescope.studies.claim import Check, Claim
 from phasescope.studies.drawing import legend, shades, short
 from phasescope.studies.part import Panels, Part, Settings, Table, Variable, chosen, undetermined
 from phasescope.sweep.task import Task
-from phasescope.theory import MeanField, TangentGram
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -40,13 +36,6 @@ if TYPE_CHECKING:
     from phasescope.theory import CriticalLinePoint
 
 _PAPER = "arXiv:2307.02284"
-# Seconds for one weight, one input and one step: forward and backward.
-_WORK = 1.3e-10
-# How far off the critical line is looked for a growth, in ln(C_W).
-_REACH = 6.0
-_POWER_STEPS = 12
-# Training that diverged is no better than outputs far off: losses count up to this.
-_LARGEST_LOSS = 1e3
 _OFF_LINE = ("ordered", "chaotic")
 
 
@@ -92,12 +81,12 @@ def tasks(config: Any) -> list[Task]:
     points = [("critical", sigma_b) for sigma_b in s.biases] + [(kind, s.beside) for kind in _OFF_LINE]
     made = []
     for depth, width, (kind, sigma_b) in itertools.product(s.depths, s.widths, points):
-        work = s.train * (width**2 * (depth - 2) + 784 * width) * (s.steps + 20)
-        seconds = 0.3 + s.networks * (_WORK * work + 1e-4 * depth * s.steps)
+        weights = width**2 * (depth - 2) + 784 * width
+        cost = 0.3 + s.networks * seconds(weights, depth, s.train, s.steps)
         known = {"kind": kind, **identified(config.activation), "sigma_b": sigma_b}
         known |= {"depth": depth, "width": width, "data_set": s.data_set}
         known |= {"folder": folder, "seed": config.seed, **sizes}
-        made.append(Task(STUDY, "finite-training", known, seconds=seconds, memory=500_000_000))
+        made.append(Task(STUDY, "finite-training", known, seconds=cost, memory=500_000_000))
     return made
 
 
@@ -116,154 +105,20 @@ def measure(task: Task, device: str) -> dict[str, Any]:
 
 def _trainings(task: Task, point: CriticalLinePoint, device: str) -> dict[str, Any]:
     known = task.parameters
-    function, depth = activation_of(known), known["depth"]
+    function, depth, steps = activation_of(known), known["depth"], known["steps"]
     images = subset(known, train=known["train"], test=known["test"], replica=0, replicas=2)
-    C_W, C_b, K = point.C_W, point.C_b, point.K
+    place = (point.C_W, point.C_b, point.K)
     if known["kind"] != "critical":
         growth = known["growth"] * (1 if known["kind"] == "chaotic" else -1)
-        field = off_line(function, point, depth, growth)
+        field = shared.off_line(function, point, depth, growth)
         if field is None:
             return {}
-        C_W, K = field.C_W, field.fixed_point(point.K).K
-    inputs = [_of_kernel(x, C_W, C_b, K) for x in (images.x_train, images.x_test)]
-    targets, wanted = images.targets()
-    x, x_test, y, y_test = (
-        torch.tensor(each, dtype=torch.float32, device=device) for each in (*inputs, targets, wanted)
-    )
-    sizes = (x.shape[1], known["width"], 10)
-    found = []
-    for number in range(known["networks"]):
-        network = DeepNetwork(function, sizes, depth, C_W, C_b, seed=task.seed + number, device=device)
-        found.append(train(network, x, y, x_test, y_test, steps=known["steps"], seed=task.seed))
-    gram = TangentGram(function, C_W, C_b, depth, K=K)
-    kernel, cross = (1 - gram.gap(depth, gram.first_layer(rho)) for rho in images.distances())
-    outputs = learned_outputs(kernel, cross, targets, [known["steps"]])
-    (loss,), (accuracy,) = scores(outputs, wanted, images.y_test)
-    trained = {name: [each[name] for each in found] for name in found[0]}
-    return {**trained, "kernel_loss": loss, "kernel_accuracy": accuracy}
-
-
-def off_line(activation: Activation, point: CriticalLinePoint, depth: int, growth: float) -> MeanField | None:
-    """Return the network with ``chi_1^depth = exp(growth)`` at a critical point's bias, or None."""
-
-    def excess(log_factor: float) -> float:
-        field = MeanField(activation, point.C_W * math.exp(log_factor), point.C_b)
-        chi = field.fixed_point(point.K).chi_perpendicular
-        return math.log(max(chi, 1e-12)) * depth - growth
-
-    reach = math.copysign(_REACH, growth)
-    if excess(reach) * growth <= 0:
-        return None
-    return MeanField(activation, point.C_W * math.exp(brentq(excess, 0.0, reach, xtol=1e-6)), point.C_b)
-
-
-def _of_kernel(x: np.ndarray, C_W: float, C_b: float, K: float) -> np.ndarray:
-    """Return the inputs with the norm that gives the first layer the kernel K."""
-    unit = x / np.linalg.norm(x, axis=1, keepdims=True)
-    return np.asarray(unit * math.sqrt(x.shape[1] * (K - C_b) / C_W))
-
-
-class DeepNetwork:
-    """``z' = sqrt(C_W/n) w s(z) + sqrt(C_b) b`` with w and b standard normal, one width throughout.
-
-    `sizes` are features, neurons of a hidden layer, outputs; `depth` counts weight layers.
-    """
-
-    def __init__(
-        self,
-        activation: Activation,
-        sizes: tuple[int, int, int],
-        depth: int,
-        C_W: float,
-        C_b: float,
-        *,
-        seed: int,
-        device: str,
-    ) -> None:
-        features, width, outputs = sizes
-        self.activation = activation.function
-        self.bias_scale = math.sqrt(C_b)
-        generator = torch.Generator(device).manual_seed(seed)
-        ends = [features, *[width] * (depth - 1), outputs]
-        self.scales = [math.sqrt(C_W / fan_in) for fan_in in ends[:-1]]
-        self.parameters = [
-            torch.randn(shape, generator=generator, device=device, dtype=torch.float32)
-            for fan_in, fan_out in itertools.pairwise(ends)
-            for shape in ((fan_in, fan_out), (fan_out,))
-        ]
-
-    def __call__(self, parameters: list[Tensor], x: Tensor) -> Tensor:
-        """Return the outputs, shape (inputs, outputs)."""
-        z = x
-        for layer, scale in enumerate(self.scales):
-            weight, bias = parameters[2 * layer], parameters[2 * layer + 1]
-            z = torch.addmm(self.bias_scale * bias, self.activation(z) if layer else z, weight, alpha=scale)
-        return z
-
-
-def largest_eigenvalue(network: DeepNetwork, x: Tensor, outputs: int, *, seed: int) -> float:
-    """Return the largest eigenvalue of the network's tangent kernel over inputs and outputs, at its start.
-
-    Twelve power iterations, each a product with the transposed Jacobian and one with the Jacobian: some 40
-    passes. The kernel's first eigenvalue is well apart from the others, so that they give it to 1 %.
-    """
-    generator = torch.Generator(x.device).manual_seed(seed)
-    vector = torch.randn(len(x), outputs, generator=generator, device=x.device, dtype=x.dtype)
-    parameters = [parameter.clone().requires_grad_(True) for parameter in network.parameters]
-    values = network(parameters, x)
-    # Linear in this vector, so that its derivative is the product with the Jacobian itself.
-    probe = torch.zeros_like(vector, requires_grad=True)
-    pulled = torch.autograd.grad(values, parameters, probe, create_graph=True)
-    value = 0.0
-    for _ in range(_POWER_STEPS):
-        vector = vector / vector.norm()
-        direction = torch.autograd.grad(values, parameters, vector, retain_graph=True)
-        (image,) = torch.autograd.grad(pulled, probe, direction, retain_graph=True)
-        value = float((vector * image).sum())
-        vector = image
-    return value
-
-
-def train(
-    network: DeepNetwork,
-    x: Tensor,
-    targets: Tensor,
-    x_test: Tensor,
-    targets_test: Tensor,
-    *,
-    steps: int,
-    seed: int,
-) -> dict[str, float]:
-    """Return losses and accuracy after gradient descent from outputs 0, the initial ones being subtracted.
-
-    Losses are mean squares over those of outputs 0, infinite where training diverged; the accuracy is the
-    share of test inputs classified right.
-
-    The rate is the inverse of the largest eigenvalue of the network's tangent kernel at its start, so that
-    `steps` mean the same as in the kernel's gradient flow.
-    """
-    rate = 1 / largest_eigenvalue(network, x, targets.shape[1], seed=seed)
-    with torch.no_grad():
-        start, start_test = network(network.parameters, x), network(network.parameters, x_test)
-    current = [parameter.clone().requires_grad_(True) for parameter in network.parameters]
-    for _ in range(steps):
-        rest = network(current, x) - start - targets
-        gradients = torch.autograd.grad(rest.square().sum() / 2, current)
-        with torch.no_grad():
-            torch._foreach_add_(current, list(gradients), alpha=-rate)
-    with torch.no_grad():
-        learned, test = network(current, x) - start, network(current, x_test) - start_test
-    accuracy = float((test.argmax(1) == targets_test.argmax(1)).double().mean())
-    return {
-        "test_loss": _relative(test, targets_test),
-        "train_loss": _relative(learned, targets),
-        "accuracy": accuracy,
-    }
-
-
-def _relative(outputs: Tensor, targets: Tensor) -> float:
-    loss = float((outputs - targets).square().mean() / targets.square().mean())
-    return loss if math.isfinite(loss) else math.inf
+        place = (field.C_W, field.C_b, field.fixed_point(point.K).K)
+    sizes = {name: known[name] for name in ("width", "depth", "networks")}
+    found = trained(function, place, images, **sizes, steps=[steps], seed=task.seed, device=device)
+    loss, accuracy = infinitely_wide(function, place, depth, [images], [steps])
+    after = {name: each[:, 0] for name, each in found.items()}
+    return {**after, "kernel_loss": loss[0, 0], "kernel_accuracy": accuracy[0, 0]}
 
 
 @dataclass(frozen=True)
@@ -308,8 +163,8 @@ def _trained(data: xr.Dataset, kind: str, depth: int, width: int) -> xr.Dataset:
     return found.assign(
         kappa_L=kappa * depth,
         v=v,
-        log_loss=np.log(np.minimum(found["test_loss"], _LARGEST_LOSS)),
-        log_kernel_loss=np.log(np.minimum(found["kernel_loss"], _LARGEST_LOSS)),
+        log_loss=np.log(np.minimum(found["test_loss"], LARGEST_LOSS)),
+        log_kernel_loss=np.log(np.minimum(found["kernel_loss"], LARGEST_LOSS)),
     )
 
 
@@ -425,7 +280,7 @@ def tables(n: Numbers) -> list[Table]:
                 point = found.isel(task=i)
                 loss, place = point["test_loss"].values, ["-", kind]
                 if kind == "critical":
-                    loss = np.minimum(loss, _LARGEST_LOSS)
+                    loss = np.minimum(loss, LARGEST_LOSS)
                     place = [f"{point['v'] * depth / width:.2g}", f"critical, {point['kappa_L']:.3g}"]
                 means = [str(Estimate.from_samples(values)) for values in (loss, point["accuracy"].values)]
                 kernel = [f"{point[name]:.3f}" for name in ("kernel_loss", "kernel_accuracy")]
@@ -453,7 +308,7 @@ def draw_loss(axes: Axes, n: Numbers) -> None:
     """Draw the test loss of the deepest networks against kappa L, by width."""
     for width, shade in zip(n.settings.widths, shades(len(n.settings.widths)), strict=True):
         found = n.deepest("critical", width)
-        values = np.minimum(found["test_loss"].values, _LARGEST_LOSS)
+        values = np.minimum(found["test_loss"].values, LARGEST_LOSS)
         error = values.std(axis=1) / max(1, values.shape[1] - 1) ** 0.5
         mean, label = values.mean(axis=1), f"n = {width}"
         axes.errorbar(found["kappa_L"], mean, error, fmt="o-", ms=3, lw=1.2, color=shade, label=label)

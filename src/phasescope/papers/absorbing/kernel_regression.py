@@ -8,6 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.linalg import eigh
 
+from phasescope.activations import Activation
+from phasescope.papers.absorbing.image_subsets import Subset
+from phasescope.theory import TangentGram
+
 # Eigenvalues below this share of the largest are rounding errors; directions along them are not learned.
 _ROUNDING = 1e-14
 
@@ -41,3 +45,25 @@ def scores(outputs: np.ndarray, wanted: np.ndarray, classes: np.ndarray) -> tupl
     """Return the test loss over that of outputs 0, and the share of inputs classified right, of each time."""
     loss = ((outputs - wanted) ** 2).mean(axis=(1, 2)) / (wanted**2).mean()
     return loss, (outputs.argmax(axis=2) == classes).mean(axis=1)
+
+
+def infinitely_wide(
+    activation: Activation,
+    place: tuple[float, float, float],
+    depth: int,
+    images: Sequence[Subset],
+    steps: Sequence[float],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return :func:`scores` of infinitely wide networks on sets of images, each of shape (sets, steps).
+
+    `place` is C_W, C_b and the kernel K of all layers.
+    """
+    C_W, C_b, K = place
+    gram = TangentGram(activation, C_W, C_b, depth, K=K)
+    found = []
+    for each in images:
+        kernel, cross = (1 - gram.gap(depth, gram.first_layer(rho)) for rho in each.distances())
+        targets, wanted = each.targets()
+        found.append(scores(learned_outputs(kernel, cross, targets, steps), wanted, each.y_test))
+    loss, accuracy = (np.stack(each) for each in zip(*found, strict=True))
+    return loss, accuracy

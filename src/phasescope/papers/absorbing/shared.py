@@ -9,16 +9,21 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.optimize import brentq
 
 from phasescope.activations import Activation, load_activation
 from phasescope.errors import InputError, NoCriticalPointError
 from phasescope.estimate import Estimate
 from phasescope.studies.drawing import short
 from phasescope.studies.part import StudySettings, Variable
-from phasescope.theory import CriticalLinePoint, critical_line
+from phasescope.theory import CriticalLinePoint, MeanField, critical_line
 from phasescope.userfiles import contents_hash, is_file_spec
 
 STUDY = "absorbing"
+# Between these biases the point of a given kappa is looked for; so far off the line, in ln(C_W), that of a
+# given growth.
+_BIASES = (1e-4, 3.0)
+_REACH = 6.0
 
 
 class Common(StudySettings):
@@ -88,6 +93,49 @@ def point_of(parameters: Mapping[str, Any]) -> CriticalLinePoint | None:
     """Return the point of a task's activation, made sure to be the one that the task was planned with."""
     activation_of(parameters)
     return point_or_none(parameters["activation"], parameters["sigma_b"])
+
+
+def at_kappa(spec: str, kappa: float) -> CriticalLinePoint | None:
+    """Return the point of the critical line with that kappa, or None where there is none."""
+    return _at_kappa(kappa, **identified(spec))
+
+
+@lru_cache(maxsize=256)
+def _at_kappa(kappa: float, activation: str, file_sha256: str = "") -> CriticalLinePoint | None:
+    """Return the point; kappa rises with the bias where activations are odd."""
+
+    def excess(log_bias: float) -> float:
+        point = point_or_none(activation, math.exp(log_bias))
+        return math.log(point.kappa / kappa) if point else math.nan
+
+    ends = [math.log(bias) for bias in _BIASES]
+    low, high = map(excess, ends)
+    if not low < 0 < high:
+        return None
+    return line_point(activation, math.exp(brentq(excess, *ends, xtol=1e-9)))
+
+
+def off_line(activation: Activation, point: CriticalLinePoint, depth: int, growth: float) -> MeanField | None:
+    """Return the network with ``chi_1^depth = exp(growth)`` at a critical point's bias, or None.
+
+    It is the nearest to the critical line: sigma_w is moved in growing steps until it is passed.
+    """
+
+    def field(log_factor: float) -> MeanField:
+        return MeanField(activation, point.C_W * math.exp(log_factor), point.C_b)
+
+    def excess(log_factor: float) -> float:
+        chi = field(log_factor).fixed_point(point.K).chi_perpendicular
+        return math.log(max(chi, 1e-12)) * depth - growth
+
+    if growth == 0:
+        return field(0.0)
+    inner, outer = 0.0, math.copysign(0.01, growth)
+    while not excess(outer) * growth > 0:
+        inner, outer = outer, 2 * outer
+        if abs(outer) > _REACH:
+            return None
+    return field(brentq(excess, inner, outer, xtol=1e-9))
 
 
 def values(point: CriticalLinePoint | None) -> np.ndarray:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from phasescope.papers.absorbing import (
+    boundary,
     decay,
+    depth_width,
     finite_training,
     finite_width,
     generalisation,
@@ -36,6 +38,8 @@ STUDY = Study(
         tangent_kernel.TANGENT_KERNEL,
         generalisation.GENERALISATION,
         finite_training.FINITE_TRAINING,
+        boundary.BOUNDARY,
+        depth_width.DEPTH_WIDTH,
     ),
     citations=("tamai2023",),
 )
