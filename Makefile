@@ -5,7 +5,7 @@ export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 # Empty: compiling sources and tests anew would cost each process up to 8 s.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test test-all lint bench docs readme clean
+.PHONY: demo test test-all test-lowest lint bench docs readme clean
 
 demo: $(VENV)/.installed
 	$(BIN)/phasescope demo
@@ -15,6 +15,16 @@ test: $(VENV)/.installed-dev lint
 
 test-all: $(VENV)/.installed-dev lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# The lowest versions that are allowed, in an environment of their own. What they warn of themselves is theirs.
+test-lowest: .venv-lowest/.installed
+	.venv-lowest/bin/python -m pytest -n 2 --dist loadfile -m "not slow" -W ignore::DeprecationWarning
+
+.venv-lowest/.installed: pyproject.toml constraints-lowest.txt
+	$(PYTHON) -m venv .venv-lowest
+	PIP_CONSTRAINT=$(CURDIR)/constraints-lowest.txt .venv-lowest/bin/python -m pip install --quiet \
+		--disable-pip-version-check -e ".[dev]"
+	touch $@
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -52,4 +62,4 @@ $(VENV)/.installed-docs: $(VENV)/.installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) docs/_build docs/gallery docs/generated build dist
+	rm -rf $(VENV) .venv-lowest docs/_build docs/gallery docs/generated build dist

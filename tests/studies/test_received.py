@@ -142,12 +142,12 @@ def large_chunk(file):
 
 
 def bomb(file):
-    array = file["mean"].create_dataset("it", (8,), "f8", chunks=(8,), compression="gzip")
+    array = file["mean"].create_dataset("it", (80,), "f8", chunks=(80,), compression="gzip")
     array.id.write_direct_chunk((0,), zlib.compress(bytes(70_000_000), 1))
 
 
 def checked_bomb(file):
-    array = file["mean"].create_dataset("it", (8,), "f8", chunks=(8,), shuffle=True, **GZIP)
+    array = file["mean"].create_dataset("it", (80,), "f8", chunks=(80,), shuffle=True, **GZIP)
     array.id.write_direct_chunk((0,), zlib.compress(bytes(70_000_000), 1) + b"0000")
 
 
