@@ -1,12 +1,23 @@
 """Exponents and their errors on noises whose exponent is known."""
 
+import sys
+
 import numpy as np
 import pytest
 
 from phasescope.noise import dfa, expected_fluctuation
-from phasescope.noise.dfa import Grid, line, log_moments
-from phasescope.noise.generators import arfima, autoregressive, coloured_noise, fractional_gaussian_noise
+from phasescope.noise.dfa import Grid, line, log_moments, simulated_moments
+from phasescope.noise.fluctuation import default_windows
+from phasescope.noise.generators import (
+    arfima,
+    arfima_autocovariance,
+    autoregressive,
+    coloured_noise,
+    fractional_autocovariance,
+    fractional_gaussian_noise,
+)
 
+module = sys.modules["phasescope.noise.dfa"]
 LATE = np.unique(np.geomspace(16, 512, 16).round().astype(int))
 SHORT = np.unique(np.geomspace(10, 125, 16).round().astype(int))
 
@@ -50,6 +61,30 @@ def test_coverage_and_scatter_of_long_series(hurst, order):
     # Scatter of ordinary least squares: figures of an independent implementation.
     assert slope.std() == pytest.approx({0.5: 0.030, 0.7: 0.036, 0.9: 0.040}[hurst], rel=0.15)
     assert late.alpha.std() < 0.8 * slope.std()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("order", [1, 2])
+@pytest.mark.parametrize("d", [0.1, 0.2, 0.3, 0.4])
+def test_intervals_cover_other_noises_of_one_exponent(d, order):
+    for length in (500, 4000):
+        found = dfa(arfima(d, length, size=800, seed=22), order=order)
+        assert 0.92 < coverage(found, d + 0.5) < 0.975
+        found = dfa(fractional_gaussian_noise(d + 0.5, length, size=800, seed=21), order=order)
+        assert 0.925 < coverage(found, d + 0.5) < 0.975
+
+
+@pytest.mark.parametrize("order", [1, 2])
+@pytest.mark.parametrize("alpha", [0.6, 0.8, 0.98])
+def test_arfima_and_fractional_noise_differ_by_what_their_autocovariances_say(order, alpha):
+    windows = (10, 20, 60, 500, 2000) if order == 1 else (16, 30, 60, 500, 2000)
+    lags = np.arange(2000)
+    exact = np.log(expected_fluctuation(arfima_autocovariance(alpha - 0.5, lags), windows, order))
+    exact -= np.log(expected_fluctuation(fractional_autocovariance(alpha, lags), windows, order))
+    found = module._arfima_excess(windows, order, alpha)
+    np.testing.assert_allclose(found - found[-1], exact - exact[-1], atol=2e-4)
+    # The constant is that of long windows, where nothing is left.
+    assert abs(found[-1]) < 1e-3
 
 
 @pytest.mark.slow
@@ -151,3 +186,56 @@ def test_covariance_of_white_noise_from_gaussian_theory():
     exact = np.array(exact) / 4
     error = np.sqrt((exact**2 + np.outer(np.diag(exact), np.diag(exact))) / series)
     assert np.all(np.abs(found - exact) < 4 * error + 3 * exact * np.diag(exact).max())
+
+
+def same_moments(grid, alpha, tolerance):
+    """Compare what follows from shorter series with the simulation of the whole length."""
+    mean, covariance, series = simulated_moments(grid, alpha)
+    found, scaled, others = module._rescaled(grid, alpha)
+    errors = np.sqrt(1 / (2 * series) + 1 / (2 * others))
+    ratio = np.sqrt(np.diag(scaled) / np.diag(covariance))
+    assert np.abs(ratio - 1).max() < tolerance + 4 * errors
+    correlations = [c / np.sqrt(np.outer(np.diag(c), np.diag(c))) for c in (covariance, scaled)]
+    assert np.abs(correlations[0] - correlations[1]).max() < tolerance + 5 * np.sqrt(2) * errors
+    u = np.log(grid.windows) - np.mean(np.log(grid.windows))
+    columns = np.vander(u, 2, increasing=True)
+    slopes = [module._least_squares(columns, c, 10**6) for c in (covariance, scaled)]
+    # The error that the weights have in truth, and what they add.
+    true = np.sqrt(slopes[1][0] @ covariance @ slopes[1][0])
+    assert slopes[1][1] == pytest.approx(true, rel=tolerance + 4 * errors)
+    assert abs(slopes[1][0] @ (found - mean)) < 4 * slopes[1][1] * np.sqrt(1 / series + 1 / others) + 0.001
+
+
+@pytest.mark.parametrize(("order", "alpha"), [(1, 0.25), (1, 1.25), (2, 0.75)])
+def test_moments_of_long_series_follow_from_short_ones(monkeypatch, order, alpha):
+    for name, value in (("_REFERENCE", 1024), ("_SMALL_PART", 32), ("_MOST_SERIES", 512)):
+        monkeypatch.setattr(module, name, value)
+    log_moments.cache_clear()
+    grid = Grid(4000, tuple(default_windows(4000, order).tolist()), order, False, False)
+    same_moments(grid, alpha, 0.12)
+    log_moments.cache_clear()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("order", "alpha"), [(1, 0.25), (1, 0.98), (1, 1.75), (2, 1.25), (3, 0.5)])
+def test_moments_of_longer_series_follow_from_short_ones(order, alpha):
+    length = 2**16
+    same_moments(
+        Grid(length, tuple(default_windows(length, order).tolist()), order, True, False), alpha, 0.05
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("hurst", [0.3, 0.5, 0.9])
+def test_intervals_cover_series_longer_than_those_simulated(hurst):
+    found = dfa(fractional_gaussian_noise(hurst, 40_000, size=300, seed=2))
+    assert 0.90 < coverage(found, hurst) < 0.99
+
+
+def test_windows_close_together_are_simulated_at_their_own_length(monkeypatch):
+    asked = []
+    monkeypatch.setattr(module, "simulated_moments", lambda grid, alpha: asked.append(grid) or (0, 0, 0))
+    log_moments.cache_clear()
+    log_moments(Grid(20_000, (100, 110, 300), 1, True, False), 0.5)
+    assert [grid.length for grid in asked] == [20_000]
+    log_moments.cache_clear()

@@ -70,7 +70,7 @@ _NOT_REAL = {
 
 # Memory beside x and the result: that of the simulations, and of copies of a chunk a thread.
 _FIXED_BYTES = 12_000_000
-_CHUNK_BYTES, _SMALL = 96, 2**16
+_CHUNK_BYTES, _SMALL = 64, 2**16
 
 # The simulations behind the covariance of ln F.
 _SEED = 20230120
@@ -366,10 +366,12 @@ def _checked_series(x: ArrayLike | torch.Tensor, order: int) -> Any:
     """Return real numbers of at least one axis: an array on the CPU, a tensor elsewhere."""
     given: Any
     if isinstance(x, torch.Tensor):
-        if x.layout != torch.strided or x.is_quantized:
+        if x.is_nested or x.is_meta:
             raise InputError(
-                f"x is a tensor of layout {x.layout}, {x.dtype}.", "Give x.to_dense() or x.dequantize()."
+                "x is a nested tensor, or one without values.", "Give one tensor, or its series one by one."
             )
+        if x.layout != torch.strided or x.is_quantized:
+            raise InputError(f"x is a {x.layout} of {x.dtype}.", "Give x.to_dense() or x.dequantize().")
         given = x.detach()
         if given.device.type == "cpu" and given.dtype not in (torch.bfloat16, torch.float16):
             given = given.resolve_conj().resolve_neg().numpy()
@@ -377,7 +379,10 @@ def _checked_series(x: ArrayLike | torch.Tensor, order: int) -> Any:
         given = _as_array(x)
     kind = given.dtype.kind if isinstance(given, np.ndarray) else "c" if given.is_complex() else "f"
     if kind not in _REAL:
-        raise InputError(f"x holds {given.dtype}, no real numbers.", _NOT_REAL.get(kind, _NOT_REAL["O"]))
+        what = str(getattr(x, "dtype", given.dtype))
+        if what == "object" and given.size:
+            what = f"objects ({type(given.flat[0]).__name__})"
+        raise InputError(f"x holds {what}, no real numbers.", _NOT_REAL.get(kind, _NOT_REAL["O"]))
     shape = tuple(given.shape)
     if not shape or 0 in shape:
         raise InputError(f"x of shape {shape} holds no series.", "Give time as the last axis.")
@@ -407,6 +412,8 @@ def _as_array(x: Any) -> NDArray[Any]:
         return np.asarray(x)
     except ValueError as reason:
         raise InputError("x holds series of different lengths.", "Measure them one by one.") from reason
+    except TypeError as reason:
+        raise InputError(f"x is a {root} {kind.__name__}.", "Give one of its variables.") from reason
 
 
 def _measured(
@@ -419,8 +426,8 @@ def _measured(
     Every series is divided by its own range first, so its unit plays no part. Shapes: `chunk` (series, time).
     """
     xp: Any = np if isinstance(chunk, np.ndarray) else torch
-    x = chunk.astype(np.float64, copy=False) if xp is np else chunk.to(torch.float64)
     with np.errstate(over="ignore", invalid="ignore"):
+        x = chunk.astype(np.float64, copy=False) if xp is np else chunk.to(torch.float64)
         mean = x.mean(1)
     bad = np.zeros(len(x), dtype=np.int64)
     # A mean is not finite where a value is not, or where the sum overflows.
