@@ -29,7 +29,7 @@ def test_json_has_the_documented_keys_and_the_numbers_of_the_library(phasescope,
     assert answer.code == 0
     assert answer.err == ""
     assert answer.json.keys() >= KEYS
-    assert answer.json["verdict"] == "1/f"
+    assert answer.json["verdict"] == "straight"
     expected = dfa(SERIES)
     assert answer.json["alpha"] == pytest.approx(float(expected.alpha))
     assert answer.json["beta"] == pytest.approx(2 * float(expected.alpha) - 1)

@@ -94,14 +94,14 @@ def pink():
     return NOISE.measure(through(), torch.from_numpy(noise).float())
 
 
-def test_1_over_f_noise_that_beats_short_memory_is_called_so(pink):
+def test_scaling_noise_that_beats_short_memory_is_called_straight(pink):
     output = row(pink, "0 output")
-    assert str(output["kind"].values) == "1/f"
+    assert str(output["kind"].values) == "straight"
     assert off(output["beta"], 0.9, output["beta_error"]) < 4
     assert float(output["beat_short"]) >= 4
     first = NOISE.findings(pink)[0]
-    assert first.sentence.startswith("The output of 0 shows 1/f noise")
-    assert "short memory does not explain" in first.sentence
+    assert first.sentence.startswith("The output of 0 has a straight curve")
+    assert "short memory does not explain: 1/f noise or a few relaxation times" in first.sentence
 
 
 def test_shuffled_time_takes_it_away(pink):

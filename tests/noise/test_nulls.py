@@ -7,6 +7,7 @@ import pytest
 from scipy.linalg import solve_toeplitz
 
 from phasescope.errors import InputError
+from phasescope.estimate import Estimate
 from phasescope.noise.fluctuation import expected_fluctuation
 from phasescope.noise.generators import (
     autoregressive,
@@ -14,7 +15,16 @@ from phasescope.noise.generators import (
     fractional_autocovariance,
     fractional_gaussian_noise,
 )
-from phasescope.noise.nulls import burg_reflections, fit_autoregressive, levinson, memory_test, scaling_noise
+from phasescope.noise.nulls import (
+    _autoregressive_noise,
+    burg_reflections,
+    fit_autoregressive,
+    kind_of,
+    levinson,
+    memory_test,
+    relaxation_test,
+    scaling_noise,
+)
 
 KNOWN = [0.5, 0.3, -0.2]
 
@@ -107,6 +117,72 @@ def test_the_same_seed_gives_the_same_shares_and_the_unit_does_not_matter():
     assert (first.p_short, first.p_scaling) == (again.p_short, again.p_scaling)
     other = [memory_test(x, copies=20, seed=seed).p_short for seed in range(5, 10)]
     assert len({first.p_short, *other}) > 1
+
+
+def test_noise_from_reflections_has_their_autocovariance_near_a_unit_root_too():
+    reflections = np.array([0.6, -0.3, 0.2])
+    a, _ = levinson(reflections[None])
+    x = _autoregressive_noise(reflections, 8, 20_000, np.random.default_rng(1))
+    expected = autoregressive_autocovariance(a[0], np.abs(np.subtract.outer(np.arange(8), np.arange(8))))
+    np.testing.assert_allclose(x.T @ x / 20_000, expected, atol=5 * math.sqrt(2 / 20_000))
+    near = _autoregressive_noise(np.array([1 - 1e-12, -1 + 1e-12, 0.5]), 5000, 3, np.random.default_rng(2))
+    assert np.isfinite(near).all()
+
+
+def test_prediction_ends_where_nothing_is_left_to_predict():
+    wave = np.sin(2 * np.pi * np.arange(1000) / 24)
+    fit = fit_autoregressive(wave, max_order=30)
+    assert np.count_nonzero(burg_reflections(wave[None], 30)) <= 4
+    assert np.abs(np.roots(np.concatenate([[1.0], -fit.coefficients]))).max() < 1
+
+
+def test_relaxation_times_are_found():
+    random = np.random.default_rng(5)
+    times = [1.5, 20.0, 300.0]
+    x = sum(autoregressive([math.exp(-1 / tau)], 2**18, seed=random) for tau in times)
+    found = relaxation_test(x, highest=0.3, copies=60)
+    np.testing.assert_allclose(found.times, times, rtol=0.25)
+    np.testing.assert_allclose(found.shares, 1 / 3, atol=0.08)
+    assert not found.excluded
+    # Scaling is excluded beside two relaxation times, and two beside three.
+    assert found.p[0] <= 0.025 < found.p[1]
+    assert found.p_scaling <= 0.025
+    assert found.gain > 100
+
+
+@pytest.mark.slow
+def test_a_million_values_of_1_f_noise_are_no_few_relaxation_times():
+    found = relaxation_test(fractional_gaussian_noise(0.9, 2**20, seed=6))
+    assert found.excluded
+    assert len(found.times) == 4
+
+
+def test_4000_values_cannot_tell():
+    noise = fractional_gaussian_noise(0.9, 4000, size=3, seed=7)
+    assert sum(relaxation_test(x).excluded for x in noise) <= 1
+
+
+def test_relaxation_times_of_too_short_or_useless_series():
+    assert not relaxation_test(np.arange(64.0) % 7).excluded
+    assert relaxation_test(np.arange(64.0) % 7).p.size == 0
+    with pytest.raises(InputError, match="constant"):
+        relaxation_test(np.ones(500))
+    with pytest.raises(InputError, match="has shape"):
+        relaxation_test(np.zeros((2, 500)))
+
+
+@pytest.mark.parametrize(
+    ("excluded", "beta", "kind"),
+    [
+        ({"short", "few"}, 1.0, "1/f"),
+        ({"short", "few"}, 0.3, "power law"),
+        ({"short"}, 1.0, "straight"),
+        ({"few"}, 1.0, "not determined"),
+        ({"short", "few", "scaling"}, 1.0, "crossover"),
+    ],
+)
+def test_1_over_f_stands_only_where_all_else_is_excluded(excluded, beta, kind):
+    assert kind_of(Estimate(beta, 0.05, "", 1), 1.96, 5.0, 500, bent=False, excluded=excluded) == kind
 
 
 @pytest.mark.parametrize("x", [np.ones(500), np.arange(50.0), np.full(500, np.nan)])

@@ -8,10 +8,12 @@ from itertools import permutations
 import numpy as np
 import pytest
 import torch
+from scipy.stats import t as student
 
 from phasescope.errors import InputError
 from phasescope.noise import autoregressive, dfa, fractional_gaussian_noise, population
 from phasescope.noise.population import (
+    clustered_share,
     deviation_of,
     variance_between_sequences,
     variance_between_units,
@@ -143,9 +145,10 @@ def test_leaky_integrators_read_three_quarters_and_are_short_memory():
 @pytest.mark.parametrize(
     ("kind", "make"),
     [
-        ("1/f", lambda size, seed: fractional_gaussian_noise(0.9, 500, size=size, seed=seed)),
+        # Two relaxation times do the same in so few windows.
+        ("straight", lambda size, seed: fractional_gaussian_noise(0.9, 500, size=size, seed=seed)),
         ("white", lambda size, seed: np.random.default_rng(seed).standard_normal((*size, 500))),
-        ("power law", lambda size, seed: fractional_gaussian_noise(0.65, 2000, size=size, seed=seed)),
+        ("straight", lambda size, seed: fractional_gaussian_noise(0.65, 2000, size=size, seed=seed)),
         ("brown", lambda size, seed: np.random.default_rng(seed).standard_normal((*size, 500)).cumsum(-1)),
     ],
 )
@@ -286,3 +289,27 @@ def test_memory_is_bounded_for_a_file_on_disk(tmp_path):
 def test_input_of_no_use(x, options, word):
     with pytest.raises(InputError, match=word):
         population(x, **options)
+
+
+def test_units_with_a_period_are_periodic():
+    t = np.arange(500)
+    waves = np.sin(2 * np.pi * (t / 12 + np.random.default_rng(1).random((4, 3, 1))))
+    found = population(waves + 0.3 * np.random.default_rng(2).standard_normal((4, 3, 500)), tests=6)
+    assert found.kind == "periodic"
+    assert (found.periodic, found.tested) == (6, 0)
+
+
+def test_a_share_of_series_scatters_over_networks():
+    # Five networks of ten series: within each, all or none.
+    counted, tested = np.array([10.0, 0, 10, 0, 0, np.nan]), np.full(6, 10.0)
+    found = clustered_share(counted, tested, "share")
+    assert found.value == pytest.approx(0.4)
+    assert found.n == 5
+    # Equal numbers: the jackknife is the standard error of the mean, widened by Student's law.
+    expected = student.ppf(0.975, 4) / 1.96 * np.std([1, 0, 1, 0, 0], ddof=1) / np.sqrt(5)
+    assert found.error == pytest.approx(expected)
+    none = clustered_share(np.zeros(4), np.full(4, 10.0), "share")
+    p = 2 / 44
+    assert none.error == pytest.approx(np.sqrt(p * (1 - p) / 44))
+    assert not clustered_share(np.array([3.0]), np.array([10.0]), "share").determined
+    assert clustered_share(np.zeros(0), np.zeros(0), "share").reason == "no series was tested"

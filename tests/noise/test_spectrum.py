@@ -5,7 +5,7 @@ import pytest
 
 from phasescope.errors import InputError
 from phasescope.noise.generators import coloured_noise, fractional_gaussian_noise
-from phasescope.noise.spectrum import local_whittle, multitaper, welch
+from phasescope.noise.spectrum import lines, local_whittle, multitaper, welch
 
 METHODS = [welch, multitaper, local_whittle]
 
@@ -91,3 +91,62 @@ def test_too_short(method, length):
 def test_unusable_arguments(call, message):
     with pytest.raises(InputError, match=message):
         call(fractional_gaussian_noise(0.7, 100, seed=7))
+
+
+@pytest.mark.parametrize(("period", "noise"), [(2.7, 1.0), (24.0, 0.1), (101.3, 1.0)])
+def test_the_error_of_a_period_is_that_of_many_series(period, noise):
+    t = np.arange(1000)
+    random = np.random.default_rng(1)
+    found = []
+    for _ in range(40):
+        wave = np.sqrt(2) * np.sin(2 * np.pi * (t / period + random.random()))
+        found.append(lines(wave + noise * random.standard_normal(1000)))
+    assert all(len(one.share) == 1 for one in found)
+    apart = [(one.period[0] - period) / one.period_error[0] for one in found]
+    assert np.std(apart) == pytest.approx(1, abs=0.45)
+    assert np.mean([one.total for one in found]) == pytest.approx(1 / (1 + noise**2), abs=0.02)
+    assert np.mean([one.rest.var() for one in found]) == pytest.approx(noise**2, rel=0.05)
+
+
+def test_harmonics_are_one_period_and_unrelated_tones_are_two():
+    t = np.arange(2400)
+    (one,) = lines(t % 24).periods()
+    assert one.value == pytest.approx(24, rel=1e-6)
+    # Only the second and the third harmonic of 24.
+    (one,) = lines(np.sin(2 * np.pi * t / 12) + np.sin(2 * np.pi * t / 8 + 1)).periods()
+    assert one.value == pytest.approx(24, rel=1e-6)
+    two = lines(np.sin(2 * np.pi * t / 10) + np.sin(2 * np.pi * t / 10.7)).periods()
+    assert [one.value for one in two] == pytest.approx([10.7, 10], rel=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_noise_has_no_lines(seed):
+    random = np.random.default_rng(seed)
+    for x in (
+        fractional_gaussian_noise(0.9, 1000, seed=random),
+        random.standard_normal(1000).cumsum(),
+        random.standard_cauchy(1000),
+        np.diff(random.standard_normal(1001)),
+    ):
+        found = lines(x)
+        assert not len(found.share)
+        assert found.band is None
+        np.testing.assert_allclose(found.rest, x - x.mean(), atol=1e-9 * np.abs(x).max())
+
+
+def test_what_drifts_is_a_band_and_no_line():
+    t = np.arange(2000)
+    found = lines(np.sin(2 * np.pi * (0.01 * t + 1e-5 * t**2)))
+    assert not len(found.share)
+    shortest, longest = found.band
+    # From 0.01 to 0.05 cycles a step.
+    assert shortest == pytest.approx(20, rel=0.1)
+    assert longest == pytest.approx(100, rel=0.2)
+
+
+@pytest.mark.parametrize("x", [np.ones(100), np.arange(30) % 7, np.full(100, math.nan)])
+def test_no_lines_where_there_is_nothing_to_see(x):
+    found = lines(x)
+    assert found.total == 0
+    assert found.periods() == []
+    assert str(found) == "no lines"

@@ -411,10 +411,13 @@ def _without(series: Array, frequency: float) -> tuple[Array, float, float]:
 
 
 def _density(series: Array, frequency: float) -> float:
-    """Return the spectral density of a series about a frequency, the variance a step for white noise."""
-    tapers = _tapers(len(series), _BANDWIDTH, round(2 * _BANDWIDTH) - 1)
-    wave = np.exp(-2j * np.pi * frequency * np.arange(len(series)))
-    return float((np.abs(tapers @ (series * wave)) ** 2).mean())
+    """Return the spectral density of a series beside a frequency, the variance a step for white noise."""
+    length = len(series)
+    tapers = _tapers(length, _BANDWIDTH, round(2 * _BANDWIDTH) - 1)
+    # To either side, where the fit of the line has taken nothing out.
+    beside = frequency + (_BANDWIDTH + 2) / length * np.array([-2.0, -1.0, 1.0, 2.0])
+    waves = np.exp(-2j * np.pi * beside[:, None] * np.arange(length))
+    return float(np.mean([np.abs(tapers @ (series * wave)) ** 2 for wave in waves]))
 
 
 def _band(series: Array) -> tuple[float, float] | None:

@@ -95,11 +95,16 @@ class Verdict:
         scaling = f"scaling noise with alpha = {self.test.alpha:.2f}"
         short, copies = short_memory_name(self.test), self.test.copies
         few = self.test.relaxations
+        numbers = (
+            []
+            if few is None
+            else [(relaxations_name(number), float(p), few.copies) for number, p in enumerate(few.p, 2)]
+        )
         return [
             (short, self.test.p_short, copies),
             ("the same, by its own curve alone", self.test.p_fit, copies),
             (scaling, self.test.p_scaling, copies),
-            *((relaxations_name(number), float(p), few.copies) for number, p in enumerate(few.p, 2)),
+            *numbers,
         ]
 
     def to_dict(self) -> dict[str, Any]:
@@ -335,7 +340,7 @@ def _judged(found: DFA, test: MemoryTest | None) -> tuple[Kind, str]:
     kind = kind_of(beta, _SURE, test.memory, longest, bent=bent, excluded=excluded_by(test))
     short = short_memory_name(test)
     how = "The curve is bent" if bent else "Scaling noise does not look like it"
-    few = few_relaxations(test.relaxations)
+    few = _few(test.relaxations)
     reasons: dict[Kind, str] = {
         "white": f"beta = {beta} is zero within its error.",
         "crossover": f"{how}, and {short} does not explain it either: there is no one exponent.",
@@ -357,15 +362,15 @@ def _judged(found: DFA, test: MemoryTest | None) -> tuple[Kind, str]:
     return kind, reasons[kind]
 
 
-def few_relaxations(test: RelaxationTest) -> str:
+def _few(test: RelaxationTest | None) -> str:
     """Return what the fewest relaxation times that are not excluded say of a straight curve."""
-    if not len(test.times):
+    if test is None or not len(test.times):
         return "the series is too short to tell 1/f noise from a few relaxation times"
     steps = [f"{time:.2g}" if time < 10 else f"{time:.0f}" for time in test.times]
     name = f"{relaxations_name(len(steps))} ({', '.join(steps[:-1])} and {steps[-1]} steps)"
     if test.p_scaling <= EXCLUDED:
         return f"{name} describe the spectrum better than one exponent"
-    return f"{name} would look the same as 1/f noise: only a longer series tells"
+    return f"{name} would look the same: only a longer series tells"
 
 
 def _alpha_of(
@@ -399,13 +404,17 @@ def _test_dict(test: MemoryTest) -> dict[str, Any]:
     }
 
 
-def _relaxations_dict(test: RelaxationTest) -> dict[str, Any]:
-    return {
-        "times": plain(test.times),
-        "shares": plain(test.shares),
-        "gain": plain(test.gain),
-        "p": plain(test.p),
-        "p_scaling": plain(test.p_scaling),
-        "copies": test.copies,
-        "excluded": test.excluded,
-    }
+def _relaxations_dict(test: RelaxationTest | None) -> dict[str, Any] | None:
+    return (
+        None
+        if test is None
+        else {
+            "times": plain(test.times),
+            "shares": plain(test.shares),
+            "gain": plain(test.gain),
+            "p": plain(test.p),
+            "p_scaling": plain(test.p_scaling),
+            "copies": test.copies,
+            "excluded": test.excluded,
+        }
+    )

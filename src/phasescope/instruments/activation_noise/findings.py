@@ -48,11 +48,25 @@ _KINDS: dict[str, tuple[str, str, str, Severity]] = {
         "ok",
     ),
     "1/f": (
-        "shows 1/f noise, beta = {beta} in windows of {first} to {last} steps, which a short memory does not "
-        "explain.",
-        "show 1/f noise that a short memory does not explain",
+        "shows 1/f noise, beta = {beta} in windows of {first} to {last} steps, which neither a short memory "
+        "nor a few relaxation times explain.",
+        "show 1/f noise that neither a short memory nor a few relaxation times explain",
         "to see how far it goes",
         "ok",
+    ),
+    "straight": (
+        "has a straight curve, beta = {beta} in windows of {first} to {last} steps, which a short memory "
+        "does not explain: 1/f noise or a few relaxation times would look so.",
+        "have straight curves that a short memory does not explain: 1/f noise or a few relaxation times "
+        "would look so",
+        "to tell 1/f noise from a few relaxation times",
+        "ok",
+    ),
+    "periodic": (
+        "is periodic: lines carry most of the variance, and beta = {beta} means nothing.",
+        "are periodic: lines carry most of the variance",
+        "",
+        "note",
     ),
     "brown": (
         "wanders like a random walk, beta = {beta}.",
