@@ -67,6 +67,13 @@ def test_nothing_comes_of_nothing():
         ({"p": -0.1}, "p = -0.1"),
         ({"parents": 1}, "parents = 1"),
         ({"size": 0}, "size = 0"),
+        ({"size": 2.5}, "size = 2.5"),
+        ({"size": 10**19}, "Give at most"),
+        ({"runs": 1.5}, "runs = 1.5"),
+        ({"parents": 2.5}, "parents = 2.5"),
+        ({"seed": -1}, "seed = -1"),
+        ({"p": 0.5 + 0j}, "p = "),
+        ({"times": [1.5]}, "times = "),
         ({"start": "half"}, "start = 'half'"),
     ],
 )

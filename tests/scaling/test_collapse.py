@@ -355,6 +355,28 @@ def test_curves_of_one_size_tell_no_exponents():
         collapse(curves["x"], curves["y"], [50] * 4, errors=curves["errors"])
 
 
+def test_networks_that_are_exactly_proportional_collapse_like_others():
+    random = np.random.default_rng(0)
+    t = np.geomspace(0.1, 3, 12)
+    y = [np.exp(0.1 * random.standard_normal((8, 1))) / (t + t**2) / n for n in SIZES]
+    result = collapse([t * n for n in SIZES], y, SIZES, resamples=20)
+    assert_found(result, a=1.0)
+    # Amplitudes say nothing of b, which only the search leaves open.
+    assert result.exponents["b"].value == pytest.approx(-1, abs=1e-7)
+    assert result.p_value > 0.01
+
+
+def test_complex_curves_are_refused():
+    curves = finite_width(0)
+    curves["y"][1] = curves["y"][1] + 0j
+    with pytest.raises(InputError, match=r"y\[1\] is complex"):
+        collapse(**curves)
+    curves = finite_width(0)
+    curves["x"][2] = curves["x"][2] + 0j
+    with pytest.raises(InputError, match=r"x\[2\] is complex"):
+        collapse(**curves)
+
+
 def test_citation():
     assert "houdayer2004" in BIBTEX
 

@@ -120,6 +120,10 @@ def test_activity_ends_and_stays_ended_below_the_threshold():
         ({"start": "half"}, "start = 'half'"),
         ({"times": [5, 3]}, "times"),
         ({"times": [50]}, "times"),
+        ({"times": [1.5]}, "times"),
+        ({"size": 9.5}, "size = 9.5"),
+        ({"runs": 1.5}, "runs = 1.5"),
+        ({"seed": -1}, "seed = -1"),
     ],
 )
 def test_bad_arguments_are_named(change, message):

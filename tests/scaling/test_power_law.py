@@ -2,6 +2,9 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from phasescope.errors import InputError
 from phasescope.scaling import fit_power_law, local_slopes
@@ -158,6 +161,82 @@ def test_local_slopes():
 def test_unusable_input(arguments, told):
     with pytest.raises(InputError, match=told):
         fit_power_law([1.0, 2.0, 3.0], **arguments)
+
+
+@pytest.mark.parametrize(
+    ("statistic", "correction", "unit"),
+    [("mean", None, 1.0), ("typical", None, 1e300), ("mean", "log", 1e-300), ("typical", "power", 1.0)],
+)
+def test_networks_that_are_exactly_proportional_leave_the_exponent_without_error(statistic, correction, unit):
+    amplitudes = np.exp(np.random.default_rng(0).standard_normal(12))
+    fit = fit_power_law(
+        X, amplitudes[:, None] * unit * X**-1.3, statistic=statistic, correction=correction, resamples=50
+    )
+    assert fit.window == (X[0], X[-1])
+    assert fit.exponent.value == pytest.approx(-1.3, abs=1e-13)
+    assert fit.exponent.error == 0
+    assert fit.p_value > 0.5
+    logs = np.log(amplitudes)
+    expected = logs.mean() if statistic == "typical" else np.log(amplitudes.mean())
+    # The mean of 12 is low in the logarithm by half its relative variance, which is made up for.
+    gained = 0 if statistic == "typical" else np.var(amplitudes, ddof=1) / 12 / amplitudes.mean() ** 2 / 2
+    assert math.log(fit.amplitude.value / unit) == pytest.approx(expected + gained, abs=1e-9)
+    assert fit.amplitude.error > 0.05 * fit.amplitude.value
+    # ln of 1e300 is rounded at 1e-13.
+    assert fit.slopes.slope == pytest.approx(-1.3, abs=1e-10)
+    assert fit.slopes.error == pytest.approx(0, abs=1e-10)
+
+
+def test_two_proportional_networks():
+    fit = fit_power_law(X, np.stack([X**-1.0, 2 * X**-1.0]), resamples=50)
+    assert fit.exponent.value == pytest.approx(-1, abs=1e-13)
+    assert fit.exponent.error == 0
+
+
+def test_errors_larger_than_the_values_do_not_move_the_fit():
+    # ln of a mean is low by half its relative variance only while that is small.
+    data = noisy(6)
+    data["errors"][-5:] = 20 * data["y"][-5:]
+    fit = fit_power_law(X, **data, window=(1, 1000))
+    assert fit.exponent.value == pytest.approx(-1.3, abs=4 * fit.exponent.error)
+    assert fit.p_value > 0.01
+
+
+@given(
+    values=arrays(np.float64, (3, 8), elements=st.floats(5e-324, 1.7e308)),
+    correction=st.sampled_from([None, "log", "power"]),
+    statistic=st.sampled_from(["mean", "typical"]),
+)
+@settings(max_examples=30, deadline=None)
+def test_any_positive_numbers_are_fitted_or_refused(values, correction, statistic):
+    x = np.geomspace(1, 100, 8)
+    try:
+        fit = fit_power_law(
+            x, values, window=(1, 100), correction=correction, statistic=statistic, resamples=20
+        )
+    except InputError:
+        # Only networks that agree, which leave a point without an error.
+        assert (np.ptp(values, axis=0) <= 1e-7 * values.max(axis=0)).any()
+        return
+    assert fit.exponent.error >= 0
+    assert math.isfinite(fit.exponent.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"y": np.array([3.0, 2.0, 1.0]) + 0j}, "y is complex"),
+        ({"x": np.array([1.0, 2.0, 3.0]) + 0j, "y": [3.0, 2.0, 1.0]}, "x is complex"),
+        ({"y": [3.0, 2.0, 1.0], "errors": [0.1j, 0.1, 0.1]}, "errors of y is complex"),
+        ({"y": np.ma.masked_less([3.0, 2.0, 1.0], 2)}, "y has masked values"),
+        ({"y": ["a", "b", "c"]}, "y cannot be read as numbers"),
+        ({"y": [3.0, 2.0, 1.0], "exponent": math.nan}, "exponent = nan"),
+        ({"y": [3.0, 2.0, 1.0], "correction": "power", "omega": 0.0}, "omega = 0"),
+    ],
+)
+def test_what_is_no_real_number_is_refused_by_name(arguments, told):
+    with pytest.raises(InputError, match=told):
+        fit_power_law(**{"x": [1.0, 2.0, 3.0], **arguments})
 
 
 def test_abscissas_have_to_ascend():

@@ -168,6 +168,13 @@ def test_a_small_system_is_cut_where_it_feels_its_size():
     assert report.window is None or report.window[1] < 400
 
 
+def test_runs_that_are_exactly_proportional_have_an_exact_exponent():
+    amplitudes = 1 + 1e-3 * np.random.default_rng(0).standard_normal((20, 1))
+    report = identify_class(TIMES, amplitudes * TIMES**-0.159464)
+    assert report.verdict == "DP 1+1"
+    assert report["DP 1+1"].exponent.value == pytest.approx(0.159464, abs=1e-6)
+
+
 def test_too_short_and_too_few_are_refused():
     times, density = percolation()
     short = identify_class(times[times < 60], density[:, times < 60])
@@ -215,6 +222,8 @@ def test_dimensions_choose_the_candidates():
         ({"times": TIMES[::-1]}, "do not ascend"),
         ({"density": -np.ones((9, len(TIMES)))}, "negative"),
         ({"density": np.full((9, len(TIMES)), np.nan)}, "not finite"),
+        ({"density": np.ones((9, len(TIMES))) + 0j}, "density is complex"),
+        ({"density": np.full((9, len(TIMES)), 1e307)}, "largest density is 1e[+]307"),
         ({"dimensions": 3}, "dimensions = 3"),
         ({"start": "half"}, "start = 'half'"),
         ({"critical": 0.5}, "critical = 0.5"),

@@ -9,7 +9,10 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from phasescope.errors import InputError
-from phasescope.scaling.percolation import Start, density_dataset, recorded_times
+from phasescope.scaling.percolation import Start, density_dataset, is_probability, is_whole, recorded_times
+
+# Numbers of active sites are binomial draws in 64 bits.
+_LARGEST_SIZE = 10**18
 
 
 def branching(
@@ -67,13 +70,19 @@ def branching(
     Fluctuations show once the density nears ``size^(-1/2)``. Cost: one binomial number a row and run, 0.1 us.
     Source: derived here; Harris, The Theory of Branching Processes (1963), for the branching process.
     """
-    if not 0 <= p <= 1:
+    if not is_probability(p):
         raise InputError(f"p = {p}.", "Give a probability between 0 and 1.")
-    if parents < 2:
-        raise InputError(f"parents = {parents}.", "With fewer than 2 parents activity never spreads.")
+    if not is_whole(parents) or parents < 2:
+        raise InputError(
+            f"parents = {parents}.", "Give a whole number; with fewer than 2 parents activity never spreads."
+        )
     for name, value in (("size", size), ("steps", steps), ("runs", runs)):
-        if value < 1:
+        if not is_whole(value) or value < 1:
             raise InputError(f"{name} = {value}.", "Give a whole number, at least 1.")
+    if size > _LARGEST_SIZE:
+        raise InputError(f"size = {size}.", f"Give at most {_LARGEST_SIZE:.0e} sites.")
+    if not is_whole(seed) or seed < 0:
+        raise InputError(f"seed = {seed}.", "Give a whole number, not negative.")
     if start not in ("full", "seed"):
         raise InputError(f"start = {start!r}.", 'Use "full" or "seed".')
     recorded = recorded_times(times, steps)

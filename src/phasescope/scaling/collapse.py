@@ -19,7 +19,7 @@ from scipy.linalg import block_diag
 
 from phasescope.errors import InputError
 from phasescope.estimate import Estimate
-from phasescope.scaling.log_data import Array, LogData, Statistic, goodness, log_data
+from phasescope.scaling.log_data import Array, LogData, Statistic, goodness, log_data, real_numbers
 
 Form = Literal["constant", "function"]
 CollapseVerdict = Literal["holds", "holds roughly", "refused", "not determined"]
@@ -307,7 +307,7 @@ def _gather(
 
 
 def _along(given: ArrayLike, data: LogData, name: str) -> Array:
-    values = np.asarray(given, dtype=np.float64)
+    values = real_numbers(given, name)
     points = len(data.ln_y)
     if values.ndim > 1 or (values.ndim == 1 and len(values) != points):
         raise InputError(
@@ -615,8 +615,7 @@ def _unlike_neighbours(own: Array, data: LogData, neighbours: int) -> Array | No
             (own[rows][:, None] - own[rows[:, None] + others]) / (place - own[rows[:, None] + others])
         ).prod(1)
         weights[np.arange(len(rows)), rows + shift] = -share
-    covariance = data.covariance()[np.ix_(order, order)]
-    expected = np.einsum("ri,ij,rj->r", weights, covariance, weights)
+    expected = ((data.factor()[:, order] @ weights.T) ** 2).sum(axis=0)
     return np.stack([weights @ data.ln_y[order], expected, (weights**2).sum(axis=1)])
 
 
@@ -660,9 +659,11 @@ def _result(
     unit = np.sqrt(np.concatenate([data.relative for data in curves]) ** 2 + extra)
     coefficients, residual = ansatz.solve(theta, intervals, ln_y, unit)
     jacobian = _jacobian_of(ansatz, theta, intervals, coefficients, unit)
-    covariance = block_diag(*(data.covariance() for data in curves)) + extra * np.eye(len(unit))
+    factor = np.concatenate(
+        [block_diag(*(data.factor() for data in curves)), math.sqrt(extra) * np.eye(len(unit))]
+    )
     networks = min(data.networks for data in curves)
-    quality, p_value = goodness(residual, jacobian, covariance / np.outer(unit, unit), networks)
+    quality, p_value = goodness(residual, jacobian, factor / unit, networks)
     overlap = ansatz.overlap(theta)
     relative = np.concatenate([data.relative for data in curves])
     rms, rms_errors = (100 * math.sqrt(float(np.mean(off**2))) for off in (residual * unit, relative))
@@ -672,7 +673,7 @@ def _result(
     best = np.concatenate([theta, coefficients[: len(ansatz.linear)]])
     other = _elsewhere(ansatz, theta, intervals, ln_y, unit)
     errors = _errors(ansatz, best, draws, jacobian, float(residual @ residual), quality, other)
-    straight = _straightness(ansatz, theta, ln_y, unit, covariance, networks)
+    straight = _straightness(ansatz, theta, ln_y, unit, factor, networks)
     reason = _undetermined(ansatz, overlap, best, errors, straight)
     inflation = math.sqrt(max(1.0, quality)) if p_value < _DOUBTFUL else 1.0
     if inflation > 1 and not reason:
@@ -792,7 +793,7 @@ def _errors(
 
 
 def _straightness(
-    ansatz: _Ansatz, theta: Array, ln_y: Array, unit: Array, covariance: Array, networks: int
+    ansatz: _Ansatz, theta: Array, ln_y: Array, unit: Array, factor: Array, networks: int
 ) -> float:
     """Return the p-value of a pure power as the common curve; 0 where a and b are not both free.
 
@@ -803,7 +804,7 @@ def _straightness(
     columns = [np.log(ansatz.size), np.ones_like(ln_y), ansatz.abscissa(theta)]
     design = np.stack(columns, axis=1) / unit[:, None]
     residual = ln_y / unit - design @ np.linalg.lstsq(design, ln_y / unit, rcond=None)[0]
-    return goodness(residual, design, covariance / np.outer(unit, unit), networks)[1]
+    return goodness(residual, design, factor / unit, networks)[1]
 
 
 def _undetermined(ansatz: _Ansatz, overlap: float, best: Array, errors: Array, straight: float) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from phasescope.errors import InputError
-from phasescope.scaling.log_data import Array, LogData, Statistic, log_data
+from phasescope.scaling.log_data import Array, LogData, Statistic, log_data, real_numbers
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def local_slopes(
 
 def checked_abscissa(x: ArrayLike, data: LogData) -> Array:
     """Return ``ln x``, one entry a point of `data`."""
-    given = np.asarray(x, dtype=np.float64)
+    given = real_numbers(x, "x")
     if given.shape != data.ln_y.shape:
         raise InputError(f"x has shape {given.shape}, y has {len(data.ln_y)} points.", "Give one x a point.")
     if not (np.isfinite(given).all() and (given > 0).all() and (np.diff(given) > 0).all()):
@@ -95,7 +95,7 @@ def _line(ln_x: Array, data: LogData) -> tuple[float, float, float]:
     pull = weight * offset / (weight * offset**2).sum()
     slope = float(pull @ data.ln_y)
     if data.known:
-        return centre, slope, math.sqrt(float(pull @ data.covariance() @ pull))
+        return centre, slope, data.error_of(pull)
     rest = data.ln_y - data.ln_y.mean() - slope * offset
     scatter = float(rest @ rest) / (len(rest) - 2)
     return centre, slope, math.sqrt(scatter * float(pull @ pull))

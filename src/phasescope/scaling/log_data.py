@@ -15,6 +15,9 @@ from phasescope.errors import InputError
 Array = NDArray[np.float64]
 Statistic = Literal["mean", "typical"]
 
+# Above this relative error the expansion of ``ln`` of a mean says nothing.
+_LARGEST_EXPANDED = 0.5
+
 
 @dataclass(frozen=True)
 class LogData:
@@ -33,11 +36,27 @@ class LogData:
         """Number of independent networks; 0 where only errors are known."""
         return 0 if self.values is None else len(self.values)
 
-    def covariance(self) -> Array:
-        """Return the covariance of `ln_y`, shape (points, points), without bias but of low rank."""
+    def factor(self) -> Array:
+        """Return F of shape (rows, points): ``F^T F`` is the covariance of `ln_y`, without bias, of low rank.
+
+        Its last rows are rounding: networks that are exactly proportional leave no other scatter about a law.
+        """
+        rounding = 8 * np.finfo(np.float64).eps * np.maximum(1.0, np.abs(self.ln_y))
         if self.influence is None:
-            return np.diag(self.relative**2)
-        return self.influence.T @ self.influence / (self.networks * (self.networks - 1))
+            return np.diag(np.hypot(self.relative, rounding))
+        rows: Array = self.influence / math.sqrt(self.networks * (self.networks - 1))
+        if len(rows) > rows.shape[1]:
+            rows = np.asarray(np.linalg.qr(rows, mode="r"))
+        return np.concatenate([rows, np.diag(rounding)])
+
+    def covariance(self) -> Array:
+        """Return the covariance of `ln_y`, shape (points, points)."""
+        factor = self.factor()
+        return np.asarray(factor.T @ factor)
+
+    def error_of(self, pull: Array) -> float:
+        """Return the standard error of ``pull @ ln_y``."""
+        return float(np.linalg.norm(self.factor() @ pull))
 
     def at(self, chosen: NDArray[np.bool_] | slice) -> LogData:
         """Return the same at some of the points."""
@@ -62,12 +81,13 @@ class LogData:
         if self.statistic == "typical":
             drawn, centre = weights @ np.log(self.values), np.log(self.values).mean(axis=0)
         else:
-            mean = self.values.mean(axis=0)
-            drawn, centre = np.log(np.maximum(weights @ self.values, 1e-3 * mean)), np.log(mean)
+            values = self.values / self.values.max(axis=0)
+            mean = values.mean(axis=0)
+            drawn, centre = np.log(np.maximum(weights @ values, 1e-3 * mean)), np.log(mean)
         return np.asarray(self.ln_y + (drawn - centre) * math.sqrt(m / (m - 1)))
 
 
-def goodness(residual: Array, jacobian: Array, covariance: Array, networks: int) -> tuple[float, float]:
+def goodness(residual: Array, jacobian: Array, factor: Array, networks: int) -> tuple[float, float]:
     """Return chi^2 over what chance leads one to expect, and its p-value.
 
     The fit weighs points as if they were independent, so with P the projection off the Jacobian and S the
@@ -76,15 +96,15 @@ def goodness(residual: Array, jacobian: Array, covariance: Array, networks: int)
     Derived here.
 
     Shapes, all in units of the errors that weigh the fit: `residual` (points,), `jacobian`
-    (points, parameters), `covariance` (points, points).
+    (points, parameters), `factor` (rows, points) with ``factor^T factor`` the covariance.
     """
     left, size, _ = np.linalg.svd(jacobian, full_matrices=False)
     kept = left[:, size > 1e-10 * size.max()]
     if kept.shape[1] >= len(residual):
         return math.nan, math.nan
-    projected = covariance - kept @ (kept.T @ covariance)
-    projected = projected - (projected @ kept) @ kept.T
-    expected, square = float(np.trace(projected)), float(np.sum(projected * projected.T))
+    left_over = factor - (factor @ kept) @ kept.T
+    projected = left_over.T @ left_over
+    expected, square = float(np.trace(projected)), float(np.sum(projected**2))
     if not (expected > 0 and square > 0):
         return math.nan, math.nan
     ratio = float(residual @ residual) / expected
@@ -94,6 +114,21 @@ def goodness(residual: Array, jacobian: Array, covariance: Array, networks: int)
     return ratio, float(stats.chi2.sf(ratio * freedom, freedom))
 
 
+def real_numbers(given: ArrayLike, name: str) -> Array:
+    """Return real numbers as float64; complex, masked and other values are refused by name."""
+    if np.ma.is_masked(given):
+        raise InputError(f"{name} has masked values.", "Leave these points out.")
+    try:
+        values = np.asarray(given)
+        if not np.iscomplexobj(values):
+            return values.astype(np.float64)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(
+            f"{name} cannot be read as numbers ({error}).", "Give an array of real numbers."
+        ) from error
+    raise InputError(f"{name} is complex.", "Give real numbers, such as the absolute value.")
+
+
 def log_data(y: ArrayLike, errors: ArrayLike | None, statistic: Statistic, *, name: str = "y") -> LogData:
     """Return positive numbers as logarithms, with their errors and correlations.
 
@@ -101,7 +136,7 @@ def log_data(y: ArrayLike, errors: ArrayLike | None, statistic: Statistic, *, na
 
     Shapes: `y` (points,) or (networks, points), `errors` (points,).
     """
-    values = np.asarray(y, dtype=np.float64)
+    values = real_numbers(y, name)
     if statistic not in get_args(Statistic):
         raise InputError(f"statistic = {statistic!r}.", "Choose 'mean' or 'typical'.")
     if values.ndim not in (1, 2) or not values.size:
@@ -118,13 +153,18 @@ def _without_networks(values: Array, errors: ArrayLike | None, name: str) -> Log
     _refuse(values, name)
     if errors is None:
         return LogData(np.log(values), np.ones_like(values), None, None, "mean", known=False)
-    given = np.asarray(errors, dtype=np.float64)
+    given = real_numbers(errors, f"errors of {name}")
     if given.shape != values.shape:
         raise InputError(f"errors have shape {given.shape}, {name} has {values.shape}.", "Give one a point.")
     if not (np.isfinite(given) & (given > 0)).all():
         raise InputError(f"Some errors of {name} are not positive.", "Leave out points without an error.")
-    relative = given / values
-    return LogData(np.log(values) + relative**2 / 2, relative, None, None, "mean")
+    with np.errstate(over="ignore"):
+        relative = given / values
+    if not np.isfinite(relative).all():
+        raise InputError(
+            f"Some errors of {name} exceed it by more than numbers can hold.", "Leave these points out."
+        )
+    return LogData(np.log(values) + _lowered(relative**2), relative, None, None, "mean")
 
 
 def _of_networks(values: Array, errors: ArrayLike | None, statistic: Statistic, name: str) -> LogData:
@@ -140,10 +180,12 @@ def _of_networks(values: Array, errors: ArrayLike | None, statistic: Statistic, 
         influence = logs - logs.mean(axis=0)
         ln_y = logs.mean(axis=0)
     else:
-        mean = values.mean(axis=0)
-        _refuse(mean, f"the mean of {name}")
-        influence = values / mean - 1
-        ln_y = np.log(mean)
+        # In units of the largest, whose sum could exceed all numbers.
+        largest = np.where(values.max(axis=0) > 0, values.max(axis=0), 1.0)
+        mean = (values / largest).mean(axis=0)
+        _refuse(mean * largest, f"the mean of {name}")
+        influence = values / largest / mean - 1
+        ln_y = np.log(mean) + np.log(largest)
     variance = (influence**2).sum(axis=0) / (len(values) * (len(values) - 1))
     if not (variance > 0).all():
         raise InputError(
@@ -151,8 +193,13 @@ def _of_networks(values: Array, errors: ArrayLike | None, statistic: Statistic, 
             "Leave these points out: they have no error.",
         )
     if statistic == "mean":
-        ln_y = ln_y + variance / 2
+        ln_y = ln_y + _lowered(variance)
     return LogData(ln_y, np.sqrt(variance), influence, values, statistic)
+
+
+def _lowered(variance: Array) -> Array:
+    """Return by how much ``ln`` of a mean with this relative variance is low on average."""
+    return np.minimum(variance, _LARGEST_EXPANDED**2) / 2
 
 
 def _refuse(values: Array, name: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Literal
 
 import numpy as np
@@ -98,7 +99,7 @@ def directed_percolation(
     J. Phys. A 32, 5233 (1999), 0.644700185(5) and 0.70548522(4); 2+1 Wang et al., PRE 88, 042102 (2013),
     and confirmed to 2e-4 by runs of this function.
     """
-    problem = _problem(p, size, steps, dimensions, kind, runs, start)
+    problem = _problem(p, size, steps, dimensions, kind, runs, start, seed)
     if problem:
         raise InputError(*problem)
     recorded = recorded_times(times, steps)
@@ -130,16 +131,18 @@ def directed_percolation(
 
 
 def _problem(
-    p: float, size: int, steps: int, dimensions: int, kind: str, runs: int, start: str
+    p: float, size: int, steps: int, dimensions: int, kind: str, runs: int, start: str, seed: int
 ) -> tuple[str, str] | None:
     """Return what is wrong with the arguments and how to mend it."""
-    if not 0 <= p <= 1:
+    if not is_probability(p):
         return f"p = {p}.", "Give a probability between 0 and 1."
-    if size < 2:
-        return f"size = {size}.", "A site needs two different parents: at least 2."
+    if not is_whole(size) or size < 2:
+        return f"size = {size}.", "A site needs two different parents: a whole number, at least 2."
     for name, value in (("steps", steps), ("runs", runs)):
-        if value < 1:
+        if not is_whole(value) or value < 1:
             return f"{name} = {value}.", "Give a whole number, at least 1."
+    if not is_whole(seed) or seed < 0:
+        return f"seed = {seed}.", "Give a whole number, not negative."
     if dimensions not in (1, 2):
         return f"dimensions = {dimensions}.", "Directed percolation runs in 1 or 2 dimensions."
     if kind not in ("bond", "site"):
@@ -149,10 +152,22 @@ def _problem(
     return None
 
 
+def is_whole(value: object) -> bool:
+    """Return whether a value is an integer of Python or NumPy."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def is_probability(value: object) -> bool:
+    """Return whether a value is a real number between 0 and 1."""
+    return isinstance(value, (int, float, np.floating)) and bool(0 <= value <= 1)
+
+
 def recorded_times(times: Sequence[int] | None, steps: int) -> NDArray[np.int64]:
     """Return the rows to record: the given ones, or about 20 a decade up to `steps`."""
     if times is None:
         return np.unique(np.geomspace(1, steps, int(20 * np.log10(steps)) + 2).round().astype(np.int64))
+    if not all(is_whole(time) for time in times):
+        raise InputError(f"times = {times}.", "Give whole numbers.")
     recorded = np.asarray(times, dtype=np.int64)
     if recorded.size == 0 or np.any(np.diff(recorded) <= 0) or recorded[0] < 0 or recorded[-1] > steps:
         raise InputError(f"times = {times}.", f"Give increasing rows between 0 and steps = {steps}.")

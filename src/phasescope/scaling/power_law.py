@@ -27,6 +27,8 @@ _MOST_ENDS = 16
 _LEAST_P = 0.1
 _MOST_BEND = 1.0
 _LARGEST_CORRECTION = 1.0
+# Draws that differ by less than this share agree: what is left is rounding.
+_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -142,16 +144,17 @@ def fit_power_law(
     Raises
     ------
     InputError
-        If `y` holds NaN or values that are not positive, shapes differ, `window` has no points, or the form
-        is unknown.
+        If `y` holds NaN, complex values or values that are not positive, shapes differ, `window` has no
+        points, `exponent` or `omega` cannot be used, or the form is unknown.
 
     Notes
     -----
     Least squares of ``ln y`` with weights 1/error^2. Errors are half the 68 % interval of a bootstrap over
     networks, each a full refit, so correlated points count as they should. They grow by ``sqrt(quality)``
     where the p-value is below 0.01; and where the exponent of the upper two thirds of the window differs
-    from the whole by more than chance, by what chance leaves of the difference. Not determined below a
-    decade or 6 points. Fails: corrections as slow as ``x^-1/2`` bend a curve too little to be seen and bias
+    from the whole by more than chance, by what chance leaves of the difference. An error below 1e-12 is
+    rounding and given as 0, as for networks that are exactly proportional. Not determined below a decade or
+    6 points. Fails: corrections as slow as ``x^-1/2`` bend a curve too little to be seen and bias
     a plain fit (fit them with ``correction="power"``); heavy tails over few networks, where the bootstrap
     sees too little (take the typical value). Cost: some 30 ms. Source: derived here.
     """
@@ -159,6 +162,10 @@ def fit_power_law(
         raise InputError(f"correction = {correction!r}.", "Choose None, 'log' or 'power'.")
     if resamples < 20:
         raise InputError(f"resamples = {resamples}.", "Draw at least 20.")
+    if exponent is not None and not math.isfinite(exponent):
+        raise InputError(f"exponent = {exponent}.", "Give a finite number, or None to fit it.")
+    if omega is not None and not (math.isfinite(omega) and omega > 0):
+        raise InputError(f"omega = {omega}.", "Give a positive number, or None to fit it.")
     data = log_data(y, errors, statistic)
     ln_x = checked_abscissa(x, data)
     points = np.asarray(x, dtype=np.float64)
@@ -194,7 +201,8 @@ def fit_power_law(
     law = replace(law, scale=float(here[0]))
     rng = np.random.default_rng(seed)
     estimates, quality, p_value, ln_law = _fitted(law, here, data.at(inside), resamples, rng)
-    fitted[inside] = np.exp(ln_law)
+    with np.errstate(over="ignore"):
+        fitted[inside] = np.exp(ln_law)
     return fit(
         estimates.pop("exponent"),
         estimates.pop("A"),
@@ -371,7 +379,7 @@ def _stands_still(law: _Law, x: Array, data: LogData) -> bool:
         found = float(bend @ residual) / size
         if data.known:
             pull = bend / size / data.relative
-            error = math.sqrt(float(pull @ data.covariance() @ pull))
+            error = data.error_of(pull)
         else:
             rest = residual - found * bend
             error = math.sqrt(float(rest @ rest) / max(1, len(x) - jacobian.shape[1] - 1) / size)
@@ -387,8 +395,7 @@ def _correction_at_start(law: _Law, parameters: Array) -> float:
 
 
 def _chance(residual: Array, jacobian: Array, data: LogData) -> float:
-    covariance = data.covariance() / np.outer(data.relative, data.relative)
-    return goodness(residual, jacobian, covariance, data.networks)[1]
+    return goodness(residual, jacobian, data.factor() / data.relative, data.networks)[1]
 
 
 def _fitted(
@@ -406,7 +413,7 @@ def _fitted(
         quality, p_value = goodness(
             (data.ln_y - value[0]) / unit,
             jacobian[0] / unit[:, None],
-            data.covariance() / np.outer(unit, unit),
+            data.factor() / unit,
             data.networks,
         )
     drawn = data.resampled(resamples, rng)
@@ -416,25 +423,28 @@ def _fitted(
     span = (float(x[0]), float(x[-1]))
     method = f"least squares, {data.statistic}, " + ("bootstrap" if data.networks else "known errors")
     method = method if data.known else "least squares, errors from scatter"
-    physical, physical_draws = _physical(law, best), _physical(law, draws)
-    estimates = {
-        key: Estimate(
-            float(physical[key][0]),
-            math.hypot(_spread(physical_draws[key]) * inflation, drift if key == "exponent" else 0.0),
-            method,
-            data.networks or len(x),
-            span,
+    with np.errstate(over="ignore", invalid="ignore"):
+        physical, physical_draws = _physical(law, best), _physical(law, draws)
+    estimates = {}
+    for key, found in physical.items():
+        best_found = float(found[0])
+        error = math.hypot(_spread(physical_draws[key]) * inflation, drift if key == "exponent" else 0.0)
+        if error < _ROUNDING * (abs(best_found) if key == "A" else max(1.0, abs(best_found))):
+            error = 0.0
+        estimates[key] = (
+            Estimate(best_found, error, method, data.networks or len(x), span)
+            if math.isfinite(best_found) and math.isfinite(error)
+            else Estimate.not_determined("beyond the range of numbers", method=method, n=data.networks)
         )
-        for key in physical
-    }
     if law.exponent is not None:
         estimates["exponent"] = Estimate(float(law.exponent), 0.0, "held fixed", 0, span)
     return estimates, quality, p_value, value[0]
 
 
 def _spread(draws: Array) -> float:
-    low, high = np.quantile(draws, [0.158655, 0.841345])
-    return float(high - low) / 2
+    with np.errstate(invalid="ignore"):
+        low, high = np.quantile(draws, [0.158655, 0.841345])
+        return float(high - low) / 2
 
 
 def _physical(law: _Law, parameters: Array) -> dict[str, Array]:

@@ -18,7 +18,7 @@ from phasescope.estimate import Estimate
 from phasescope.scaling.classes import UNIVERSALITY_CLASSES, UniversalityClass
 from phasescope.scaling.collapse import Collapse, collapse
 from phasescope.scaling.local_slopes import LocalSlopes, slopes_of
-from phasescope.scaling.log_data import Array, LogData, goodness, log_data
+from phasescope.scaling.log_data import Array, LogData, goodness, log_data, real_numbers
 
 Verdict = Literal["supported", "excluded", "not determined"]
 
@@ -30,6 +30,7 @@ _LEAST_OFF = 0.03
 _SHARPNESS = 0.15
 # Which times can be used.
 _FEWEST_RUNS = 8
+_SMALLEST = 1e-100
 _FEWEST_POINTS = 8
 _FIRST_TIME = 10.0
 _MOST_DECADES = 3.0
@@ -306,7 +307,7 @@ def _problem(
 def _checked(
     times: ArrayLike, density: ArrayLike, control: Sequence[float] | None
 ) -> tuple[Array, Array, Array | None]:
-    clock, given = np.asarray(times, dtype=np.float64), np.asarray(density, dtype=np.float64)
+    clock, given = real_numbers(times, "times"), real_numbers(density, "density")
     expected = "(runs, times)" if control is None else f"({len(control)}, runs, times)"
     fits = given.ndim == (2 if control is None else 3) and clock.shape == given.shape[-1:]
     if not fits or (control is not None and len(control) != len(given)):
@@ -319,6 +320,10 @@ def _checked(
         bad = int((~np.isfinite(given) | (given < 0)).sum())
         raise InputError(
             f"{bad} of {given.size} densities are negative or not finite.", "Leave those runs out."
+        )
+    if given.size and given.any() and not _SMALLEST < given.max() < 1 / _SMALLEST:
+        raise InputError(
+            f"The largest density is {given.max():.3g}.", "Give densities in units in which it is about 1."
         )
     if control is None:
         return clock, given[None], None
@@ -697,8 +702,7 @@ def _line(t: Array, data: LogData, off: float | None, corrections: list[Array]) 
     parameters = inverse @ (data.ln_y / unit)
     assert data.influence is not None
     residual = data.ln_y / unit - jacobian @ parameters
-    covariance = data.covariance() / np.outer(unit, unit)
-    ratio, p_value = goodness(residual, jacobian, covariance, data.networks)
+    ratio, p_value = goodness(residual, jacobian, data.factor() / unit, data.networks)
     return _Line(parameters, data.influence / unit @ inverse.T, ratio, p_value)
 
 
