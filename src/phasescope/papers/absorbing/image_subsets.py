@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import torch
 
 from phasescope.data import Images, digits, fashion_mnist, mnist
 from phasescope.theory import input_distances
 
 DATA_SETS = ("digits", "mnist", "fashion-mnist")
+# What is done to intensities before each image is scaled to one norm: nothing, one mean taken off, or the
+# mean and deviation of each pixel over the training images.
+INPUTS = ("raw", "less the mean", "by pixel")
+USUAL = INPUTS[1]
 _LOADERS = {"mnist": mnist, "fashion-mnist": fashion_mnist}
 # Of the images that a repetition gets where there is no official test part.
 _TRAINING_SHARE = 0.7
@@ -23,7 +28,7 @@ _TRAINING_SHARE = 0.7
 class Subset:
     """Training and test images of one repetition; :func:`subset` makes it."""
 
-    # x: float64 of shape (images, features), the whole data set with mean 0 and variance 1; y: classes
+    # x: float64 of shape (images, features); y: classes
     x_train: np.ndarray
     y_train: np.ndarray
     x_test: np.ndarray
@@ -52,14 +57,15 @@ def why_not(name: str) -> str:
 def subset(known: Mapping[str, Any], *, train: int, test: int, replica: int, replicas: int) -> Subset:
     """Return the images of one repetition; no two of the repetitions share a training image.
 
-    Of the parameters of a task it reads data_set, folder and the seed of the division. `train` and `test` are
-    the images wanted; there are fewer where the data set does not hold so many for each repetition. MNIST and
-    Fashion-MNIST keep their official test images apart; the digits, of which there are 1797, are divided
-    among the repetitions first and then into training and test images. The folder has no influence: the
+    Of the parameters of a task it reads data_set, folder, the seed of the division, and inputs, one of
+    `INPUTS`, which is `USUAL` where it is not there. `train` and `test` are the images wanted; there are
+    fewer where the data set does not hold so many for each repetition. MNIST and Fashion-MNIST keep their
+    official test images apart; the digits, of which there are 1797, are divided among the repetitions first
+    and then into training and test images. The folder has no influence: the
     contents are those of the published md5.
     """
     name = known["data_set"]
-    images = _loaded(name, known["folder"])
+    images = _loaded(name, known["folder"], known.get("inputs", USUAL))
     x_train, y_train, x_test, y_test = (
         each.numpy() for each in (images.x_train, images.y_train, images.x_test, images.y_test)
     )
@@ -82,7 +88,15 @@ def subset(known: Mapping[str, Any], *, train: int, test: int, replica: int, rep
     )
 
 
-@lru_cache(maxsize=1)
-def _loaded(name: str, folder: str) -> Images:
-    images = digits() if name == "digits" else _LOADERS[name](folder)
-    return images.standardised().flattened()
+@lru_cache(maxsize=3)
+def _loaded(name: str, folder: str, inputs: str) -> Images:
+    images = (digits() if name == "digits" else _LOADERS[name](folder)).flattened()
+    if inputs == "raw":
+        return images
+    if inputs == USUAL:
+        return images.standardised()
+    pixels = images.x_train.to(torch.float64)
+    mean, std = pixels.mean(0), pixels.std(0, correction=0)
+    std[std == 0] = 1.0  # a pixel that never changes stays 0
+    x_train, x_test = (((x - mean) / std).float() for x in (pixels, images.x_test))
+    return replace(images, x_train=x_train, x_test=x_test)

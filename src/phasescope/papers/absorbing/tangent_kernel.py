@@ -19,7 +19,7 @@ import numpy as np
 from phasescope import plotting
 from phasescope.estimate import Estimate
 from phasescope.papers.absorbing import shared
-from phasescope.papers.absorbing.image_subsets import DATA_SETS, folders, subset, why_not
+from phasescope.papers.absorbing.image_subsets import DATA_SETS, INPUTS, USUAL, folders, subset, why_not
 from phasescope.papers.absorbing.optimum import mean_place, minimum
 from phasescope.papers.absorbing.shared import STUDY, activation_of, identified
 from phasescope.studies.claim import Check, Claim
@@ -43,6 +43,9 @@ _NEARLY_ALIKE, _UNRELATED = 1e-12, 1.0
 _FIXED_U = (0.1, 1.0, 10.0)
 _AT_NEARLY_ALIKE, _AT_UNRELATED, _AT_ONE = -5, -4, -2
 _QUANTILES = (0.1, 0.5, 0.9)
+# What is done to images: the usual inputs as they are and with all distances shrunk, then the other inputs.
+_OTHERS = tuple(inputs for inputs in INPUTS if inputs != USUAL)
+_DONE = {"raw": "as they are", "by pixel": "standardised pixel by pixel"}
 # The law is for small distances and deep networks; these are shown with it.
 _SMALL, _DEEP = 0.1, 100
 
@@ -91,11 +94,11 @@ def tasks(config: Any) -> list[Task]:
     def task(kind: str, spec: str, sigma_b: float, seconds: float, name: str = "", folder: str = "") -> Task:
         known = {"kind": kind, **identified(spec), "sigma_b": float(sigma_b), "data_set": name}
         known |= {"folder": folder, "seed": config.seed, **sizes}
-        memory = 900_000_000 if folder else 300_000_000
+        memory = 1_300_000_000 if folder else 300_000_000
         return Task(STUDY, "tangent-kernel", known, seconds=seconds, memory=memory)
 
     of_pairs = 0.2 + 4e-4 * max(s.depths)
-    of_images = 0.2 + 4e-4 * s.data_depth + 2 * s.replicas * (s.images / 1000) ** 2
+    of_images = 0.2 + 4e-4 * s.data_depth + 4 * s.replicas * (s.images / 1000) ** 2
     made = [task("pairs", spec, sigma_b, of_pairs) for spec in config.activations for sigma_b in s.biases]
     for name, folder in folders(config).items():
         for sigma_b in np.geomspace(*s.data_biases, s.data_points):
@@ -147,11 +150,13 @@ def _of_images(known: Mapping[str, Any], point: CriticalLinePoint) -> dict[str, 
             "quantile_gap": gram.gap(depth, at),
         }
 
-    sets = [
-        subset(known, train=known["images"], test=1, replica=i, replicas=count).distances()[0]
-        for i in range(count)
-    ]
-    rows = [[kernel(factor * distances) for distances in sets] for factor in (1.0, known["shrinkage"])]
+    def sets(inputs: str) -> list[np.ndarray]:
+        sizes = {"train": known["images"], "test": 1, "replicas": count}
+        return [subset({**known, "inputs": inputs}, replica=i, **sizes).distances()[0] for i in range(count)]
+
+    usual = sets(USUAL)
+    cases = [usual, [known["shrinkage"] * distances for distances in usual], *map(sets, _OTHERS)]
+    rows = [[kernel(distances) for distances in each] for each in cases]
     return {name: np.array([[each[name] for each in row] for row in rows]) for name in rows[0][0]}
 
 
@@ -181,6 +186,9 @@ class OverImages(NamedTuple):
     top: Estimate
     rank_one: Estimate
     rank_one_alike: Estimate
+    # of the other inputs, by name
+    rank_one_of: dict[str, Estimate]
+    distance_of: dict[str, Estimate]
     input_independent: Estimate
     peak: Estimate
     peak_of_law: Estimate
@@ -264,8 +272,9 @@ def _images(data: xr.Dataset, name: str) -> xr.Dataset:
 def _over_images(name: str, found: xr.Dataset, activation: str) -> OverImages:
     place = found["place"].values
     if not place.size or not np.isfinite(place).all():
-        reason = f"{activation} has no kappa" if place.size else why_not(name)
-        return OverImages(*[Estimate.not_determined(reason)] * len(OverImages._fields))
+        nothing = Estimate.not_determined(f"{activation} has no kappa" if place.size else why_not(name))
+        by_inputs = dict.fromkeys(INPUTS, nothing)
+        return OverImages(nothing, nothing, nothing, by_inputs, by_inputs, *[nothing] * 3)
     top, gap = found["top"].values, found["quantile_gap"].values
     deviation = top / found["predicted"].values - 1
     worst = np.unravel_index(np.argmax(np.abs(deviation.mean(axis=2))), deviation.shape[:2])
@@ -277,10 +286,14 @@ def _over_images(name: str, found: xr.Dataset, activation: str) -> OverImages:
         for column in (0, 2)
     )
     mean = "mean over sets of images"
+    cases = dict(zip((USUAL, "", *_OTHERS), range(top.shape[1]), strict=True))
+    middle = found["quantile_distance"].values[0, ..., 1]
     return OverImages(
         Estimate.from_samples(deviation[worst], method="largest relative deviation"),
         Estimate.from_samples(top[0, 0], method=mean),
         Estimate.from_samples(top[0, 1], method=mean),
+        {inputs: Estimate.from_samples(top[0, cases[inputs]], method=mean) for inputs in INPUTS},
+        {inputs: Estimate.from_samples(middle[cases[inputs]], method=mean) for inputs in INPUTS},
         Estimate.from_samples(1 - gap[-1, 0, :, 1], method=mean),
         _peak(place, gap[:, 1, :, 2] - gap[:, 1, :, 0]),
         _peak(fine, tangent_ratio(np.exp(near)) - tangent_ratio(np.exp(far))),
@@ -366,13 +379,28 @@ def _claims_over(name: str, n: Numbers) -> list[Check]:
         Claim(
             f"rank-one-alike-{name}",
             f"For kappa L -> 0 the tangent kernel over {name} with all distances shrunk is near rank one.",
-            _PAPER,
+            f"asked here; near rank one as in {_PAPER}",
         ).equals(
             1.0 if n.odd else None,
             found.rank_one_alike,
             allowance=0.1,
             note="As above; the distances are those that a large feature common to all images leaves.",
         ),
+        *[
+            Claim(
+                f"rank-one-{inputs.replace(' ', '-')}-{name}",
+                f"For kappa L -> 0 the tangent kernel over {name}, {_DONE[inputs]}, is near rank one.",
+                _PAPER,
+            ).equals(
+                1.0,
+                found.rank_one_of[inputs],
+                allowance=0.1,
+                note=f"As above, with median distance {found.distance_of[inputs]} in place of "
+                f"{found.distance_of[USUAL]} with the mean taken off. It depends on what is done "
+                "to the images before training.",
+            )
+            for inputs in _OTHERS
+        ],
         Claim(
             f"input-independent-{name}",
             f"For kappa L -> infinity all pairs of {name} have the ratio 1/3.",
@@ -415,11 +443,12 @@ def tables(n: Numbers) -> list[Table]:
             [
                 f"{math.exp(x):.3g}",
                 *(f"{values.mean():.3f}" for values in top[i]),
-                *(f"{np.median(values):.2g}" for values in condition[i]),
+                *(f"{np.median(values):.2g}" for values in condition[i, :2]),
             ]
             for i, x in enumerate(found["place"].values)
         ]
         columns = ["kappa L", "largest eigenvalue / trace", "the same, distances shrunk"]
+        columns += [f"the same, {_DONE[inputs]}" for inputs in _OTHERS]
         columns += ["condition number", "the same, distances shrunk"]
         made.append(Table(f"Tangent kernel over {name}", columns, rows))
     return made
@@ -432,7 +461,10 @@ def notes(n: Numbers) -> list[str]:
         "the mean of all intensities, each scaled to that norm.",
         "The law R(u) holds for rho_0 -> 0. At distances of order 1, as between images, what kappa L -> 0 "
         "leaves is the kernel of a linear network, 1 - rho_0; it is near rank one only where images are "
-        f"alike. The second case has all distances times {n.settings.shrinkage:g}, as a large feature common "
+        "alike. Raw intensities, all positive, make images more alike than those less their mean; "
+        "standardised pixel by pixel they are nearly orthogonal, and "
+        "the kernel is far from rank one at any kappa L. "
+        f"The second case has all distances times {n.settings.shrinkage:g}, as a large feature common "
         "to all images makes them.",
     ]
 
