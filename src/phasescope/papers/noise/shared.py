@@ -32,8 +32,8 @@ class Common(StudySettings):
     epochs: int = 4
     batch: int = 64  # texts a step
     rate: float = 4e-3  # learning rate of Adam
-    tests: int = 12  # series of each quantity that are held against short memory
-    long_tests: int = 2  # units, the ones that move most, whose pieces with carried state are held against it
+    tests: int = 8  # series of each quantity that are held against short memory
+    long_tests: int = 1  # units, the ones that move most, whose pieces with carried state are held against it
 
     @property
     def subtitle(self) -> str:
