@@ -152,11 +152,13 @@ def test_a_network_without_a_picture_is_compared_with_its_own(phasescope, tmp_pa
         (["photo.png", "--out", "photo.png"], ["photo.png"]),
         (["empty"], ["empty", "network.json"]),
         (["missing.json"], ["missing.json"]),
+        (["zeros.json"], ["no file zeros.json"]),
     ],
 )
 def test_what_cannot_be_used_is_one_line_and_nothing_is_written(phasescope, photo, tmp_path, words, said):
     (tmp_path / "broken.png").write_bytes(photo.read_bytes()[:60])
     (tmp_path / "empty").mkdir()
+    (tmp_path / "zeros.json").symlink_to("/dev/zero")
     answer = phasescope("explore", *words)
     assert (answer.code, answer.out) == (2, "")
     assert len(answer.err.splitlines()) == 1

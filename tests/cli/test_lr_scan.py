@@ -137,7 +137,8 @@ def test_a_damaged_run_is_made_again(phasescope, training, tmp_path):
     before = (tmp_path / "phasescope-lr-scan" / "report.json").read_bytes()
     kept = sorted((tmp_path / "phasescope-lr-scan" / "runs").glob("*/*.json"))
     whole = kept[1].read_bytes()
-    kept[0].write_text("{}")
+    kept[0].unlink()
+    os.mkfifo(kept[0])
     kept[1].write_bytes(whole.replace(b'"run"', b'"Run"'))
     answer = phasescope("lr-scan", "train.py:bowl", *SHORT)
     assert answer.code == 0

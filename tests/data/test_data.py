@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+import hostile_files
 from phasescope import data
 from phasescope.data import idx
 from phasescope.errors import InputError
@@ -123,8 +124,26 @@ def test_labels_that_do_not_fit_the_images_are_refused(tmp_path, small):
 def test_a_header_that_promises_gigabytes_is_refused_without_reading_them(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"\0\0\x08\x03" + struct.pack(">3I", 2**31, 2**10, 2**10) + b"abc")
-    with pytest.raises(InputError, match="cut short: 3 of"):
+    with pytest.raises(
+        InputError, match="file declares 2,251,799,813,685,248 bytes, and at most 2,000,000,000"
+    ):
         data.read_idx(path)
+
+
+@pytest.mark.parametrize("make", hostile_files.ALL)
+def test_an_idx_file_is_a_regular_file(tmp_path, make):
+    make(tmp_path / "labels.gz")
+    with pytest.raises(InputError, match=r"labels\.gz"):
+        data.read_idx(tmp_path / "labels.gz")
+
+
+def test_an_archive_that_declares_gigabytes_is_refused_without_reading_them(tmp_path, monkeypatch):
+    monkeypatch.setattr("phasescope.data.images.LARGEST", 100_000)
+    np.savez_compressed(
+        tmp_path / "cifar10_train4000_exact.npz", x=np.zeros(100_000, np.uint8), y=np.arange(9)
+    )
+    with pytest.raises(InputError, match=r"it declares 100,\d+ bytes, and at most 100,000 are read"):
+        data.cifar10(tmp_path, exact=True)
 
 
 def test_digits_are_the_1797_of_scikit_learn():

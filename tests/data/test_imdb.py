@@ -166,6 +166,9 @@ def test_damaged_and_missing_files_are_refused(tmp_path):
     (tmp_path / "train.jsonl.gz").write_bytes(gzip.compress(b"\xff\xfe"))
     with pytest.raises(InputError, match="cannot be read"):
         data.imdb(tmp_path, verify=False)
+    (tmp_path / "train.jsonl.gz").write_bytes(gzip.compress(bytes(20_000_000), 1))
+    with pytest.raises(InputError, match=r"line 1, has more than 10,000,000 bytes"):
+        data.imdb(tmp_path, verify=False)
     (tmp_path / "train.jsonl.gz").write_bytes(gzip.compress(b""))
     with pytest.raises(InputError, match="has 0 negative and 0 positive"):
         data.imdb(tmp_path, verify=False)

@@ -510,8 +510,12 @@ def test_an_optimiser_without_a_map_is_named(path):
 
 
 def test_what_is_no_record_is_refused(path):
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="There is no "):
         read_record(path)
+    path.symlink_to("/dev/zero")
+    with pytest.raises(InputError, match="is a device"):
+        read_record(path)
+    path.unlink()
     path.write_text("a text\n")
     with pytest.raises(InputError, match="no record of a training run"):
         read_record(path)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import hostile_files
 import toy_study
 from phasescope import studies
 from phasescope.errors import InputError
@@ -181,6 +182,28 @@ def test_a_device_that_is_not_there_is_refused_before_anything_is_written(tmp_pa
     with pytest.raises(InputError, match=r"--device warp.*--device cpu"):
         studies.run(toy, quick(), tmp_path / "new", device="warp")
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("name", ["results.nc", "results.nc.sha256", "checks.json", "run.json"])
+def test_a_folder_in_the_place_of_a_result_is_refused_before_measuring(tmp_path, toy, quick, name):
+    (tmp_path / name).mkdir()
+    with pytest.raises(InputError, match=f"{name} is a folder.*--out DIR"):
+        studies.run(toy, quick(), tmp_path)
+    assert not (tmp_path / "tasks").exists()
+
+
+@pytest.mark.parametrize("make", [make for make in hostile_files.ALL if make is not hostile_files.folder])
+def test_what_stands_in_the_place_of_a_file_is_replaced_and_never_read(finished, tmp_path, toy, quick, make):
+    (tmp_path / "tasks").mkdir()
+    first = Store(tmp_path / "tasks").path(toy.tasks(quick())[0])
+    for path in (
+        *(tmp_path / name for name in (*RESULTS, "run.json")),
+        tmp_path / "tasks" / "manifest.json",
+        first,
+    ):
+        make(path)
+    assert list(studies.run(toy, quick(), tmp_path).outcome.damaged) == [first.stem, "manifest.json"]
+    assert contents(tmp_path) == contents(finished[0])
 
 
 def alone(part):

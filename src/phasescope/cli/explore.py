@@ -23,6 +23,7 @@ from phasescope.cli.study_progress import duration
 from phasescope.cli.terminal import say
 from phasescope.data import picture
 from phasescope.errors import InputError
+from phasescope.regular_files import read_regular
 from phasescope.sweep import DamagedTaskError, Store, Task, write_together
 from phasescope.synapses import PictureNet, fit, rmse
 
@@ -326,11 +327,9 @@ def _side(value: Any) -> int:
 
 def _json(path: Path) -> Any:
     try:
-        if path.stat().st_size > _LONGEST_FILE:
-            raise InputError(f"{path} is too long for a network.", _EXPORT)
-        return json.loads(path.read_bytes(), parse_constant=_refused_constant)
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}.", "Check its name and rights.") from error
+        return json.loads(read_regular(path, _LONGEST_FILE), parse_constant=_refused_constant)
+    except InputError:
+        raise
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is no JSON: {error}.", _EXPORT) from error
 

@@ -17,6 +17,7 @@ from phasescope.cli.progress import progress
 from phasescope.cli.study_progress import duration
 from phasescope.cli.terminal import say
 from phasescope.errors import InputError
+from phasescope.regular_files import read_regular
 from phasescope.sweep import write_whole
 from phasescope.training import LearningRateScan, RateRow, ScanCost, estimate_cost, scan_learning_rate
 from phasescope.userfiles import contents_hash, load_factory, split
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 _WIDTH = 80
 _HEADINGS = ("rate", "exponent", "sharpness", "loss", "rises", "to target", "failed", "verdict")
+_LARGEST = 100_000_000  # bytes of a kept run
 _MOST = 40  # rates between --low and --high
 
 
@@ -118,10 +120,10 @@ class KeptRuns(MutableMapping[str, dict[str, Any]]):
         self._runs: dict[str, dict[str, Any]] = {}
         for path in sorted(self.directory.glob("*.json")):
             try:
-                kept = json.loads(path.read_bytes())
+                kept = json.loads(read_regular(path, _LARGEST))
                 name, record = kept["content"]["run"], kept["content"]["record"]
                 whole = kept["sha256"] == _checksum(kept["content"]) and path.name == _file_name(name)
-            except (OSError, ValueError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError, RecursionError):
                 whole = False
             if whole:
                 self._runs[name] = record

@@ -18,7 +18,9 @@ from torch import Tensor
 
 from phasescope.data.images import Images
 from phasescope.errors import InputError
+from phasescope.regular_files import open_regular
 
+_LARGEST = 2_000_000_000  # bytes of an array
 # The four files in the order of the Images fields, with the shape of their contents.
 _FILES = {
     "train-images-idx3-ubyte": (60_000, 28, 28),
@@ -117,10 +119,8 @@ def read_idx(path: str | PathLike[str]) -> np.ndarray:
     """
     path = Path(path)
     try:
-        with open(path, "rb") as raw:
+        with open_regular(path) as raw:
             return _parse(gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else raw, path)
-    except FileNotFoundError:
-        raise InputError(f"No file {path}.", "Name an existing idx file.") from None
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path} cannot be read: {error}.", "Download it again.") from error
 
@@ -138,6 +138,10 @@ def _parse(file: IO[bytes] | gzip.GzipFile, path: Path) -> np.ndarray:
         raise InputError(f"{path} ends inside its header.", again)
     shape = struct.unpack(f">{magic[3]}I", header)
     expected = math.prod(shape)
+    if expected > _LARGEST:
+        raise InputError(
+            f"{path} declares {expected:,} bytes, and at most {_LARGEST:,} are read.", "See what it is."
+        )
     contents = bytearray()
     while len(contents) < expected and (chunk := file.read(min(_CHUNK, expected - len(contents)))):
         contents += chunk

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 from phasescope.errors import InputError
+from phasescope.regular_files import LARGEST, open_regular
 
 _JPEG = "cifar10_jpeg_10k_train_5k_test.npz"
 _EXACT = "cifar10_train4000_exact.npz"
@@ -137,9 +137,14 @@ def cifar10(folder: str | PathLike[str], *, exact: bool = False, test: int = 100
         raise InputError(f"No file {path}.", f"Name the folder that holds {path.name}.")
     names = ("x", "y") if exact else ("x_train", "y_train", "x_test", "y_test")
     try:
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+        with open_regular(path) as opened, np.load(opened, allow_pickle=False) as file:
+            unpacked = sum(member.file_size for member in file.zip.infolist())
+            if unpacked > LARGEST:
+                raise ValueError(f"it declares {unpacked:,} bytes, and at most {LARGEST:,} are read")
             arrays = [file[name] for name in names]
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except InputError:
+        raise
+    except Exception as error:  # numpy and zipfile fail on damaged files in many ways
         raise InputError(f"{path} cannot be read: {error}.", "Copy it again.") from error
     if exact:
         x, y = arrays

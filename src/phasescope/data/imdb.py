@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from phasescope.errors import InputError
+from phasescope.regular_files import open_regular, read_regular
 
 # Letters and digits of any alphabet; an apostrophe inside belongs to the word.
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
@@ -23,6 +24,7 @@ _BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
 _FILE = re.compile(r"(\d+)_(\d+)\.txt")
 _LABELS = {"neg": 0, "pos": 1}
 _EACH = 12_500  # reviews of each label in each part
+_LONGEST = 10_000_000  # bytes of a review
 _UNKNOWN = 0  # number of every word outside the vocabulary
 
 Review = tuple[str, int, int]
@@ -214,15 +216,21 @@ def _from_folder(folder: Path) -> Iterator[Review]:
             files.append((int(match[1]), int(match[2]), path))
         for _, rating, path in sorted(files):
             try:
-                yield path.read_text(encoding="utf-8"), label, rating
-            except (OSError, UnicodeDecodeError) as error:
+                yield read_regular(path, _LONGEST).decode("utf-8"), label, rating
+            except UnicodeDecodeError as error:
                 raise InputError(f"{path} cannot be read: {error}.", "Copy it again.") from error
 
 
 def _from_lines(path: Path, part: str) -> Iterator[Review]:
     try:
-        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
+        with open_regular(path) as raw:
+            file = gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else raw
+            for number, line in enumerate(iter(lambda: file.readline(_LONGEST + 1), b""), start=1):
+                if len(line) > _LONGEST:
+                    raise InputError(
+                        f"{path}, line {number}, has more than {_LONGEST:,} bytes.",
+                        "Put one review on each line.",
+                    )
                 yield _parsed(line.decode("utf-8"), f"{path}, line {number},", part)
     except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         raise InputError(f"{path} cannot be read: {error}.", "Copy it again.") from error

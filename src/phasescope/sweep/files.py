@@ -17,18 +17,21 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _LEFTOVER = re.compile(r"\..+\.[0-9a-f]{12}\.part")
 
 
-def check_writable(directory: Path) -> None:
+def check_writable(directory: Path, *names: str) -> None:
     """Raise now, rather than after the measurement, where `directory` cannot be written; create nothing.
 
     Parameters
     ----------
     directory : Path
         A folder that may not exist yet.
+    *names : str
+        Files that will be written into it.
 
     Raises
     ------
     InputError
-        If it, or the nearest folder above it, is no folder or does not allow writing.
+        If it, or the nearest folder above it, is no folder or does not allow writing; or if one of the files
+        is a folder.
     """
     if "\0" in str(directory):
         raise InputError(f"{directory} is no name of a folder: it holds a zero byte.", _FIX)
@@ -39,6 +42,13 @@ def check_writable(directory: Path) -> None:
         raise InputError(f"{directory} cannot be a folder: {nearest} is a file.", _FIX)
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise InputError(f"{directory} cannot be written: no permission in {nearest}.", _FIX)
+    for name in names:
+        _check_no_folder(directory / name)
+
+
+def _check_no_folder(path: Path) -> None:
+    if os.path.isdir(path):
+        raise InputError(f"{path} is a folder.", _FIX)
 
 
 def write_whole(path: Path, content: str | bytes, *, durable: bool = True) -> None:
@@ -85,8 +95,7 @@ def write_together(directory: Path, contents: Mapping[str, str | bytes], *, dura
         with os_errors_told(directory):
             directory.mkdir(parents=True, exist_ok=True)
             for name, content in contents.items():
-                if (directory / name).is_dir():
-                    raise InputError(f"{directory / name} is a folder.", _FIX)
+                _check_no_folder(directory / name)
                 temporary = directory / f".{name}.{secrets.token_hex(6)}.part"
                 waiting[temporary] = directory / name
                 with temporary.open("xb") as file:

@@ -20,6 +20,7 @@ import numpy as np
 
 from phasescope.errors import InputError
 from phasescope.estimate import Estimate
+from phasescope.regular_files import open_regular, read_regular
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -75,10 +76,7 @@ class Lines:
 
 def read_lines(path: Path) -> Lines:
     """Return the undamaged lines of a file; steps that were taken again are those of the later session."""
-    try:
-        lines = path.read_bytes().split(b"\n")
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}.", "Check the path.") from error
+    lines = read_regular(path).split(b"\n")
     headers: list[dict[str, Any]] = []
     steps: dict[int, dict[str, Any]] = {}
     damaged: list[int] = []
@@ -143,7 +141,7 @@ class Appender:
 
 
 def _ends_with_a_line(path: Path) -> bool:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - 1))
         return file.read(1) in (b"", b"\n")

@@ -22,6 +22,7 @@ from phasescope.errors import InputError
 from phasescope.instruments.training.record import FORMAT, Appender, Lines, read_lines
 from phasescope.recording.modules import as_module
 from phasescope.recording.untouched import untouched
+from phasescope.regular_files import read_regular
 from phasescope.sweep.files import os_errors_told, write_whole
 from phasescope.training.maps import map_now, training_map, weights_now
 from phasescope.training.objective import Objective, objective
@@ -308,7 +309,7 @@ class TrainingRecorder:
         return self.path.with_name(f"{self.path.name}.start.npy")
 
     def _read_start(self, mark: int | None) -> None:
-        content = self._start_path.read_bytes() if self._start_path.exists() else b""
+        content = read_regular(self._start_path) if self._start_path.exists() else b""
         if zlib.crc32(content) != mark:
             raise InputError(
                 f"{self._start_path}, the weights at the start, is missing or damaged.",
