@@ -29,6 +29,7 @@ def test_json_has_the_documented_keys_and_the_numbers_of_the_library(phasescope,
     assert answer.code == 0
     assert answer.err == ""
     assert answer.json.keys() >= KEYS
+    # 1500 values do not tell 1/f noise from a few relaxation times.
     assert answer.json["verdict"] == "straight"
     expected = dfa(SERIES)
     assert answer.json["alpha"] == pytest.approx(float(expected.alpha))
@@ -129,7 +130,7 @@ def test_what_was_taken_is_said_in_text_page_and_json(phasescope, tmp_path):
 def test_quick_gives_the_exponents_without_a_verdict(phasescope, table):
     answer = phasescope("dfa", table, "--column", "signal", "--quick", "--json")
     assert answer.json["alpha"] == pytest.approx(float(dfa(SERIES).alpha))
-    assert answer.json["spectral_beta"]["value"] == pytest.approx(0.8, abs=0.3)
+    assert answer.json["spectral_beta"]["value"] is None
     assert answer.json["verdict"] == "not determined"
     assert answer.json["nulls"]["autoregressive"] is None
     assert "--quick leaves out" in answer.json["reason"]
@@ -163,5 +164,5 @@ def test_options_that_cannot_be_used(phasescope, tmp_path, words, said):
 @pytest.mark.usefixtures("no_pictures")
 def test_a_name_cannot_write_into_the_page(phasescope, tmp_path):
     np.save(tmp_path / "<b>&.npy", SERIES[:300])
-    assert phasescope("dfa", "<b>&.npy").code == 0
+    assert phasescope("dfa", "<b>&.npy", "--quick").code == 0
     assert "<b>" not in (tmp_path / "phasescope-dfa" / "report.html").read_text()
