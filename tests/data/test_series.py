@@ -237,7 +237,7 @@ def shown(value, decimal, thousands, digits):
     return text.replace(",", "T").replace(".", decimal).replace("T", thousands)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     rows=st.lists(st.tuples(NUMBERS, NUMBERS), min_size=2, max_size=12),
     separator=st.sampled_from(SEPARATORS),
@@ -276,7 +276,7 @@ def test_a_table_reads_back_as_the_same_numbers_or_is_refused(
         assert read_series(path, **options, **with_all).values.tolist() == expected
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     rows=st.lists(st.tuples(NUMBERS, NUMBERS), min_size=3, max_size=15),
     separator=st.sampled_from([",", ";", "\t", " "]),
