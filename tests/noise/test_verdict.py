@@ -102,7 +102,7 @@ def test_json_and_text():
     assert text.startswith("verdict: straight\n")
     assert "excluded" in text
     assert "two relaxation times" in text
-    assert max(map(len, text.splitlines())) <= 110
+    assert max(map(len, text.splitlines()[2:])) <= 110
 
 
 def test_consistency_is_the_difference_with_both_errors():
@@ -153,7 +153,7 @@ def test_a_periodic_series_is_called_so_with_its_period(x, periods):
 def test_a_period_above_noise_is_stated_and_the_noise_is_judged_without_it():
     noise = fractional_gaussian_noise(0.9, 2000, seed=1)
     alone = verdict(noise, copies=60)
-    for amplitude, kind in ((0.7, "straight"), (3.0, "periodic")):
+    for amplitude, kind in ((0.7, "straight"), (3.0, "periodic")):  # the line carries 20 and 82 %
         x = noise + amplitude * np.sin(2 * np.pi * T / 24)
         found = verdict(x, copies=60)
         assert found.kind == kind

@@ -30,6 +30,7 @@ _LEAST = 0.01  # of the variance: less of it bends no fluctuation function
 _MOST_LINES = 24
 _MOST_PERIODS = 4  # more lines than these, and no harmonics, are a frequency that drifts
 _ROUNDED = 1e-7  # of a period: the least error of a fit
+_SAME = 0.02  # cycles in the whole series: lines so close are one, what is left of others moves them so far
 _HARMONICS = 50  # that are taken out with a period
 _SHORTEST = 64
 _IDLE = 1e-8  # of the variance: what is left beside lines is the error of their fit
@@ -256,11 +257,12 @@ class Lines:
         return found
 
     def _harmonics(self, some: NDArray[np.intp], period: float) -> NDArray[np.bool_]:
-        """Return which lines are harmonics of a period, within four errors."""
-        number = np.rint(period / self.period[some])
-        reach = 4 * (self.period_error[some] + self.period_error.max() / np.maximum(number, 1))
-        away = np.abs(self.period[some] - period / np.maximum(number, 1))
-        return np.asarray((number >= 1) & (away <= np.maximum(reach, 10 * _ROUNDED * self.period[some])))
+        """Return which lines are harmonics of a period: within four errors, or a fiftieth of a cycle."""
+        frequency, error = 1 / self.period[some], self.period_error[some] / self.period[some] ** 2
+        number = np.rint(period * frequency)
+        own = error[np.argmin(np.abs(frequency - 1 / period))]
+        reach = 4 * (error + number * own) + _SAME / len(self.rest)
+        return np.asarray((number >= 1) & (np.abs(frequency - number / period) <= reach))
 
     def __str__(self) -> str:
         if not len(self.share):
