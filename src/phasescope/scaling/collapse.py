@@ -615,7 +615,7 @@ def _unlike_neighbours(own: Array, data: LogData, neighbours: int) -> Array | No
             (own[rows][:, None] - own[rows[:, None] + others]) / (place - own[rows[:, None] + others])
         ).prod(1)
         weights[np.arange(len(rows)), rows + shift] = -share
-    expected = ((data.factor()[:, order] @ weights.T) ** 2).sum(axis=0)
+    expected = ((data.factor[:, order] @ weights.T) ** 2).sum(axis=0)
     return np.stack([weights @ data.ln_y[order], expected, (weights**2).sum(axis=1)])
 
 
@@ -637,7 +637,7 @@ def _alone(
         kept = left[:, size > 1e-9 * size[0]]
         target = data.ln_y / unit
         residual = target - kept @ (kept.T @ target)
-        covariance = (data.covariance() + extra * np.eye(len(unit))) / np.outer(unit, unit)
+        covariance = (data.covariance + extra * np.eye(len(unit))) / np.outer(unit, unit)
         covariance -= kept @ (kept.T @ covariance)
         squares += float(residual @ residual)
         expected += float(np.trace(covariance) - np.trace(kept.T @ covariance @ kept))
@@ -660,7 +660,7 @@ def _result(
     coefficients, residual = ansatz.solve(theta, intervals, ln_y, unit)
     jacobian = _jacobian_of(ansatz, theta, intervals, coefficients, unit)
     factor = np.concatenate(
-        [block_diag(*(data.factor() for data in curves)), math.sqrt(extra) * np.eye(len(unit))]
+        [block_diag(*(data.factor for data in curves)), math.sqrt(extra) * np.eye(len(unit))]
     )
     networks = min(data.networks for data in curves)
     quality, p_value = goodness(residual, jacobian, factor / unit, networks)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal, get_args
 
 import numpy as np
@@ -36,8 +37,9 @@ class LogData:
         """Number of independent networks; 0 where only errors are known."""
         return 0 if self.values is None else len(self.values)
 
+    @cached_property
     def factor(self) -> Array:
-        """Return F of shape (rows, points): ``F^T F`` is the covariance of `ln_y`, without bias, of low rank.
+        """F of shape (rows, points): ``F^T F`` is the covariance of `ln_y`, without bias, of low rank.
 
         Its last rows are rounding: networks that are exactly proportional leave no other scatter about a law.
         """
@@ -49,14 +51,15 @@ class LogData:
             rows = np.asarray(np.linalg.qr(rows, mode="r"))
         return np.concatenate([rows, np.diag(rounding)])
 
+    @cached_property
     def covariance(self) -> Array:
-        """Return the covariance of `ln_y`, shape (points, points)."""
-        factor = self.factor()
+        """The covariance of `ln_y`, shape (points, points)."""
+        factor = self.factor
         return np.asarray(factor.T @ factor)
 
     def error_of(self, pull: Array) -> float:
         """Return the standard error of ``pull @ ln_y``."""
-        return float(np.linalg.norm(self.factor() @ pull))
+        return float(np.linalg.norm(self.factor @ pull))
 
     def at(self, chosen: NDArray[np.bool_] | slice) -> LogData:
         """Return the same at some of the points."""

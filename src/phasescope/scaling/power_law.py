@@ -395,7 +395,7 @@ def _correction_at_start(law: _Law, parameters: Array) -> float:
 
 
 def _chance(residual: Array, jacobian: Array, data: LogData) -> float:
-    return goodness(residual, jacobian, data.factor() / data.relative, data.networks)[1]
+    return goodness(residual, jacobian, data.factor / data.relative, data.networks)[1]
 
 
 def _fitted(
@@ -413,7 +413,7 @@ def _fitted(
         quality, p_value = goodness(
             (data.ln_y - value[0]) / unit,
             jacobian[0] / unit[:, None],
-            data.factor() / unit,
+            data.factor / unit,
             data.networks,
         )
     drawn = data.resampled(resamples, rng)

@@ -702,7 +702,7 @@ def _line(t: Array, data: LogData, off: float | None, corrections: list[Array]) 
     parameters = inverse @ (data.ln_y / unit)
     assert data.influence is not None
     residual = data.ln_y / unit - jacobian @ parameters
-    ratio, p_value = goodness(residual, jacobian, data.factor() / unit, data.networks)
+    ratio, p_value = goodness(residual, jacobian, data.factor / unit, data.networks)
     return _Line(parameters, data.influence / unit @ inverse.T, ratio, p_value)
 
 
