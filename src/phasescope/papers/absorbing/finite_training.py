@@ -213,7 +213,7 @@ def claims(n: Numbers) -> list[Check]:
         Claim(
             "wide-enough",
             "At widths n > v L trained networks reach the test loss of infinite width.",
-            _PAPER,
+            f"asked here; {_PAPER} has n of at least mu L for signals",
         ).equals(
             0.0,
             departures[wide],
@@ -228,9 +228,12 @@ def claims(n: Numbers) -> list[Check]:
             "With more neurons a layer the test loss comes nearer to that of infinite width.",
             fall,
             f"Measured at the best point: departure at n = {narrow} less that at n = {wide}.",
+            "asked here",
         ),
         Claim(
-            "window-place", "At finite width the window lies at the kappa L of infinite width.", _PAPER
+            "window-place",
+            "At finite width the window lies at the kappa L of infinite width.",
+            f"asked here; control by kappa L as in {_PAPER}",
         ).equals(
             0.0,
             _window_shift(found),
@@ -243,9 +246,9 @@ def claims(n: Numbers) -> list[Check]:
     return undetermined(made, n.missing)
 
 
-def _larger(id: str, sentence: str, measured: Estimate, note: str) -> Check:
+def _larger(id: str, sentence: str, measured: Estimate, note: str, source: str = _PAPER) -> Check:
     """Return the check that a number is above zero."""
-    check = Claim(id, sentence, _PAPER).positive(measured)
+    check = Claim(id, sentence, source).positive(measured)
     return replace(check, note=f"{note} Three errors above 0 agrees.")
 
 

@@ -172,7 +172,7 @@ def _collapse_claims(n: Numbers, kind: Kind) -> list[Check]:
         "leaving out the narrowest networks changes."
     )
     law = f"{kind.capitalize()}: n rho of several widths is one function of l/n"
-    source = f"{_PAPER}; derived here"
+    source = _PAPER if kind == "mean" else f"asked here; n^-1 f(l/n) as in {_PAPER}"
     held, wider = (_collapsed(widths, n, kind) for widths in (n.widths, n.widths[1:]))
     return [
         Claim(
@@ -229,18 +229,20 @@ def _free_exponent(n: Numbers, kind: Kind, letter: str) -> Estimate:
 
 
 def _quality(claim: Claim, made: Collapse | None, wider: Collapse | None) -> Check:
-    """Return the check of a collapse's distance; it has a verdict of its own, by chance."""
+    """Return the check of a collapse, by the rule of `Collapse.verdict`."""
     rule = (
-        "Exponents held at 1 and -1. Agrees where chance alone exceeds the distance in 1 % of cases or more"
+        "Exponents held at 1 and -1; measured: squared distance over its expectation. Agrees where the "
+        "collapse holds, with p at least 0.01 and rms at most 10 %; disagrees where p is smaller."
     )
-    rule += f" (here p = {made.p_value:.2g})." if made else "."
-    if wider:
-        rule += f" Without the narrowest networks p = {wider.p_value:.2g}."
-    if made is None or not math.isfinite(made.quality):
-        return claim.found(1.0, _TOO_FEW, "not determined", rule)
+    if made is None or made.verdict == "not determined":
+        return claim.found(1.0, _TOO_FEW, "not determined", f"{rule} {made.sentence if made else ''}".strip())
     points = sum(len(curve.x) for curve in made.curves)
     measured = Estimate(made.quality, math.nan, "squared distance over its expectation", points)
-    return claim.found(1.0, measured, "agrees" if made.p_value >= 0.01 else "disagrees", rule)
+    rule += f" {made.sentence}"
+    if wider:
+        found = f"{wider.verdict}, p = {wider.p_value:.2g}, rms {wider.rms:.2g} %"
+        rule += f" Without the narrowest networks: {found}."
+    return claim.found(1.0, measured, "agrees" if made.verdict == "holds" else "disagrees", rule)
 
 
 def _exact(n: Numbers, kind: Kind, t: np.ndarray | float) -> np.ndarray:

@@ -32,6 +32,7 @@ _LEAST, _MOST, _DEPTHS = 0.1, 6.0, 24
 _NETWORKS_MOST = 4.0
 # Below this depth, in the same units, the start still shows.
 _FROM = 0.5
+_PAPER = "arXiv:2307.02284"
 # Terms of the extrapolation to the critical point; it takes one more distance from there than it has terms.
 _TERMS = 5
 # Drawn: the curves nearest these gamma |tau|.
@@ -310,6 +311,11 @@ def claims(n: Numbers) -> list[Check]:
     return [check for one in n.followed for check in _claims_of(one)]
 
 
+def _source(name: str) -> str:
+    """Return who speaks of an activation: the paper of three."""
+    return _PAPER if name in ("tanh", "erf", "sin") else f"asked here; the collapse as in {_PAPER}"
+
+
 def _claims_of(one: Followed) -> list[Check]:
     left = approach = networks = Estimate.not_determined(one.missing)
     allowance = 0.0
@@ -321,7 +327,7 @@ def _claims_of(one: Followed) -> list[Check]:
             f"collapse-{one.name}",
             f"kappa l rho of {one.name} tends to y/(1 - exp(-y)), y = gamma tau l, as tau -> 0; measured: "
             "rms of what is left in the limit.",
-            "arXiv:2307.02284; the curve derived here",
+            f"{_source(one.name)}; the curve derived here",
         ).equals(
             0.0, left, resolution=5e-3, note="Exact map, extrapolated to tau = 0 at fixed y on both sides."
         ),
@@ -335,7 +341,7 @@ def _claims_of(one: Followed) -> list[Check]:
         Claim(
             f"networks-{one.name}",
             f"Networks of {one.name} lie on the same curves; measured: the mean of ln(rho/exact map's).",
-            "arXiv:2307.02284",
+            _source(one.name),
         ).equals(
             0.0,
             networks,

@@ -275,7 +275,6 @@ def claims(n: Numbers) -> list[Check]:
             "kappa-vanishes",
             "Along the critical line kappa vanishes with the bias, as sigma_b^(4/3) for odd smooth "
             "activations.",
-            "arXiv:2307.02284 for kappa -> 0; the power derived here",
         ).equals(
             4 / 3 if odd else None,
             vanishing_power(n.own["line_sigma_b"].values, _along(n.own, "kappa")),
