@@ -8,6 +8,7 @@ they are; what is there of parts that the study has no longer is removed. Each p
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -65,10 +66,12 @@ def _owner(path: Path, names: list[str]) -> str:
 
 
 def _origin(folder: Path) -> str:
-    """Return day and commit of the last call that wrote the folder."""
+    """Return the day of the last call that wrote the folder, and its commit where this history has it."""
     diary = json.loads((folder / "run.json").read_text())
     git = diary["git"]
-    commit = f", commit {git['commit'][:7]}{'' if git['clean'] else ' with changes'}" if git else ""
+    asked = ["git", "merge-base", "--is-ancestor", git["commit"] if git else "", "HEAD"]
+    known = subprocess.run(asked, cwd=DOCS, capture_output=True, check=False).returncode == 0
+    commit = f", commit {git['commit'][:7]}{'' if git['clean'] else ' with changes'}" if known else ""
     return f"*Run of {diary['started'][:10]}{commit}.*"
 
 

@@ -416,7 +416,6 @@ def notes(n: Numbers) -> list[str]:
 
 def draw_window(axes: Axes, n: Numbers) -> None:
     _draw_losses(axes, n, "one kappa L", rf"$\kappa L$ = {n.settings.kappa_L:g}")
-    legend(axes)
 
 
 def draw_bias(axes: Axes, n: Numbers) -> None:
@@ -425,21 +424,26 @@ def draw_bias(axes: Axes, n: Numbers) -> None:
 
 def _draw_losses(axes: Axes, n: Numbers, line: Line, title: str) -> None:
     budgets = n.of(line)
-    for (count, budget), shade in zip(budgets, shades(len(budgets)), strict=True):
-        _errorbars(axes, budget.depths, np.exp(budget.log_loss[..., -1]), shade, f"{count} parameters")
+    for (_, budget), shade in zip(budgets, shades(len(budgets)), strict=True):
+        _errorbars(axes, budget.depths, np.exp(budget.log_loss[..., -1]), shade, "")
     last = budgets[-1][1]
-    axes.plot(last.depths, np.exp(last.log_kernel_loss[:, -1]), color=plotting.THEORY, label="infinite width")
-    axes.set(title=f"Test loss, {title}", xlabel="depth L", xscale="log", ylim=(0, None))
+    axes.plot(last.depths, np.exp(last.log_kernel_loss[:, -1]), color=plotting.THEORY)
+    axes.set(title=f"Test loss, {title}", xlabel="depth L", xscale="log", ylim=(0, 1.1))
+    shown = n.settings.depths[::2]
+    axes.set_xticks(shown, [f"{depth}" for depth in shown])
+    axes.minorticks_off()
 
 
 def draw_departure(axes: Axes, n: Numbers) -> None:
     """Draw what the finite width adds, against n/L."""
     for line, filled in zip(LINES, (True, False), strict=True):
         budgets = n.of(line)
-        for (_, budget), shade in zip(budgets, shades(len(budgets)), strict=True):
+        for (count, budget), shade in zip(budgets, shades(len(budgets)), strict=True):
             x = budget.width / budget.depths
-            _errorbars(axes, x, budget.departure[..., -1], shade, "", filled=filled)
+            label = f"{count} parameters" if filled else ""
+            _errorbars(axes, x, budget.departure[..., -1], shade, label, filled=filled)
     axes.axhline(_FELT, color=plotting.INK, lw=0.8, ls=":")
+    legend(axes)
     mu = n.of("one kappa")[0][1].mu[0]
     if math.isfinite(mu):
         axes.axvline(mu, color=plotting.THEORY, lw=1.0)
@@ -470,8 +474,8 @@ def figures(n: Numbers) -> list[Panels]:
         Panels(
             "depth-width",
             "Test loss against depth, one colour a number of parameters: the deeper, the narrower. Left: at "
-            "one kappa L; middle: at one kappa, where infinite width has a best depth. Right: what the "
-            "finite width adds to ln(loss) against n/L, at one kappa L (filled) and one kappa (open); "
+            "one kappa L; middle: at one kappa, where infinite width (line) has a best depth. Right: what "
+            "the finite width adds to ln(loss) against n/L, at one kappa L (filled) and one kappa (open); "
             "vertical line: mu of signals, dotted: the rise that counts as felt.",
             [draw_window, draw_bias, draw_departure],
             (3.7, 3.2),
