@@ -63,13 +63,12 @@ QUICK = LanguageSettings()
 PAPER = LanguageSettings(
     units=32,
     blocks=2,
-    networks=4,
     predicted=500,
-    train=3000,
+    train=2500,
     test=300,
     epochs=3,
     batch=16,
-    series=60,
+    series=40,
     tests=12,
 )
 

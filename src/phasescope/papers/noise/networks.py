@@ -71,6 +71,7 @@ _COUNTED = {
 _TESTED = ("hidden", "residual", "residual_beside_position")  # held against short memory
 _USED = 0.5  # of the largest deviation in the layer
 _SETTLING = 100  # silent steps left out
+_SILENT, _SILENT_UNITS = 10, 16  # sequences and units seen there: most are at rest
 _ABLATED_WITH = 100  # test sequences
 _LONG_WINDOWS = 20
 _LONG_COPIES = 100  # simulated series behind each share of a long test
@@ -268,9 +269,9 @@ def _inputs(network: SequenceModel, data: SequenceSet, seed: int) -> dict[str, T
 
 def _silence(network: SequenceModel, data: SequenceSet, windows: Array) -> dict[str, Array]:
     """Return the exponents of the state while it is left alone after the words: the input is zero."""
-    x = _embedded(network, data.series)
+    x = _embedded(network, data.series[:_SILENT])
     quiet = torch.zeros(len(x), _SETTLING + x.shape[1], x.shape[2])
-    states = _states(network, torch.cat([x, quiet], dim=1))[:, :, -x.shape[1] :]
+    states = _states(network, torch.cat([x, quiet], dim=1))[:, :_SILENT_UNITS, -x.shape[1] :]
     seen = population(states, windows=windows, tests=0)
     found: dict[str, Array] = {}
     moving = {"determined_share": np.isfinite(seen.beta).mean()}

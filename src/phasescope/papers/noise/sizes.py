@@ -472,8 +472,8 @@ def _rest_and_task(n: Numbers) -> Check:
     measured = over_networks(np.where(noisy, rest - n.best.of("beta"), np.nan), "difference")
     if not measured.determined:
         measured = Estimate.not_determined(
-            f"with zero input h is at rest in {100 * (1 - moving.mean()):.0f} % of the series and on its way "
-            "to it in the others: nothing fluctuates"
+            f"with zero input {100 * (1 - moving.mean()):.0f} % of the series of h have no exponent, and the "
+            "others are those of a smooth relaxation: h is at rest or on its way to it, nothing fluctuates"
         )
     return Claim(
         "rest-and-task",
