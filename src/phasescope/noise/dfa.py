@@ -23,11 +23,12 @@ from phasescope.noise.fluctuation import (
     checked_windows,
     default_windows,
     expected_fluctuation,
-    fluctuations,
     in_chunks,
     scaled_fluctuations,
     shortest_length,
     squares_by_window,
+    tiled_fluctuations,
+    tilings,
     white_noise_correction,
     worthwhile,
 )
@@ -880,23 +881,26 @@ def _rescaled(grid: Grid, alpha: float) -> tuple[Array, Array, int]:
     full = _REFERENCE / grid.length
     steps = np.ceil(np.log(np.maximum(windows / _SMALL_PART, 1.0)) / math.log(4))
     shrink = np.maximum(4.0**-steps, full)  # c of the pairs in which a window is the longer one
-    shrunk = {
-        c: windows if c == 1 else np.maximum(np.rint(windows * c), SHORTEST[p]).astype(np.int64)
-        for c in np.unique(shrink)
-    }
-    needed = np.unique(np.concatenate([shrunk[c][: place + 1] for place, c in enumerate(shrink)]))
-    means, covariances, series = log_moments(
-        Grid(_REFERENCE, tuple(needed.tolist()), p, grid.both_ends, grid.overlap), alpha
-    )
+    # A window, and where its rows begin as shares of it: rows side by side scatter less than one.
+    shrunk: dict[float, list[tuple[int, tuple[int, ...]]]] = {}
+    for c in np.unique(shrink):
+        shrunk[c] = []
+        for window in grid.windows:
+            n = window if c == 1 else max(round(window * c), SHORTEST[p])
+            rows = tilings(grid.length, window, both_ends=grid.both_ends, overlap=grid.overlap)
+            firsts = {round(first % window / window * n) % n for first, _ in rows}
+            shrunk[c].append((n, tuple(sorted(firsts))))
+    needed = tuple(sorted({key for place, c in enumerate(shrink) for key in shrunk[c][: place + 1]}))
+    means, covariances, series = _simulation(_REFERENCE, needed, p, alpha)
     spread = np.sqrt(np.diag(covariances))
     correlation, deviation, mean = np.eye(len(windows)), np.empty(len(windows)), np.empty(len(windows))
     power = max(0.0, min(0.5 + 2 * alpha, 2 * p + 1.5 - 2 * alpha))
     shared = min(1.0, 4 * (p + 1 - alpha))
     for place, c in enumerate(shrink):
-        rows = np.searchsorted(needed, shrunk[c][: place + 1])
-        row = rows[-1]
+        places = [needed.index(key) for key in shrunk[c][: place + 1]]
+        row = places[-1]
         faded = 1.0 if c == 1 else np.minimum(windows[: place + 1] * c / SHORTEST[p], 1.0) ** power
-        correlation[place, : place + 1] = faded * covariances[rows, row] / (spread[rows] * spread[row])
+        correlation[place, : place + 1] = faded * covariances[places, row] / (spread[places] * spread[row])
         deviation[place] = spread[row] * (full / c) ** (shared / 2)
         # The logarithm of a mean that scatters is too small by its variance.
         mean[place] = means[row] + spread[row] ** 2 if c == 1 else mean[place - 1] if place else 0.0
@@ -908,22 +912,35 @@ def _rescaled(grid: Grid, alpha: float) -> tuple[Array, Array, int]:
 
 def simulated_moments(grid: Grid, alpha: float) -> tuple[Array, Array, int]:
     """Return the moments of ``ln F`` over simulated series of the whole length."""
-    series = min(max(_VALUES // grid.length, _FEWEST_SERIES), _MOST_SERIES)
+    tiling = {"both_ends": grid.both_ends, "overlap": grid.overlap}
+    wanted = []
+    for window in grid.windows:
+        rows = tilings(grid.length, window, **tiling)
+        wanted.append((window, tuple(first for first, _ in rows)))
+    return _simulation(grid.length, tuple(wanted), grid.order, alpha)
+
+
+def _simulation(
+    length: int, wanted: tuple[tuple[int, tuple[int, ...]], ...], order: int, alpha: float
+) -> tuple[Array, Array, int]:
+    """Return the moments of ``ln F`` at windows, each with the first values of its rows."""
+    series = min(max(_VALUES // length, _FEWEST_SERIES), _MOST_SERIES)
     random = np.random.default_rng(_SEED)
     sums = math.ceil(alpha) - 1
-    windows = np.array(grid.windows)
+    windows = np.array([window for window, _ in wanted])
+    tiled = [[(first, (length - first) // n) for first in firsts] for n, firsts in wanted]
 
     def measured(chunk: Array) -> Array:
         for _ in range(sums):
             chunk = chunk.cumsum(axis=1)
         profile = (chunk - chunk.mean(axis=1)[:, None]).cumsum(axis=1)
-        return fluctuations(profile, windows, grid.order, both_ends=grid.both_ends, overlap=grid.overlap)
+        return tiled_fluctuations(profile, windows, order, tiled)[0]
 
     found: list[Array] = []
-    block = max(1, _BLOCK // grid.length)
+    block = max(1, _BLOCK // length)
     for start in range(0, series, block):
         size = min(block, series - start)
-        found += in_chunks(_noise(alpha, grid.length, size, random), measured, most_threads=1)
+        found += in_chunks(_noise(alpha, length, size, random), measured, most_threads=1)
     logarithms = np.log(np.concatenate(found))
     return logarithms.mean(axis=0), np.atleast_2d(np.cov(logarithms, rowvar=False)), series
 

@@ -103,13 +103,14 @@ def scaled_fluctuations(
         scaled = x - centre[:, None]
         scaled /= scale[:, None]
         profile = scaled.cumsum(1)
-        found, share = _fluctuations(profile, windows, order, both_ends=both_ends, overlap=overlap)
+        tiled = [tilings(x.shape[1], n, both_ends=both_ends, overlap=overlap) for n in windows.tolist()]
+        found, share = tiled_fluctuations(profile, windows, order, tiled)
         return found, as_numpy(xp.amax(abs(profile[:, ::_STRIDE]), 1)), share
     rows = np.array(
         [
             (place, first, count)
             for place, window in enumerate(windows.tolist())
-            for first, count in _tilings(x.shape[1], window, both_ends=both_ends, overlap=overlap)
+            for first, count in tilings(x.shape[1], window, both_ends=both_ends, overlap=overlap)
         ],
         dtype=np.int64,
     )
@@ -135,17 +136,18 @@ def fluctuations(
 
     Shapes: `profile` (series, time) in double precision, `windows` (windows,).
     """
-    return _fluctuations(profile, windows, order, both_ends=both_ends, overlap=overlap)[0]
+    tiled = [tilings(profile.shape[1], n, both_ends=both_ends, overlap=overlap) for n in windows.tolist()]
+    return tiled_fluctuations(profile, windows, order, tiled)[0]
 
 
-def _fluctuations(
-    profile: Any, windows: NDArray[np.int64], order: int, *, both_ends: bool, overlap: bool
+def tiled_fluctuations(
+    profile: Any, windows: NDArray[np.int64], order: int, tiled: list[list[tuple[int, int]]]
 ) -> tuple[Array, Array]:
-    """Return F(n), and which share of F^2 one window brings at each of the first lengths."""
-    series, length = profile.shape
+    """Return F(n) over given rows of windows, and the shares of F^2 that one brings at the first lengths."""
+    series = len(profile)
     found, share = np.empty((series, len(windows))), np.zeros((series, min(WATCHED, len(windows))))
     for place, window in enumerate(windows.tolist()):
-        rows = _tilings(length, window, both_ends=both_ends, overlap=overlap)
+        rows = tiled[place]
         basis = _as_in(profile, _polynomial_basis(window, order))
         parts = [
             _squared_residuals(profile, first, count, basis, watched=place < WATCHED) for first, count in rows
@@ -158,7 +160,7 @@ def _fluctuations(
     return np.sqrt(found), share
 
 
-def _tilings(length: int, window: int, *, both_ends: bool, overlap: bool) -> list[tuple[int, int]]:
+def tilings(length: int, window: int, *, both_ends: bool, overlap: bool) -> list[tuple[int, int]]:
     """Return rows of adjacent windows as (first value, number of windows).
 
     One row starts at the first value, with `both_ends` another ends at the last; with `overlap` there are as
@@ -215,7 +217,7 @@ def squares_by_window(
     profile: Array, window: int, order: int, *, both_ends: bool, overlap: bool
 ) -> tuple[NDArray[np.int64], Array]:
     """Return where the windows of one profile begin, and the squared residuals in each."""
-    rows = _tilings(len(profile), window, both_ends=both_ends, overlap=overlap)
+    rows = tilings(len(profile), window, both_ends=both_ends, overlap=overlap)
     basis = _polynomial_basis(window, order)
     starts = [first + window * np.arange(count) for first, count in rows]
     squares = []
