@@ -73,8 +73,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SystemExit as stop:  # after --help, or after the parser has said what it did not understand
         return stop.code if isinstance(stop.code, int) else 2
     except KeyboardInterrupt:
-        return _refuse("stopped with Ctrl-C; nothing was written.", _STOPPED)
-    return _run(command, sys.stdout)
+        code = _refuse("stopped with Ctrl-C; nothing was written.", _STOPPED)
+    else:
+        code = _run(command, sys.stdout)
+    if arguments is None and code == _STOPPED and threading.current_thread() is threading.main_thread():
+        # Python puts the default back at its end, by which one more Ctrl-C would kill it.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return code
 
 
 def _stop_once() -> None:
