@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import levy_stable
 
-from phasescope.noise import dfa
+from phasescope.noise import dfa, population
 from phasescope.noise.generators import arfima, autoregressive, fractional_gaussian_noise
 
 pytestmark = pytest.mark.usefixtures("coarse_errors")
@@ -113,6 +113,12 @@ def test_misfit_is_a_share_of_gaussian_noise():
         assert np.mean(found.misfit < share) == pytest.approx(share, abs=0.02 + 4 * np.sqrt(share / 1000))
     assert dfa(SPIKE).misfit < 1e-6
     assert np.isnan(dfa(np.zeros(500)).misfit)
+
+
+def test_a_population_counts_places_under_one_reason():
+    x = np.random.default_rng(2).standard_normal((4, 3, 500))
+    x[0, 0, 100] = x[1, 0, 200] = x[2, 1, 300] = 60
+    assert population(x, tests=0).reasons == {"carried by single places": 3}
 
 
 def levy(length, size, seed):

@@ -315,7 +315,10 @@ def _measured(values: Any, order: int, windows: ArrayLike | None) -> _Measured:
         known = np.isfinite(found.beta)
         curves[place[0]] += np.where(known[..., None], logarithms, 0.0).sum(axis=1)
         # Without the numbers in which the reasons of single series differ.
-        why = found.reason[~known].tolist()
+        why = [
+            re.sub(r"^.* carr(y|ies) the curve.*$", "carried by single places", text)
+            for text in found.reason[~known]
+        ]
         reasons.update(re.sub(r"^\d+ of \d+ | in windows of \d+", "", text) for text in why)
     curvature[~np.isfinite(beta)] = np.nan
     return _Measured(
