@@ -39,7 +39,14 @@ TINY = {
     "fluctuation_depth": 5,
     "fluctuation_batches": 1,
 }
-ZEROS = {"zero_channels": (4, 6, 8), "zero_batches": (1, 1, 1), "zero_layers": 4, "zero_size": 6}
+ZEROS = {
+    "zero_channels": (4, 6, 8),
+    "zero_uniform_batches": (1, 1, 1),
+    "zero_varying_batches": (1, 1, 1),
+    "offsets": (0.0, 0.2),
+    "zero_layers": 4,
+    "zero_size": 6,
+}
 IDS = {
     "window-collapse",
     "window-delta",

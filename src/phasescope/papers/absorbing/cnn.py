@@ -75,8 +75,10 @@ class CnnSettings(Settings):
     # network of as many neurons as channels has
     shifts: tuple[float, ...]
     together: int = 7  # neighbouring sigma_w of one collapse
-    # of every layer, ascending; and for each of them sites along each dimension and tasks for each sigma_w
+    # of every layer, ascending; and for each of them what is added to the shifts (nothing where empty), sites
+    # along each dimension and tasks for each sigma_w
     channels: tuple[int, ...]
+    offsets: tuple[float, ...] = ()
     sizes: tuple[int, ...]
     batches: tuple[int, ...]
     batch: int = 16  # networks in a task
@@ -106,7 +108,8 @@ class CnnSettings(Settings):
     zero_varying: tuple[float, ...] = (0.7, 1.3)
     zero_layers: int = 16
     zero_size: int = 24
-    zero_batches: tuple[int, ...] = ()
+    zero_uniform_batches: tuple[int, ...] = ()
+    zero_varying_batches: tuple[int, ...] = ()
 
 
 _RECORDED = ("network", "point")
@@ -173,8 +176,10 @@ def tasks(config: Any, *, dimensions: int) -> list[Task]:
 
     usual = recorded_layers(s.depth, s.points)
     made: list[Task] = []
-    for channels, size, count in zip(s.channels, s.sizes, s.batches, strict=True):
-        made += batches("decay", channels, at(channels, *s.shifts), [size], usual, count)
+    offsets = s.offsets or (0.0,) * len(s.channels)
+    for channels, offset, size, count in zip(s.channels, offsets, s.sizes, s.batches, strict=True):
+        near = at(channels, *(shift + offset for shift in s.shifts))
+        made += batches("decay", channels, near, [size], usual, count)
     deep = recorded_layers(s.deep_depth, s.points)
     made += batches("deep", s.few, at(s.few, *s.shifts), [s.deep_size], deep, s.deep_batches)
     long = recorded_layers(s.typical_depth, s.points)
@@ -184,20 +189,21 @@ def tasks(config: Any, *, dimensions: int) -> list[Task]:
     for weights in ("shared", "local"):
         kind = f"fluctuation-{weights}"
         made += batches(kind, s.many, *spread, s.fluctuation_batches, weights=weights)
-    for channels, count in zip(s.zero_channels, s.zero_batches, strict=True):
+    for index, channels in enumerate(s.zero_channels):
         layers = [s.zero_layers * channels // 4, s.zero_layers * channels]
-        for kind, start, size, shifts in (
-            ("zero-uniform", "uniform", s.kernel_size, s.zero_uniform),
-            ("zero-varying", "homogeneous", s.zero_size, s.zero_varying),
+        for kind, start, size, shifts, counts in (
+            ("zero-uniform", "uniform", s.kernel_size, s.zero_uniform, s.zero_uniform_batches),
+            ("zero-varying", "homogeneous", s.zero_size, s.zero_varying, s.zero_varying_batches),
         ):
             near = [point.sigma_w + shift / channels for shift in shifts]
-            made += batches(kind, channels, near, [size], layers, count, start=start)
+            made += batches(kind, channels, near, [size], layers, counts[index], start=start)
     return made
 
 
 def recorded_layers(depth: int, points: int) -> list[int]:
     """Return at most `points` layers from 1 to `depth`, evenly spaced in the logarithm."""
-    return np.unique(np.geomspace(1, depth, points).round().astype(int)).tolist()
+    layers: list[int] = np.unique(np.geomspace(1, depth, points).round().astype(int)).tolist()
+    return layers
 
 
 def measure(task: Task, device: str, *, dimensions: int) -> dict[str, Any]:
@@ -245,7 +251,7 @@ def uniform_shift(function: Activation, point: CriticalLinePoint) -> float:
 
     slope, bent, fourth, product = expectation(integrand, point.K, kinks=function.kinks).tolist()
     along = bent / slope * point.C_W**2 * product / (point.K * (1 - point.chi_q**2))
-    return -(point.d0 + fourth / slope**2 / 2 - along) / point.gamma
+    return float(-(point.d0 + fourth / slope**2 / 2 - along) / point.gamma)
 
 
 @dataclass(frozen=True)
@@ -957,6 +963,7 @@ CNN_1D = _part(
         shifts=(0.25, 0.37, 0.49, 0.61, 0.73, 0.85, 0.97),
         together=5,
         channels=(3, 5, 7, 10, 20),
+        offsets=(0.4, 0.0, 0.0, 0.0, -0.2),
         sizes=(32, 32, 32, 32, 32),
         batches=(3, 3, 3, 2, 1),
         points=16,
@@ -972,13 +979,14 @@ CNN_1D = _part(
         fluctuation_sizes=(8, 32, 128, 512),
         fluctuation_batches=2,
         zero_channels=(10, 20, 40),
-        zero_batches=(2, 1, 1),
+        zero_uniform_batches=(4, 2, 1),
+        zero_varying_batches=(2, 1, 1),
     ),
     shifts=(0.25, 0.33, 0.41, 0.49, 0.57, 0.65, 0.73, 0.81, 0.89, 0.97),
     together=7,
     sizes=(64, 128, 64, 64, 64),
     batch=32,
-    batches=(6, 9, 6, 6, 4),
+    batches=(6, 9, 6, 6, 3),
     points=30,
     first=(10, 30, 100),
     deep_size=64,
@@ -987,10 +995,11 @@ CNN_1D = _part(
     typical_size=512,
     typical_depth=2000,
     typical_batches=2,
-    fluctuation_sizes=(8, 32, 128, 512),
+    fluctuation_sizes=(32, 128, 512, 2048),
     fluctuation_batches=3,
     zero_channels=(20, 40, 80),
-    zero_batches=(8, 3, 1),
+    zero_uniform_batches=(24, 8, 3),
+    zero_varying_batches=(8, 3, 1),
 )
 
 CNN_2D = _part(
