@@ -1,6 +1,7 @@
 """The convolutional parts: curves of a known class get the right verdict, numbers their known answers."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from phasescope.activations import as_activation
 from phasescope.estimate import Estimate
 from phasescope.papers import absorbing
 from phasescope.papers.absorbing import cnn
-from phasescope.papers.absorbing.cnn import CNN_1D, CNN_2D, DISORDER, FREE, MEAN_FIELD, Curves
+from phasescope.papers.absorbing.cnn import CNN_1D, CNN_2D, DISORDER, FREE, MEAN_FIELD, NARROWER, Curves
 from phasescope.scaling import UNIVERSALITY_CLASSES
 from phasescope.studies import Study, run
 from phasescope.studies.claim import Claim
@@ -275,10 +276,19 @@ def test_the_zero_about_uniform_rows_tends_to_its_limit():
     assert abs(2 * zeros[1] - zeros[0] - cnn.uniform_shift(as_activation("tanh"), point)) < 0.1
 
 
+def test_the_error_of_a_free_exponent_holds_what_fewer_sigma_w_change():
+    free = cnn.centred_collapse(curves_of(CLASSES[DP]), 10, 600, (math.nan, math.nan), 5)
+    other = replace(free, exponents=free.exponents | {"a": free.exponents["a"] + 0.3})
+    alone = cnn._exponent({FREE: free}, "a")
+    found = cnn._exponent({FREE: free, NARROWER: other}, "a")
+    assert found.value == alone.value
+    assert found.error == pytest.approx(math.hypot(alone.error, 0.3))
+
+
 def test_directed_percolation_and_its_rivals_are_tried_by_their_exponents():
     tried = cnn.exponents_to_try(2)
     assert tried["DP 2+1"] == pytest.approx((0.4505, 1 / 1.295))
     assert tried[DISORDER] == (0.5, 0.5)
     assert DP not in tried
     assert math.isnan(tried[FREE][0])
-    assert set(tried) - {FREE} <= set(UNIVERSALITY_CLASSES)
+    assert set(tried) - {FREE, NARROWER} <= set(UNIVERSALITY_CLASSES)

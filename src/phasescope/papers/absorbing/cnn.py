@@ -54,7 +54,9 @@ if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.axes import Axes
 
-FREE, DISORDER, MEAN_FIELD = "free", "temporal disorder", "mean field"
+DISORDER, MEAN_FIELD = "temporal disorder", "mean field"
+# Free exponents, and the same of two sigma_w fewer: what that changes counts as an error.
+FREE, NARROWER = "free", "free, narrower"
 _PAPER = "arXiv:2307.02284, collapse of convolutional networks"
 _ASKED = "asked here"
 
@@ -300,7 +302,7 @@ def exponents_to_try(dimensions: int) -> dict[str, tuple[float, float]]:
         for name, one in UNIVERSALITY_CLASSES.items()
         if one.dimensions in (None, dimensions) and one.delta.determined and one.nu_par.determined
     }
-    return {**known, FREE: (math.nan, math.nan)}
+    return {**known, FREE: (math.nan, math.nan), NARROWER: (math.nan, math.nan)}
 
 
 def centred_collapse(
@@ -380,12 +382,19 @@ class Numbers:
 
     def delta(self, channels: int, first: int) -> Estimate:
         """Return the free exponent of the decay."""
-        return _exponent(self.swept.get((channels, first), {}).get(FREE), "a")
+        return _exponent(self.swept.get((channels, first), {}), "a")
 
 
-def _exponent(free: Collapse | None, name: str) -> Estimate:
+def _exponent(made: Mapping[str, Collapse], name: str) -> Estimate:
+    """Return a free exponent; its error holds what two sigma_w fewer would change."""
+    free, narrower = made.get(FREE), made.get(NARROWER)
     reason = "too few curves for a collapse" if free is None else free.reason or _off_centre(free)
-    return Estimate.not_determined(reason) if free is None or reason else free.exponents[name]
+    if free is None or reason:
+        return Estimate.not_determined(reason)
+    found = free.exponents[name]
+    if narrower is None or narrower.reason or _off_centre(narrower):
+        return found
+    return replace(found, error=math.hypot(found.error, narrower.exponents[name].value - found.value))
 
 
 def _off_centre(one: Collapse) -> str:
@@ -400,13 +409,13 @@ def numbers(data: xr.Dataset, config: Any, *, dimensions: int) -> Numbers:
     s = settings_of(config, dimensions)
     point = shared.named(data["reference"].values[0])
     tried = exponents_to_try(dimensions)
-    few = {name: tried[name] for name in (f"DP {dimensions}+1", DISORDER, FREE)}
+    few = {name: tried[name] for name in (f"DP {dimensions}+1", DISORDER, FREE, NARROWER)}
 
     def collapses(
         curves: Sequence[Curves], first: int, last: int, classes: Mapping[str, tuple[float, float]]
     ) -> dict[str, Collapse]:
         made = {
-            name: centred_collapse(curves, first, last, exponents, s.together)
+            name: centred_collapse(curves, first, last, exponents, s.together - 2 * (name == NARROWER))
             for name, exponents in classes.items()
         }
         return {name: one for name, one in made.items() if one is not None}
@@ -421,7 +430,7 @@ def numbers(data: xr.Dataset, config: Any, *, dimensions: int) -> Numbers:
         for first in s.first
     }
     deep = collect(data, kind="deep")
-    deltas = {key: _exponent(made.get(FREE), "a") for key, made in swept.items()}
+    deltas = {key: _exponent(made, "a") for key, made in swept.items()}
     typical = next(iter(collect(data, kind="typical")), None)
     return Numbers(
         settings=s,
@@ -556,7 +565,7 @@ def _window_claims(n: Numbers) -> list[Check]:
                 _PAPER,
             ).equals(
                 expected,
-                _exponent(n.window.get(FREE), key),
+                _exponent(n.window, key),
                 resolution=abs(expected - 0.5) / 3 if label == "delta" else 0.1,
                 note=f"{told}{_told(n.window)}",
             )
@@ -587,6 +596,7 @@ def _told(collapses: Mapping[str, Collapse]) -> str:
     return "; ".join(
         f"{name}: {one.verdict}, p = {one.p_value:.2g}, rms {one.rms:.2g} % of rho"
         for name, one in collapses.items()
+        if name != NARROWER
     )
 
 
@@ -598,7 +608,7 @@ def collapse_check(claim: Claim, collapses: Mapping[str, Collapse], name: str) -
         return claim.found(1.0, Estimate.not_determined(reason), "not determined", told)
     points, rim = sum(len(curve.x) for curve in tried.curves), _off_centre(tried)
     quality = Estimate(tried.quality, math.nan, "squared distance over its expectation", points)
-    others = [one for label, one in collapses.items() if label not in (name, FREE)]
+    others = [one for label, one in collapses.items() if label not in (name, FREE, NARROWER)]
     verdict: Outcome = "not determined"
     if tried.verdict in ("refused", "holds roughly"):
         verdict = "disagrees"
@@ -730,7 +740,7 @@ def tables(n: Numbers) -> list[Table]:
     """Return the collapses in the paper's window and beyond it, and the zeros by channels."""
     s, dp = n.settings, n.dp.name
     columns = ["class", "delta", "1/nu_par", "collapse", "p", "rms, % of rho", "sigma_w"]
-    window = [[name, *_tried(n, name), *_cells(n.window.get(name))] for name in n.tried]
+    window = [[name, *_tried(n, name), *_cells(n.window.get(name))] for name in n.tried if name != NARROWER]
     swept = [
         [f"{channels}", f"{first}", f"{s.depth}", *_row(made, dp)]
         for (channels, first), made in n.swept.items()
@@ -769,7 +779,7 @@ def tables(n: Numbers) -> list[Table]:
 
 def _tried(n: Numbers, name: str) -> list[str]:
     if name == FREE:
-        return [str(_exponent(n.window.get(FREE), key)) for key in ("a", "b")]
+        return [str(_exponent(n.window, key)) for key in ("a", "b")]
     return [f"{value:.4g}" for value in n.tried[name]]
 
 
@@ -782,7 +792,7 @@ def _cells(one: Collapse | None) -> list[str]:
 
 
 def _row(made: Mapping[str, Collapse], dp: str) -> list[str]:
-    exponents = [str(_exponent(made.get(FREE), key)) for key in ("a", "b")]
+    exponents = [str(_exponent(made, key)) for key in ("a", "b")]
     return exponents + [cell for name in (FREE, dp, DISORDER) for cell in _cells(made.get(name))[1:3]]
 
 
@@ -803,6 +813,7 @@ def notes(n: Numbers) -> list[str]:
         f"A collapse takes {s.together} neighbouring sigma_w: of all such runs the one whose middle lies "
         "nearest to the critical point that it finds, so that each class is judged at the sigma_w that suit "
         "it.",
+        "The error of a free exponent holds what two sigma_w fewer change.",
         f"{DISORDER}: delta = 1/2 and nu_par = 2 follow if one multiplicative noise acts on all sites, as a "
         "kernel does that all sites share; directed percolation assumes noise that is independent between "
         "sites.",
