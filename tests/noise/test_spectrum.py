@@ -150,3 +150,18 @@ def test_no_lines_where_there_is_nothing_to_see(x):
     assert found.total == 0
     assert found.periods() == []
     assert str(found) == "no lines"
+
+
+@pytest.mark.parametrize("length", [480, 500, 2000])
+def test_a_period_is_exact_where_one_of_its_harmonics_lies_at_half_a_cycle_a_step(length):
+    found = lines(np.arange(length) % 24).periods()
+    assert len(found) == 1
+    assert abs(found[0].value - 24) < 2 * found[0].error < 1e-5
+
+
+def test_the_error_of_a_period_is_its_scatter():
+    random = np.random.default_rng(1)
+    pulse = (np.arange(600) % 23.7 < 5).astype(float)
+    found = [lines(pulse + 0.3 * random.standard_normal(600)).periods()[0] for _ in range(12)]
+    off = np.array([(each.value - 23.7) / each.error for each in found])
+    assert 0.4 < np.sqrt((off**2).mean()) < 1.7
