@@ -52,17 +52,17 @@ def test_edges_at_one_gamma_tau_L_that_move_with_the_time_on_the_ordered_side_ag
     made = found(lambda known, gamma, side, time: math.log(time) if side == "ordered" else 3.0)
     assert {check.verdict for check in made.values()} == {"agrees"}
     assert made["time-ordered"].measured.value == pytest.approx(1.0, abs=0.1)
-    assert made["gamma"].measured.value == pytest.approx(1.0, abs=0.03)
+    assert made["gamma-chaotic"].measured.value == pytest.approx(1.0, abs=0.03)
     assert made["depth-chaotic"].measured.value == pytest.approx(1.0, abs=0.03)
 
 
 def test_edges_at_one_tau_disagree():
     rate = {"kernel": 0.18, "networks": 0.4}
     made = found(lambda known, gamma, side, time: rate[known["kind"]] * gamma * known["depth"])
-    for id in ("depth-ordered", "depth-chaotic", "networks-depth", "gamma", "time-ordered"):
+    for id in ("depth-ordered", "depth-chaotic", "networks-depth", "gamma-ordered", "time-ordered"):
         assert made[id].verdict == "disagrees", id
     assert made["depth-chaotic"].measured.value == pytest.approx(0.0, abs=0.1)
-    assert made["gamma"].measured.value == pytest.approx(0.0, abs=0.1)
+    assert made["gamma-chaotic"].measured.value == pytest.approx(0.0, abs=0.1)
 
 
 def test_edges_that_depend_on_the_bias_disagree():
