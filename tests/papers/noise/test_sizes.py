@@ -71,6 +71,7 @@ def made() -> xr.Dataset:
     for name, value in {"tested": 40, "beat_short": 1, "beat_few": 16, "beat_scaling": 20}.items():
         arrays[name][:, row("words"), hidden] = value
         arrays[f"long_{name}"][:] = value
+    arrays["long_beat_few"][:] = 0
     arrays["long_beta"][:] = np.stack([np.ones(len(units)), 1 + noise], axis=1)
     arrays["best_epoch"][:] = 2
     arrays["test_accuracy"][:] = np.where(units >= 16, 0.85, 0.7)[:, None] + noise[:, None]
@@ -127,6 +128,7 @@ def verdicts(data: xr.Dataset) -> dict[str, str]:
         ("untrained", "disagrees"),
         ("short-memory", "disagrees"),
         ("few-relaxations", "agrees"),
+        ("long-few-relaxations", "not determined"),
         ("straight", "disagrees"),
         ("curvature", "disagrees"),
         ("rest-and-task", "not determined"),
@@ -201,7 +203,7 @@ def test_figures_are_drawn_from_the_data(data: xr.Dataset) -> None:
 
 @pytest.mark.parametrize(
     ("beta", "verdict", "said"),
-    [(2.5, "not determined", "on its way"), (1.6, "agrees", ""), (0.1, "disagrees", "")],
+    [(2.5, "not determined", "fall smoothly"), (1.6, "agrees", ""), (0.1, "disagrees", "")],
 )
 def test_relaxation_is_no_noise(beta: float, verdict: str, said: str) -> None:
     data = made()

@@ -16,6 +16,7 @@ from phasescope.papers.noise.networks import (
     label_windows,
     network_task,
     paired,
+    relaxations_check,
     state_of,
     text_source,
 )
@@ -168,11 +169,14 @@ def _architecture_claims(some: Networks, name: str) -> list[Check]:
             f"An autoregressive process fitted to a series of the {label} does not explain its curve.",
             _NULL,
         ).more_than_chance(some.excluding("short memory")),
-        Claim(
-            "few-relaxations",
-            f"A sum of two to four relaxation times does not explain the series of the {label}.",
-            _NULL,
-        ).more_than_chance(some.excluding("a few relaxation times")),
+        relaxations_check(
+            Claim(
+                "few-relaxations",
+                f"A sum of two to four relaxation times does not explain the series of the {label}.",
+                _NULL,
+            ),
+            some.excluding("a few relaxation times"),
+        ),
         Claim(
             "straight", f"The curves of the {label} are those of scaling noise: one power law.", _NULL
         ).more_than_chance(some.excluding("scaling noise"), wanted=False),

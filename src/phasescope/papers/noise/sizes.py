@@ -37,6 +37,7 @@ from phasescope.papers.noise.networks import (
     null_claims,
     paired,
     rank_correlation,
+    relaxations_check,
     share,
     text_source,
 )
@@ -430,26 +431,31 @@ def _short_memory_shift(beta: float, windows: np.ndarray, order: int) -> float:
 
 def _brain_claims(n: Numbers) -> list[Check]:
     real = bool(n.config.imdb)
+    return [_at_every_plateau(n, partial(check, real=real)) for check in (_fmri, _potentials)]
+
+
+def _fmri(some: Networks, *, real: bool) -> Check:
     low, high = FMRI
+    return Claim(
+        "like-fmri",
+        f"The exponent of h is that of human fMRI: {low} at a task to {high} at rest, over 21 regions.",
+        f"{_PAPER}, abstract (some resemblance); numbers: {_HE}",
+    ).equals(
+        (low + high) / 2 if real else None,
+        some.mean("plain_beta"),
+        allowance=(high - low) / 2,
+        resolution=0.1,
+        note=f"Least squares. Expected: the middle; allowance: half the range. {_LIKENESS}",
+    )
+
+
+def _potentials(some: Networks, *, real: bool) -> Check:
     value, error = POTENTIAL
-    everything = {quantity: n.best.mean("plain_beta", quantity=quantity) for quantity in (*GATES, "cell")}
-    everything["hidden"] = n.best.mean("plain_beta")
-    name, steepest = max(everything.items(), key=lambda item: np.nan_to_num(item[1].value))
-
-    def fmri(some: Networks) -> Check:
-        return Claim(
-            "like-fmri",
-            f"The exponent of h is that of human fMRI: {low} at a task to {high} at rest, over 21 regions.",
-            f"{_PAPER}, abstract (some resemblance); numbers: {_HE}",
-        ).equals(
-            (low + high) / 2 if real else None,
-            some.mean("plain_beta"),
-            allowance=(high - low) / 2,
-            resolution=0.1,
-            note=f"Least squares. Expected: the middle; allowance: half the range. {_LIKENESS}",
-        )
-
-    potentials = Claim(
+    by_quantity = {
+        quantity: some.mean("plain_beta", quantity=quantity) for quantity in (*GATES, "cell", "hidden")
+    }
+    name, steepest = max(by_quantity.items(), key=lambda item: float(np.nan_to_num(item[1].value)))
+    claim = Claim(
         "like-potentials",
         "An activation of the LSTM has an exponent above 1, as field potentials of the brain have.",
         f"arXiv:2301.08530v1, abstract (EEG as an analogy); {_HE}, abstract; {_MILLER}: {value} ± {error} "
@@ -459,10 +465,7 @@ def _brain_claims(n: Numbers) -> list[Check]:
         f"Measured: the largest exponent of all quantities, that of the {name.replace('_', ' ')}, less 1. "
         f"{_LIKENESS}"
     )
-    return [
-        _at_every_plateau(n, fmri),
-        potentials.positive(steepest - 1, note=note) if real else potentials.equals(None, steepest - 1),
-    ]
+    return claim.positive(steepest - 1, note=note) if real else claim.equals(None, steepest - 1)
 
 
 def _rest_and_task(n: Numbers) -> Check:
@@ -471,9 +474,10 @@ def _rest_and_task(n: Numbers) -> Check:
     noisy = (moving > 0.5) & (rest < _SMOOTH)
     measured = over_networks(np.where(noisy, rest - n.best.of("beta"), np.nan), "difference")
     if not measured.determined:
+        relaxing = "" if moving.max() == 0 else ", the others fall smoothly to it"
         measured = Estimate.not_determined(
-            f"with zero input {100 * (1 - moving.mean()):.0f} % of the series of h have no exponent, and the "
-            "others are those of a smooth relaxation: h is at rest or on its way to it, nothing fluctuates"
+            f"with zero input {100 * (1 - moving.mean()):.0f} % of the series of h have no exponent, being "
+            f"at rest or a transient towards it{relaxing}: nothing fluctuates"
         )
     return Claim(
         "rest-and-task",
@@ -502,10 +506,13 @@ def _carried_claims(n: Numbers) -> list[Check]:
         Claim(
             "long-short-memory", "In these long series of the busiest units, short memory is excluded."
         ).more_than_chance(n.best.excluding("short memory", carried=True)),
-        Claim(
-            "long-few-relaxations",
-            "In these long series of the busiest units, a sum of two to four relaxation times is excluded.",
-        ).more_than_chance(n.best.excluding("a few relaxation times", carried=True)),
+        relaxations_check(
+            Claim(
+                "long-few-relaxations",
+                "In these long series of the busiest units, two to four relaxation times are excluded.",
+            ),
+            n.best.excluding("a few relaxation times", carried=True),
+        ),
         Claim(
             "long-straight", "In these long series of the busiest units, one power law is possible."
         ).more_than_chance(n.best.excluding("scaling noise", carried=True), wanted=False),
