@@ -166,3 +166,12 @@ def test_a_name_cannot_write_into_the_page(phasescope, tmp_path):
     np.save(tmp_path / "<b>&.npy", SERIES[:300])
     assert phasescope("dfa", "<b>&.npy", "--quick").code == 0
     assert "<b>" not in (tmp_path / "phasescope-dfa" / "report.html").read_text()
+
+
+def test_the_time_of_a_long_series_is_told_before_it_is_taken(phasescope, tmp_path, monkeypatch):
+    from phasescope.cli import dfa as module
+
+    monkeypatch.setattr(module, "_LONG", 300)
+    np.savetxt(tmp_path / "x.csv", SERIES[:301])
+    assert "301 values and their nulls: about 1 s; --quick" in phasescope("dfa", "x.csv", "--json").err
+    assert phasescope("dfa", "x.csv", "--json", "--quick").err == ""

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from phasescope import noise, report
 from phasescope.cli.progress import progress
+from phasescope.cli.study_progress import duration
+from phasescope.cli.terminal import say
 from phasescope.data import read_series
 from phasescope.errors import InputError
 from phasescope.estimate import Estimate
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 _WIDTH = 80
 _OUT = Path("phasescope-dfa")
+_LONG = 100_000  # values from which on the time is told beforehand
+_SECONDS_A_VALUE = 1.5e-4
 _LEFT_OUT = (
     "--quick leaves out the search for periods, the simulated series of short memory and of scaling noise, "
     "the copies of the series and the spectrum: alpha alone does not tell what kind of noise it is."
@@ -50,6 +54,9 @@ def run(asked: Dfa, *, command: str) -> tuple[str, int]:
     if asked.integrate:
         values = np.cumsum(values - values.mean())
         notes.append("The series was summed (--integrate): the alpha of the file itself is lower by 1.")
+    if len(values) > _LONG and not asked.quick:
+        seconds = len(values) * _SECONDS_A_VALUE
+        say(f"{len(values)} values and their nulls: about {duration(seconds)}; --quick takes seconds.")
     with progress(1) as step:
         step(f"{asked.file.name}: {len(values)} values{'' if asked.quick else ' and their nulls'}")
         found = _quick(values, asked) if asked.quick else _whole(values, asked)
