@@ -971,7 +971,7 @@ CNN_1D = _part(
     1,
     "Convolutional networks in one dimension",
     CnnSettings(
-        shifts=(0.25, 0.37, 0.49, 0.61, 0.73, 0.85, 0.97),
+        shifts=(0.25, 0.39, 0.53, 0.67, 0.81, 0.95),
         together=5,
         channels=(3, 5, 7, 10, 20),
         offsets=(0.4, 0.0, 0.0, 0.0, -0.2),
@@ -980,7 +980,7 @@ CNN_1D = _part(
         points=16,
         first=(10, 30),
         deep_size=32,
-        deep_depth=2000,
+        deep_depth=1500,
         deep_batches=2,
         typical_shift=0.66,
         typical_size=256,
@@ -1017,7 +1017,7 @@ CNN_2D = _part(
     2,
     "Convolutional networks in two dimensions",
     CnnSettings(
-        shifts=(0.10, 0.21, 0.32, 0.43, 0.54, 0.65, 0.76),
+        shifts=(0.12, 0.25, 0.38, 0.51, 0.64, 0.77),
         together=5,
         channels=(5, 10),
         sizes=(8, 8),
