@@ -97,7 +97,7 @@ def test_presets_stay_within_their_budgets(preset, budget):
 TINY = (
     "compared=erf,sin",
     "boundary.growths=-12,-6,-3,0,3,6,9",
-    "boundary.depths=5,10,20",
+    "boundary.depths=20,40,80",
     "boundary.train=40",
     "boundary.test=40",
     "boundary.network_growths=-6,-3,0,3,6",

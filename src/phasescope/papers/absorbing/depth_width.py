@@ -347,7 +347,7 @@ def _left_over(budgets: Sequence[Budget], time: int) -> Estimate:
     """Return the share of the variance of departures that remains between budgets at one n/L."""
     low = max(each.log_ratio.min() for each in budgets)
     high = min(each.log_ratio.max() for each in budgets)
-    if len(budgets) < 2 or high - low < math.log(2):
+    if len(budgets) < 2 or not high - low >= math.log(2):
         return Estimate.not_determined("the numbers of parameters have too small a range of n/L in common")
     grid = np.linspace(low, high, _GRID)
     networks = range(budgets[0].log_loss.shape[1])
@@ -436,6 +436,9 @@ def _draw_losses(axes: Axes, n: Numbers, line: Line, title: str) -> None:
 
 def draw_departure(axes: Axes, n: Numbers) -> None:
     """Draw what the finite width adds, against n/L."""
+    axes.set(title="What finite width adds to ln(loss)", xlabel="n/L")
+    if n.missing:
+        return
     for line, filled in zip(LINES, (True, False), strict=True):
         budgets = n.of(line)
         for (count, budget), shade in zip(budgets, shades(len(budgets)), strict=True):
@@ -448,7 +451,7 @@ def draw_departure(axes: Axes, n: Numbers) -> None:
     if math.isfinite(mu):
         axes.axvline(mu, color=plotting.THEORY, lw=1.0)
     logarithmic(axes, up=False)
-    axes.set(title="What finite width adds to ln(loss)", xlabel="n/L", ylim=(-0.2, 2.0))
+    axes.set_ylim(-0.2, 2.0)
 
 
 def _errorbars(
