@@ -88,6 +88,15 @@ def test_subsets_share_no_image_and_do_not_depend_on_the_folder():
     assert across.shape == (90, 200)
 
 
+@pytest.mark.parametrize(("inputs", "share"), [("raw", 0.698), ("less the mean", 0.497), ("by pixel", 0.139)])
+def test_the_rank_one_share_of_the_digits_is_set_by_what_is_done_to_them(inputs, share):
+    # Largest eigenvalue over trace of the cosines between digits, from another program on another subset.
+    known = {"data_set": "digits", "folder": "", "seed": 0, "inputs": inputs}
+    within, _ = subset(known, train=1000, test=1, replica=0, replicas=1).distances()
+    values = np.linalg.eigvalsh(1 - within)
+    assert values[-1] / values.sum() == pytest.approx(share, abs=0.012)
+
+
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
     settings = config(*TINY, "activation=erf", "compared=sin")
