@@ -141,7 +141,7 @@ class Verdict:
         text = [f"verdict: {self.kind}", f"  {self.reason}"]
         if not self.alpha.determined:
             return "\n".join(text)
-        if self.lines.total:
+        if len(self.lines.share):
             text.append("  without its lines:")
         span = self.alpha.window or (math.nan, math.nan)
         text.append(f"  alpha              {self.alpha}   (windows of {span[0]:.0f} to {span[1]:.0f})")
