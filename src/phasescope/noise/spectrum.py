@@ -329,19 +329,13 @@ def lines(x: ArrayLike) -> Lines:
         cycles, rest = _refined(np.concatenate([cycles, [[frequency, 0.0, 0.0]]]), rest)
         if float(rest @ rest) < _IDLE * length:
             break
-    found = _described(cycles, rest, band)
-    unseen = [
-        number / one.value
-        for one in found.periods()
-        if one.n > 1
-        for number in range(1, 1 + min(int(one.value / 2 + 0.01), _HARMONICS))
-        if np.abs(cycles[:, 0] - number / one.value).min() > _SAME / length
-    ]
-    if unseen:  # harmonics that the test did not show pull at those that it did
-        both = np.concatenate([cycles, [[min(frequency, 0.5), 0.0, 0.0] for frequency in unseen]])
-        for _ in range(2):
-            both, rest = _refined(both, rest)
-        found = _described(both[: len(cycles)], rest, band)
+    share = (cycles[:, 1:] ** 2).sum(axis=1) / 2
+    beside = np.array([_density(rest, frequency) for frequency in cycles[:, 0]])
+    error = np.sqrt(12 * beside / (share * length**3)) / (2 * np.pi) if len(cycles) else np.zeros(0)
+    order = np.argsort(-share)
+    period = 1 / cycles[order, 0]
+    error = np.maximum(error[order] * period**2, _ROUNDED * period)
+    found = Lines(period, error, share[order], 0.0, rest, band)
     for one in found.periods():
         for number in range(2, 1 + min(int(one.value / 2 + 0.01), _HARMONICS) if one.n > 1 else 2):
             rest, _, _ = _without(rest, min(number / one.value, 0.5))
@@ -350,17 +344,6 @@ def lines(x: ArrayLike) -> Lines:
         rest, left = np.zeros(length), 0.0
     largest = float(np.abs(given.astype(np.float64)).max())
     return replace(found, total=1 - left, rest=rest * float(np.std(given / largest)) * largest)
-
-
-def _described(cycles: Array, rest: Array, band: tuple[float, float] | None) -> Lines:
-    """Return the lines of fitted cycles, the strongest first; an error is that of what lies beside a line."""
-    share = (cycles[:, 1:] ** 2).sum(axis=1) / 2
-    beside = np.array([_density(rest, frequency) for frequency in cycles[:, 0]])
-    error = np.sqrt(12 * beside / (share * len(rest) ** 3)) / (2 * np.pi) if len(cycles) else np.zeros(0)
-    order = np.argsort(-share)
-    period = 1 / cycles[order, 0]
-    error = np.maximum(error[order] * period**2, _ROUNDED * period)
-    return Lines(period, error, share[order], 0.0, rest, band)
 
 
 @lru_cache(maxsize=1)  # who looks for lines looks again once they are out
