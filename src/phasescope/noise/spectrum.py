@@ -238,21 +238,23 @@ class Lines:
     def periods(self) -> list[Estimate]:
         """Return the periods that all lines are harmonics of: one where they are those of one period."""
         method = "lines by Thomson's F test, fitted by least squares"
-        left = np.argsort(-self.period)
         found: list[Estimate] = []
+        for members, number in self._families():
+            value = float((number * self.period[members]).mean())
+            error = float((number * self.period_error[members]).min())
+            found.append(Estimate(value, error, method, len(members)))
+        return found
+
+    def _families(self) -> list[tuple[NDArray[np.intp], Array]]:
+        """Return which lines are harmonics of one period, and of which order, for each period."""
+        left = np.argsort(-self.period)
+        found = []
         while left.size:
-            longest = left[0]
-            orders, explained = 1, self._harmonics(left, float(self.period[longest]))
-            for several in (2, 3, 4):
-                more = self._harmonics(left, several * float(self.period[longest]))
-                if more.sum() > explained.sum():
-                    orders, explained = several, more
+            longest = float(self.period[left[0]])
+            several = max((1, 2, 3, 4), key=lambda times: int(self._harmonics(left, times * longest).sum()))
+            explained = self._harmonics(left, several * longest)
             members = left[explained]
-            # Each harmonic measures the period, by its own error times its number.
-            number = np.rint(orders * self.period[longest] / self.period[members])
-            weight = 1 / np.maximum(number * self.period_error[members], 1e-300) ** 2
-            value = float((weight * number * self.period[members]).sum() / weight.sum())
-            found.append(Estimate(value, 1 / math.sqrt(float(weight.sum())), method, len(members)))
+            found.append((members, np.rint(several * longest / self.period[members])))
             left = left[~explained]
         return found
 
@@ -336,9 +338,10 @@ def lines(x: ArrayLike) -> Lines:
     period = 1 / cycles[order, 0]
     error = np.maximum(error[order] * period**2, _ROUNDED * period)
     found = Lines(period, error, share[order], 0.0, rest, band)
-    for one in found.periods():
-        for number in range(2, 1 + min(int(one.value / 2 + 0.01), _HARMONICS) if one.n > 1 else 2):
-            rest, _, _ = _without(rest, min(number / one.value, 0.5))
+    for members, number in found._families():
+        if len(members) > 1:
+            rest, one, off = _refined_period(rest, cycles[order[members]], number)
+            found.period[members], found.period_error[members] = one / number, off / number
     left = float(rest @ rest) / length
     if left < _IDLE:
         rest, left = np.zeros(length), 0.0
@@ -401,6 +404,31 @@ def _refined(cycles: Array, rest: Array) -> tuple[Array, Array]:
             rest, cosine, sine = _without(own, frequency)
             fitted[place] = frequency, cosine, sine
     return fitted, rest
+
+
+def _refined_period(rest: Array, cycles: Array, number: Array) -> tuple[Array, float, float]:
+    """Return what is left without a period and its harmonics, the period by all of them, and its error."""
+    time = np.arange(len(rest)) - (len(rest) - 1) / 2
+    own = rest.copy()
+    for frequency, cosine, sine in cycles:
+        phase = 2 * np.pi * frequency * time
+        own += cosine * np.cos(phase) + sine * np.sin(phase)
+    frequency = float((cycles[:, 0] * number).sum() / (number**2).sum())
+    for _ in range(4):
+        rest, orders = own, range(1, 1 + min(int(0.5 / frequency + 0.01), _HARMONICS))
+        amplitudes = np.zeros((len(orders) + 1, 2))
+        # Again and again, as harmonics that do not end with the series overlap a little.
+        for order in [*orders] * 4:
+            rest, *more = _without(rest, min(order * frequency, 0.5))
+            amplitudes[order] += more
+        slope = np.zeros(len(own))
+        for order in orders:
+            phase, (cosine, sine) = 2 * np.pi * order * frequency * time, amplitudes[order]
+            slope += order * time * (sine * np.cos(phase) - cosine * np.sin(phase))
+        steep = float(slope @ slope)
+        frequency += float(slope @ rest) / (2 * np.pi * steep)
+    error = math.sqrt(_density(rest, frequency) / steep) / (2 * np.pi)
+    return rest, 1 / frequency, max(error / frequency**2, _ROUNDED / frequency)
 
 
 def _without(series: Array, frequency: float) -> tuple[Array, float, float]:
