@@ -694,9 +694,9 @@ def draw_use(axes: Axes, n: Numbers) -> None:
 def draw_curves(axes: Axes, n: Numbers) -> None:
     windows = window_lengths(*n.config.windows)
     for colour, (condition, label) in zip(colours(len(COMPARED)), COMPARED.items(), strict=True):
-        curves, nulls = (n.best.of(name, condition) for name in ("fluctuation", "short_fluctuation"))
-        draw_over_white(axes, windows, curves, color=colour, label=label)
-        draw_over_white(axes, windows, nulls, "--", lw=1, color=colour)
+        draw_over_white(axes, windows, n.best.of("fluctuation", condition), color=colour, label=label)
+        if condition == "words":  # of the others few series are held against short memory
+            draw_over_white(axes, windows, n.best.of("short_fluctuation"), "--", lw=1, color=colour)
     label_windows(axes, "words")
     axes.set_title("One review at a time")
     legend(axes)
