@@ -541,9 +541,8 @@ def claims(n: Numbers) -> list[Check]:
 
 def _window_claims(n: Numbers) -> list[Check]:
     s, dp = n.settings, n.dp
-    where = (
-        f"In the paper's window ({s.few} channels, layers {n.from_layer} to {s.depth}, mean over networks)"
-    )
+    layers = f"layers {n.from_layer} to {s.depth}"
+    where = f"In the paper's kind of window ({s.few} channels, {layers}, mean over networks)"
     rivals = {
         "disorder": (DISORDER, "as if one noise acted on all sites: delta = 1/2, nu_par = 2"),
         "mean-field": (MEAN_FIELD, "with the exponents of mean field"),
@@ -750,7 +749,7 @@ def tables(n: Numbers) -> list[Table]:
     ]
     found = [
         Table(
-            f"Collapses in the paper's window: {s.few} channels, layers {n.from_layer} to {s.depth}",
+            f"Collapses in the paper's kind of window: {s.few} channels, layers {n.from_layer} to {s.depth}",
             columns,
             window,
         ),
@@ -792,7 +791,8 @@ def _cells(one: Collapse | None) -> list[str]:
 
 
 def _row(made: Mapping[str, Collapse], dp: str) -> list[str]:
-    exponents = [str(_exponent(made, key)) for key in ("a", "b")]
+    found = [_exponent(made, key) for key in ("a", "b")]
+    exponents = [str(one) if one.determined else "-" for one in found]
     return exponents + [cell for name in (FREE, dp, DISORDER) for cell in _cells(made.get(name))[1:3]]
 
 
@@ -829,10 +829,10 @@ def figures(n: Numbers) -> list[Panels]:
     return [
         Panels(
             "window",
-            f"In the paper's window: {s.few} channels, {s.depth} layers, mean over networks. Left: as "
-            "measured. Then rescaled with the exponents of a class, each at the sigma_w that suit it; p is "
-            "the chance of curves so far apart if they do collapse, per cent their distance from the common "
-            "one.",
+            f"In the paper's kind of window: {s.few} channels, {s.depth} layers, mean over networks. Left: "
+            "as measured. Then rescaled with the exponents of a class, each at the sigma_w that suit it; p "
+            "is the chance of curves so far apart if they do collapse, per cent their distance from the "
+            "common one.",
             [
                 draw_measured,
                 *[partial(draw_collapsed, made=n.window, name=name) for name in (dp, DISORDER, MEAN_FIELD)],
