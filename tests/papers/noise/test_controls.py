@@ -176,7 +176,11 @@ def test_a_part_at_small_sizes_answers_all_claims(small):
     assert all(check.id.startswith("controls/") for check in analysis.checks)
     # One epoch with 60 texts teaches nothing, and that is said.
     wrong = {id for id, check in found.items() if check.verdict == "disagrees"}
-    assert wrong <= {"independent-learned", "persistent-learned"}
+    # The law of F has a long tail at 2 sets of 26 series: 4 deviations are passed once in 200 times, by chance.
+    by_chance = law_of_f(12, 26 - 12).rvs((10**6, 2), random_state=0).mean(axis=1)
+    curves = {id for id in wrong if id.startswith("gate-curve-")}
+    assert all(found[id].measured.value < np.quantile(by_chance, 0.999) for id in curves)
+    assert wrong - curves <= {"independent-learned", "persistent-learned"}
     assert [len(table.rows) for table in analysis.tables] == [10, 2]
     names = [figure.name for figure in CONTROLS.figures(CONTROLS.numbers(data, settings))]
     assert names == ["known-curves", "known-texts"]
