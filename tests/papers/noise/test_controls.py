@@ -176,7 +176,7 @@ def test_a_part_at_small_sizes_answers_all_claims(small):
     assert all(check.id.startswith("controls/") for check in analysis.checks)
     # One epoch with 60 texts teaches nothing, and that is said.
     wrong = {id for id, check in found.items() if check.verdict == "disagrees"}
-    # The law of F has a long tail at 2 sets of 26 series: 4 deviations are passed once in 200 times, by chance.
+    # The law of F has a long tail at 2 sets of 26 series: 4 deviations are passed once in 200 times.
     by_chance = law_of_f(12, 26 - 12).rvs((10**6, 2), random_state=0).mean(axis=1)
     curves = {id for id in wrong if id.startswith("gate-curve-")}
     assert all(found[id].measured.value < np.quantile(by_chance, 0.999) for id in curves)
