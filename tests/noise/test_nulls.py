@@ -223,5 +223,8 @@ def test_false_alarm_rate_of_the_fit():
 @pytest.mark.parametrize("alpha", [0.6, 0.9, 1.5])
 def test_false_alarm_rate_against_scaling(alpha):
     random = np.random.default_rng(9)
-    tests = [memory_test(scaling_noise(alpha, 500, random), copies=80, seed=10) for _ in range(200)]
+    found = [memory_test(scaling_noise(alpha, 500, random), copies=80, seed=10) for _ in range(200)]
+    # One series in a hundred has its exponent withheld by chance, as if one value carried the curve.
+    tests = [test for test in found if test is not None]
+    assert len(tests) >= 194
     assert np.mean([test.p_scaling <= 0.025 for test in tests]) < 0.025 + 4 * math.sqrt(0.025 * 0.975 / 200)
