@@ -55,8 +55,8 @@ class LanguageSettings(Settings):
     epochs: int = 2
     batch: int = 32  # texts a step
     rate: float = 3e-3  # learning rate of Adam
-    series: int = 20  # texts that are recorded
-    tests: int = 4  # series held against short memory
+    series: int = 16  # texts that are recorded
+    tests: int = 2  # series held against short memory
 
 
 QUICK = LanguageSettings()

@@ -24,15 +24,15 @@ class Common(StudySettings):
     words: int = 500  # longer reviews are cut to so many; only reviews with so many become series
     train: Annotated[int, Field(ge=20)] = 10_000  # texts for training and validation; artificial ones 4000
     test: Annotated[int, Field(ge=1)] = 2_000  # texts for the accuracy
-    series: Annotated[int, Field(ge=2)] = 60  # test texts whose activations are recorded
-    pieces: int = 4  # of the series with carried state
+    series: Annotated[int, Field(ge=2)] = 40  # test texts whose activations are recorded
+    pieces: int = 2  # of the series with carried state
     piece: int = 4096  # words of each
     windows: tuple[int, int, int] = (10, 125, 12)  # shortest and longest window, and how many
     embedding: int = 32  # components of an embedded word
     epochs: int = 4
     batch: int = 64  # texts a step
     rate: float = 4e-3  # learning rate of Adam
-    tests: int = 8  # series of each quantity that are held against short memory
+    tests: int = 6  # series of each quantity that are held against short memory
     long_tests: int = 1  # units, the ones that move most, whose pieces with carried state are held against it
 
     @property

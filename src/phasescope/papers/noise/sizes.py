@@ -72,7 +72,7 @@ _SMOOTH = 2.0  # a steeper beta is that of a smooth relaxation
 class SizesSettings(Settings):
     """Sizes of the sweep over LSTMs."""
 
-    units: tuple[int, ...] = (2, 4, 8, 16, 32, 64)  # widths of the LSTM, ascending
+    units: tuple[int, ...] = (2, 4, 8, 16, 32)  # widths of the LSTM, ascending
     networks: int = 3  # networks of each width, that differ in their seeds alone; at least 3 for an error
     embeddings: tuple[int, ...] = ()  # further embedding sizes, at the width `embedded`, 3 networks of each
     embedded: int = 16  # one of `units`

@@ -18,7 +18,7 @@ STUDY = Study(
     source="Chong Jia Le and Feng 2023, arXiv:2301.08530; Chaos 34, 081101 (2024)",
     common={
         "quick": Common(),
-        "paper": Common(train=15_000, pieces=3, piece=8192, epochs=3, rate=5e-3, tests=12),
+        "paper": Common(train=15_000, series=60, pieces=3, piece=8192, epochs=3, rate=5e-3, tests=12),
     },
     parts=(CONTROLS, SIZES, ARCHITECTURES, LANGUAGE, IMAGES),
 )
