@@ -8,12 +8,10 @@ from itertools import permutations
 import numpy as np
 import pytest
 import torch
-from scipy.stats import t as student
 
 from phasescope.errors import InputError
 from phasescope.noise import autoregressive, dfa, fractional_gaussian_noise, population
 from phasescope.noise.population import (
-    clustered_share,
     deviation_of,
     variance_between_sequences,
     variance_between_units,
@@ -297,19 +295,3 @@ def test_units_with_a_period_are_periodic():
     found = population(waves + 0.3 * np.random.default_rng(2).standard_normal((4, 3, 500)), tests=6)
     assert found.kind == "periodic"
     assert (found.periodic, found.tested) == (6, 0)
-
-
-def test_a_share_of_series_scatters_over_networks():
-    # Five networks of ten series: within each, all or none.
-    counted, tested = np.array([10.0, 0, 10, 0, 0, np.nan]), np.full(6, 10.0)
-    found = clustered_share(counted, tested, "share")
-    assert found.value == pytest.approx(0.4)
-    assert found.n == 5
-    # Equal numbers: the jackknife is the standard error of the mean, widened by Student's law.
-    expected = student.ppf(0.975, 4) / 1.96 * np.std([1, 0, 1, 0, 0], ddof=1) / np.sqrt(5)
-    assert found.error == pytest.approx(expected)
-    none = clustered_share(np.zeros(4), np.full(4, 10.0), "share")
-    p = 2 / 44
-    assert none.error == pytest.approx(np.sqrt(p * (1 - p) / 44))
-    assert not clustered_share(np.array([3.0]), np.array([10.0]), "share").determined
-    assert clustered_share(np.zeros(0), np.zeros(0), "share").reason == "no series was tested"

@@ -56,11 +56,8 @@ _SEPARATOR_NAMES = {"\t": "tab", " ": "space", "": "none"}
 # UTF-8 come as surrogates; those of Latin-1 and Windows stand here too.
 _THOUSANDS = "\u00a0\u202f\u2009\u2019'\udca0\udc92"
 _TO_POINT = str.maketrans({**dict.fromkeys(_THOUSANDS + " ", ""), "\u2212": "-"})
-_POINT, _COMMA, _GAP = (
-    1,
-    2,
-    7,
-)  # what a cell can be: a number with point, with comma (sum: both), missing; else 0
+# What a cell can be: a number with point, with comma (their sum: both), missing; else 0.
+_POINT, _COMMA, _GAP = 1, 2, 7
 
 _CONVERT = {
     ".edf": "numpy.save('series.npy', mne.io.read_raw_edf(FILE).get_data()[0])",
@@ -498,8 +495,8 @@ def _table(
 
     def lines() -> Iterator[str]:
         nonlocal place
-        for place, (_, line) in enumerate(sample):  # noqa: B007 - read by the rows below
-            yield line
+        for place in range(len(sample)):
+            yield sample[place][1]
 
     found, numbers = [], []
     for row in _rows(path, lines(), lambda: sample[place][0], separator, strict=False):
@@ -1027,19 +1024,8 @@ def _mat(path: Path, column: str | None) -> tuple[str, NDArray[Any], str, str | 
                 _check_expansion(path, file.read(size))
             else:
                 file.seek(size, 1)
-    real = {
-        "int8",
-        "uint8",
-        "int16",
-        "uint16",
-        "int32",
-        "uint32",
-        "int64",
-        "uint64",
-        "single",
-        "double",
-        "logical",
-    }
+    real = {*(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))}
+    real |= {"single", "double", "logical"}
     shapes = {name: shape for name, shape, kind in whosmat(path) if kind in real}
     name, rest = _variable(path, shapes, column)
     _check_size(path, name, _bytes(shapes[name], 8))

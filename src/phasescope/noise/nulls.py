@@ -47,11 +47,7 @@ _NOTHING_LEFT = 1e-12  # of the variance: an innovation below it is rounding
 
 _NUMBERS = (2, 3, 4)  # of relaxation times that "a few" are
 _SPECTRA = 120  # simulated for each
-_SINGLE, _A_DECADE, _POINTS = (
-    8,
-    16,
-    8,
-)  # lowest frequencies one by one, then bins a decade, and points in each
+_SINGLE, _A_DECADE, _POINTS = 8, 16, 8  # frequencies one by one, then bins a decade, points in each
 _FEWEST_BINS = 10
 _EXPONENTS = np.arange(-0.5, 4.001, 0.02)  # beta of the scaling spectra that are compared
 _FASTEST = 0.15  # steps: a relaxation time below is white noise

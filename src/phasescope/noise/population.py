@@ -508,26 +508,6 @@ def widening(freedom: int) -> float:
     return float(student.ppf(0.975, freedom)) / _INTERVAL
 
 
-def clustered_share(counted: Array, tested: Array, method: str) -> Estimate:
-    """Return the share of series over all networks together, its error from leaving out whole networks.
-
-    The series of one network share its weights, so that they are no independent samples. The error is not
-    below the binomial one of all series, by Agresti and Coull, which is not zero where none or all were
-    found. Shapes: `counted` and `tested` (networks,).
-    """
-    known = np.isfinite(counted) & np.isfinite(tested) & (np.asarray(tested) > 0)
-    some, of = np.asarray(counted)[known], np.asarray(tested)[known]
-    networks = len(of)
-    if networks < 2:
-        why = "no series was tested" if not networks else "one network gives no error: train several"
-        return Estimate.not_determined(why, method=method, n=networks)
-    value, error = jackknife(np.array([some[keep].sum() / of[keep].sum() for keep in kept_groups(networks)]))
-    p = (some.sum() + 2) / (of.sum() + 4)
-    binomial = math.sqrt(p * (1 - p) / (of.sum() + 4))
-    spread = max(widening(networks - 1) * float(error), binomial)
-    return Estimate(float(value), spread, f"{method}, jackknife over networks", networks)
-
-
 def deviation_of(variance: float, error: float) -> tuple[float, float]:
     """Return the square root of a variance that may come out negative, and an error.
 

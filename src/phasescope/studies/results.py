@@ -16,7 +16,7 @@ import xarray as xr
 from pydantic import BaseModel, Json, ValidationError
 
 from phasescope.errors import InputError
-from phasescope.regular_files import read_regular
+from phasescope.regular_files import LARGEST, read_regular
 from phasescope.studies import received
 from phasescope.studies.naming import VARIABLE, check_name
 from phasescope.studies.part import Part, Variable
@@ -26,7 +26,6 @@ from phasescope.sweep import Store, Task, write_together
 RESULTS = "results.nc"
 CHECKSUM = f"{RESULTS}.sha256"
 CONTENT = "content_sha256"  # the attribute that holds the checksum of everything else
-LARGEST = 4_000_000_000  # bytes that a file and what it declares may have unless more is allowed
 _MOST_OF_CHECKSUM = 1000  # bytes
 _AGAIN = "Run the same study command again: it is rebuilt from the task files."
 

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from phasescope.errors import InputError
 from phasescope.estimate import Estimate
 from phasescope.recording.memory import in_bytes
+from phasescope.regular_files import LARGEST
 from phasescope.studies import circumstances, registry, results
 from phasescope.studies.claim import Check
 from phasescope.studies.part import Analysis, Part, Picture, Study, StudySettings, Variable
@@ -147,7 +148,7 @@ def load(
         phasescope's own and not named, or has other settings by now.
     """
     path = Path(directory)
-    data = results.receive(path, results.LARGEST if max_memory is None else in_bytes(max_memory))
+    data = results.receive(path, LARGEST if max_memory is None else in_bytes(max_memory))
     name, found = _named(study if study is not None else _own(str(data.attrs["found_by"]), path))
     try:
         kind = type(next(iter(found.presets.values())))

@@ -28,7 +28,6 @@ from phasescope.sweep.task import Task
 
 FORMAT = 1
 SUFFIX = ".task"
-_MOST = 4_000_000_000  # bytes of a task's file
 _MARK = b"phasescope task, sha256 "
 _KINDS = "biufcUSmM"  # everything that a file can hold without running code on loading
 
@@ -135,7 +134,7 @@ class Store:
         if not os.path.lexists(self.path(task)):
             raise DamagedTaskError(f"{self.path(task).name} is missing")
         try:
-            data = read_regular(self.path(task), _MOST)
+            data = read_regular(self.path(task))
         except InputError as error:
             raise DamagedTaskError(error.what.rstrip(".")) from error
         return decode(task, data)

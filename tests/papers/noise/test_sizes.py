@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import xarray as xr
+from scipy.stats import t as student
 
 from one_part import analysed, checks, config, draw
 from phasescope.estimate import Estimate
@@ -233,6 +234,18 @@ def test_a_share_has_an_error_even_where_none_was_found() -> None:
     assert (found.value, found.n) == (0.0, 100)
     # Exact binomial: with no success in 100, 3.6 % is excluded at 97.5 %.
     assert found.error == pytest.approx(0.036 / 2.5, rel=0.2)
+
+
+def test_a_share_of_series_scatters_over_networks() -> None:
+    # Five networks of ten series: within each, all or none. One more was not tested.
+    found = share(np.array([10.0, 0, 10, 0, 0, np.nan]), np.full(6, 10.0), "share")
+    assert found.value == pytest.approx(0.4)
+    # Equal numbers: the jackknife is the standard error of the mean, widened by Student's law.
+    expected = student.ppf(0.975, 4) / 1.96 * np.std([1, 0, 1, 0, 0], ddof=1) / np.sqrt(5)
+    assert found.error == pytest.approx(expected)
+    none = share(np.zeros(4), np.full(4, 10.0), "share")
+    assert none.error == pytest.approx(np.sqrt(2 / 44 * (1 - 2 / 44) / 44))
+    assert share(np.zeros(0), np.zeros(0), "share").reason == "no series was tested"
 
 
 def test_series_of_one_network_that_are_alike_count_as_few() -> None:
