@@ -9,9 +9,10 @@ if TYPE_CHECKING:
     from phasescope.papers import absorbing as absorbing
     from phasescope.papers import chaos as chaos
     from phasescope.papers import noise as noise
+    from phasescope.papers import rectified_power as rectified_power
     from phasescope.papers import synapses as synapses
 
-__all__ = ["absorbing", "chaos", "noise", "synapses"]
+__all__ = ["absorbing", "chaos", "noise", "rectified_power", "synapses"]
 
 
 def __getattr__(name: str) -> Any:

@@ -20,7 +20,7 @@ from phasescope import plotting
 from phasescope.errors import InputError
 from phasescope.estimate import Estimate
 from phasescope.studies.claim import Check
-from phasescope.studies.naming import VARIABLE, check_name
+from phasescope.studies.naming import STUDY, VARIABLE, check_name
 from phasescope.sweep.task import Task
 
 if TYPE_CHECKING:
@@ -57,6 +57,11 @@ class StudySettings(Settings):
     def subtitle(self) -> str:
         """What the title of the page adds, such as which data stand in for others; nothing by default."""
         return ""
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """The parts that these settings ask for where a run names none; all of them by default."""
+        return ()
 
 
 @dataclass(frozen=True)
@@ -322,7 +327,7 @@ class Study:
     InputError
         If something else than a :class:`Part` is among the parts, two have one name, or a part has other
         presets than the study or the name of one of its settings; or if the name of the study or of a preset
-        has something else in it than letters, digits and dashes.
+        has something else in it than letters, digits and dashes (for the study, underscores as well).
     """
 
     name: str
@@ -336,7 +341,7 @@ class Study:
     citations: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        check_name("study", self.name)
+        check_name("study", self.name, STUDY)
         for preset in self.common:
             check_name(f"study {self.name}: preset", preset)
         seen: set[str] = set()

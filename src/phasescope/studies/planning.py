@@ -61,7 +61,7 @@ def plan(
     """
     store = Store(Path(directory) / TASKS)
     plans = []
-    for part in chosen_parts(study, parts):
+    for part in chosen_parts(study, config, parts):
         tasks = tuple(part.tasks(config))
         done = {task.id for task in store.survey(tasks).done}
         plans.append(PartPlan(part, tasks, tuple(task for task in tasks if task.id not in done)))
@@ -103,10 +103,11 @@ def fitting_workers(plans: Sequence[PartPlan], cores: int, memory: float) -> int
     return min(range(1, most + 1), key=lambda workers: wall_seconds(plans, workers))
 
 
-def chosen_parts(study: Study, names: Sequence[str] | None) -> list[Part]:
-    """Return the named parts in the order of the study; all of them for None."""
+def chosen_parts(study: Study, config: StudySettings, names: Sequence[str] | None) -> list[Part]:
+    """Return the named parts in the order of the study; for None, those that the settings ask for, or all."""
     known = [part.name for part in study.parts]
     unknown = [name for name in names or () if name not in known]
     if unknown:
         raise InputError(f"{study.name} has no part {unknown[0]!r}.", f"There are: {', '.join(known)}.")
-    return [part for part in study.parts if names is None or part.name in names]
+    wanted = config.asked or known if names is None else names
+    return [part for part in study.parts if part.name in wanted]

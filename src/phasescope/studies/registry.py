@@ -15,6 +15,7 @@ _HOMES = {
     "noise": "phasescope.papers.noise:STUDY",
     "chaos": "phasescope.papers.chaos:STUDY",
     "synapses": "phasescope.papers.synapses:STUDY",
+    "rectified_power": "phasescope.papers.rectified_power:STUDY",
 }
 
 

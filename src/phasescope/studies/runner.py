@@ -84,7 +84,7 @@ def run(
     """
     name, found = _named(study)
     path = Path(directory)
-    chosen = [part.name for part in chosen_parts(found, parts)]
+    chosen = [part.name for part in chosen_parts(found, config, parts)]
     check_writable(path, results.RESULTS, results.CHECKSUM, CHECKS, CIRCUMSTANCES)
     if scheduler is None:
         circumstances.check_device(device)

@@ -7,7 +7,7 @@ independent normal numbers of variance 1, biases at 0.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -16,7 +16,7 @@ from sklearn.datasets import load_iris
 from torch import Tensor, nn
 
 from phasescope.estimate import Estimate
-from phasescope.noise.population import widening
+from phasescope.studies import samples
 from phasescope.studies.part import StudySettings
 from phasescope.training import TrainingMap, training_map
 
@@ -124,19 +124,11 @@ def chunks(count: int, size: int) -> list[range]:
     return [range(first, first + size) for first in range(0, count, size)]
 
 
-def over_starts(samples: np.ndarray, method: str = "mean over initialisations") -> Estimate:
+def over_starts(values: np.ndarray, method: str = "mean over initialisations") -> Estimate:
     """Return the mean of initialisations, those without a number left out; its error is widened."""
-    values = np.asarray(samples, dtype=np.float64)
-    found = Estimate.from_samples(values[np.isfinite(values)], method=method)
-    if not found.determined:
-        return found
-    return replace(found, error=widening(found.n - 1) * found.error)
+    return samples.mean(values, method)
 
 
 def share(successes: np.ndarray, method: str = "share of initialisations") -> Estimate:
-    """Return the share of trials that are true; none or all of n has the error of one in n."""
-    n = len(successes)
-    if not n:
-        return Estimate.not_determined("no initialisation is left")
-    value = float(np.mean(successes))
-    return Estimate(value, (max(value * (1 - value), 1 / n) / n) ** 0.5, method, n)
+    """Return the share of initialisations for which something is true."""
+    return samples.share(successes, method)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Annotated
 
 import numpy as np
 from pydantic import Field
 
 from phasescope.estimate import Estimate
-from phasescope.noise.population import widening
+from phasescope.studies import samples
 from phasescope.studies.part import StudySettings
 
 STUDY = "noise"
@@ -52,10 +51,6 @@ def slopes(y: np.ndarray, x: np.ndarray) -> np.ndarray:
     return np.asarray(y @ u / (u @ u))
 
 
-def over_networks(samples: np.ndarray, method: str = "mean over networks") -> Estimate:
+def over_networks(values: np.ndarray, method: str = "mean over networks") -> Estimate:
     """Return the mean of independent networks, those without a number left out; its error is widened."""
-    values = np.asarray(samples, dtype=np.float64)
-    found = Estimate.from_samples(values[np.isfinite(values)], method=method)
-    if not found.determined:
-        return found
-    return replace(found, error=widening(found.n - 1) * found.error)
+    return samples.mean(values, method)

@@ -8,7 +8,7 @@ network is known by its picture and the number of its start, whatever part asks 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from phasescope.data import picture
 from phasescope.estimate import Estimate
-from phasescope.noise.population import widening
+from phasescope.studies import samples
 from phasescope.studies.part import StudySettings
 from phasescope.synapses import PictureNet, PictureSensitivity, fit, sensitivity, thinned_cascade
 
@@ -161,22 +161,14 @@ def extent(fields: Tensor) -> Tensor:
     return energy.sum(-1).square() / (energy.shape[-1] * energy.square().sum(-1)).clamp(min=1e-300)
 
 
-def over_networks(samples: NDArray[Any], method: str = "mean over networks") -> Estimate:
+def over_networks(values: NDArray[Any], method: str = "mean over networks") -> Estimate:
     """Return the mean of networks, those without a number left out; its error is widened."""
-    values = np.asarray(samples, dtype=np.float64)
-    found = Estimate.from_samples(values[np.isfinite(values)], method=method)
-    if not found.determined:
-        return found
-    return replace(found, error=widening(found.n - 1) * found.error)
+    return samples.mean(values, method)
 
 
 def share(successes: NDArray[Any], method: str = "share of networks") -> Estimate:
-    """Return the share of trials that are true; none or all of n has the error of one in n."""
-    n = len(successes)
-    if not n:
-        return Estimate.not_determined("no trial is left")
-    value = float(np.mean(successes))
-    return Estimate(value, (max(value * (1 - value), 1 / n) / n) ** 0.5, method, n)
+    """Return the share of networks for which something is true."""
+    return samples.share(successes, method)
 
 
 def show(axes: Axes, picture: Tensor | NDArray[Any], title: str = "", corner: str = "") -> None:
