@@ -255,6 +255,32 @@ def test_names_that_would_hide_one_another_are_refused_when_they_are_given(toy):
             replace(toy, parts=(replace(toy_study.MEAN, name=name),))
 
 
+class OnePart(studies.StudySettings):
+    """Settings that ask for the part of a name."""
+
+    only: str = ""
+
+    @property
+    def asked(self):
+        return (self.only,) if self.only else ()
+
+
+def test_settings_may_ask_for_one_part_where_the_run_names_none(toy, tmp_path):
+    common = {"quick": OnePart(only="mean"), "paper": OnePart()}
+    parts = tuple(replace(part, presets={}, tasks=no_tasks) for part in toy.parts)
+    study = studies.Study("own_study", "t", "s", "x", parts, common=common)
+    assert len(parts) > 1
+    names = [each.part.name for each in studies.plan(study, study.presets["quick"], tmp_path)]
+    assert names == ["mean"]
+    for config, asked in ((study.presets["paper"], None), (study.presets["quick"], [p.name for p in parts])):
+        plans = studies.plan(study, config, tmp_path, parts=asked)
+        assert [each.part.name for each in plans] == [part.name for part in parts]
+
+
+def no_tasks(config):
+    return []
+
+
 def slashed_parameter(config):
     return [Task("toy", "mean", {"a/b": 1})]
 

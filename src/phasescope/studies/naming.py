@@ -7,7 +7,7 @@ import re
 from phasescope.errors import InputError
 
 NAME = (r"[A-Za-z][A-Za-z0-9-]*", "letters, digits and dashes, first a letter")
-STUDY = (r"[A-Za-z][A-Za-z0-9_-]*", "letters, digits, dashes and underscores, first a letter")
+STUDY = (r"[A-Za-z][A-Za-z0-9_-]*", "letters, digits and dashes or underscores, first a letter")
 VARIABLE = (r"[^\W\d]\w*", "letters, digits and underscores, first no digit")
 
 
