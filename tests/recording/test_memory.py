@@ -1,5 +1,6 @@
 """Memory sizes, the counted peak, and how many samples fit."""
 
+import math
 import sys
 
 import psutil
@@ -22,7 +23,7 @@ def test_sizes(text, size):
     assert in_bytes(text) == size
 
 
-@pytest.mark.parametrize("text", ["MB", "12 XB", "1..5MB", ".", "-3MB", 0, -1.0])
+@pytest.mark.parametrize("text", ["MB", "12 XB", "1..5MB", ".", "-3MB", 0, -1.0, math.inf, math.nan])
 def test_what_is_no_size(text):
     with pytest.raises(InputError):
         in_bytes(text)

@@ -37,7 +37,7 @@ def in_bytes(size: float | str) -> int:
             unit = match[2].lower()
             base = 1024 if unit.endswith("i") else 1000
             return in_bytes(float(match[1]) * base ** ("kmgt".find(unit[0]) + 1 if unit else 0))
-    elif size > 0:
+    elif 0 < size < math.inf:
         return int(size)
     raise InputError(f"max_memory is {size!r}.", 'Give bytes, or text such as "512MB" or "2GiB".')
 
