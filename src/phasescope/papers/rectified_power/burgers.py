@@ -385,8 +385,8 @@ def claims(n: Numbers) -> list[Check]:
                 ).equals(
                     1.0,
                     share(broken > 0, "share of networks"),
-                    note="Measured: share of networks whose loss is not finite in float32 before any step. At "
-                    "K_dag the others have kernels that seven layers have not yet carried out of range.",
+                    note="Measured: share of networks whose loss is not finite in float32 before any step. "
+                    "At K_dag the others have kernels that seven layers have not yet carried out of range.",
                 )
             )
         run = sharp[f"repu{p}"]
