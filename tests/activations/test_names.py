@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from phasescope.activations import RePU, as_activation
+from phasescope.activations import LearnedMRePU, MRePU, RePU, Scaled, as_activation
 from phasescope.activations.names import _KNOWN
 from phasescope.activations.resolve import find_kinks
 from phasescope.errors import InputError
@@ -96,6 +96,35 @@ def test_rectified_powers_by_name():
     assert as_activation("repu3")(z).tolist() == [0.0, 1.5**3]
     assert as_activation("mrepu2")(z).tolist() == [-0.5 * 0.25, 1.5 * 2.5**2]
     assert as_activation(RePU(3)).name == "repu3"
+    assert as_activation(MRePU(2)).closed_form == ("mrepu", (2.0,))
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "kinks"),
+    [
+        (MRePU(2, 0.5), "mrepu2(shift=0.5)", (-0.5,)),
+        (LearnedMRePU(1.5, 2.0), "mrepu(p=1.5, shift=2)", (-2.0,)),
+        (Scaled(MRePU(2), 0.5), "mrepu2(s=0.5)", (-2.0,)),
+        (Scaled(Scaled(MRePU(3, 2.0), 2.0), 0.25), "mrepu3(shift=2)(s=2)(s=0.25)", (-4.0,)),
+        (Scaled(nn.Hardshrink(0.3), 0.5), "hardshrink(0.3)(s=0.5)", (-0.6, 0.6)),
+        (Scaled(nn.LeakyReLU(0.2), 7.0), "leaky_relu(0.2)(s=7)", (0.0,)),
+        (Scaled(F.gelu, 3.0), "gelu(s=3)", ()),
+    ],
+)
+def test_rectified_powers_of_other_shape_and_scaled_activations(module, name, kinks):
+    activation = as_activation(module)
+    assert (activation.name, activation.kinks) == (name, pytest.approx(kinks, rel=1e-6))
+    with torch.no_grad():
+        torch.testing.assert_close(activation(Z), module.double()(Z), rtol=1e-13, atol=1e-300)
+
+
+def test_a_learned_activation_is_taken_as_it_is_now():
+    module = LearnedMRePU(1.5, 2.0)
+    before = as_activation(module)
+    with torch.no_grad():
+        module.raw_shift.fill_(0.0)
+    assert before.kinks == pytest.approx((-2.0,), rel=1e-6)
+    assert as_activation(module).kinks == pytest.approx((-math.log(2),), rel=1e-6)
 
 
 @pytest.mark.parametrize(

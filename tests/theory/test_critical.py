@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+from phasescope.activations import MRePU, Scaled
 from phasescope.citations import BIBTEX
 from phasescope.theory import critical_point
 from reference.gaussian_quad import kernel_derivative, mean
@@ -125,6 +126,18 @@ def test_modified_rectified_powers_are_marginally_unstable(p):
     assert point.a1 == pytest.approx(3 * p * (2 * p - 1), abs=1e-12)
     assert point.b1 == pytest.approx(p * (7 * p - 3), abs=1e-12)
     assert "repels" in point.reason
+
+
+@pytest.mark.parametrize("p", [1, 2, 3])
+def test_a_shift_divides_a1_by_its_square_and_a_scale_multiplies_it_by_its_own(p):
+    shift, s = 0.5, 0.1
+    a1, b1 = 3 * p * (2 * p - 1), p * (7 * p - 3)
+    point = critical_point(MRePU(p, shift))
+    assert (point.C_W, point.a1, point.b1) == pytest.approx(
+        (shift ** (-2 * p), a1 / shift**2, b1 / shift**2), rel=1e-9
+    )
+    point = critical_point(Scaled(MRePU(p), s))
+    assert (point.C_W, point.a1, point.b1) == pytest.approx((1, a1 * s**2, b1 * s**2), rel=1e-9)
 
 
 @pytest.mark.parametrize("name", ["softsign", "elu"])

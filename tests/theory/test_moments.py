@@ -4,7 +4,7 @@ import math
 import numpy as np
 import pytest
 
-from phasescope.activations import as_activation
+from phasescope.activations import MRePU, Scaled, as_activation
 from phasescope.errors import InputError
 from phasescope.theory.moments import mean_square_slope, second_moment, second_moment_slope
 from reference.quadrature import gaussian_mean
@@ -35,6 +35,18 @@ def test_closed_forms_and_quadrature_hold_each_other(name, K):
         # sin and cos oscillate: their g' is what is left of terms of size 1/sqrt(K).
         lost = 1e-13 / math.sqrt(K) if name in ("sin", "cos") else 0.0
         assert mean(closed, K) == pytest.approx(mean(quadrature, K), rel=1e-12, abs=lost)
+
+
+@pytest.mark.parametrize("K", [1e-9, 1e-3, 0.3, 40.0])
+@pytest.mark.parametrize("p", [1, 3])
+@pytest.mark.parametrize("shift", [0.2, 5.0])
+def test_shifted_and_scaled_forms_of_mrepu_have_closed_forms_too(p, shift, K):
+    for module in (MRePU(p, shift), Scaled(MRePU(p, shift), 0.3)):
+        closed = as_activation(module)
+        assert closed.closed_form is not None
+        quadrature = dataclasses.replace(closed, closed_form=None)
+        for mean in (second_moment, mean_square_slope, second_moment_slope):
+            assert mean(closed, K) == pytest.approx(mean(quadrature, K), rel=1e-12)
 
 
 @pytest.mark.parametrize("K", KERNELS)

@@ -18,9 +18,9 @@ from phasescope.training.perceptron import recognise
 SMOOTH = [
     nn.Sigmoid(), nn.Tanh(), nn.Tanhshrink(), nn.ELU(), nn.ELU(0.7), nn.CELU(2.0), nn.SELU(), nn.GELU(),
     nn.GELU(approximate="tanh"), nn.SiLU(), nn.Mish(), nn.Softplus(), nn.Softplus(2.0, 3.0), nn.LogSigmoid(),
-    nn.Softsign(), RePU(3), MRePU(2), nn.Identity(),
+    nn.Softsign(), RePU(3), MRePU(2), MRePU(3, 0.5), nn.Identity(),
 ]  # fmt: skip
-KINKED = [nn.ReLU(), nn.LeakyReLU(0.2), nn.Hardtanh(-0.5, 2.0), nn.ReLU6(), RePU(2), MRePU(1)]
+KINKED = [nn.ReLU(), nn.LeakyReLU(0.2), nn.Hardtanh(-0.5, 2.0), nn.ReLU6(), RePU(2), MRePU(1), MRePU(1, 0.5)]
 CLASSED = [
     nn.CrossEntropyLoss(),
     nn.CrossEntropyLoss(reduction="sum", label_smoothing=0.1),

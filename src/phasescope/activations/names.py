@@ -174,7 +174,12 @@ def rectified_power(module: RePU | MRePU) -> Activation:
     p = module.p
     if isinstance(module, MRePU):
         # The (p - 1)-th derivative is the last continuous one, so p >= 3 leaves the first two smooth.
-        return Activation(f"mrepu{p}", module, (-1.0,), closed_form=("mrepu", (float(p),)))
+        shift = module.shift
+        if shift == 1:
+            return Activation(f"mrepu{p}", module, (-1.0,), closed_form=("mrepu", (float(p),)))
+        return Activation(
+            f"mrepu{p}(shift={shift:g})", module, (-shift,), closed_form=("mrepu", (float(p), shift))
+        )
     return Activation(f"repu{p}", module, (0.0,), closed_form=("repu", (float(p),)))
 
 

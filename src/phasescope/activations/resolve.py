@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from phasescope.activations.activation import Activation
+from phasescope.activations.modules import LearnedMRePU, Scaled
 from phasescope.activations.names import by_function, by_module, by_name
 from phasescope.errors import InputError
 from phasescope.userfiles import call_factory, describe, is_file_spec, load_object
@@ -31,7 +32,8 @@ def as_activation(spec: Spec, *, kinks: Iterable[float] | None = None) -> Activa
     spec : str, nn.Module, callable or Activation
         A name of ``torch.nn`` or ``torch.nn.functional`` (``"gelu"``, ``"LeakyReLU"``), or ``erf``, ``sin``,
         ``repu2``, ``mrepu1`` and so on; a module, with its own settings and weights, which is copied and
-        never changed; or any function of a tensor that works elementwise and that torch can differentiate.
+        never changed (what it learns counts as it is now); or any function of a tensor that works elementwise
+        and that torch can differentiate.
     kinks : iterable of float, optional
         Where the function or one of its first two derivatives jumps. Without it the table of known
         activations is asked, and for everything else kinks are found numerically.
@@ -56,6 +58,10 @@ def as_activation(spec: Spec, *, kinks: Iterable[float] | None = None) -> Activa
         activation = spec
     elif isinstance(spec, str):
         activation = by_name(spec)
+    elif isinstance(spec, Scaled):
+        activation = _scaled(as_activation(spec.activation), spec.s)
+    elif isinstance(spec, LearnedMRePU):
+        activation = _learned(spec)
     elif isinstance(spec, nn.Module):
         activation = by_module(spec) or _examined(type(spec).__name__, _own_copy(spec), places)
     elif callable(spec):
@@ -72,6 +78,31 @@ def _declared(kinks: Iterable[float]) -> tuple[float, ...]:
     if not all(abs(k) < float("inf") for k in positions):
         raise InputError(f"kinks={positions}: a kink is not a finite number.", "Give finite positions in z.")
     return positions
+
+
+def _scaled(activation: Activation, s: float) -> Activation:
+    """Return ``sigma(s z)/s``; of MRePU it is ``s^p z (z + c/s)^p``, and leaky ReLU stays what it is."""
+    family, parameters = activation.closed_form or ("", ())
+    if family == "mrepu":
+        p, shift, factor = (*parameters, 1.0, 1.0)[:3]
+        closed_form: tuple[str, tuple[float, ...]] | None = (family, (p, shift / s, factor * s**p))
+    else:
+        closed_form = activation.closed_form if family == "leaky_relu" else None
+    return Activation(
+        f"{activation.name}(s={s:g})",
+        lambda z: activation.function(s * z) / s,
+        tuple(kink / s for kink in activation.kinks),
+        tuple(jump / s for jump in activation.jumps),
+        closed_form,
+    )
+
+
+def _learned(module: LearnedMRePU) -> Activation:
+    """Return what a learned activation is now."""
+    own = _own_copy(module)
+    assert isinstance(own, LearnedMRePU)
+    p, shift = float(own.p), float(own.shift)
+    return Activation(f"mrepu(p={p:g}, shift={shift:g})", own, (-shift,))
 
 
 def _own_copy(module: nn.Module) -> nn.Module:

@@ -209,30 +209,35 @@ class RectifiedPower:
 
 
 class ModifiedRectifiedPower:
-    """``s(z) = z (z + 1)^p`` for z > -1, else 0: polynomials of moments truncated at -1."""
+    """``s(z) = f z (z + c)^p`` for z > -c, else 0: polynomials of moments of ``u = z/c`` over u > -1."""
 
-    def __init__(self, p: float) -> None:
-        self.p = int(p)
+    def __init__(self, p: float, shift: float = 1.0, factor: float = 1.0) -> None:
+        self.p, self.shift = int(p), shift
+        # s(z) = f c^(p+1) u (u+1)^p.
+        self.steepness = (factor * shift**self.p) ** 2
         power = np.array([math.comb(2 * self.p, j) for j in range(2 * self.p + 1)], dtype=np.float64)
         lower = np.array([math.comb(2 * self.p - 1, j) for j in range(2 * self.p)], dtype=np.float64)
         lowest = np.array([math.comb(2 * self.p - 2, j) for j in range(2 * self.p - 1)], dtype=np.float64)
         linear = np.array([1.0, self.p + 1.0])
-        # Coefficients of s^2, z s s' and s'^2 in ascending powers of z; none is negative, so none cancel.
+        # Coefficients of s^2, z s s' and s'^2 in ascending powers of u; none is negative, so none cancel.
         self.square = np.concatenate([[0.0, 0.0], power])
         self.radial = np.concatenate([[0.0, 0.0], np.convolve(lower, linear)])
         self.slope = np.convolve(lowest, np.convolve(linear, linear))
 
     def second_moment(self, K: float) -> float:
-        """Return ``<z^2 (z + 1)^(2p)>`` over z > -1."""
-        return float(self.square @ _truncated_moments(K, self.square.size))
+        """Return ``<z^2 (z + c)^(2p)>`` over z > -c, times f^2."""
+        return self.steepness * self.shift**2 * self._mean(self.square, K)
 
     def second_moment_slope(self, K: float) -> float:
         """Return ``<z s s'>/K``."""
-        return float(self.radial @ _truncated_moments(K, self.radial.size)) / K
+        return self.steepness * self._mean(self.radial, K) / (K / self.shift**2)
 
     def mean_square_slope(self, K: float) -> float:
-        """Return ``<(z + 1)^(2p - 2) ((p + 1) z + 1)^2>`` over z > -1."""
-        return float(self.slope @ _truncated_moments(K, self.slope.size))
+        """Return ``<(z + c)^(2p - 2) ((p + 1) z + c)^2>`` over z > -c, times f^2."""
+        return self.steepness * self._mean(self.slope, K)
+
+    def _mean(self, polynomial: np.ndarray, K: float) -> float:
+        return float(polynomial @ _truncated_moments(K / self.shift**2, polynomial.size))
 
 
 def _truncated_moments(K: float, count: int) -> np.ndarray:

@@ -681,13 +681,13 @@ def _rectified_power(z: Tensor, p: int) -> Iterator[Tensor]:
         yield p * (p - 1) * _power(a, p - 2) * on
 
 
-def _modified_rectified_power(z: Tensor, p: int) -> Iterator[Tensor]:
-    on = (z > -1).to(z.dtype)
-    a = torch.maximum(z, z.new_tensor(-1.0))
-    yield a * _power(a + 1, p)
-    yield on * (_power(a + 1, p) + p * a * _power(a + 1, p - 1))
-    second = 2 * p * _power(a + 1, p - 1)
-    yield on * (second if p == 1 else second + p * (p - 1) * a * _power(a + 1, p - 2))
+def _modified_rectified_power(z: Tensor, p: int, shift: float) -> Iterator[Tensor]:
+    on = (z > -shift).to(z.dtype)
+    a = F.threshold(z, -shift, -shift)
+    yield a * _power(a + shift, p)
+    yield on * (_power(a + shift, p) + p * a * _power(a + shift, p - 1))
+    second = 2 * p * _power(a + shift, p - 1)
+    yield on * (second if p == 1 else second + p * (p - 1) * a * _power(a + shift, p - 2))
 
 
 def _power(z: Tensor, p: int) -> Tensor:
@@ -714,5 +714,5 @@ _CURVES: dict[type[nn.Module], Callable[[Any], Curve]] = {
     nn.LogSigmoid: lambda module: _log_sigmoid,
     nn.Softsign: lambda module: _softsign,
     RePU: lambda module: partial(_rectified_power, p=module.p),
-    MRePU: lambda module: partial(_modified_rectified_power, p=module.p),
+    MRePU: lambda module: partial(_modified_rectified_power, p=module.p, shift=module.shift),
 }
