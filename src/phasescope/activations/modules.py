@@ -17,7 +17,7 @@ class RePU(nn.Module):
 
     ``p = 1`` is ReLU, ``p = 2`` squared ReLU, ``p = 3`` cubed ReLU. Deep networks of it have no critical
     initialisation for ``p > 1``: the ratio of the two susceptibilities is ``(2p - 1)/p`` at every kernel
-    (arXiv:2408.02697). NaN stays NaN, in values and gradients.
+    (arXiv:2408.02697).
 
     Parameters
     ----------
