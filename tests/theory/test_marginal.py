@@ -1,9 +1,19 @@
 import math
 
 import pytest
+import torch
+import torch.nn.functional as F
 
+from phasescope.activations import MRePU, RePU
 from phasescope.errors import InputError
-from phasescope.theory import first_layer_kernel, largest_bias_variance, survival_depth, unstable_kernel
+from phasescope.theory import (
+    first_layer_kernel,
+    largest_bias_variance,
+    overflow_depth,
+    repu_trajectory,
+    survival_depth,
+    unstable_kernel,
+)
 
 # Layers until the kernel has grown tenfold, and until it exceeds 1000, at C_W = 1 and infinite width.
 SURVIVAL = {
@@ -85,6 +95,100 @@ def test_first_layer_kernel_lets_the_kernel_double():
     # K(l) = K1/(1 - a1 K1 (l - 1)) doubles at l = 1 + L; higher orders in K shorten that by some 10 %.
     K1 = first_layer_kernel("mrepu2", 200)
     assert survival_depth("mrepu2", K1, growth=2.0) == pytest.approx(200, rel=0.1)
+
+
+def _largest_of(count, repeats=400):
+    """The mean largest absolute value of so many Gaussian numbers, drawn."""
+    generator = torch.Generator().manual_seed(0)
+    return float(torch.randn(repeats, count, generator=generator).abs().amax(1).mean())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+@pytest.mark.parametrize(("p", "K1"), [(2, 1.0), (2, 0.7), (3, 0.5)])
+def test_rectified_powers_overflow_where_their_exact_kernel_says(p, K1, dtype):
+    largest = math.log(torch.finfo(dtype).max)
+    # The activation overflows before the next pre-activation does: p (ln m + ln K_l/2) > ln M.
+    log_size = p * (math.log(_largest_of(1000)) + repu_trajectory(p, K1, 40, C_W=1.0) / 2)
+    layer = int((log_size > largest).nonzero()[0]) + 1
+    assert overflow_depth(f"repu{p}", K1, dtype, C_W=1.0, width=100, inputs=10) == layer
+
+
+def test_modified_rectified_powers_overflow_where_the_iterated_map_says():
+    K, layer, m = 0.01, 1, _largest_of(1000)
+    while m * math.sqrt(K) * (m * math.sqrt(K) + 1) ** 2 <= 65504:
+        K, layer = _polynomial_map(2, K), layer + 1
+    assert layer == 11
+    assert overflow_depth("mrepu2", 0.01, width=100, inputs=10) == layer
+
+
+def test_a_kernel_that_doubles_overflows_by_its_logarithm():
+    m = _largest_of(1000)
+    for dtype in (torch.float16, torch.bfloat16):
+        # m 2^((l - 1)/2) > M
+        layer = 2 + math.floor(2 * math.log2(torch.finfo(dtype).max / m))
+        assert overflow_depth("relu", 1.0, dtype, C_W=4.0, width=100, inputs=10) == layer
+
+
+def test_what_keeps_or_loses_its_kernel_never_overflows():
+    assert overflow_depth("linear", 1.0) is None
+    assert overflow_depth("relu", 5.0, C_W=2.0) is None
+    assert overflow_depth("tanh", 5.0, C_W=100.0) is None
+    assert overflow_depth("repu2", 0.6, C_W=1.0) is None
+    assert overflow_depth("mrepu2", 1e-3, C_W=0.5) is None
+    assert overflow_depth("mrepu2", 1e-3, most_layers=40) is None
+
+
+def test_an_input_that_is_too_large_overflows_in_the_first_layer():
+    assert overflow_depth("relu", 1e12, C_W=2.0) == 1
+    # Its square overflows there, not the pre-activation.
+    assert overflow_depth("repu2", 3e4, C_W=1.0, width=10, inputs=1) == 1
+    assert overflow_depth("relu", 3e4, C_W=2.0, width=10, inputs=1) is None
+
+
+def _first_overflow(activation, K1, C_W, width, dtype, seed):
+    """The first layer of a network, in that precision, with a number that is not finite."""
+    generator = torch.Generator().manual_seed(seed)
+    h = torch.randn(8, width, generator=generator)
+    h = F.normalize(h) * math.sqrt(width)
+    for layer in range(1, 40):
+        variance = (K1 if layer == 1 else C_W) / width
+        w = torch.randn(width, width, generator=generator) * math.sqrt(variance)
+        z = h.to(dtype) @ w.to(dtype)
+        h = activation(z)
+        if not (z.isfinite().all() and h.isfinite().all()):
+            return layer
+    return None
+
+
+@pytest.mark.parametrize(
+    ("name", "activation", "K1", "C_W"),
+    [
+        ("repu2", RePU(2), 1.0, 1.0),
+        ("mrepu2", MRePU(2), 0.1, 1.0),
+        ("mrepu2", MRePU(2), 0.01, 1.0),
+        ("mrepu1", MRePU(1), 0.05, 1.0),
+        ("relu", F.relu, 1.0, 8.0),
+    ],
+)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_networks_in_half_precision_overflow_there_or_a_layer_or_two_earlier(
+    name, activation, K1, C_W, dtype
+):
+    predicted = overflow_depth(name, K1, dtype, C_W=C_W, width=200, inputs=8)
+    seen = [_first_overflow(activation, K1, C_W, 200, dtype, seed) for seed in range(3)]
+    if predicted >= 40:
+        assert seen == [None] * 3
+    else:
+        assert all(predicted - 2 <= layer <= predicted + 1 for layer in seen)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"K1": 0.0}, {"K1": math.nan}, {"width": 0}, {"inputs": 0}, {"dtype": torch.float64},
+              {"dtype": torch.int8}, {"activation": "repu2"}]
+)  # fmt: skip
+def test_an_overflow_that_cannot_be_computed_is_refused(wrong):
+    with pytest.raises(InputError):
+        overflow_depth(**{"activation": "mrepu2", "K1": 1.0} | wrong)
 
 
 def test_refuses_what_has_no_meaning():

@@ -9,6 +9,7 @@ from phasescope.theory.kernel import FixedPoint, MeanField, Phase
 from phasescope.theory.marginal import (
     first_layer_kernel,
     largest_bias_variance,
+    overflow_depth,
     survival_depth,
     unstable_kernel,
 )
@@ -52,6 +53,7 @@ __all__ = [
     "four_point_vertex",
     "input_distances",
     "largest_bias_variance",
+    "overflow_depth",
     "repu_C_b_max",
     "repu_coefficient",
     "repu_fixed_points",
