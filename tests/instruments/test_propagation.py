@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import re
@@ -17,6 +18,7 @@ from phasescope.estimate import Estimate
 from phasescope.instruments import SignalPropagation
 from phasescope.instruments.propagation import findings as said
 from phasescope.signal import Verdict
+from phasescope.theory import overflow_depth
 from reference.networks import normal_batch, plain_network
 from synthetic_profile import RESIDUAL, synthetic_blocks, synthetic_profile
 
@@ -220,6 +222,43 @@ def test_nan_in_a_weight_is_not_called_an_overflow():
     with torch.no_grad():
         model[0].weight[0, 0] = math.nan
     assert findings(model)[0].sentence == "Broken: the first row, 0 (Linear), already gives NaN or infinity."
+
+
+@pytest.mark.parametrize(
+    ("dtype", "ends"),
+    [(torch.float16, "65504"), (torch.bfloat16, "3.3895e+38"), (torch.float32, "3.4028e+38")],
+    ids=str,
+)
+@pytest.mark.parametrize(("activation", "name"), [(lambda: RePU(2), "repu2"), (lambda: MRePU(2), "mrepu2")])
+def test_an_overflow_is_named_with_its_layer_and_the_largest_number(activation, name, dtype, ends):
+    depth, width, K1 = 12, 100, 3.0
+    model, batch = plain_network(activation, 1.0, depth=depth, width=width), normal_batch()
+    with torch.no_grad():
+        model[0].weight.mul_(math.sqrt(K1))
+    model, batch = model.to(dtype), batch.to(dtype)
+    values = itertools.accumulate(model, lambda h, layer: layer(h), initial=batch)
+    first = [bool(h.isfinite().all()) for h in values].index(False) - 1
+    found = findings(model, batch)[0]
+    where = f"{first} ({type(model[first]).__name__}), layer {first // 2 + 1} of {depth}"
+    precision = str(dtype).removeprefix("torch.")
+    assert found.sentence == (
+        f"Exploding: the signal overflows at {where}, in {precision}, which ends at {ends}."
+    )
+    # The layer is the one that theory says, within one, for the input of largest norm.
+    largest = K1 * float(batch.double().square().mean(1).max())
+    count = {"width": width, "inputs": len(batch)}
+    expected = overflow_depth(name, largest, dtype, C_W=1.0, **count)
+    assert abs(first // 2 + 1 - expected) <= 1
+
+
+def test_nan_in_a_weight_of_half_precision_is_not_called_an_overflow_but_the_range_is_told():
+    model = plain_network(nn.Tanh, 1.0, depth=5, width=50).half()
+    with torch.no_grad():
+        model[4].weight[0, 0] = math.nan
+    first = findings(model, normal_batch().half())[0]
+    assert first.sentence.startswith("Broken: 4 (Linear), layer 3 of 5")
+    assert "NaN in the weights" in first.action
+    assert "numbers above 65504, where float16 ends" in first.action
 
 
 def test_saturated_units_are_found():

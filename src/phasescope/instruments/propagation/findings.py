@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from phasescope.estimate import Estimate
 from phasescope.instruments.contract import Finding, Severity, importance
@@ -31,7 +32,9 @@ _MANY_SATURATED = 0.3
 _SAME = 1e-3  # 1 - c between inputs that can hardly be told apart
 _DRIFT = 0.5
 _IDLE, _DROWNING = 0.01, 0.99  # share of a branch in its sum
-_BROKEN_AT_ONCE = 1e6  # growth of K below which NaN or infinity did not come from growth
+# Growth of K below which NaN or infinity did not come from growth, as a power of the largest number: by this
+# power 1e6 in float32, and 5.6 in float16.
+_BROKEN_AT_ONCE, _MOST_AT_ONCE = 0.156, 1e6
 _CALL = "phasescope.signal.critical_(model, batch)"
 _SAME_FACTOR = math.log(2)  # between the growth of differences and of the signal in a change of scale
 _FEW = 3  # steps needed for a phase
@@ -220,11 +223,16 @@ def _not_finite(dataset: xr.Dataset, verdict: Verdict) -> Finding | None:
     evidence = (
         f"{_percent(bad[0]['nonfinite'])} of its units are infinite or NaN; {len(bad)} rows are affected"
     )
-    if before and before[-1] < _BROKEN_AT_ONCE * max(before[0], 1.0):
+    precision, largest = dataset.attrs["dtype"], _largest_number(dataset)
+    at_once = min(_MOST_AT_ONCE, largest**_BROKEN_AT_ONCE)
+    if before and before[-1] < at_once * max(before[0], 1.0):
+        action = "Look there for NaN in the weights, a division by 0, a log or root of 0, or a mask of -inf."
+        if at_once < _MOST_AT_ONCE:
+            action += f" Or for numbers above {largest:.5g}, where {precision} ends: bfloat16 holds them."
         return Finding(
             f"Broken: {bad[0].where}, gives NaN or infinity, though its input is of ordinary size.",
             f"{evidence}; K = {before[-1]:.3g} at the step before",
-            "Look there for NaN in the weights, a division by 0, a log or root of 0, or a mask of -inf.",
+            action,
             "problem",
             "broken",
         )
@@ -237,12 +245,18 @@ def _not_finite(dataset: xr.Dataset, verdict: Verdict) -> Finding | None:
             "broken",
         )
     return Finding(
-        f"Exploding: the signal overflows at {bad[0].where}.",
+        f"Exploding: the signal overflows at {bad[0].where}, in {precision}, which ends at {largest:.5g}.",
         evidence,
         remedy(dataset, verdict),
         "problem",
         "broken",
     )
+
+
+def _largest_number(dataset: xr.Dataset) -> float:
+    """Return the largest number of the precision that the model computes in."""
+    dtype = getattr(torch, dataset.attrs["dtype"])
+    return torch.finfo(dtype if dtype.is_floating_point else torch.float32).max
 
 
 def _changing(dataset: xr.Dataset, verdict: Verdict, what: str) -> Finding:
