@@ -99,6 +99,12 @@ def test_rectified_powers_by_name():
     assert as_activation(MRePU(2)).closed_form == ("mrepu", (2.0,))
 
 
+@pytest.mark.parametrize("wrong", ["repu0", "mrepu-1", "RePU2.5", "mrepu_0", "repu100", "repu 02"])
+def test_a_name_with_a_power_that_is_none_is_refused(wrong):
+    with pytest.raises(InputError, match=f"'{wrong}': its power is not an integer from 1 to 99"):
+        as_activation(wrong)
+
+
 @pytest.mark.parametrize(
     ("module", "name", "kinks"),
     [
@@ -150,7 +156,7 @@ def test_a_name_like_nothing_gets_the_list():
         ("rrelu", "random slopes"),
         ("dropout", "random"),
         ("conv2d", "not as an elementwise activation"),
-        ("repu0", "Unknown activation"),
+        ("repu0", "not an integer from 1 to 99"),
     ],
 )
 def test_a_name_that_is_no_elementwise_function_is_refused_with_the_reason(name, why):

@@ -49,6 +49,12 @@ def test_shifted_and_scaled_forms_of_mrepu_have_closed_forms_too(p, shift, K):
             assert mean(closed, K) == pytest.approx(mean(quadrature, K), rel=1e-12)
 
 
+@pytest.mark.parametrize("module", [MRePU(600), MRePU(99, 1e-3), Scaled(MRePU(99), 1e9)])
+def test_moments_of_mrepu_that_overflow_are_refused(module):
+    with pytest.raises(InputError, match="overflow"):
+        second_moment(as_activation(module), 1e9)
+
+
 @pytest.mark.parametrize("K", KERNELS)
 @pytest.mark.parametrize("p", [1, 2, 3, 4])
 def test_rectified_powers_by_double_factorials(p, K):

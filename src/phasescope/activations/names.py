@@ -139,8 +139,12 @@ def by_name(name: str) -> Activation:
     squashed = _ALIASES.get(squashed, squashed)
     if squashed in _SQUASHED:
         return _KNOWN[_SQUASHED[squashed]]
-    power = re.fullmatch(r"(m?)repu(\d{1,2})", squashed)
-    if power and int(power[2]) >= 1:
+    power = re.fullmatch(r"(m?)repu([\d.]+)", squashed)
+    if power:
+        if not re.fullmatch(r"[1-9]\d?", power[2]) or re.search(r"-\s*\d", name):
+            raise InputError(
+                f"Activation {name!r}: its power is not an integer from 1 to 99.", "Use 'repu2' or 'mrepu2'."
+            )
         return rectified_power(MRePU(int(power[2])) if power[1] else RePU(int(power[2])))
     if squashed in _REFUSED:
         raise InputError(

@@ -81,11 +81,11 @@ def _declared(kinks: Iterable[float]) -> tuple[float, ...]:
 
 
 def _scaled(activation: Activation, s: float) -> Activation:
-    """Return ``sigma(s z)/s``; of MRePU it is ``s^p z (z + c/s)^p``, and leaky ReLU stays what it is."""
+    """Return ``sigma(s z)/s``; leaky ReLU stays what it is."""
     family, parameters = activation.closed_form or ("", ())
     if family == "mrepu":
-        p, shift, factor = (*parameters, 1.0, 1.0)[:3]
-        closed_form: tuple[str, tuple[float, ...]] | None = (family, (p, shift / s, factor * s**p))
+        p, shift, scale = (*parameters, 1.0, 1.0)[:3]
+        closed_form: tuple[str, tuple[float, ...]] | None = (family, (p, shift, s * scale))
     else:
         closed_form = activation.closed_form if family == "leaky_relu" else None
     return Activation(

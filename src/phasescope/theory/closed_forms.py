@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from phasescope.activations import Activation
+from phasescope.errors import InputError
 from phasescope.theory.rectified_power import repu_coefficient
 
 
@@ -209,35 +210,39 @@ class RectifiedPower:
 
 
 class ModifiedRectifiedPower:
-    """``s(z) = f z (z + c)^p`` for z > -c, else 0: polynomials of moments of ``u = z/c`` over u > -1."""
+    """``f(a z)/a`` at scale a, ``f(z) = z (z + c)^p`` for z > -c, else 0: moments of ``u = a z/c``.
 
-    def __init__(self, p: float, shift: float = 1.0, factor: float = 1.0) -> None:
-        self.p, self.shift = int(p), shift
-        # s(z) = f c^(p+1) u (u+1)^p.
-        self.steepness = (factor * shift**self.p) ** 2
+    ``f(a z)/a = c^p (c/a) u (u + 1)^p``.
+    """
+
+    def __init__(self, p: float, shift: float = 1.0, scale: float = 1.0) -> None:
+        if p > 150:
+            raise InputError(f"p = {p:g}: the moments of MRePU overflow.", "Give a power of at most 150.")
+        self.p, self.shift, self.unit = int(p), shift, shift / scale
         power = np.array([math.comb(2 * self.p, j) for j in range(2 * self.p + 1)], dtype=np.float64)
         lower = np.array([math.comb(2 * self.p - 1, j) for j in range(2 * self.p)], dtype=np.float64)
         lowest = np.array([math.comb(2 * self.p - 2, j) for j in range(2 * self.p - 1)], dtype=np.float64)
         linear = np.array([1.0, self.p + 1.0])
-        # Coefficients of s^2, z s s' and s'^2 in ascending powers of u; none is negative, so none cancel.
+        # Coefficients of s^2, u s s' and s'^2 in ascending powers of u; none is negative, so none cancel.
         self.square = np.concatenate([[0.0, 0.0], power])
         self.radial = np.concatenate([[0.0, 0.0], np.convolve(lower, linear)])
         self.slope = np.convolve(lowest, np.convolve(linear, linear))
 
     def second_moment(self, K: float) -> float:
-        """Return ``<z^2 (z + c)^(2p)>`` over z > -c, times f^2."""
-        return self.steepness * self.shift**2 * self._mean(self.square, K)
+        """Return ``c^(2p) (c/a)^2 <u^2 (u + 1)^(2p)>`` over u > -1."""
+        return self.unit**2 * self._mean(self.square, K)
 
     def second_moment_slope(self, K: float) -> float:
         """Return ``<z s s'>/K``."""
-        return self.steepness * self._mean(self.radial, K) / (K / self.shift**2)
+        return self._mean(self.radial, K) / (K / self.unit**2)
 
     def mean_square_slope(self, K: float) -> float:
-        """Return ``<(z + c)^(2p - 2) ((p + 1) z + c)^2>`` over z > -c, times f^2."""
-        return self.steepness * self._mean(self.slope, K)
+        """Return ``c^(2p) <(u + 1)^(2p - 2) ((p + 1) u + 1)^2>`` over u > -1."""
+        return self._mean(self.slope, K)
 
     def _mean(self, polynomial: np.ndarray, K: float) -> float:
-        return float(polynomial @ _truncated_moments(K / self.shift**2, polynomial.size))
+        moments = _truncated_moments(K / self.unit**2, polynomial.size)
+        return self.shift ** (2 * self.p) * float(polynomial @ moments)
 
 
 def _truncated_moments(K: float, count: int) -> np.ndarray:
