@@ -31,6 +31,7 @@ BENCHMARKS = (
     "edits",
     "picture_maps",
     "picture_training",
+    "rectified_powers",
 )
 THREADS = 2
 
