@@ -501,7 +501,7 @@ def _claims_on_layers(n: Numbers) -> list[Check]:
     return [*made, claim.equals(expected, found, allowance=LAYERS / n.settings.wide, note=note)]
 
 
-def _all(claim: Claim, does: np.ndarray, note: str) -> Check:
+def all_do(claim: Claim, does: np.ndarray, note: str) -> Check:
     """Return the check of something that all networks do."""
     found = share(does)
     rule = f"{note} Agrees where all networks do, disagrees where at most half do.".strip()
@@ -517,7 +517,7 @@ def _claims_on_training(n: Numbers) -> list[Check]:
     for spec in REPU:
         does = np.concatenate([~n.trained(spec, key, 10) for key in INITIALISATIONS])
         claim = Claim(f"initialisations-{spec}", f"No initialisation trains {spec} in 10 layers.")
-        made.append(_all(claim, does, f"Xavier, He, torch's default, K_dag; the share fails. {rule}"))
+        made.append(all_do(claim, does, f"Xavier, He, torch's default, K_dag; the share fails. {rule}"))
     rows = [(spec, depth) for spec, key, depth in n.runs if key == "he"]
     plain = np.concatenate([n.runs[spec, "he", d]["first"] for spec, d in rows for _ in GRADIENT])
     other = np.concatenate([n.runs[spec, key, d]["first"] for spec, d in rows for key in GRADIENT])
@@ -527,13 +527,13 @@ def _claims_on_training(n: Numbers) -> list[Check]:
     made.append(claim.equals(0, found, note="To the last bit."))
     does = np.concatenate([n.runs[s, key, 10]["failed"] == 0 for s in REPU for key in ("he", *GRADIENT)])
     claim = Claim("gradients", "Nothing that acts on gradients rescues RePU: it fails at step 0.")
-    made.append(_all(claim, does, "Adam, RMSprop, clipping, a penalty on activations, from He's weights."))
+    made.append(all_do(claim, does, "Adam, RMSprop, clipping, a penalty on activations, from He's weights."))
     runs = [n.runs[spec, "batch-norm", 10] for spec in REPU]
     claim = Claim("batch-norm-runs", "With BatchNorm the loss of RePU stays finite in training.")
-    made.append(_all(claim, np.concatenate([run["failed"] < 0 for run in runs]), ""))
+    made.append(all_do(claim, np.concatenate([run["failed"] < 0 for run in runs]), ""))
     claim = Claim("batch-norm-infinite", "In evaluation BatchNorm gives infinite or useless outputs.")
     useless = np.concatenate([~(run["test"] < 1e3) for run in runs])
-    made.append(_all(claim, useless, "A test error above 1000 variances of the target, or none."))
+    made.append(all_do(claim, useless, "A test error above 1000 variances of the target, or none."))
     ratio = np.log10(runs[0]["gradient"] / n.runs["repu2", "layer-before", 10]["gradient"])
     claim = Claim("batch-norm-gradient", "RePU2's first gradient is 100 times LayerNorm's, or more.")
     made.append(claim.positive(over_seeds(ratio) - 2, note="Decimal logarithm of the ratio, less 2."))
@@ -541,12 +541,12 @@ def _claims_on_training(n: Numbers) -> list[Check]:
         claim = Claim(
             f"advice-{key}", f"{RESCUED[key].name} trains RePU2 in 10 layers, as critical_ advises."
         )
-        made.append(_all(claim, n.trained("repu2", key, 10), rule))
+        made.append(all_do(claim, n.trained("repu2", key, 10), rule))
     claim = Claim("advice-20", "The same three train RePU2 in 20 layers.")
-    made.append(_all(claim, np.concatenate([n.trained("repu2", key, 20) for key in ADVISED]), rule))
+    made.append(all_do(claim, np.concatenate([n.trained("repu2", key, 20) for key in ADVISED]), rule))
     for key in ("residual-1", "dense-1"):
         claim = Claim(f"{key}-fails", f"RePU2 with {RESCUED[key].name} does not train in 10 layers.")
-        made.append(_all(claim, ~n.trained("repu2", key, 10), f"The share fails. {rule}"))
+        made.append(all_do(claim, ~n.trained("repu2", key, 10), f"The share fails. {rule}"))
     tests = {key: np.log10(n.runs["repu2", key, 10]["test"]) for key in RESCUED}
     second = min((key for key in tests if key != "dense-0.3"), key=lambda key: float(np.median(tests[key])))
     ahead = over_seeds(tests[second]) - over_seeds(tests["dense-0.3"])
@@ -590,16 +590,16 @@ def tables(n: Numbers) -> list[Table]:
 def notes(n: Numbers) -> list[str]:
     s = n.settings
     return [
-        f"Chosen here: {s.points} points, batches of {s.batch}, {s.width} neurons a layer ({s.growth} in dense "
-        f"ones), {s.seeds} networks, Adam and RMSprop at {s.rate:g}, SGD at {10 * s.rate:g}, clipping at 1, a "
-        "penalty of 0.001 times the sum of mean squares; norms without gain and shift. A run that fails has an "
-        "infinite test error, and medians include it.",
+        f"Chosen here: {s.points} points, batches of {s.batch}, {s.width} neurons a layer ({s.growth} in "
+        f"dense ones), {s.seeds} networks; Adam and RMSprop at {s.rate:g}, SGD at {10 * s.rate:g}; clipping "
+        "at 1, a penalty of 0.001 times the sum of mean squares; norms without gain and shift. A run that "
+        "fails has an infinite test error, and medians include it.",
         "chi_par and chi_perp are those of the first layer, or of all layers where a norm makes them alike. "
         "Inputs have one norm and as many numbers as a layer has neurons.",
         "How deep a residual weight of 0.1 works depends on the first kernel. An infinitely wide stream is a "
         f"thousandfold after {sum(q < 1e3 for q in residual_squares(0.1, 60))} blocks for K_1 = C_W = 1, and "
-        "after 10 for K_1 = C_W = 2 (He). So 20 layers that fail from larger weights, and 20 that train here, "
-        "are no contradiction; deeper networks need a smaller weight than the 0.1 that critical_ advises.",
+        "after 10 for K_1 = C_W = 2 (He). So 20 layers that fail from larger weights, and 20 that train "
+        "here, are no contradiction; deeper networks need a smaller weight than the advised 0.1.",
     ]
 
 
@@ -644,6 +644,7 @@ def draw_depths(axes: Axes, n: Numbers) -> None:
         axes.plot([], [], "o-", ms=3, color=colour, label=RESCUED[key].name)
     axes.axhline(TRAINED, color=plotting.INK, lw=0.8, ls=":")
     axes.set_yscale("log")
+    axes.set_ylim(bottom=axes.get_ylim()[0] / 30)
     axes.set(title="RePU2 by depth (x: above 3 or none)", xlabel="layers", ylabel="test error, median")
     legend(axes, fontsize=7.5)
 
