@@ -101,7 +101,7 @@ class RescuesSettings(Settings):
     # For susceptibilities: networks, neurons in a layer, inputs.
     networks: int = 4
     wide: int = 200
-    inputs: int = 24
+    inputs: int = 12
 
 
 _ALL_DEPTHS = (5, 10, 20, 50)
