@@ -256,6 +256,8 @@ def notes(n: Numbers) -> list[str]:
         f"steps of {s.batch} points; {s.probes} points are looked at. A rate trains where none "
         f"fails and the median of the losses ends below {TRAINED:g} variances of the target.",
         "chi_perp is that of a random direction. The few directions that are learned can grow otherwise.",
+        "The basin is that of random weights in infinitely wide networks. To leave it is not to diverge: the "
+        "table has networks outside it that go on to learn.",
     ]
 
 
