@@ -8,7 +8,7 @@ is set: the variance of its pre-activations for the input of largest norm.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -29,6 +29,7 @@ PAPER = "arXiv:2408.02697"
 BOOK = "arXiv:2106.10165"
 
 Function = Callable[[Tensor], Tensor]
+Carried = Iterator[tuple[Tensor, Tensor]]
 
 
 class Common(StudySettings):
@@ -165,6 +166,36 @@ def _drawn(sizes: Sequence[int], start: Start, largest: float, seed: int) -> lis
         b = torch.randn(1, outputs, generator=generator, dtype=torch.float64)
         layers.append((w * math.sqrt(C_W / inputs), b * math.sqrt(C_b)))
     return layers
+
+
+def carried(networks: Networks, x: Tensor, power: int = 0, gain: float = 1.0) -> Carried:
+    """Yield pre-activations (networks, inputs, units) of each layer, and ln of the unit that they are in.
+
+    For RePU, whose power is to be given, the unit is such that nothing overflows; else it is 1. `gain`
+    multiplies all weights after the first layer.
+    """
+    h = x.expand(len(networks), *x.shape)
+    scale = torch.zeros_like(h[..., :1])
+    for number, (w, b) in enumerate(zip(networks.weights, networks.biases, strict=True)):
+        z = h @ w * (gain if number else 1.0)
+        if bool(b.any()):
+            top = scale.clamp(min=0.0)  # of the signal and the biases, the larger unit
+            z, scale = z * (scale - top).exp() + b * (-top).exp(), top
+        if power:
+            size = z.square().mean(-1, keepdim=True).sqrt()
+            z, scale = z / size, scale + size.log()
+        yield z, scale
+        h, scale = networks.activation(z), max(power, 1) * scale
+
+
+def log_kernels(layers: Carried) -> Iterator[Tensor]:
+    """Yield ln of the kernel of each layer (networks, inputs); inf for good once something overflowed."""
+    lost = torch.tensor(False)
+    for z, scale in layers:
+        found = z.square().mean(-1).log() + 2 * scale[..., 0]
+        # The pre-activations are asked themselves: an activation may turn NaN into 0.
+        lost = lost.to(z.device) | ~z.isfinite().all(-1) | found.isnan() | (found == torch.inf)
+        yield torch.where(lost, torch.inf, found)
 
 
 def largest_of(x: Tensor) -> float:
