@@ -4,7 +4,10 @@ import math
 
 import pytest
 
-KEYS = ["activation", "universality_class", "stable", "C_W", "C_b", "K", "a1", "b1", "reason"]
+KEYS = [
+    *("activation", "universality_class", "stable", "C_W", "C_b", "K", "a1", "b1", "reason"),
+    *("instead", "first_layer_kernel", "float16"),
+]
 
 
 def test_json_has_the_documented_keys_and_the_known_numbers(phasescope):

@@ -19,6 +19,14 @@ _ACTIVATION = (
     "A name of torch.nn or torch.nn.functional, such as gelu, or erf, sin, repu2, repu3, mrepu1, mrepu2; or "
     "your own function, nn.Module or Module class in a file. Naming a file runs its code."
 )
+_PLOT = (
+    "Draw kernel map, susceptibility ratio, phase diagram and survival depth into this file: .png, .svg or "
+    ".pdf."
+)
+_COMPARE = (
+    "Print one table of these activations, and of the one named first if there is one; names and "
+    "FILE.py:function, separated by commas."
+)
 _TARGETS = (
     "A function without arguments, or of a seed, that returns a module, or a module and a batch, or a "
     "dictionary with model, loss, data and optimizer, which adds the stability of training; @CHECKPOINT "
@@ -69,8 +77,10 @@ class Critical:
     """Say whether, and how, an activation can be made critical."""
 
     activation: Annotated[
-        tyro.conf.Positional[str], tyro.conf.arg(metavar="NAME|FILE.py:function", help=_ACTIVATION)
-    ]
+        tyro.conf.Positional[str | None], tyro.conf.arg(metavar="NAME|FILE.py:function", help=_ACTIVATION)
+    ] = None
+    plot: Annotated[Path | None, tyro.conf.arg(metavar="FILE", help=_PLOT)] = None
+    compare: Annotated[str | None, tyro.conf.arg(metavar="NAME,NAME,...", help=_COMPARE)] = None
     json: Annotated[bool, tyro.conf.arg(help=_JSON)] = False
     seed: int = 0
     """Seed for random numbers that your own file draws; the theory itself draws none."""
@@ -79,7 +89,7 @@ class Critical:
     def run(self) -> tuple[str, int]:
         from phasescope.cli import critical
 
-        return critical.run(self.activation, as_json=self.json, seed=self.seed)
+        return critical.run(self)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Pages from what instruments return: `save` writes one HTML file and the same content as JSON."""
 
+from phasescope.report.activation_figure import activation_figure
 from phasescope.report.explorer import ReadyMade, render_explorer, save_explorer
 from phasescope.report.fate import Fate, Training
 from phasescope.report.noise_page import render_noise, save_noise
@@ -12,6 +13,7 @@ __all__ = [
     "Fate",
     "ReadyMade",
     "Training",
+    "activation_figure",
     "check_writable",
     "document",
     "rates_figure",

@@ -1,5 +1,6 @@
 """Infinite width and the first corrections in 1/width, for any activation."""
 
+from phasescope.theory.alternatives import alternatives
 from phasescope.theory.aspect_ratio import aspect_ratio, vertex_rate
 from phasescope.theory.critical import CriticalPoint, critical_point
 from phasescope.theory.critical_line import CriticalLinePoint, critical_line
@@ -43,6 +44,7 @@ __all__ = [
     "RectifiedPowerFixedPoints",
     "TangentGram",
     "TangentKernel",
+    "alternatives",
     "aspect_ratio",
     "critical_line",
     "critical_point",
