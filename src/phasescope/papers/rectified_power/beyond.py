@@ -1,36 +1,625 @@
-"""To come: Beyond the paper."""
+"""Beyond the paper: learned power and shift, the scaled form, Adam's first step, and what to use when.
+
+MRePU may learn its power and shift. ``s(k z)/k`` moves the smallness that MRePU needs from the first layer
+into the activation. Adam's first step moves every weight by the rate; the rate at which it takes the kernel
+out of the range where networks last is predicted and measured. Last, one table by depth and task.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
-from phasescope.studies.claim import Check
-from phasescope.studies.part import Part
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from phasescope import plotting
+from phasescope.activations import LearnedMRePU, MRePU, Scaled, as_activation
+from phasescope.data import digits
+from phasescope.estimate import Estimate
+from phasescope.papers.rectified_power.shared import (
+    STUDY,
+    Function,
+    Networks,
+    Start,
+    best_start,
+    largest_of,
+    minibatches,
+    module_of,
+    over_seeds,
+    share,
+    squared_error,
+    train,
+    xyz,
+)
+from phasescope.studies.claim import Check, Claim
+from phasescope.studies.drawing import colours, legend, shades
+from phasescope.studies.part import Panels, Part, Settings, Table, Variable, chosen
 from phasescope.sweep.task import Task
+from phasescope.theory import MeanField, expectation, first_layer_kernel
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.axes import Axes
+
+DEPTHS, STEP_DEPTHS = (5, 10, 20, 50), (5, 10, 20)  # of the table; of Adam's first step
+LEARNED_DEPTH = 10
+CONSTANT = {"xyz": 1.0, "digits": 0.9}  # by task, the test error of a constant answer
+METHODS = {  # activation and form
+    "ReLU": ("relu", "plain"),
+    "GELU": ("gelu", "plain"),
+    "tanh": ("tanh", "plain"),
+    "MRePU 2, small K_1": ("mrepu2", "plain"),
+    "MRePU 2, learned": ("mrepu2", "learned"),
+    "MRePU 2, scaled": ("mrepu2", "scaled"),
+    "RePU 2, residual 0.1": ("repu2", "residual"),
+    "RePU 2, LayerNorm": ("repu2", "norm"),
+}
+FIXED, LEARNED, SCALED = "MRePU 2, small K_1", "MRePU 2, learned", "MRePU 2, scaled"
+LADDER = tuple(float(rate) for rate in np.geomspace(2e-4, 2e-1, 13))
+_WIDTH, _WIDE, _BATCH = 64, 256, 64  # neurons in trained networks and for the first step; inputs of a step
+_GROWN = 10.0  # growth of a kernel that has left
+_LEARNS = 0.9  # a network above so much of the error of a constant answer has not learned
+_ALLOWED = 5 / math.sqrt(_WIDE)  # of the logarithm of the predicted rate
+
+
+class BeyondSettings(Settings):
+    """Sizes of the runs."""
+
+    seeds: int = 8  # of Adam's first step and of the ladder of rates
+    ladder: int = 60  # steps for which a rate has to last
+    table_seeds: int = 6  # half of them choose, half confirm
+    table_steps: int = 180
+    rates: tuple[float, ...] = (3e-4, 1e-3, 3e-3)  # of Adam, of which each method has its best
+
+
+QUICK = BeyondSettings(seeds=5, ladder=20, table_steps=35, rates=(1e-3,))
+PAPER_PRESET = BeyondSettings()
+
+VARIABLES = {
+    "error": Variable(("network",), "test error: mean square, or share of digits read wrong", optional=True),
+    "valid": Variable(("network",), "the same on other data, by which rates are chosen", optional=True),
+    "best_rate": Variable((), "rate chosen by the first half of the networks", optional=True),
+    "power": Variable(("network", "layer"), "learned power", optional=True),
+    "shift": Variable(("network", "layer"), "learned shift", optional=True),
+    "seen": Variable(("network",), "rate at which Adam's first step makes a kernel grow", optional=True),
+    "predicted": Variable(("network",), "the same at infinite width", optional=True),
+    "lasting": Variable(("network",), "highest rate of a ladder that lasts", optional=True),
+    "difference": Variable((), "largest relative difference of outputs of the two forms", optional=True),
+    "growth": Variable((), "kernel of the last over that of the first layer, infinite width", optional=True),
+    "grown": Variable(("network",), "the same in networks, largest input", optional=True),
+}
 
 
 def tasks(config: Any) -> list[Task]:
-    return []
+    """Return the tasks of the four questions, the longest first."""
+    s: BeyondSettings = config.beyond
+    blank = {"steps": 0, "seeds": s.seeds, "seed": config.seed, "rates": "", "target": "xyz", "method": ""}
+    table = {"steps": s.table_steps, "seeds": s.table_seeds, "rates": " ".join(map(str, s.rates))}
+    layer = 8e-5  # seconds of one layer of one network in one step
+
+    def task(kind: str, seconds: float, **known: Any) -> Task:
+        return Task(STUDY, "beyond", blank | {"kind": kind} | known, seconds=1 + seconds, memory=500_000_000)
+
+    made = [task("identity", 0.5, depth=depth) for depth in STEP_DEPTHS]
+    for depth, method in ((depth, method) for depth in STEP_DEPTHS for method in (FIXED, SCALED)):
+        seconds = layer * s.seeds * s.ladder * depth * len(LADDER)
+        made.append(task("ladder", seconds, method=method, depth=depth, steps=s.ladder))
+        made += [
+            task("step", 0.02 * s.seeds * depth, method=method, target=on, depth=depth) for on in CONSTANT
+        ]
+    for depth, method in ((depth, method) for depth in DEPTHS for method in METHODS):
+        seconds = layer * s.table_seeds / 2 * (1 + len(s.rates)) * s.table_steps * depth
+        made += [task("table", seconds, method=method, target=on, depth=depth, **table) for on in CONSTANT]
+    return sorted(made, key=lambda each: -each.seconds)
 
 
 def measure(task: Task, device: str) -> dict[str, Any]:
-    return {}
+    """Return what one task of its kind asks for."""
+    kinds = {"ladder": _ladder, "step": _step, "identity": _identity, "table": _entry}
+    return kinds[task.parameters["kind"]](dict(task.parameters), device)
 
 
-def numbers(data: Any, config: Any) -> Any:
-    return None
+class Formed(Networks):
+    """Perceptrons of some form: LayerNorm, residual branches of weight 0.1, or MRePU with learned powers."""
+
+    def __init__(self, form: str, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.form = form
+        learned = [LearnedMRePU() for _ in self.weights[1:]] if form == "learned" else []
+        for each in learned:  # a power and a shift for each network of each layer
+            each.raw_p = nn.Parameter(each.raw_p.detach().repeat(len(self), 1, 1))
+            each.raw_shift = nn.Parameter(each.raw_shift.detach().repeat(len(self), 1, 1))
+        self.learned = nn.ModuleList(learned)
+
+    def preactivations(self, x: Tensor) -> list[Tensor]:
+        """Return those of each layer, shape (networks, inputs, units); the last are the outputs."""
+        h = x.expand(len(self), *x.shape)
+        made: list[Tensor] = []
+        for number, (w, b) in enumerate(zip(self.weights, self.biases, strict=True)):
+            made.append(z := torch.baddbmm(b, h, w))
+            if number + 1 == len(self.weights):
+                break
+            if self.form == "learned":
+                h = self.learned[number](z)
+            elif self.form == "norm":
+                h = self.activation(nn.functional.layer_norm(z, z.shape[-1:]))
+            elif self.form == "residual":
+                h = z if number == 0 else h + 0.1 * self.activation(z)
+            else:
+                h = self.activation(z)
+        return made
 
 
-def claims(n: Any) -> list[Check]:
-    return []
+def _begun(method: str, depth: int) -> tuple[Function, Start]:
+    """Return the activation and the start of a method."""
+    activation, form = METHODS[method]
+    if form == "scaled":
+        return Scaled(MRePU(2), math.sqrt(first_layer_kernel(activation, depth))), Start(1.0, 0.0, 1.0)
+    plain = form in ("plain", "learned")
+    return module_of(activation), best_start(activation, depth)[0] if plain else Start(1.0, 0.0, 1.0)
+
+
+def _sizes(known: dict[str, Any], width: int) -> list[int]:
+    inputs, outputs = (3, 1) if known["target"] == "xyz" else (64, 10)
+    return [inputs, *[width] * (known["depth"] - 1), outputs]
+
+
+@lru_cache(maxsize=2)
+def _data(name: str) -> tuple[tuple[Tensor, Tensor], ...]:
+    """Return training, validation and test data."""
+    if name == "xyz":
+        return tuple((x.float(), y.float()) for x, y in (xyz(1024, seed) for seed in range(3)))
+    found = digits().standardised().flattened()
+    x, y = found.x_train, found.y_train
+    return (x[300:], y[300:]), (x[:300], y[:300]), (found.x_test, found.y_test)
+
+
+def _loss(outputs: Tensor, y: Tensor) -> Tensor:
+    """Return the mean square error of each network, or its cross-entropy where targets are classes."""
+    if y.is_floating_point():
+        return squared_error(outputs, y)
+    return -torch.log_softmax(outputs, -1)[:, torch.arange(len(y)), y].mean(1)
+
+
+def _seeds(known: dict[str, Any]) -> list[int]:
+    return [7919 * number + known["seed"] for number in range(known["seeds"])]
+
+
+def _trained(known: dict[str, Any], seeds: Sequence[int], rate: float, device: str) -> dict[str, Any]:
+    """Train by Adam; return errors, infinite where anything was not finite, and what was learned."""
+    data = [(x.to(device), y.to(device)) for x, y in _data(known["target"])]
+    begun, form = _begun(known["method"], known["depth"]), METHODS[known["method"]][1]
+    networks = Formed(form, _sizes(known, _WIDTH), *begun, seeds, largest=largest_of(data[0][0])).to(device)
+    optimiser, steps = torch.optim.Adam(networks.parameters(), rate), known["steps"]
+    course = train(
+        networks, minibatches(*data[0], _BATCH, known["seed"]), _loss, optimiser, steps, every=steps
+    )
+    made: dict[str, Any] = {}
+    for name, (x, y) in zip(("valid", "error"), data[1:], strict=True):
+        with torch.no_grad():
+            outputs = networks(x)
+        if y.is_floating_point():
+            wrong = squared_error(outputs, y)
+        else:
+            wrong = (outputs.argmax(-1) != y).double().mean(1)
+        lost = (course.failed >= 0) | ~outputs.isfinite().flatten(1).all(1).cpu().numpy()
+        made[name] = np.where(lost, math.inf, wrong.double().cpu().numpy())
+    for name, key in (("power", "p"), ("shift", "shift")) if form == "learned" else ():
+        values = [getattr(each, key).detach().flatten() for each in networks.learned]
+        made[name] = torch.stack(values, 1).cpu().numpy()
+    return made
+
+
+def _entry(known: dict[str, Any], device: str) -> dict[str, Any]:
+    """Train half of the networks at all rates, and the others at the rate that serves those best."""
+    seeds, rates = _seeds(known), [float(rate) for rate in known["rates"].split()]
+    half = len(seeds) // 2
+    first = [_trained(known, seeds[:half], rate, device) for rate in rates]
+    best = int(np.argmin([np.median(each["valid"]) for each in first]))
+    other = _trained(known, seeds[half:], rates[best], device)
+    both = {name: np.concatenate([first[best][name], other[name]]) for name in other}
+    return both | {"best_rate": rates[best]}
+
+
+def _ladder(known: dict[str, Any], device: str) -> dict[str, Any]:
+    """Return the highest rate that lasts, below which all last; half of the lowest where none does."""
+    lasting = np.full(known["seeds"], LADDER[0] / 2)
+    alive = np.ones(len(lasting), dtype=bool)
+    for rate in LADDER:
+        alive &= _trained(known, _seeds(known), rate, device)["error"] < 10 * CONSTANT["xyz"]
+        lasting[alive] = rate
+        if not alive.any():
+            break
+    return {"lasting": lasting}
+
+
+def _step(known: dict[str, Any], device: str) -> dict[str, Any]:
+    """Find, by bisection, the rate from which one step of Adam makes the last hidden kernel grow tenfold."""
+    depth = known["depth"]
+    x, y = (each[: 2 * _BATCH].to(device) for each in _data(known["target"])[0])
+    x, y = x.double(), y.double() if y.is_floating_point() else y
+    begun, largest = _begun(known["method"], depth), largest_of(x)
+    sizes, seeds = _sizes(known, _WIDE), _seeds(known)
+    networks = Networks(sizes, *begun, seeds, largest=largest, dtype=torch.float64).to(device)
+    outputs = networks(x)
+    parameters = list(networks.parameters())
+    errors, *slopes = torch.autograd.grad(_loss(outputs, y).sum(), [outputs, *parameters])
+    before = [p.detach().clone() for p in parameters]
+    # Adam's first averages are those of one gradient g: the step is -rate g/(|g| + 1e-8).
+    moves = [-g / (g.abs() + 1e-8) for g in slopes]
+
+    def kernel() -> Tensor:
+        with torch.no_grad():
+            kernels = networks.preactivations(x)[-2].square().mean(-1)
+        return torch.nan_to_num(kernels, nan=math.inf).amax(-1)
+
+    limit = _GROWN * kernel()
+    low, high = torch.full_like(limit, math.log(1e-5)), torch.zeros_like(limit)
+    for _ in range(12):
+        middle = (low + high) / 2
+        with torch.no_grad():
+            for p, old, move in zip(parameters, before, moves, strict=True):
+                p.copy_(old + middle.exp()[:, None, None] * move)
+        grown = kernel() > limit
+        low, high = torch.where(grown, low, middle), torch.where(grown, middle, high)
+    scale = math.sqrt(first_layer_kernel("mrepu2", depth)) if known["method"] == SCALED else 1.0
+    predicted = [predicted_rate(depth, x.cpu().numpy(), each, scale) for each in errors.cpu().numpy()]
+    return {"seen": ((low + high) / 2).exp().cpu().numpy(), "predicted": np.array(predicted)}
+
+
+def predicted_rate(depth: int, x: np.ndarray, errors: np.ndarray, scale: float, width: int = _WIDE) -> float:
+    """Return the rate at which Adam's first step makes MRePU's last kernel grow tenfold, at infinite width.
+
+    The gradient of a weight is ``sum_x h_i(x) e(x) v_j``: h what comes in, e the errors of the outputs, v_j
+    their derivatives by unit j, a normal vector. While h is nearly linear in x, unit j therefore moves by
+    ``-rate S(x, v_j)``, ``S = n sqrt(2 K/pi) <s'> cos(x, M v_j) + sign(m v_j)``, with ``M = sum_x x e`` and
+    ``m = sum_x e`` (bias); in the first layer ``S = sum_i x_i sign(M v_j)_i + sign(m v_j)``. Of S, a part
+    ``b v_j`` lies along v_j, with ``b = <S v>``. The next layer passes that part on, as its weights made v_j,
+    and adds noise of equal size: a -> <s'> a + rate b, and the kernel follows
+    ``K -> <s^2>_K + |<s'> a|^2 + 2 rate <s'> a b + rate^2 <S^2>``.
+
+    Errors are (inputs, outputs). In the scaled form z is 1/scale of that here, and so are first moves.
+    """
+    K1 = first_layer_kernel("mrepu2", depth)
+    grid, squares, slopes = _kernel_map()
+    v = np.random.default_rng(0).standard_normal((2000, errors.shape[1]))
+    along, sign = v @ errors.T @ x, scale * np.sign(v @ errors.sum(0))[:, None]
+    cosine = along @ x.T / np.linalg.norm(along, axis=1)[:, None] / np.linalg.norm(x, axis=1)
+    first = scale * np.sign(along) @ x.T + sign
+    parts = [v.T @ each / len(v) for each in (first, cosine, sign)]
+    kernels = K1 * (x**2).mean(1) / (x**2).mean(1).max()
+
+    def slope(K: np.ndarray) -> np.ndarray:
+        return np.asarray(np.interp(np.log(K), grid, slopes))
+
+    def last(rate: float) -> float:
+        plain, K, a = kernels, kernels + rate**2 * (first**2).mean(0), rate * parts[0]
+        for _ in range(depth - 2):
+            reach = width * np.sqrt(2 * plain / math.pi) * slope(K)
+            a, b = slope(K) * a, reach * parts[1] + parts[2]
+            square = reach**2 * (cosine**2).mean(0) + 2 * reach * (cosine * sign).mean(0) + scale**2
+            K = np.exp(np.interp(np.log(K), grid, squares)) + (a * a + 2 * rate * a * b).sum(0)
+            K = np.minimum(K + rate**2 * square, 1e2)
+            plain, a = np.exp(np.interp(np.log(plain), grid, squares)), a + rate * b
+        return float(K.max())
+
+    limit = _GROWN * last(0.0)
+    low, high = math.log(1e-6), 0.0
+    for _ in range(24):
+        middle = (low + high) / 2
+        low, high = (low, middle) if last(math.exp(middle)) > limit else (middle, high)
+    return math.exp((low + high) / 2)
+
+
+@lru_cache(maxsize=1)
+def _kernel_map() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return ln K, ``ln <s^2>`` and ``<s'>`` of MRePU 2."""
+    s, kernels = as_activation("mrepu2"), np.geomspace(1e-9, 1e2, 140)
+    squares = [float(expectation(lambda z: s(z) ** 2, K, kinks=s.kinks)) for K in kernels]
+    slopes = [float(expectation(s.derivative, K, kinks=s.kinks)) for K in kernels]
+    return np.log(kernels), np.log(squares), np.array(slopes)
+
+
+def _identity(known: dict[str, Any], device: str) -> dict[str, Any]:
+    """Return how far the scaled form is from the plain one at a small kernel, and the growth of both."""
+    depth = known["depth"]
+    x = _data("xyz")[0][0].double().to(device)
+    x = x[x.square().sum(1).argsort(descending=True)[:16]]
+    sizes, seeds = [3, *[2 * _WIDTH] * depth], range(32 * depth, 32 * depth + 32)
+    made = []
+    for method in (FIXED, SCALED):
+        function, start = _begun(method, depth)
+        networks = Networks(sizes, function, start, seeds, largest=largest_of(x), dtype=torch.float64)
+        with torch.no_grad():
+            made.append(networks.to(device)(x))
+    plain, scaled = made
+    K = K1 = first_layer_kernel("mrepu2", depth)
+    for _ in range(depth - 1):
+        K = float(MeanField("mrepu2", 1.0, 0.0).kernel_map(K))
+    return {
+        "difference": float((plain - math.sqrt(K1) * scaled).abs().max() / plain.abs().max()),
+        "growth": K / K1,
+        "grown": (plain[:, 0].square().mean(-1) / K1).cpu().numpy(),
+    }
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """The data by question."""
+
+    data: xr.Dataset
+
+    def of(self, name: str, kind: str, **known: Any) -> np.ndarray:
+        """Return an array of the one task of that kind, without networks that it does not have."""
+        values = np.asarray(chosen(self.data, kind=kind, **known)[name].values[0], dtype=np.float64)
+        return values[~np.isnan(values).reshape(len(values), -1).all(1)] if values.ndim else values
+
+    def errors(self, on: str, depth: int, name: str = "error") -> dict[str, np.ndarray]:
+        """Return errors by method."""
+        return {method: self.of(name, "table", method=method, target=on, depth=depth) for method in METHODS}
+
+    def steps(self) -> Iterator[tuple[str, str, int, np.ndarray, np.ndarray]]:
+        """Yield method, task, depth, and the rates of Adam's first step, seen and predicted."""
+        for method in (FIXED, SCALED):
+            for on in CONSTANT:
+                for depth in STEP_DEPTHS:
+                    known = {"method": method, "target": on, "depth": depth}
+                    yield (
+                        method,
+                        on,
+                        depth,
+                        self.of("seen", "step", **known),
+                        self.of("predicted", "step", **known),
+                    )
+
+    def learned(self, on: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return learned powers and shifts, (networks, layers)."""
+        known = {"method": LEARNED, "target": on, "depth": LEARNED_DEPTH}
+        power, shift = (
+            self.of(name, "table", **known)[:, : LEARNED_DEPTH - 1] for name in ("power", "shift")
+        )
+        return power, shift
+
+    def recommended(self, on: str, depth: int) -> list[str]:
+        """Return what has the least validation error, where all networks that choose learn; then its ties.
+
+        Ties learn in all networks and are less than 3 errors behind on test data.
+        """
+        errors, valid = self.errors(on, depth), self.errors(on, depth, "valid")
+        learn = {method: each < _LEARNS * CONSTANT[on] for method, each in errors.items()}
+        half = len(errors[FIXED]) // 2
+        able = [method for method in METHODS if learn[method][:half].all()]
+        if not able:
+            return []
+        best = min(able, key=lambda method: float(np.median(valid[method][:half])))
+        gaps = {method: over_seeds(_log(errors[method]) - _log(errors[best])) for method in METHODS}
+        ties = [method for method, gap in gaps.items() if learn[method].all() and gap.value <= 3 * gap.error]
+        return [best, *(method for method in ties if method != best)]
+
+
+def _log(errors: np.ndarray) -> np.ndarray:
+    """Return ln of errors; what is above the error of a constant answer, or diverged, counts as 1."""
+    return np.asarray(np.log(np.clip(errors, 1e-3, 1.0)))
+
+
+def _geometric(values: np.ndarray) -> float:
+    return float(np.exp(np.log(values).mean()))
+
+
+def numbers(data: xr.Dataset, config: Any) -> Numbers:
+    return Numbers(data)
+
+
+def claims(n: Numbers) -> list[Check]:
+    """Return what learning and scaling bring, Adam's first step, then what is recommended."""
+    made = []
+    for on in CONSTANT:
+        errors = n.errors(on, LEARNED_DEPTH)
+        rates = [
+            n.of("best_rate", "table", method=m, target=on, depth=LEARNED_DEPTH) for m in (FIXED, LEARNED)
+        ]
+        claim = Claim(f"learned-helps-{on}", f"On {on} a learned power and shift lower MRePU's test error.")
+        note = f"ln of the ratio of errors, paired, depth {LEARNED_DEPTH}, rates {rates[0]:g}, {rates[1]:g}."
+        made.append(claim.positive(over_seeds(_log(errors[FIXED]) - _log(errors[LEARNED])), note=note))
+    for depth in STEP_DEPTHS:
+        apart, growth = (float(n.of(name, "identity", depth=depth)) for name in ("difference", "growth"))
+        grown = over_seeds(np.log(n.of("grown", "identity", depth=depth)))
+        last = [n.of("lasting", "ladder", method=method, depth=depth) for method in (SCALED, FIXED)]
+        lasts = over_seeds(np.log(last[0] / last[1]))
+        rung = math.log(LADDER[1] / LADDER[0])
+        lasts = replace(lasts, error=math.hypot(lasts.error, rung / math.sqrt(6 * len(last[0]))))
+        made += [
+            Claim(
+                f"identity-{depth}", f"s(k z)/k from K_1 = 1 is s from K_1 = k^2, over k ({depth} layers)."
+            ).below(1e-10, Estimate(apart, 0.0, "largest relative difference", 32), note="Rounding only."),
+            Claim(
+                f"growth-{depth}", f"At K_1 = 1/(2 a_1 L) the kernel at most doubles in {depth} layers."
+            ).below(
+                2.0, Estimate(growth, 0.0, "kernel map by quadrature", 1), note="Infinite width, all orders."
+            ),
+            Claim(
+                f"growth-measured-{depth}", f"So does that of networks of {depth} layers, on average."
+            ).equals(
+                math.log(growth),
+                grown,
+                allowance=depth / (2 * _WIDTH),
+                note=f"ln of the growth at width {2 * _WIDTH}; allowance: the next order, L/n.",
+            ),
+            Claim(
+                f"scaled-lasts-{depth}", f"At depth {depth} the scaled form lasts at higher rates of Adam."
+            ).positive(
+                lasts, note="ln of the ratio of the highest rates that last; the error has the ladder's own."
+            ),
+        ]
+    for method, on, depth, seen, predicted in n.steps():
+        made.append(
+            Claim(
+                f"first-step-{METHODS[method][1]}-{on}-{depth}",
+                f"Adam's first step leaves at the rate of infinite width ({method}, {on}, depth {depth}).",
+            ).equals(
+                0.0,
+                over_seeds(np.log(seen / predicted)),
+                allowance=_ALLOWED,
+                note=f"ln of the rate seen over that predicted, {_geometric(predicted):.2g}. For finite "
+                f"width 5/sqrt(n) is allowed, n = {_WIDE}; the 5 was set after a look at widths 64 to 1024.",
+            )
+        )
+    return made + [_recommended(n, on, depth) for on in CONSTANT for depth in DEPTHS]
+
+
+def _recommended(n: Numbers, on: str, depth: int) -> Check:
+    claim = Claim(f"recommended-{on}-{depth}", f"On {on}, {depth} layers, what is recommended always trains.")
+    best = n.recommended(on, depth)
+    if not best:
+        nothing = Estimate.not_determined("no method learned in all networks that choose")
+        return claim.found(1.0, nothing, "not determined")
+    errors = n.errors(on, depth)[best[0]]
+    learn = errors[len(errors) // 2 :] < _LEARNS * CONSTANT[on]
+    rule = f"Agrees if all {len(learn)} networks that had no say end below {_LEARNS} of a constant's error."
+    return claim.found(1.0, share(learn), "agrees" if learn.all() else "disagrees", f"{best[0]}. {rule}")
+
+
+def tables(n: Numbers) -> list[Table]:
+    rows = []
+    for on, depth in ((on, depth) for on in CONSTANT for depth in DEPTHS):
+        best = n.recommended(on, depth)
+        for method, errors in n.errors(on, depth).items():
+            rate = n.of("best_rate", "table", method=method, target=on, depth=depth)
+            median = f"{np.median(errors):.3g}"
+            median += f" ± {over_seeds(errors).error:.1g}" if np.isfinite(errors).all() else ""
+            mark = "" if method not in best else "recommended" if method == best[0] else "tie"
+            rows.append([on, f"{depth}", method, f"{rate:g}", median, f"{np.isinf(errors).mean():.2f}", mark])
+    columns = ["task", "depth", "method", "rate", "median test error", "share diverged", "recommendation"]
+    steps = []
+    for method, on, depth, seen, predicted in n.steps():
+        rates = [seen, predicted]
+        rates += [n.of("lasting", "ladder", method=method, depth=depth)] if on == "xyz" else []
+        steps.append([method, on, f"{depth}", *(f"{_geometric(each):.2e}" for each in rates)])
+        steps[-1] += [""] * (on != "xyz")
+    title = f"Rates at which Adam's first step leaves (width {_WIDE}), and up to which it lasts ({_WIDTH})"
+    named = ["method", "task", "depth", "seen", "predicted", "lasting"]
+    return [Table("What to use, by task and depth", columns, rows), Table(title, named, steps)]
+
+
+def notes(n: Numbers) -> list[str]:
+    power, shift = (values.mean(0) for values in n.learned("xyz"))
+    seen = {(method, depth): _geometric(rates) for method, on, depth, rates, _ in n.steps() if on == "digits"}
+    ratios = ", ".join(f"{seen[SCALED, depth] / seen[FIXED, depth]:.1f}" for depth in STEP_DEPTHS)
+    return [
+        f"Nothing of this part is in the paper. Widths ({_WIDTH}; {_WIDE} for the first step), inputs of a "
+        f"step ({_BATCH}; {2 * _BATCH}), rates, steps and seeds were chosen here.",
+        f"On x y z, depth {LEARNED_DEPTH}, powers start at 2 and end between {power.min():.3f} and "
+        f"{power.max():.3f}; shifts start at 1 and end between {shift.min():.3f} and {shift.max():.3f} ("
+        "means of layers).",
+        "The scaled form and a small kernel are one network; only Adam tells them apart, whose step is small "
+        f"against the scaled form's first layer. On digits its first step leaves at rates {ratios} times as "
+        "high at depth 5, 10, 20. The other layers are alike in both. Leaving: of the last hidden layer, the "
+        "kernel of the largest input grows tenfold.",
+        "Each method has its best rate, by validation data of half of the networks. Recommended is the least "
+        "validation error where all of those learn; ties learn in all networks and are less than 3 errors "
+        "behind (ln of test errors, paired). Errors beside medians are those of means. "
+        "LayerNorm has no gain and bias. What is recommended holds for this width and these few steps.",
+    ]
+
+
+def draw_learned(axes: Axes, n: Numbers) -> None:
+    layers = np.arange(1, LEARNED_DEPTH)
+    named = zip(n.learned("xyz"), colours(2), (2, 1), ("power", "shift"), strict=True)
+    for values, colour, start, name in named:
+        axes.plot(layers, values.T - start, color=colour, lw=0.7, alpha=0.5)
+        axes.plot(layers, values.mean(0) - start, "o-", ms=4, color=colour, label=f"{name} - {start}")
+    axes.axhline(0, color=plotting.INK, lw=0.8, zorder=0)
+    axes.set(title=f"Learned on x y z, depth {LEARNED_DEPTH}", xlabel="layer", ylabel="change by learning")
+    legend(axes)
+
+
+def draw_xyz_steps(axes: Axes, n: Numbers) -> None:
+    _steps(axes, n, "xyz")
+
+
+def draw_digits_steps(axes: Axes, n: Numbers) -> None:
+    _steps(axes, n, "digits")
+
+
+def _steps(axes: Axes, n: Numbers, on: str) -> None:
+    """Draw predicted rates against those seen, one mark a network, open for the scaled form."""
+    ends: list[float] = []
+    for method, task, depth, seen, predicted in n.steps():
+        if task == on:
+            colour = shades(len(STEP_DEPTHS))[STEP_DEPTHS.index(depth)]
+            label = f"depth {depth}" if method == FIXED else None
+            fill = colour if method == FIXED else "none"
+            axes.plot(predicted, seen, "o", ms=4, color=colour, mfc=fill, label=label)
+            ends += [*seen, *predicted]
+    axes.plot([min(ends), max(ends)], [min(ends), max(ends)], color=plotting.THEORY, lw=1, label="equal")
+    title = f"Adam's first step, {on}"
+    axes.set(xscale="log", yscale="log", title=title, xlabel="predicted rate", ylabel="rate seen")
+    legend(axes)
+
+
+def draw_xyz(axes: Axes, n: Numbers) -> None:
+    _dots(axes, n, "xyz")
+    axes.set(title="x y z", xlabel="test error, mean square")
+
+
+def draw_digits(axes: Axes, n: Numbers) -> None:
+    _dots(axes, n, "digits")
+    axes.set(title="Digits", xlabel="test error, share wrong")
+    legend(axes, fontsize=7, loc="lower right", bbox_to_anchor=(1.02, 0.99), ncols=4, columnspacing=0.8)
+
+
+def _dots(axes: Axes, n: Numbers, on: str) -> None:
+    """Draw a dot for each method and depth, ringed where it is recommended, a cross where some diverged."""
+    for place, (depth, colour) in enumerate(zip(DEPTHS, shades(len(DEPTHS)), strict=True)):
+        best = n.recommended(on, depth)
+        for height, (method, errors) in enumerate(n.errors(on, depth).items()):
+            x, y = min(float(np.median(errors)), 2 * CONSTANT[on]), height + 0.18 * (place - 1.5)
+            axes.plot(x, y, "x" if np.isinf(errors).any() else "o", ms=4, color=colour)
+            if method in best:
+                ring = plotting.THEORY if method == best[0] else plotting.INK
+                axes.plot(x, y, "o", ms=8, mfc="none", mew=1, color=ring)
+        axes.plot([], [], "o", ms=4, color=colour, label=f"depth {depth}")
+    axes.axvline(CONSTANT[on], color=plotting.INK, lw=0.8, zorder=0)
+    axes.set_xscale("log")
+    axes.set_yticks(range(len(METHODS)), list(METHODS))
+    axes.set_ylim(len(METHODS) - 0.5, -0.5)
+
+
+def figures(n: Numbers) -> list[Panels]:
+    return [
+        Panels(
+            "adam",
+            "Left: what MRePU's power and shift change by learning, one line a network. Then the rate from "
+            "which Adam's first step makes the last kernel grow tenfold; one mark a network, open: scaled.",
+            [draw_learned, draw_xyz_steps, draw_digits_steps],
+        ),
+        Panels(
+            "what-to-use",
+            "Median test error by method and depth. Ringed: recommended (orange), or as good (black). "
+            "Crosses: some networks diverged, at the right where most did. The line is a constant answer.",
+            [draw_xyz, draw_digits],
+            size=(4.8, 4.2),
+        ),
+    ]
 
 
 BEYOND = Part(
     name="beyond",
     title="Beyond the paper",
-    variables={},
+    presets={"quick": QUICK, "paper": PAPER_PRESET},
+    variables=VARIABLES,
     tasks=tasks,
     measure=measure,
     numbers=numbers,
     claims=claims,
+    tables=tables,
+    notes=notes,
+    figures=figures,
+    ragged=("network", "layer"),
+    citations=("kim2024repu",),
 )
