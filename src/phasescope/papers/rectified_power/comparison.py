@@ -312,9 +312,9 @@ def notes(n: Numbers) -> list[str]:
         f"for all alike: perceptrons of {s.depth} layers of width {s.width} without norms; up to {s.train:,} "
         f"training and {s.test:,} test samples, of a text five times as many; batches of {s.batch}; Adam. "
         f"Rates {', '.join(f'{r:g}' for r in s.rates)}: {s.scan_seeds} network(s) and {s.scan_steps} steps "
-        f"each; then the fastest rate and the next two below, one network and {s.steps} steps each, scored on "
-        f"held-out samples; then {s.seeds} fresh networks at the best. Where no network begins with a finite "
-        "loss the lowest rate is taken. Weights that an activation has of its own stay as they are.",
+        f"each; then the fastest rate and the next two below, one network and {s.steps} steps each, scored "
+        f"on held-out samples; then {s.seeds} fresh networks at the best. Where no network begins with a "
+        "finite loss the lowest rate is taken. Weights that an activation has of its own stay as they are.",
         "A network counts as the guess where it diverges or ends worse than it; divergences stand in the "
         "table. The guess names the most frequent class, the frequencies of characters, or the mean.",
         "RePU has no critical start: its perceptrons begin at K_dag, which repels.",
