@@ -4,6 +4,8 @@ import math
 
 import pytest
 
+from phasescope.theory import overflow_depth
+
 KEYS = [
     *("activation", "universality_class", "stable", "C_W", "C_b", "K", "a1", "b1", "reason"),
     *("instead", "first_layer_kernel", "float16"),
@@ -39,6 +41,35 @@ def test_no_critical_point_is_an_answer_with_its_reason(phasescope):
     text = phasescope("critical", "repu2")
     assert text.out.startswith("repu2: no critical initialisation\n")
     assert "chi_par" in text.out
+
+
+def test_what_to_use_instead_stands_in_text_and_json(phasescope):
+    answer = phasescope("critical", "repu2", "--json").json
+    first, *others = answer["instead"].splitlines()
+    assert first.startswith("mrepu2:")
+    assert "K_1 = 0.00278 for 10 layers" in first
+    assert [word for word in ("LayerNorm", "Residual", "Dense") if word not in "".join(others)] == []
+    text = phasescope("critical", "repu2").out
+    assert "  instead      mrepu2: its K* = 0" in text
+    assert max(map(len, text.splitlines())) <= 80
+    assert phasescope("critical", "tanh", "--json").json["instead"] is None
+
+
+def test_a_point_that_repels_comes_with_its_first_kernels_and_the_layer_that_overflows(phasescope):
+    answer = phasescope("critical", "mrepu2", "--json").json
+    # K_1 = 1/(2 a1 L) with a1 = 18.
+    assert answer["first_layer_kernel"] == {"10": pytest.approx(1 / 360), "50": pytest.approx(1 / 1800)}
+    assert [at["K1"] for at in answer["float16"]] == pytest.approx([1.0, 1 / 360])
+    assert [at["layer"] for at in answer["float16"]] == [
+        overflow_depth("mrepu2", 1.0),
+        overflow_depth("mrepu2", 1 / 360),
+    ]
+    out = phasescope("critical", "mrepu2").out
+    assert "K_1 = 0.00278 for 10 layers, 0.000556 for 50" in out
+    assert f"nn.init.normal_(first.weight, std={math.sqrt(1 / 360):.4g} / norm)" in out
+    tanh = phasescope("critical", "tanh", "--json").json
+    assert tanh["first_layer_kernel"] is None
+    assert tanh["float16"] is None
 
 
 def test_text_has_numbers_to_copy(phasescope):

@@ -50,7 +50,10 @@ def test_the_usage_has_one_line_for_each_command(capsys):
 @pytest.mark.parametrize(
     ("command", "options"),
     [
-        ("critical", ["--json", "--seed", "--debug", "FILE.py:function", "runs its code"]),
+        (
+            "critical",
+            ["--plot", "--compare", "--json", "--seed", "--debug", "FILE.py:function", "runs its code"],
+        ),
         (
             "inspect",
             ["--data", "--out", "--max-memory", "--check", "--json", "--seed", "--debug", "runs its code"],
