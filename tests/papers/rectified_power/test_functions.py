@@ -208,6 +208,6 @@ def test_the_summaries_are_right_where_MRePU2_is_best_and_wrong_where_ReLU_is(tm
     ("net", "median"), [("GELU", 6.3e-4), ("ReLU", 7.2e-3), ("tanh", 8.3e-3), ("MRePU2, C1 = 0.001", 2.5e-3)]
 )
 def test_errors_on_x_y_z_are_those_of_an_independent_run(net, median):
-    # Three seeds of each run by hand once, depth 10; their spread is a factor of 2, of MRePU2 more.
+    # Medians of three seeds, run once with other draws, and tanh from smaller weights; seeds differ twofold.
     found = fitted(net=net, depth=10, steps=800)
-    assert abs(math.log(np.median(found["test"]) / median)) < math.log(6 if "MRePU2" in net else 3)
+    assert abs(math.log(np.median(found["test"]) / median)) < math.log(4)
