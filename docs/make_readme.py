@@ -21,6 +21,7 @@ from phasescope.cli import main as main_of_phasescope
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 PICTURE = ROOT / "docs" / "_static" / "phases.png"
+ACTIVATION = ROOT / "docs" / "_static" / "activation.png"
 RATES = ROOT / "docs" / "_static" / "rates.png"
 os.environ["COLUMNS"] = "80"  # the width of the printed tables, whatever the terminal
 WIDTH = 128
@@ -74,6 +75,7 @@ def outputs() -> dict[str, str]:
         "critical gelu": f"```\n{command('critical', 'gelu')}\n```",
         "trainability": f"```\n{stored_table()}\n```",
         "critical repu2": f"```\n{command('critical', 'repu2')}\n```",
+        "critical compare": f"```\n{command('critical', '--compare', 'gelu,tanh,mrepu2,repu2')}\n```",
         "noise": f"```\n{noise.verdict(noise.autoregressive([0.8], 500, seed=2))}\n```",
     }
 
@@ -105,6 +107,13 @@ def draw_rates() -> None:
         example["figure"].savefig(RATES, dpi=110, facecolor="white", transparent=False)
 
 
+def draw_activation() -> None:
+    """Draw what `phasescope critical mrepu2 --plot` does."""
+    figure = phasescope.report.activation_figure("mrepu2")
+    with plotting.style():
+        figure.savefig(ACTIVATION, dpi=90, facecolor="white", transparent=False)
+
+
 def rendered(text: str) -> str:
     """Return the README with its generated blocks renewed."""
     for name, block in outputs().items():
@@ -123,6 +132,7 @@ def main() -> None:
         raise SystemExit(0 if renewed == current else "README.md is stale: run `make readme`")
     README.write_text(renewed)
     draw_picture()
+    draw_activation()
     draw_rates()
 
 

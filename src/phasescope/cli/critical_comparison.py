@@ -115,7 +115,9 @@ def _table(labels: Sequence[str], answers: Sequence[dict[str, Any]]) -> str:
 
 def unbroken(text: str, width: int, first: str = "", rest: str = "") -> list[str]:
     """Return the text in lines that break no equation and no interval."""
-    tied = text.replace(" = ", "\xa0=\xa0").replace("e-06, ", "e-06,\xa0")
+    tied = text
+    for part in (" = ", "e-06, ", "C_W g"):
+        tied = tied.replace(part, part.replace(" ", "\xa0"))
     wrapped = textwrap.wrap(tied, width, initial_indent=first, subsequent_indent=rest)
     return [line.replace("\xa0", " ") for line in wrapped]
 
