@@ -21,6 +21,7 @@ from phasescope import plotting
 from phasescope.activations import LearnedMRePU, MRePU, Scaled, as_activation
 from phasescope.data import digits
 from phasescope.estimate import Estimate
+from phasescope.papers.rectified_power.protocol import losses
 from phasescope.papers.rectified_power.shared import (
     STUDY,
     Function,
@@ -38,7 +39,7 @@ from phasescope.papers.rectified_power.shared import (
 )
 from phasescope.studies.claim import Check, Claim
 from phasescope.studies.drawing import colours, legend, shades
-from phasescope.studies.part import Panels, Part, Settings, Table, Variable, chosen
+from phasescope.studies.part import Panels, Part, Settings, Table, Variable
 from phasescope.sweep.task import Task
 from phasescope.theory import MeanField, expectation, first_layer_kernel
 
@@ -179,13 +180,6 @@ def _data(name: str) -> tuple[tuple[Tensor, Tensor], ...]:
     return (x[300:], y[300:]), (x[:300], y[:300]), (found.x_test, found.y_test)
 
 
-def _loss(outputs: Tensor, y: Tensor) -> Tensor:
-    """Return the mean square error of each network, or its cross-entropy where targets are classes."""
-    if y.is_floating_point():
-        return squared_error(outputs, y)
-    return -torch.log_softmax(outputs, -1)[:, torch.arange(len(y)), y].mean(1)
-
-
 def _seeds(known: dict[str, Any]) -> list[int]:
     return [7919 * number + known["seed"] for number in range(known["seeds"])]
 
@@ -197,7 +191,7 @@ def _trained(known: dict[str, Any], seeds: Sequence[int], rate: float, device: s
     networks = Formed(form, _sizes(known, _WIDTH), *begun, seeds, largest=largest_of(data[0][0])).to(device)
     optimiser, steps = torch.optim.Adam(networks.parameters(), rate), known["steps"]
     course = train(
-        networks, minibatches(*data[0], _BATCH, known["seed"]), _loss, optimiser, steps, every=steps
+        networks, minibatches(*data[0], _BATCH, known["seed"]), losses, optimiser, steps, every=steps
     )
     made: dict[str, Any] = {}
     for name, (x, y) in zip(("valid", "error"), data[1:], strict=True):
@@ -248,7 +242,7 @@ def _step(known: dict[str, Any], device: str) -> dict[str, Any]:
     networks = Networks(sizes, *begun, seeds, largest=largest, dtype=torch.float64).to(device)
     outputs = networks(x)
     parameters = list(networks.parameters())
-    errors, *slopes = torch.autograd.grad(_loss(outputs, y).sum(), [outputs, *parameters])
+    errors, *slopes = torch.autograd.grad(losses(outputs, y).sum(), [outputs, *parameters])
     before = [p.detach().clone() for p in parameters]
     # Adam's first averages are those of one gradient g: the step is -rate g/(|g| + 1e-8).
     moves = [-g / (g.abs() + 1e-8) for g in slopes]
@@ -356,7 +350,9 @@ class Numbers:
 
     def of(self, name: str, kind: str, **known: Any) -> np.ndarray:
         """Return an array of the one task of that kind, without networks that it does not have."""
-        values = np.asarray(chosen(self.data, kind=kind, **known)[name].values[0], dtype=np.float64)
+        alike = [self.data[key].values == value for key, value in {"kind": kind, **known}.items()]
+        row = int(np.flatnonzero(np.all(alike, axis=0))[0])
+        values = np.asarray(self.data[name].values[row], dtype=np.float64)
         return values[~np.isnan(values).reshape(len(values), -1).all(1)] if values.ndim else values
 
     def errors(self, on: str, depth: int, name: str = "error") -> dict[str, np.ndarray]:
