@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -534,15 +534,7 @@ def draw_learned(axes: Axes, n: Numbers) -> None:
     legend(axes)
 
 
-def draw_xyz_steps(axes: Axes, n: Numbers) -> None:
-    _steps(axes, n, "xyz")
-
-
-def draw_digits_steps(axes: Axes, n: Numbers) -> None:
-    _steps(axes, n, "digits")
-
-
-def _steps(axes: Axes, n: Numbers, on: str) -> None:
+def draw_steps(on: str, axes: Axes, n: Numbers) -> None:
     """Draw predicted rates against those seen, one mark a network, open for the scaled form."""
     ends: list[float] = []
     for method, task, depth, seen, predicted in n.steps():
@@ -558,18 +550,7 @@ def _steps(axes: Axes, n: Numbers, on: str) -> None:
     legend(axes)
 
 
-def draw_xyz(axes: Axes, n: Numbers) -> None:
-    _dots(axes, n, "xyz")
-    axes.set(title="x y z", xlabel="test error, mean square")
-
-
-def draw_digits(axes: Axes, n: Numbers) -> None:
-    _dots(axes, n, "digits")
-    axes.set(title="Digits", xlabel="test error, share wrong")
-    legend(axes, fontsize=7, loc="lower right", bbox_to_anchor=(1.02, 0.99), ncols=4, columnspacing=0.8)
-
-
-def _dots(axes: Axes, n: Numbers, on: str) -> None:
+def draw_dots(on: str, axes: Axes, n: Numbers) -> None:
     """Draw a dot for each method and depth, ringed where it is recommended, a cross where some diverged."""
     for place, (depth, colour) in enumerate(zip(DEPTHS, shades(len(DEPTHS)), strict=True)):
         best = n.recommended(on, depth)
@@ -584,6 +565,10 @@ def _dots(axes: Axes, n: Numbers, on: str) -> None:
     axes.set_xscale("log")
     axes.set_yticks(range(len(METHODS)), list(METHODS))
     axes.set_ylim(len(METHODS) - 0.5, -0.5)
+    axes.set(title=on, xlabel="test error, mean square" if on == "xyz" else "test error, share wrong")
+    if on == "digits":
+        corner = (1.02, 0.99)
+        legend(axes, fontsize=7, ncols=4, columnspacing=0.8, loc="lower right", bbox_to_anchor=corner)
 
 
 def figures(n: Numbers) -> list[Panels]:
@@ -592,13 +577,13 @@ def figures(n: Numbers) -> list[Panels]:
             "adam",
             "Left: what MRePU's power and shift change by learning, one line a network. Then the rate from "
             "which Adam's first step makes the last kernel grow tenfold; one mark a network, open: scaled.",
-            [draw_learned, draw_xyz_steps, draw_digits_steps],
+            [draw_learned, *(partial(draw_steps, on) for on in CONSTANT)],
         ),
         Panels(
             "what-to-use",
             "Median test error by method and depth. Ringed: recommended (orange), or as good (black). "
             "Crosses: some networks diverged, at the right where most did. The line is a constant answer.",
-            [draw_xyz, draw_digits],
+            [partial(draw_dots, on) for on in CONSTANT],
             size=(4.8, 4.2),
         ),
     ]
