@@ -91,8 +91,8 @@ class ComparisonSettings(Settings):
     test: int = 1000
     rates: tuple[float, ...] = (3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2)  # of Adam
     scan_seeds: int = 1  # networks; those without a finite loss are counted and replaced
-    scan_steps: int = 50
-    seeds: Annotated[int, Field(ge=3)] = 3  # fresh networks
+    scan_steps: int = 40
+    seeds: Annotated[int, Field(ge=3)] = 4  # fresh networks
     steps: int = 200
 
 
@@ -332,7 +332,8 @@ def notes(n: Numbers) -> list[str]:
         made.append(
             f"The text is {source}, lower case; every fifth piece of {PIECE} characters is for tests."
         )
-    return made + [f"{name}: {why}." for name, why in n.missing.items()]
+    left_out = {why: [name for name in n.missing if n.missing[name] == why] for why in n.missing.values()}
+    return made + [f"{', '.join(names)}: {why}." for why, names in left_out.items()]
 
 
 def draw_scores(axes: Axes, n: Numbers, name: str) -> None:
@@ -363,16 +364,15 @@ def draw_rates(axes: Axes, n: Numbers, name: str) -> None:
 def draw_losses(axes: Axes, n: Numbers, name: str) -> None:
     rows = sorted(n.rows[name].values(), key=lambda row: row.label)
     steps = np.linspace(0, n.settings.steps - 1, rows[0].loss.shape[1])
-    least = []
-    for number, (row, colour) in enumerate(zip(rows, colours(len(rows)), strict=True)):
-        loss = np.median(np.where(np.isfinite(row.loss), row.loss, math.inf), axis=0)
-        finite = np.isfinite(loss)
-        least += loss[finite].tolist()
-        style = "-" if number < 7 else "--"
-        axes.plot(steps[finite], loss[finite], style, color=colour, lw=1.2, label=row.label)
+    medians = [np.median(np.where(np.isfinite(row.loss), row.loss, math.inf), axis=0) for row in rows]
+    finite = [loss[np.isfinite(loss)] for loss in medians]
+    top = 100 * float(np.median(np.concatenate(finite))) if any(map(len, finite)) else math.inf
+    for number, (row, loss, colour) in enumerate(zip(rows, medians, colours(len(rows)), strict=True)):
+        seen = loss <= top
+        if seen.any() and math.isfinite(top):
+            style = "-" if number < 7 else "--"  # as many colours are there
+            axes.plot(steps[seen], loss[seen], style, color=colour, lw=1.2, label=row.label)
     axes.set(yscale="log", title="Training at the best rate", xlabel="step", ylabel="loss of the batch")
-    if least:
-        axes.set_ylim(top=min(max(least) * 1.3, np.median(least) * 100))
     legend(axes, fontsize=6.5, ncols=2)
 
 
@@ -382,7 +382,8 @@ def figures(n: Numbers) -> list[Panels]:
             name.replace("_", "-"),
             f"{KINDS[name].heading}. Left: scores of fresh networks (dots), mean and error (diamonds), and a "
             "guess (dashed). Middle: rates at which all scanned networks hold (dots) or some diverge "
-            "(crosses), and the one taken (squares). Right: median loss in training, where it is finite.",
+            "(crosses), and the one taken (squares). Right: median loss in training; what is above 100 times "
+            "the median of all is left out.",
             [partial(draw, name=name) for draw in (draw_scores, draw_rates, draw_losses)],
         )
         for name, rows in n.rows.items()
