@@ -38,6 +38,7 @@ def own(tmp_path):
         "factor = torch.tensor([2.0], dtype=torch.float64)\n"
         "def doubled(z):\n    return factor * torch.tanh(z)\n"
         "def inplace(z):\n    return z.relu_()\n"
+        "def flat(z):\n    return 0 * z + 1\n"
         "def normed(z):\n    return z / z.norm()\n"
     )
     return path
@@ -71,6 +72,7 @@ def test_a_file_that_was_edited_is_measured_anew(own):
         ("activations=softmax", "not a function of one pre-activation"),
         ("activations={own}:normed", "mine.py:normed.* is not elementwise"),
         ("activations={own}:absent", "defines no 'absent'"),
+        ("activations={own}:flat", "mine.py:flat has the slope 0 everywhere"),
         ("task=mnits", "task=mnits is no task of this study. There are: digits, mnist"),
         ("task=mnist", "task=mnist has no data. Name them with --set mnist=DIR"),
         ("cifar10=/nowhere", "cifar10=/nowhere is no folder"),
@@ -195,7 +197,7 @@ def test_networks_that_do_not_begin_are_counted_and_not_scanned():
     found = PART.measure(SimpleNamespace(parameters=known), "cpu")
     assert found["scan_failed"].tolist() == [4, 4]
     assert found["chosen_rate"] == 0.001
-    assert found["failed"].tolist() == [0, 0, 0]
+    assert found["failed"].tolist() == [0] * 4
     assert np.isnan(found["score"]).all()
 
 

@@ -161,7 +161,10 @@ def identified(spec: str, depth: int) -> dict[str, Any]:
     if is_file_spec(spec):
         path, function, _ = split(spec)
         name, sha256 = f"{path.resolve()}:{function}", contents_hash(spec)
-    start, rule = best_start(activation, depth)
+    try:
+        start, rule = best_start(activation, depth)
+    except ZeroDivisionError:
+        raise InputError(f"{spec} has the slope 0 everywhere.", "Name an activation that varies.") from None
     found = {key: float(f"{getattr(start, key):.10g}") for key in ("C_W", "C_b", "K1")}
     return {"activation": name, "file_sha256": sha256, "rule": rule, **found}
 
@@ -328,7 +331,11 @@ def notes(n: Numbers) -> list[str]:
             "stored as JPEG: accuracies are not comparable with published ones."
         )
     if n.rows["text"]:
-        source = f"that of {n.text}" if n.text else "scikit-learn's descriptions of its data sets"
+        source = (
+            f"that of {n.text} (of IMDb reviews, rare words are <unk>)"
+            if n.text
+            else "scikit-learn's descriptions of its data sets"
+        )
         made.append(
             f"The text is {source}, lower case; every fifth piece of {PIECE} characters is for tests."
         )
