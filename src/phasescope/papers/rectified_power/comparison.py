@@ -97,9 +97,7 @@ class ComparisonSettings(Settings):
 
 
 QUICK = ComparisonSettings()
-PAPER_PRESET = ComparisonSettings(
-    rates=(1e-5, *QUICK.rates), scan_seeds=2, scan_steps=100, seeds=5, steps=1000
-)
+PAPER_PRESET = ComparisonSettings(rates=(1e-5, *QUICK.rates), scan_seeds=2, seeds=5, steps=600)
 
 VARIABLES = {
     "score": Variable(("network",), "score of each network; NaN where it diverged"),
@@ -128,7 +126,7 @@ def tasks(config: Any) -> list[Task]:
             STUDY,
             "comparison",
             {"data_set": name, "folder": folder, **item, **sizes, "seed": config.seed},
-            seconds=1 + 6e-4 * KINDS[name].seconds * gradients,
+            seconds=1 + 8e-4 * KINDS[name].seconds * gradients,
             memory=1_500_000_000 if folder else 500_000_000,
         )
         for name, folder in _at_hand(config).items()
