@@ -165,7 +165,7 @@ def test_a_tiny_study_draws_and_says_the_same_things(tmp_path):
     assert told["keeps-large"].verdict == "agrees"
 
 
-# Medians of log10 K at layers 5, 10, 20 and 30 of 20 networks, from another program; how many overflow.
+# Medians of log10 K at layers 5, 10, 20, 30 of 20 networks, from another program, and how many overflow.
 REFERENCE = {
     ("repu2", 1.0, 1.0): ((2.24, 81), 19),
     ("repu2", 1.0, 0.5): ((-2.57, -73), 3),
@@ -237,10 +237,10 @@ def test_networks_survive_as_long_as_infinitely_wide_ones():
     found = measured("survival", "mrepu2", 12)
     at = int(np.argmin(np.abs(propagation._SMALL - 1e-2)))
     assert np.median(found["survival"][:, at]) == pytest.approx(found["lasting"][at], abs=1)
-    assert found["lasting"][at] == 7
+    assert found["lasting"][-1] == 2  # K_1 = 0.1
 
 
 @pytest.mark.slow
 def test_ln_k_of_repu2_spreads_by_its_law_within_20_percent():
     kernel = measured("depth", "repu2", 200, place("repu2", 1.0, 1.0), depth=10)["kernel"]
-    assert kernel[:, -1].std() / LOG10 == pytest.approx(48.4 * math.sqrt(200 / 200), rel=0.2)
+    assert kernel[:, -1].std() / LOG10 == pytest.approx(48.4, rel=0.2)

