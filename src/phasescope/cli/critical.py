@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from phasescope.activations import Activation, load_activation
-from phasescope.cli.critical_comparison import compared, unbroken
+from phasescope.cli.critical_comparison import Compared, compared, unbroken
 from phasescope.cli.progress import progress
 from phasescope.cli.targets import seed_everything
 from phasescope.errors import InputError
@@ -68,8 +68,8 @@ def _loaded(spec: str) -> tuple[Activation, CriticalPoint]:
         raise InputError(f"{spec}: {error.what}" if is_file_spec(spec) else error.what, error.fix) from error
 
 
-def _points(words: Critical) -> list[tuple[str, Activation, dict[str, Any]]]:
-    """Return a label, the activation and its answer for each that is to be compared."""
+def _points(words: Critical) -> list[Compared]:
+    """Return what there is of each activation that is to be compared."""
     specs = [spec.strip() for spec in (words.compare or "").split(",")]
     if not all(specs):
         raise InputError(
@@ -91,17 +91,18 @@ def _points(words: Critical) -> list[tuple[str, Activation, dict[str, Any]]]:
             also = "twice" if spec == found[identity] else f"as {found[identity]!r} and {spec!r}"
             raise InputError(f"{point.activation} is named {also}.", "Name each activation once.")
         found[identity] = spec
-        made.append((spec, activation, as_dict(point, activation)))
-    names = [answer["activation"] for _, _, answer in made]
+        made.append(Compared(spec, activation, point, as_dict(point, activation)))
+    names = [each.point.activation for each in made]
     return [
-        (spec if names.count(answer["activation"]) > 1 else answer["activation"], activation, answer)
-        for spec, activation, answer in made
+        each if names.count(each.point.activation) > 1 else each._replace(label=each.point.activation)
+        for each in made
     ]
 
 
 def as_dict(point: CriticalPoint, activation: Activation) -> dict[str, Any]:
     """Return the answer under its documented keys; ``None`` where a number does not exist."""
     numbers = {key: _finite(getattr(point, key)) for key in ("C_W", "C_b", "K", "a1", "b1")}
+    none = point.universality_class == "none"
     repels = point.stable is False and point.a1 is not None and point.a1 > 0
     kernels = {str(depth): first_layer_kernel(activation, depth) for depth in _DEPTHS if repels}
     return {
@@ -110,7 +111,7 @@ def as_dict(point: CriticalPoint, activation: Activation) -> dict[str, Any]:
         "stable": point.stable,
         **numbers,
         "reason": point.reason,
-        "instead": "\n".join(alternatives(activation)) or None,
+        "instead": "\n".join(alternatives(activation)) if none else None,
         "first_layer_kernel": kernels or None,
         "float16": _half_precision(point, activation, [1.0, *kernels.values()][:2]),
     }

@@ -7,10 +7,10 @@ import math
 import shutil
 import textwrap
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from phasescope.activations import Activation
-from phasescope.theory import critical_point
+from phasescope.theory import CriticalPoint
 from phasescope.theory.flow import EXPLODES, VANISHES, KernelFlow
 from phasescope.theory.moments import mean_square_slope, second_moment_slope
 
@@ -22,18 +22,27 @@ _FATES = {VANISHES: "vanishes", EXPLODES: "explodes"}
 _ATTRACTS = {True: "yes", False: "no, repels", None: "from one side"}
 
 
-def compared(found: Sequence[tuple[str, Activation, dict[str, Any]]], *, as_json: bool) -> str:
+class Compared(NamedTuple):
+    """One activation of the table: what it is called, and what a single answer says of it."""
+
+    label: str
+    activation: Activation
+    point: CriticalPoint
+    answer: dict[str, Any]
+
+
+def compared(found: Sequence[Compared], *, as_json: bool) -> str:
     """Return the table, or the list of answers as JSON."""
-    answers = [{**answer, **_more(activation)} for _, activation, answer in found]
+    answers = [{**each.answer, **_more(each.activation, each.point)} for each in found]
     if as_json:
         return json.dumps(answers, indent=2, allow_nan=False)
-    labels = [label if len(label) <= _LONGEST else f"...{label[3 - _LONGEST :]}" for label, _, _ in found]
+    labels = [each.label for each in found]
+    labels = [label if len(label) <= _LONGEST else f"...{label[3 - _LONGEST :]}" for label in labels]
     return _table(labels, answers)
 
 
-def _more(activation: Activation) -> dict[str, Any]:
+def _more(activation: Activation, point: CriticalPoint) -> dict[str, Any]:
     """Return what a single answer does not hold: ratio, susceptibilities, layers survived, vertex rate."""
-    point = critical_point(activation)
     flow = KernelFlow(activation)
     # Without a critical point, the weights that keep K = 1.
     C_W, C_b = (1 / flow.square(1.0), 0.0) if point.C_W is None else (point.C_W, point.C_b or 0.0)

@@ -165,9 +165,8 @@ def measure(task: Task, device: str) -> dict[str, Any]:
 
 
 def points(target: str, count: int, seed: int) -> Tensor:
-    """Return points uniform on the cube of a target, drawn as `shared.xyz` draws them."""
-    generator = torch.Generator().manual_seed(seed % 2**63)
-    return 2 * torch.rand(count, TARGETS[target].dims, generator=generator, dtype=torch.float64) - 1
+    """Return points uniform on the cube of a target; those of x y z are `shared.xyz`'s."""
+    return shared.cube(count, TARGETS[target].dims, seed)
 
 
 def begun(net: str, depth: int, x: Tensor, seeds: range) -> Networks:

@@ -7,6 +7,7 @@ scale apart, so that no kernel overflows. Others are lost once a pre-activation 
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _INPUTS = 10  # numbers of the one input, each 1
-_OVERFLOW = math.log(1.7976931348623157e308)  # ln of the largest float64
+_OVERFLOW = math.log(sys.float_info.max)  # ln of the largest float64
 _TENFOLD, _FAR = math.log(10), math.log(1e10)  # of ln K: a kernel that is kept, and one that is lost
 _SHOWN, _SPREAD = (1, 5, 10, 20, 30), 10  # layers of the table; at which the spread is held against its law
 _DECADES = np.array([1e-4, 1e-2, 1.0, 1e2, 1e4])  # kernels at which susceptibilities are measured

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from phasescope.activations import Activation, load_activation
+from phasescope.activations import load_activation
 from phasescope.data import Images, cifar10, digits, fashion_mnist, imdb, mnist
 from phasescope.errors import InputError
 from phasescope.papers.rectified_power.shared import (
@@ -28,6 +28,7 @@ from phasescope.papers.rectified_power.shared import (
     Start,
     largest_of,
     minibatches,
+    module_of,
     squared_error,
     train,
     xyz,
@@ -129,24 +130,12 @@ def characters(text: str, train_samples: int, test_samples: int) -> list[Tensor]
 # Networks
 
 
-class _Own(nn.Module):
-    """An activation in the precision of its argument, which one from a user's file may change in place."""
-
-    def __init__(self, activation: Activation) -> None:
-        super().__init__()
-        self.function = activation.function
-        self.float()
-
-    def forward(self, z: Tensor) -> Tensor:
-        return self.function(z.clone()).to(z.dtype)
-
-
 def function_of(known: Mapping[str, Any]) -> nn.Module:
     """Return the activation of a task, made sure to be the one that the task was planned with."""
     spec = str(known["activation"])
     if known["file_sha256"] and contents_hash(spec) != known["file_sha256"]:
         raise InputError(f"{spec} has changed while the study was running.", "Run the same command again.")
-    return _Own(load_activation(spec))
+    return module_of(load_activation(spec))
 
 
 class Residual(nn.Module):

@@ -17,12 +17,13 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
-from phasescope.activations import Activation, as_activation
+from phasescope.activations import Activation, MRePU, RePU, as_activation
 from phasescope.activations.resolve import Spec
 from phasescope.estimate import Estimate
 from phasescope.studies import samples
 from phasescope.studies.part import StudySettings
-from phasescope.theory import critical_point, expectation, first_layer_kernel, repu_unstable_kernel
+from phasescope.theory import critical_point, first_layer_kernel, repu_unstable_kernel
+from phasescope.theory.moments import mean_square_slope, second_moment
 
 STUDY = "rectified_power"
 PAPER = "arXiv:2408.02697"
@@ -84,29 +85,29 @@ def best_start(spec: Spec, depth: int) -> tuple[Start, str]:
     family, p = activation.closed_form or ("", ())
     if family == "repu":
         return Start(1.0, 0.0, repu_unstable_kernel(int(p[0]), 1.0)), "none is critical; C_W = 1, K_1 = K_dag"
-    slope = float(expectation(lambda z: activation.derivative(z) ** 2, 1.0, kinks=activation.kinks))
-    square = float(expectation(lambda z: activation(z) ** 2, 1.0, kinks=activation.kinks))
-    C_W = 1 / slope
-    return Start(C_W, max(0.0, 1 - C_W * square), 1.0), "none is critical; chi_perp = 1 at K = 1"
+    C_W = 1 / mean_square_slope(activation, 1.0)
+    C_b = max(0.0, 1 - C_W * second_moment(activation, 1.0))
+    return Start(C_W, C_b, 1.0), "none is critical; chi_perp = 1 at K = 1"
 
 
-def module_of(spec: str) -> nn.Module:
-    """Return an activation that a name stands for, as a module for training in any precision."""
+def module_of(spec: str | Activation) -> nn.Module:
+    """Return an activation, or what a name stands for, as a module for training in single precision."""
     activation = as_activation(spec)
-    if isinstance(activation.function, nn.Module):
+    if isinstance(activation.function, (RePU, MRePU)):
         return activation.function
     return _Elementwise(activation)
 
 
 class _Elementwise(nn.Module):
-    """The function of an activation, without its conversion to float64."""
+    """The function of an activation in the precision of its argument, which it may change in place."""
 
     def __init__(self, activation: Activation) -> None:
         super().__init__()
         self.function = activation.function
+        self.float()
 
     def forward(self, z: Tensor) -> Tensor:
-        return self.function(z)
+        return self.function(z.clone()).to(z.dtype)
 
 
 class Networks(nn.Module):
@@ -272,10 +273,15 @@ def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
     return (outputs - targets).square().mean((-2, -1))
 
 
+def cube(count: int, dims: int, seed: int) -> Tensor:
+    """Return points uniform on [-1, 1]^dims, shape (count, dims)."""
+    generator = torch.Generator().manual_seed(seed % 2**63)
+    return 2 * torch.rand(count, dims, generator=generator, dtype=torch.float64) - 1
+
+
 def xyz(count: int, seed: int) -> tuple[Tensor, Tensor]:
     """Return points uniform on [-1, 1]^3, and their product times the root of 27, of variance 1."""
-    generator = torch.Generator().manual_seed(seed % 2**63)
-    x = 2 * torch.rand(count, 3, generator=generator, dtype=torch.float64) - 1
+    x = cube(count, 3, seed)
     return x, math.sqrt(27) * x.prod(1, keepdim=True)
 
 
