@@ -54,7 +54,7 @@ def test_made_data_are_told_as_they_were_made(tmp_path):
     finished, found = analysed(law, tmp_path)
     assert {check.verdict for check in found.values()} == {"agrees"}
     assert found["scaled-lasts-10"].measured.value == pytest.approx(math.log(4))
-    assert found["learned-helps-xyz"].measured.value == pytest.approx(math.log(10 / 9), abs=0.03)
+    assert found["learned-helps-xyz-10"].measured.value == pytest.approx(math.log(10 / 9), abs=0.03)
     rows = [row for row in finished.analyses["beyond"].tables[0].rows if row[:2] == ["xyz", "20"]]
     assert {row[2] for row in rows if row[-1]} == {"GELU", "tanh"}
     assert [row[4:6] for row in rows if row[2] == "ReLU"] == [["0.01", "0.17"]]
@@ -93,7 +93,7 @@ def test_nothing_is_recommended_where_nothing_learns(tmp_path):
 
     _, found = analysed(nothing, tmp_path)
     assert found["recommended-digits-50"].verdict == "not determined"
-    assert found["learned-helps-xyz"].verdict == "not determined"
+    assert found["learned-helps-xyz-10"].verdict == "not determined"
 
 
 def test_two_layers_leave_at_the_rate_of_a_closed_form():
