@@ -21,6 +21,7 @@ from phasescope.activations import Activation, MRePU, RePU, as_activation
 from phasescope.activations.resolve import Spec
 from phasescope.estimate import Estimate
 from phasescope.studies import samples
+from phasescope.studies.claim import Check, Claim, Outcome
 from phasescope.studies.part import StudySettings
 from phasescope.theory import critical_point, first_layer_kernel, repu_unstable_kernel
 from phasescope.theory.moments import mean_square_slope, second_moment
@@ -65,6 +66,9 @@ class Start:
     C_W: float
     C_b: float = 0.0
     K1: float | None = None  # kernel of the first layer for the largest input; None: C_W, C_b act there too
+    rule: str = (
+        ""  # "Xavier", or torch's "default" where weights and biases are uniform, in place of all these
+    )
 
 
 def best_start(spec: Spec, depth: int) -> tuple[Start, str]:
@@ -129,12 +133,8 @@ class Networks(nn.Module):
     ) -> None:
         super().__init__()
         self.sizes, self.activation = tuple(sizes), activation
-        drawn = [_drawn(sizes, start, largest, seed) for seed in seeds]
-        layers = zip(*drawn, strict=True)
-        self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
-        for layer in layers:
-            self.weights.append(nn.Parameter(torch.stack([w for w, _ in layer]).to(dtype)))
-            self.biases.append(nn.Parameter(torch.stack([b for _, b in layer]).to(dtype)))
+        drawn = parameters(list(pairwise(sizes)), start, seeds, largest)
+        self.weights, self.biases = (each.to(dtype) for each in drawn)
 
     def __len__(self) -> int:
         return len(self.weights[0])
@@ -154,18 +154,36 @@ class Networks(nn.Module):
         return self.preactivations(x)[-1]
 
 
-def _drawn(sizes: Sequence[int], start: Start, largest: float, seed: int) -> list[tuple[Tensor, Tensor]]:
-    """Return weights (inputs, outputs) and biases (1, outputs) of each layer of one network, in float64."""
+def parameters(
+    shapes: Sequence[tuple[int, int]], start: Start, seeds: Iterable[int], largest: float
+) -> tuple[nn.ParameterList, nn.ParameterList]:
+    """Return weights (networks, inputs, outputs) and biases (networks, 1, outputs) by layer, in float64."""
+    weights, biases = nn.ParameterList(), nn.ParameterList()
+    for layer in zip(*(_drawn(shapes, start, largest, seed) for seed in seeds), strict=True):
+        weights.append(nn.Parameter(torch.stack([w for w, _ in layer])))
+        biases.append(nn.Parameter(torch.stack([b for _, b in layer])))
+    return weights, biases
+
+
+def _drawn(
+    shapes: Sequence[tuple[int, int]], start: Start, largest: float, seed: int
+) -> list[tuple[Tensor, Tensor]]:
+    """Return weights (inputs, outputs) and biases (1, outputs) of each layer of one network."""
     generator = torch.Generator().manual_seed(seed % 2**63)
     layers = []
-    for number, (inputs, outputs) in enumerate(pairwise(sizes)):
+    for number, (inputs, outputs) in enumerate(shapes):
+        if start.rule == "default":
+            w, b = (2 * torch.rand(n, outputs, generator=generator).double() - 1 for n in (inputs, 1))
+            layers.append((w / math.sqrt(inputs), b / math.sqrt(inputs)))
+            continue
         C_W, C_b = start.C_W, start.C_b
         if number == 0 and start.K1 is not None:
             C_b = min(C_b, start.K1)
             C_W = (start.K1 - C_b) / largest
+        variance = 2 / (inputs + outputs) if start.rule == "Xavier" else C_W / inputs
         w = torch.randn(inputs, outputs, generator=generator, dtype=torch.float64)
         b = torch.randn(1, outputs, generator=generator, dtype=torch.float64)
-        layers.append((w * math.sqrt(C_W / inputs), b * math.sqrt(C_b)))
+        layers.append((w * math.sqrt(variance), b * math.sqrt(C_b)))
     return layers
 
 
@@ -268,6 +286,21 @@ def _clip(parameters: Sequence[Tensor], most: float) -> None:
         gradient.mul_(factor.view(-1, *[1] * (gradient.dim() - 1)))
 
 
+def scaled(after: Function, stream: Tensor, square: Tensor, small: float) -> Tensor:
+    """Return chi_par of each network: how much the square of what follows grows with that of the stream."""
+    above, below = (after(stream * (1 + e)).square().sum((-2, -1)) for e in (small, -small))
+    return (above - below) / (4 * small * square)
+
+
+def turned(after: Function, stream: Tensor, lengths: Tensor, generator: torch.Generator) -> Tensor:
+    """Return chi_perp of each network: how much random differences, so long, beside the stream grow."""
+    beside = torch.randn(stream.shape, generator=generator, dtype=stream.dtype)
+    beside -= stream * (beside * stream).sum(-1, keepdim=True) / stream.square().sum(-1, keepdim=True)
+    beside *= lengths / beside.norm(dim=-1, keepdim=True)
+    apart = (after(stream + beside) - after(stream - beside)).square().sum(-1) / 4
+    return (apart / beside.square().sum(-1)).mean(-1)
+
+
 def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
     """Return the mean square error of each network."""
     return (outputs - targets).square().mean((-2, -1))
@@ -304,3 +337,15 @@ def over_seeds(values: ArrayLike, method: str = "mean over seeds") -> Estimate:
 def share(successes: ArrayLike, method: str = "share of networks") -> Estimate:
     """Return the share of networks for which something is true."""
     return samples.share(successes, method)
+
+
+def all_do(claim: Claim, does: np.ndarray, note: str) -> Check:
+    """Return the check of something that all networks do; fewer than three of them determine nothing."""
+    found = share(does)
+    verdict: Outcome = "not determined"
+    if len(does) >= 3 and (does.all() or found.value <= 0.5):
+        verdict = "agrees" if does.all() else "disagrees"
+    rule = (
+        "Agrees where all networks do, disagrees where at most half do; fewer than three determine nothing."
+    )
+    return claim.found(1.0, found, verdict, f"{note} {rule}".strip())
