@@ -32,7 +32,7 @@ def test_a_tiny_run_has_every_network_claim_and_figure(tmp_path):
 
 def test_a_look_sees_kernels_and_susceptibilities():
     x = xyz(32, 0)[0].float()
-    networks = Rescued(RESCUED["best"], "gelu", 3, 400, [0])
+    networks = Rescued(RESCUED["best"], "gelu", (3, 400, 3), [0]).float()
     seen = drift._look(networks, x, 0)
     z1 = x @ networks.weights[0][0] + networks.biases[0][0]
     z2 = torch.nn.functional.gelu(z1) @ networks.weights[1][0] + networks.biases[1][0]
@@ -86,6 +86,12 @@ def test_a_kernel_that_leaves_before_it_diverges_is_told_from_one_that_stays():
     assert found["leaves"] == found["stays"] == "disagrees"
     assert found["kernel-gelu"] == found["chi-layer-norm"] == "agrees"
     assert found["chi-gelu"] == "disagrees"
+
+
+def test_fewer_than_three_diverging_networks_determine_nothing():
+    calm, leaving = made(lambda step: 1e-3), made(lambda step: 1.0 if step >= 5 else 1e-3, failed=12)
+    leaving["failed"] = np.array([12, 12, -1])
+    assert verdicts(calm, calm, leaving)["leaves"] == "not determined"
 
 
 def test_where_no_rate_trains_nothing_is_determined(tmp_path):

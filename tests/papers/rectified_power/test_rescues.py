@@ -32,9 +32,10 @@ def test_a_tiny_run_has_all_rows_claims_and_figures(tmp_path):
     data, analysis, found = run(RESCUES, TINY, tmp_path)
     assert found["step-0"].verdict == "agrees"
     assert found["step-0"].measured.value == 0
-    assert found["norms-parallel"].verdict == found["batch-norm-eval-repu2"].verdict == "agrees"
-    assert len(analysis.tables[0].rows) == 2 * 13 + 3 * 6
-    assert len(analysis.tables[1].rows) == 2 * 17 + 17 + 3 * 6
+    assert found["batch-norm-eval-repu2"].verdict == "agrees"
+    assert found["norms-parallel"].measured.value < 0.02  # 16 neurons can be nearly alike
+    assert len(analysis.tables[0].rows) == 2 * 17 + 3 * 6
+    assert all(len(row) == len(analysis.tables[0].columns) for row in analysis.tables[0].rows)
     assert min(draw(RESCUES, data, TINY)) > 15_000
 
 
@@ -75,7 +76,7 @@ def test_a_residual_stream_blows_up_long_before_the_formula_without_its_mean():
 @pytest.mark.parametrize("key", ["layer-before", "layer-after", "batch-norm", "residual-0.1", "dense-0.3"])
 def test_rescued_networks_are_those_of_plain_torch(key):
     rescue = RESCUED[key]
-    networks = Rescued(rescue, "gelu", 3, 8, [0, 1], dtype=torch.float64)
+    networks = Rescued(rescue, "gelu", (3, 8, 3), [0, 1])
     x = xyz(16, 0)[0]
     s, norm = nn.functional.gelu, nn.LayerNorm(8, elementwise_affine=False)
     batch = [nn.BatchNorm1d(8, affine=False).double() for _ in range(3)]
@@ -106,9 +107,9 @@ def test_rescued_networks_are_those_of_plain_torch(key):
 
 def test_starts_have_their_variances():
     for key, expected in (("xavier", 1.0), ("he", 2.0), ("default", 1 / 3)):
-        networks = Rescued(RESCUED[key], "repu2", 3, 300, [0])
+        networks = Rescued(RESCUED[key], "repu2", (3, 300, 3), [0])
         assert float(networks.weights[1].detach().var() * 300) == pytest.approx(expected, rel=0.02)
-    networks = Rescued(RESCUED["xavier"], "repu2", 3, 300, [0])
+    networks = Rescued(RESCUED["xavier"], "repu2", (3, 300, 3), [0])
     assert float(networks.weights[0].detach().var()) == pytest.approx(2 / 303, rel=0.1)
 
 
@@ -125,6 +126,7 @@ def measured(**changes):
                 "gradient": 1e5 if key == "batch-norm" else 50.0,
                 "failed": 0.0 if lost else -1.0,
                 "test": test,
+                "test_batch": 1.0,
             }
             row |= changes.get(key.replace("-", "_").replace(".", "_"), {})
             for depth in (10, 20):
