@@ -200,7 +200,10 @@ def test_networks_without_a_critical_point_are_refused_unchanged(model, reason, 
     before = state(network)
     with pytest.raises(NoCriticalPointError, match=reason) as caught:
         critical_(network, digits)
-    assert "What helps: a LayerNorm before each activation; residual blocks" in str(caught.value)
+    advice = (
+        "a LayerNorm before each activation; residual blocks h + 0.1 f(h), up to some 20 layers, a smaller"
+    )
+    assert f"What helps: {advice} weight beyond; dense connections" in str(caught.value)
     assert_same(before, state(network))
 
 
