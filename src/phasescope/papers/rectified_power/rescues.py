@@ -92,7 +92,7 @@ class RescuesSettings(Settings):
 
 QUICK, _ALL = RescuesSettings(), (5, 10, 20, 50)
 PAPER = RescuesSettings(
-    depths=_ALL, depths_repu3=_ALL, control_depths=(5, 10, 20), steps=400, networks=8, wide=300
+    depths=_ALL, depths_repu3=_ALL, control_depths=(5, 10, 20), steps=400, networks=8, wide=300, inputs=24
 )
 
 TRAINING = {
