@@ -320,9 +320,8 @@ def tables(n: Numbers) -> list[Table]:
 
 
 def notes(n: Numbers) -> list[str]:
-    s = n.settings
     medians = {name: float(np.median(n.error(SHARP, name))) for name in FINITE}
-    best = min(medians, key=lambda name: medians[name])
+    s, best = n.settings, min(medians, key=lambda name: medians[name])
     return [
         "Known of the paper: seven hidden layers and, from a published summary, the order GELU, MRePU, ReLU. "
         f"Chosen here: nu = 0.01/pi, MRePU 2 for MRePU, {s.width} units, each activation's best start, "
