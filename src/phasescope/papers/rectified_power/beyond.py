@@ -105,9 +105,9 @@ def tasks(config: Any) -> list[Task]:
     layer = 8e-5  # seconds of one layer of one network in one step
 
     def task(kind: str, seconds: float, **known: Any) -> Task:
-        return Task(STUDY, "beyond", blank | {"kind": kind} | known, seconds=1 + seconds, memory=500_000_000)
+        return Task(STUDY, "beyond", {"kind": kind} | blank | known, seconds=seconds, memory=500_000_000)
 
-    made = [task("identity", 0.5, depth=depth) for depth in STEP_DEPTHS]
+    made = [task("identity", 0.4, depth=depth) for depth in STEP_DEPTHS]
     for depth, method in ((depth, method) for depth in STEP_DEPTHS for method in (FIXED, SCALED)):
         seconds = layer * s.seeds * s.ladder * depth * len(LADDER)
         made.append(task("ladder", seconds, method=method, depth=depth, steps=s.ladder))
