@@ -8,7 +8,7 @@ that of a small difference at right angles to it, and so that of the gradients' 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -17,14 +17,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from phasescope.activations import as_activation
 from phasescope.estimate import Estimate
 from phasescope.papers.rectified_power import shared
-from phasescope.papers.rectified_power.shared import STUDY, Start, mean_of, over_seeds, squared_error
+from phasescope.papers.rectified_power.shared import STUDY, Start, over_seeds, squared_error
 from phasescope.studies.claim import Check, Claim
 from phasescope.studies.drawing import colours, legend
 from phasescope.studies.part import Panels, Part, Settings, Table, Variable
 from phasescope.sweep.task import Task
-from phasescope.theory import MeanField
+from phasescope.theory import MeanField, expectation
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -42,7 +43,7 @@ class Rescue:
     start: str = ""  # Xavier, default, best; else C_W
     C_W: float = 1.0
     alpha: float = 0.0
-    optimiser: type[torch.optim.Optimizer] = torch.optim.Adam
+    optimiser: Callable[..., torch.optim.Optimizer] = torch.optim.Adam
     clip: float | None = None
     penalty: float = 0.0
 
@@ -270,7 +271,7 @@ def _trained(known: Any, depth: int, seeds: list[int]) -> dict[str, np.ndarray]:
 
     batches = shared.minibatches(x, y, known["batch"], known["seed"])
     rate = known["rate"] * (10 if rescue.optimiser is torch.optim.SGD else 1)
-    optimiser = rescue.optimiser(networks.parameters(), lr=rate)  # type: ignore[call-arg]
+    optimiser = rescue.optimiser(networks.parameters(), lr=rate)
     course = shared.train(networks, batches, loss, optimiser, known["steps"], before=before, clip=rescue.clip)
     tests = []
     for training in (False, True):  # BatchNorm takes the statistics kept in training, then the test points'
@@ -287,7 +288,7 @@ def susceptibilities(spec: str, rescue: Rescue) -> tuple[float, float]:
     field, start = MeanField(spec, 1.0), start_of(rescue, spec, LAYERS)
     if rescue.block not in ("plain", "residual", "dense"):
         centred = rescue.block in ("batch", "layer after")
-        square = field.kernel_map(1.0) - centred * mean_of(spec, lambda z, s, slope: s) ** 2
+        square = field.kernel_map(1.0) - centred * _mean_of(spec, lambda z, s, slope: s) ** 2
         return 0.0, field.chi_perpendicular(1.0) / square
     K = start.C_W if start.K1 is None else start.K1
     # A residual stream starts with K, and meets weights of C_W; a dense one is the input, of square 1.
@@ -296,11 +297,17 @@ def susceptibilities(spec: str, rescue: Rescue) -> tuple[float, float]:
     return kept + factor * field.chi_parallel(K), kept + factor * field.chi_perpendicular(K)
 
 
+def _mean_of(spec: str, of: Callable[[Tensor, Tensor, Tensor], Tensor]) -> float:
+    """Return a mean over z of variance 1 of a function of z, s and s'."""
+    a = as_activation(spec)
+    return float(expectation(lambda z: of(z, a(z), a.derivative(z)), 1.0, kinks=a.kinks))
+
+
 def _by_width(spec: str, width: int) -> float:
     """Return how far ``<s'^2>/<s^2>`` of a layer is from its limit, to first order in 1/width."""
-    square, slope = mean_of(spec, lambda z, s, d: s**2), mean_of(spec, lambda z, s, d: d**2)
-    scatter = mean_of(spec, lambda z, s, d: s**4) / square**2
-    together = mean_of(spec, lambda z, s, d: (s * d) ** 2) / (square * slope)
+    square, slope = _mean_of(spec, lambda z, s, d: s**2), _mean_of(spec, lambda z, s, d: d**2)
+    scatter = _mean_of(spec, lambda z, s, d: s**4) / square**2
+    together = _mean_of(spec, lambda z, s, d: (s * d) ** 2) / (square * slope)
     return abs(scatter - together) / width
 
 
