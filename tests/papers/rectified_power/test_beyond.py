@@ -24,13 +24,6 @@ def law(task, device):
     known, random = task.parameters, np.random.default_rng(task.seed)
     depth, method, seeds = known["depth"], known["method"], known["seeds"]
     noise = np.exp(0.02 * random.standard_normal(seeds))
-    if known["kind"] == "identity":
-        growth = 2 * depth / (depth + 1)
-        return {
-            "difference": 1e-15,
-            "growth": growth,
-            "grown": growth * np.exp(0.1 * random.standard_normal(32)),
-        }
     if known["kind"] == "ladder":
         return {"lasting": np.full(seeds, 2e-3 if method == FIXED else 8e-3)}
     if known["kind"] == "step":
@@ -67,8 +60,6 @@ def test_claims_that_fail_in_made_data_disagree(tmp_path):
         made, known = law(task, device), task.parameters
         if known["kind"] == "step":
             made["seen"] = made["seen"] / 2
-        if known["kind"] == "identity":
-            made |= {"difference": 1e-6, "growth": 2.1, "grown": 4 * made["grown"]}
         if known["kind"] == "ladder" and known["method"] == SCALED:
             made["lasting"] = made["lasting"] / 16
         if known["kind"] == "table" and known["method"] == "GELU":
@@ -156,14 +147,16 @@ def test_forms_are_what_their_names_say():
         torch.testing.assert_close(networks(x)[0], h @ networks.weights[-1][0])
 
 
-def test_scaling_is_an_identity_and_rates_are_chosen_by_the_first_half():
-    found = beyond.measure(task("identity"), "cpu")
-    assert found["difference"] < 1e-13
-    # K -> K + 18 K^2 + 15 K^3 from 1/180, but for the little below z = -1.
-    K = 1 / 180
-    for _ in range(4):
-        K = K + 18 * K**2 + 15 * K**3
-    assert found["growth"] == pytest.approx(180 * K, rel=1e-6)
+def test_the_scaled_form_is_the_plain_one_at_a_small_kernel():
+    x = torch.linspace(-1, 1, 30, dtype=torch.float64).view(10, 3)
+    plain, scaled = (
+        Networks([3, *[64] * 10, 1], *beyond._begun(method, 10), [5], largest=1.0, dtype=torch.float64)(x)
+        for method in (FIXED, SCALED)
+    )
+    torch.testing.assert_close(plain, scaled / math.sqrt(2 * 18 * 10), rtol=1e-12, atol=0)
+
+
+def test_rates_are_chosen_by_the_first_half():
     entry = beyond.measure(task("table", rates="1e-05 0.003", seeds=2, steps=30, method="GELU"), "cpu")
     assert entry["best_rate"] == 0.003
     assert (entry["error"] < 1.0).all()

@@ -72,7 +72,7 @@ def test_a_file_that_was_edited_is_measured_anew(own):
         ("activations=softmax", "not a function of one pre-activation"),
         ("activations={own}:normed", "mine.py:normed.* is not elementwise"),
         ("activations={own}:absent", "defines no 'absent'"),
-        ("activations={own}:flat", "mine.py:flat has the slope 0 everywhere"),
+        ("activations={own}:flat", "flat has the slope 0 everywhere"),
         ("task=mnits", "task=mnits is no task of this study. There are: digits, mnist"),
         ("task=mnist", "task=mnist has no data. Name them with --set mnist=DIR"),
         ("cifar10=/nowhere", "cifar10=/nowhere is no folder"),

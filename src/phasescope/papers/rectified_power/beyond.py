@@ -41,7 +41,7 @@ from phasescope.studies.claim import Check, Claim
 from phasescope.studies.drawing import colours, legend, shades
 from phasescope.studies.part import Panels, Part, Settings, Table, Variable
 from phasescope.sweep.task import Task
-from phasescope.theory import MeanField, expectation, first_layer_kernel
+from phasescope.theory import expectation, first_layer_kernel
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -74,12 +74,12 @@ class BeyondSettings(Settings):
 
     seeds: int = 8  # of Adam's first step and of the ladder of rates
     ladder: int = 60  # steps for which a rate has to last
-    table_seeds: int = 6  # half of them choose, half confirm
+    table_seeds: int = 10  # half of them choose, half confirm
     table_steps: int = 180
     rates: tuple[float, ...] = (3e-4, 1e-3, 3e-3)  # of Adam, of which each method has its best
 
 
-QUICK = BeyondSettings(seeds=5, ladder=20, table_steps=35, rates=(1e-3,))
+QUICK = BeyondSettings(seeds=5, ladder=20, table_seeds=6, table_steps=35, rates=(1e-3,))
 PAPER_PRESET = BeyondSettings()
 
 VARIABLES = {
@@ -91,14 +91,11 @@ VARIABLES = {
     "seen": Variable(("network",), "rate at which Adam's first step makes a kernel grow", optional=True),
     "predicted": Variable(("network",), "the same at infinite width", optional=True),
     "lasting": Variable(("network",), "highest rate of a ladder that lasts", optional=True),
-    "difference": Variable((), "largest relative difference of outputs of the two forms", optional=True),
-    "growth": Variable((), "kernel of the last over that of the first layer, infinite width", optional=True),
-    "grown": Variable(("network",), "the same in networks, largest input", optional=True),
 }
 
 
 def tasks(config: Any) -> list[Task]:
-    """Return the tasks of the four questions, the longest first."""
+    """Return the tasks of the three questions, the longest first."""
     s: BeyondSettings = config.beyond
     blank = {"steps": 0, "seeds": s.seeds, "seed": config.seed, "rates": "", "target": "xyz", "method": ""}
     table = {"steps": s.table_steps, "seeds": s.table_seeds, "rates": " ".join(map(str, s.rates))}
@@ -107,7 +104,7 @@ def tasks(config: Any) -> list[Task]:
     def task(kind: str, seconds: float, **known: Any) -> Task:
         return Task(STUDY, "beyond", {"kind": kind} | blank | known, seconds=seconds, memory=500_000_000)
 
-    made = [task("identity", 0.4, depth=depth) for depth in STEP_DEPTHS]
+    made = []
     for depth, method in ((depth, method) for depth in STEP_DEPTHS for method in (FIXED, SCALED)):
         seconds = layer * s.seeds * s.ladder * depth * len(LADDER)
         made.append(task("ladder", seconds, method=method, depth=depth, steps=s.ladder))
@@ -122,7 +119,7 @@ def tasks(config: Any) -> list[Task]:
 
 def measure(task: Task, device: str) -> dict[str, Any]:
     """Return what one task of its kind asks for."""
-    kinds = {"ladder": _ladder, "step": _step, "identity": _identity, "table": _entry}
+    kinds = {"ladder": _ladder, "step": _step, "table": _entry}
     return kinds[task.parameters["kind"]](dict(task.parameters), device)
 
 
@@ -322,29 +319,6 @@ def _kernel_map() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return np.log(kernels), np.log(squares), np.array(slopes)
 
 
-def _identity(known: dict[str, Any], device: str) -> dict[str, Any]:
-    """Return how far the scaled form is from the plain one at a small kernel, and the growth of both."""
-    depth = known["depth"]
-    x = _data("xyz")[0][0].double().to(device)
-    x = x[x.square().sum(1).argsort(descending=True)[:16]]
-    sizes, seeds = [3, *[2 * _WIDTH] * depth], range(32 * depth, 32 * depth + 32)
-    made = []
-    for method in (FIXED, SCALED):
-        function, start = _begun(method, depth)
-        networks = Networks(sizes, function, start, seeds, largest=largest_of(x), dtype=torch.float64)
-        with torch.no_grad():
-            made.append(networks.to(device)(x))
-    plain, scaled = made
-    K = K1 = first_layer_kernel("mrepu2", depth)
-    for _ in range(depth - 1):
-        K = float(MeanField("mrepu2", 1.0, 0.0).kernel_map(K))
-    return {
-        "difference": float((plain - math.sqrt(K1) * scaled).abs().max() / plain.abs().max()),
-        "growth": K / K1,
-        "grown": (plain[:, 0].square().mean(-1) / K1).cpu().numpy(),
-    }
-
-
 @dataclass(frozen=True)
 class Numbers:
     """The data by question."""
@@ -429,35 +403,17 @@ def claims(n: Numbers) -> list[Check]:
             )
         )
     for depth in STEP_DEPTHS:
-        apart, growth = (float(n.of(name, "identity", depth=depth)) for name in ("difference", "growth"))
-        grown = over_seeds(np.log(n.of("grown", "identity", depth=depth)))
         last = [n.of("lasting", "ladder", method=method, depth=depth) for method in (SCALED, FIXED)]
         lasts = over_seeds(np.log(last[0] / last[1]))
         rung = math.log(LADDER[1] / LADDER[0])
         lasts = replace(lasts, error=math.hypot(lasts.error, rung / math.sqrt(6 * len(last[0]))))
-        made += [
-            Claim(
-                f"identity-{depth}", f"s(k z)/k from K_1 = 1 is s from K_1 = k^2, over k ({depth} layers)."
-            ).below(1e-10, Estimate(apart, 0.0, "largest relative difference", 32), note="Rounding only."),
-            Claim(
-                f"growth-{depth}", f"At K_1 = 1/(2 a_1 L) the kernel at most doubles in {depth} layers."
-            ).below(
-                2.0, Estimate(growth, 0.0, "kernel map by quadrature", 1), note="Infinite width, all orders."
-            ),
-            Claim(
-                f"growth-measured-{depth}", f"So does that of networks of {depth} layers, on average."
-            ).equals(
-                math.log(growth),
-                grown,
-                allowance=depth / (2 * _WIDTH),
-                note=f"ln of the growth at width {2 * _WIDTH}; allowance: the next order, L/n.",
-            ),
+        made.append(
             Claim(
                 f"scaled-lasts-{depth}", f"At depth {depth} the scaled form lasts at higher rates of Adam."
             ).positive(
                 lasts, note="ln of the ratio of the highest rates that last; the error has the ladder's own."
-            ),
-        ]
+            )
+        )
     for method, on, depth, seen, predicted in n.steps():
         made.append(
             Claim(

@@ -327,7 +327,7 @@ def _repu_claims(n: Numbers, p: int) -> list[Check]:
     last, far = min(_SPREAD, depth) - 1, depth // 3
     rest = np.concatenate([found["kernel"][:, last] - found["theory"][last] for found in rows.values()])
     steep = over_seeds(np.log(np.abs(apart[:, -1] / apart[:, far])) / (depth - 1 - far))
-    law = theory.repu_log_kernel_std(p, n.width, last + 1)
+    law = math.hypot(theory.repu_log_kernel_std(p, n.width, last + 1), math.sqrt(2 / n.width))
     error = ((rest - rest.mean()) ** 2).std() / (2 * rest.std())
     std = Estimate(float(rest.std(ddof=1)), error / math.sqrt(len(rest)), "std over networks", len(rest))
     power = np.polyfit(np.log(_DECADES), np.log(chi["parallel"].mean(0)), 1)[0]
@@ -348,7 +348,7 @@ def _repu_claims(n: Numbers, p: int) -> list[Check]:
             float(ndtr(-shift / spread)), share(grown), allowance=0.05, note="The share; 0.05 is allowed."
         ),
         Claim(f"spread-{name}", f"ln K_{last + 1} spreads by its law.").equals(
-            law, std, allowance=law * noise / 2, note=f"kappa/n = {noise:.2g}; half is allowed, relatively."
+            law, std, note="Exact at every width; the last layer's own 2/n is added to the variance."
         ),
         Claim(f"ratio-{name}", "chi_par/chi_perp = (2p-1)/p: no start makes both 1.", PAPER).equals(
             (2 * p - 1) / p, ratio(chi, 2), allowance=2 * p / n.width, note="2p/n is allowed."

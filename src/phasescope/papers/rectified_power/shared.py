@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from phasescope.activations import Activation, MRePU, RePU, as_activation
 from phasescope.activations.resolve import Spec
+from phasescope.errors import InputError
 from phasescope.estimate import Estimate
 from phasescope.studies import samples
 from phasescope.studies.claim import Check, Claim, Outcome
@@ -89,7 +90,10 @@ def best_start(spec: Spec, depth: int) -> tuple[Start, str]:
     family, p = activation.closed_form or ("", ())
     if family == "repu":
         return Start(1.0, 0.0, repu_unstable_kernel(int(p[0]), 1.0)), "none is critical; C_W = 1, K_1 = K_dag"
-    C_W = 1 / mean_square_slope(activation, 1.0)
+    slope = mean_square_slope(activation, 1.0)
+    if slope == 0:
+        raise InputError(f"{activation.name} has the slope 0 everywhere.", "Name an activation that varies.")
+    C_W = 1 / slope
     C_b = max(0.0, 1 - C_W * second_moment(activation, 1.0))
     return Start(C_W, C_b, 1.0), "none is critical; chi_perp = 1 at K = 1"
 
