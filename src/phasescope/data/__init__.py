@@ -5,12 +5,15 @@ from phasescope.data.images import Images, cifar10, digits
 from phasescope.data.imdb import Reviews, imdb
 from phasescope.data.pictures import Picture, picture
 from phasescope.data.series import Series, read_series
+from phasescope.data.text import Characters, characters
 
 __all__ = [
+    "Characters",
     "Images",
     "Picture",
     "Reviews",
     "Series",
+    "characters",
     "cifar10",
     "digits",
     "fashion_mnist",

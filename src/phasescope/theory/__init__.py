@@ -1,5 +1,6 @@
 """Infinite width and the first corrections in 1/width, for any activation."""
 
+from phasescope.theory.adam import first_adam_rate
 from phasescope.theory.alternatives import alternatives
 from phasescope.theory.aspect_ratio import aspect_ratio, vertex_rate
 from phasescope.theory.critical import CriticalPoint, critical_point
@@ -51,6 +52,7 @@ __all__ = [
     "deep_tangent_ratio",
     "expectation",
     "finite_width_scaling",
+    "first_adam_rate",
     "first_layer_kernel",
     "four_point_vertex",
     "input_distances",

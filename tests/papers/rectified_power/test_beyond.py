@@ -10,9 +10,10 @@ from one_part import alone, checks, config, draw
 from phasescope import studies
 from phasescope.activations import MRePU
 from phasescope.papers import rectified_power
+from phasescope.papers.perceptrons import Networks, Start, largest_of
 from phasescope.papers.rectified_power import beyond
 from phasescope.papers.rectified_power.beyond import BEYOND, FIXED, LEARNED, SCALED
-from phasescope.papers.rectified_power.shared import Networks, Start, best_start, largest_of
+from phasescope.papers.rectified_power.shared import best_start
 from phasescope.sweep.task import Task
 
 SETTINGS = config(study=rectified_power.STUDY)
@@ -85,13 +86,6 @@ def test_nothing_is_recommended_where_nothing_learns(tmp_path):
     _, found = analysed(nothing, tmp_path)
     assert found["recommended-digits-50"].verdict == "not determined"
     assert found["learned-helps-xyz-10"].verdict == "not determined"
-
-
-def test_two_layers_leave_at_the_rate_of_a_closed_form():
-    # One input (1, 1, 1): the first step moves a unit by 3 + 1 times the rate, from K_1 = 1/72 tenfold.
-    x, errors = np.ones((1, 3)), np.ones((1, 1))
-    assert beyond.predicted_rate(2, x, errors, 1.0) == pytest.approx(3 * math.sqrt(1 / 72) / 4, rel=1e-5)
-    assert beyond.predicted_rate(2, x, errors, 72**-0.5) == pytest.approx(3 / 4, rel=1e-5)
 
 
 def task(kind, **known):

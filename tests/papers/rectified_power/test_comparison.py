@@ -201,23 +201,6 @@ def test_networks_that_do_not_begin_are_counted_and_not_scanned():
     assert np.isnan(found["score"]).all()
 
 
-def test_a_window_is_followed_by_its_next_character_and_test_pieces_are_not_trained_on():
-    text = "".join(chr(97 + (k * k + k // 400) % 23) for k in range(8000))
-    x, y, x_test, _ = protocol.characters(text, 10_000, 10_000)
-    letters = sorted(set(text), key=lambda c: (-train_text(text).count(c), c))
-    decoded = x.view(len(x), 8, -1).argmax(-1)
-    for row in (0, 17, 900):
-        word = "".join(letters[int(code)] for code in [*decoded[row], y[row]])
-        assert word in text
-    assert len(x) == 16 * 392
-    assert len(x_test) == 4 * 392
-    assert x.square().mean(1).tolist() == pytest.approx([1.0] * len(x))
-
-
-def train_text(text):
-    return "".join(text[k * 400 : (k + 1) * 400] for k in range(len(text) // 400) if k % 5 != 4)
-
-
 def test_the_guess_of_a_text_is_the_entropy_of_its_characters():
     data = protocol.load("text", "", 600, 200)
     counts = Counter(data.y.tolist())
@@ -226,14 +209,6 @@ def test_the_guess_of_a_text_is_the_entropy_of_its_characters():
     guess = data.guess.double().expand(1, 200, -1)
     assert float(protocol.scores(guess, data.test[1], "text")) == pytest.approx(expected, rel=1e-6)
     assert 2.5 < expected < 3.5  # nats; uniform over 41 would be 3.71
-
-
-def test_a_text_of_ones_own_is_read_and_one_too_short_is_refused(tmp_path):
-    path = tmp_path / "own.txt"
-    path.write_text("One  Two\nthree " * 400)
-    assert protocol.text_of(str(path)).startswith("one two three one")
-    with pytest.raises(InputError, match="The text has 11 characters"):
-        protocol.characters("much too it", 10, 10)
 
 
 def test_scores_are_those_of_single_networks():

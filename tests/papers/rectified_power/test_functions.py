@@ -9,7 +9,7 @@ from torch import nn
 from one_part import alone, checks, config
 from phasescope import studies
 from phasescope.activations import MRePU
-from phasescope.papers import rectified_power
+from phasescope.papers import perceptrons, rectified_power
 from phasescope.papers.rectified_power import functions, shared
 from phasescope.papers.rectified_power.functions import FUNCTIONS, TARGETS
 from phasescope.sweep.task import Task
@@ -50,7 +50,7 @@ def test_x_y_z_is_that_of_all_parts():
 
 def test_a_constant_has_all_of_the_error_and_a_slope_what_it_leaves():
     x = functions.points("cubic", 2048, 3)
-    networks = shared.Networks((1, 1), nn.Identity(), shared.Start(1.0), [0, 1])
+    networks = perceptrons.Networks((1, 1), nn.Identity(), perceptrons.Start(1.0), [0, 1])
     networks.weights[0].data[:] = torch.tensor([0.0, 2.0]).view(2, 1, 1)
     value, slope = functions._errors(networks, TARGETS["cubic"], x)
     root, u = math.sqrt(7), x[:, 0].detach().numpy()
@@ -88,7 +88,7 @@ def test_training_is_that_of_plain_torch():
         layers += [linear, nn.ReLU()]
     model = nn.Sequential(*layers[:-1])
     optimiser = torch.optim.Adam(model.parameters(), 1e-3)
-    batch = shared.minibatches(x.float(), TARGETS["runge"](x).float(), 256, 0)
+    batch = perceptrons.minibatches(x.float(), TARGETS["runge"](x).float(), 256, 0)
     for step in range(5):
         inputs, targets = batch(step)
         optimiser.zero_grad()

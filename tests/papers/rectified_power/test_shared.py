@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from phasescope.activations import MRePU
-from phasescope.papers import rectified_power
+from phasescope.papers import perceptrons, rectified_power
+from phasescope.papers.perceptrons import Networks, Start
 from phasescope.papers.rectified_power import shared
-from phasescope.papers.rectified_power.shared import Networks, Start
 
 START = Start(2.0, 0.1)
 
@@ -49,7 +49,7 @@ def test_weights_and_biases_have_the_variances_of_their_start():
     assert float(networks.weights[1].detach().var() * 400) == pytest.approx(2.0, rel=0.02)
     assert float(networks.biases[1].detach().var()) == pytest.approx(0.1, rel=0.15)
     x = torch.randn(30, 50, dtype=torch.float64)
-    first = Networks((50, 4000), nn.Identity(), Start(2.0, 0.1, 0.7), [0], largest=shared.largest_of(x))
+    first = Networks((50, 4000), nn.Identity(), Start(2.0, 0.1, 0.7), [0], largest=perceptrons.largest_of(x))
     kernels = first(x.float())[0].square().mean(-1)
     assert float(kernels.detach().max()) == pytest.approx(0.7, rel=0.1)  # the largest input has K_1
 
@@ -82,11 +82,11 @@ def test_without_a_critical_point_perpendicular_differences_are_kept_at_kernel_1
 
 def test_training_side_by_side_is_training_alone():
     x, y = shared.xyz(64, 0)
-    batches = shared.minibatches(x, y, 16, 5)
+    batches = perceptrons.minibatches(x, y, 16, 5)
     networks = stack(sizes=(3, 16, 16, 1))
     one = plain(networks, 1)
-    course = shared.train(
-        networks, batches, shared.squared_error, torch.optim.Adam(networks.parameters(), 1e-2), 25
+    course = perceptrons.train(
+        networks, batches, perceptrons.squared_error, torch.optim.Adam(networks.parameters(), 1e-2), 25
     )
     optimiser = torch.optim.Adam(one.parameters(), 1e-2)
     for step in range(25):
@@ -105,9 +105,11 @@ def test_a_network_that_diverges_is_counted_and_leaves_the_others_alone():
     other = stack(sizes=(3, 16, 16, 1))
     with torch.no_grad():
         networks.weights[1][0] *= math.inf
-    batches = shared.minibatches(x, y, 16, 5)
+    batches = perceptrons.minibatches(x, y, 16, 5)
     made = [
-        shared.train(each, batches, shared.squared_error, torch.optim.Adam(each.parameters(), 1e-2), 12)
+        perceptrons.train(
+            each, batches, perceptrons.squared_error, torch.optim.Adam(each.parameters(), 1e-2), 12
+        )
         for each in (networks, other)
     ]
     assert made[0].failed.tolist() == [0, -1, -1]
@@ -122,7 +124,7 @@ def test_when_all_have_failed_the_axis_of_steps_stays():
     with torch.no_grad():
         networks.weights[0].fill_(math.nan)
     optimiser = torch.optim.SGD(networks.parameters(), 0.1)
-    course = shared.train(networks, lambda step: (x, y), shared.squared_error, optimiser, 31)
+    course = perceptrons.train(networks, lambda step: (x, y), perceptrons.squared_error, optimiser, 31)
     assert course.steps.tolist() == [0, 10, 20, 30]
     assert course.loss.shape == (3, 4)
     assert course.failed.tolist() == [0, 0, 0]
@@ -132,12 +134,16 @@ def test_clipping_bounds_the_gradient_of_each_network_by_itself():
     x, y = shared.xyz(32, 1)
     networks = stack(sizes=(3, 8, 1))
     before = [p.detach().clone() for p in networks.parameters()]
-    shared.train(networks, lambda step: (x, 0 * y), shared.squared_error, _sgd(networks), 1, clip=1e9)
+    perceptrons.train(
+        networks, lambda step: (x, 0 * y), perceptrons.squared_error, _sgd(networks), 1, clip=1e9
+    )
     far = [p.detach() - q for p, q in zip(networks.parameters(), before, strict=True)]
     sizes = torch.stack([d.flatten(1).square().sum(1) for d in far]).sum(0).sqrt()
     networks = stack(sizes=(3, 8, 1))
     limit = float(sizes.median())
-    shared.train(networks, lambda step: (x, 0 * y), shared.squared_error, _sgd(networks), 1, clip=limit)
+    perceptrons.train(
+        networks, lambda step: (x, 0 * y), perceptrons.squared_error, _sgd(networks), 1, clip=limit
+    )
     near = [p.detach() - q for p, q in zip(networks.parameters(), before, strict=True)]
     clipped = torch.stack([d.flatten(1).square().sum(1) for d in near]).sum(0).sqrt()
     assert clipped.tolist() == pytest.approx(sizes.clamp(max=limit).tolist(), rel=1e-9)
@@ -151,9 +157,9 @@ def test_the_product_of_three_numbers_has_variance_1():
     x, y = shared.xyz(200_000, 0)
     assert float(y.var()) == pytest.approx(1, rel=0.02)  # <x^2>^3 = 1/27
     assert torch.allclose(y[:, 0], 27**0.5 * x[:, 0] * x[:, 1] * x[:, 2])
-    again, _ = shared.minibatches(x, y, 16, 3)(7)
-    assert torch.equal(again, shared.minibatches(x, y, 16, 3)(7)[0])
-    assert not torch.equal(again, shared.minibatches(x, y, 16, 3)(8)[0])
+    again, _ = perceptrons.minibatches(x, y, 16, 3)(7)
+    assert torch.equal(again, perceptrons.minibatches(x, y, 16, 3)(7)[0])
+    assert not torch.equal(again, perceptrons.minibatches(x, y, 16, 3)(8)[0])
 
 
 def test_modules_work_in_single_precision():

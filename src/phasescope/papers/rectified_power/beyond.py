@@ -18,30 +18,25 @@ import torch
 from torch import Tensor, nn
 
 from phasescope import plotting
-from phasescope.activations import LearnedMRePU, MRePU, Scaled, as_activation
+from phasescope.activations import LearnedMRePU, MRePU, Scaled
 from phasescope.data import digits
 from phasescope.estimate import Estimate
-from phasescope.papers.rectified_power.protocol import losses
-from phasescope.papers.rectified_power.shared import (
-    STUDY,
+from phasescope.papers.perceptrons import (
     Function,
     Networks,
     Start,
-    best_start,
     largest_of,
     minibatches,
-    module_of,
-    over_seeds,
-    share,
     squared_error,
     train,
-    xyz,
 )
+from phasescope.papers.rectified_power.protocol import losses
+from phasescope.papers.rectified_power.shared import STUDY, best_start, module_of, over_seeds, share, xyz
 from phasescope.studies.claim import Check, Claim
 from phasescope.studies.drawing import colours, legend, shades
 from phasescope.studies.part import Panels, Part, Settings, Table, Variable
 from phasescope.sweep.task import Task
-from phasescope.theory import expectation, first_layer_kernel
+from phasescope.theory import first_adam_rate, first_layer_kernel
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -261,62 +256,13 @@ def _step(known: dict[str, Any], device: str) -> dict[str, Any]:
                 p.copy_(old + middle.exp()[:, None, None] * move)
         grown = kernel() > limit
         low, high = torch.where(grown, low, middle), torch.where(grown, middle, high)
-    scale = math.sqrt(first_layer_kernel("mrepu2", depth)) if known["method"] == SCALED else 1.0
-    predicted = [predicted_rate(depth, x.cpu().numpy(), each, scale) for each in errors.cpu().numpy()]
-    return {"seen": ((low + high) / 2).exp().cpu().numpy(), "predicted": np.array(predicted)}
-
-
-def predicted_rate(depth: int, x: np.ndarray, errors: np.ndarray, scale: float, width: int = _WIDE) -> float:
-    """Return the rate at which Adam's first step makes MRePU's last kernel grow tenfold, at infinite width.
-
-    The gradient of a weight is ``sum_x h_i(x) e(x) v_j``: h what comes in, e the errors of the outputs, v_j
-    their derivatives by unit j, a normal vector. While h is nearly linear in x, unit j therefore moves by
-    ``-rate S(x, v_j)``, ``S = n sqrt(2 K/pi) <s'> cos(x, M v_j) + sign(m v_j)``, with ``M = sum_x x e`` and
-    ``m = sum_x e`` (bias); in the first layer ``S = sum_i x_i sign(M v_j)_i + sign(m v_j)``. Of S, a part
-    ``b v_j`` lies along v_j, with ``b = <S v>``. The next layer passes that part on, as its weights made v_j,
-    and adds noise of equal size: a -> <s'> a + rate b, and the kernel follows
-    ``K -> <s^2>_K + |<s'> a|^2 + 2 rate <s'> a b + rate^2 <S^2>``.
-
-    Errors are (inputs, outputs). In the scaled form z is 1/scale of that here, and so are first moves.
-    """
     K1 = first_layer_kernel("mrepu2", depth)
-    grid, squares, slopes = _kernel_map()
-    v = np.random.default_rng(0).standard_normal((2000, errors.shape[1]))
-    along, sign = v @ errors.T @ x, scale * np.sign(v @ errors.sum(0))[:, None]
-    cosine = along @ x.T / np.linalg.norm(along, axis=1)[:, None] / np.linalg.norm(x, axis=1)
-    first = scale * np.sign(along) @ x.T + sign
-    parts = [v.T @ each / len(v) for each in (first, cosine, sign)]
-    kernels = K1 * (x**2).mean(1) / (x**2).mean(1).max()
-
-    def slope(K: np.ndarray) -> np.ndarray:
-        return np.asarray(np.interp(np.log(K), grid, slopes))
-
-    def last(rate: float) -> float:
-        plain, K, a = kernels, kernels + rate**2 * (first**2).mean(0), rate * parts[0]
-        for _ in range(depth - 2):
-            reach = width * np.sqrt(2 * plain / math.pi) * slope(K)
-            a, b = slope(K) * a, reach * parts[1] + parts[2]
-            square = reach**2 * (cosine**2).mean(0) + 2 * reach * (cosine * sign).mean(0) + scale**2
-            K = np.exp(np.interp(np.log(K), grid, squares)) + (a * a + 2 * rate * a * b).sum(0)
-            K = np.minimum(K + rate**2 * square, 1e2)
-            plain, a = np.exp(np.interp(np.log(plain), grid, squares)), a + rate * b
-        return float(K.max())
-
-    limit = _GROWN * last(0.0)
-    low, high = math.log(1e-6), 0.0
-    for _ in range(24):
-        middle = (low + high) / 2
-        low, high = (low, middle) if last(math.exp(middle)) > limit else (middle, high)
-    return math.exp((low + high) / 2)
-
-
-@lru_cache(maxsize=1)
-def _kernel_map() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return ln K, ``ln <s^2>`` and ``<s'>`` of MRePU 2."""
-    s, kernels = as_activation("mrepu2"), np.geomspace(1e-9, 1e2, 140)
-    squares = [float(expectation(lambda z: s(z) ** 2, K, kinks=s.kinks)) for K in kernels]
-    slopes = [float(expectation(s.derivative, K, kinks=s.kinks)) for K in kernels]
-    return np.log(kernels), np.log(squares), np.array(slopes)
+    scale = math.sqrt(K1) if known["method"] == SCALED else 1.0
+    predicted = [
+        first_adam_rate("mrepu2", depth, _WIDE, K1, x.cpu().numpy(), each, scale=scale, growth=_GROWN)
+        for each in errors.cpu().numpy()
+    ]
+    return {"seen": ((low + high) / 2).exp().cpu().numpy(), "predicted": np.array(predicted)}
 
 
 @dataclass(frozen=True)

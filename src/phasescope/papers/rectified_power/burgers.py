@@ -19,8 +19,10 @@ from torch import Tensor
 
 from phasescope import plotting
 from phasescope.estimate import Estimate
+from phasescope.papers import perceptrons
+from phasescope.papers.perceptrons import Networks, Start
 from phasescope.papers.rectified_power import shared
-from phasescope.papers.rectified_power.shared import PAPER, STUDY, Networks, Start, over_seeds, share
+from phasescope.papers.rectified_power.shared import PAPER, STUDY, over_seeds, share
 from phasescope.studies.claim import Check, Claim
 from phasescope.studies.drawing import colours, legend, shades
 from phasescope.studies.part import Panels, Part, Settings, Table, Variable, chosen
@@ -196,7 +198,7 @@ def measure(task: Task, device: str) -> dict[str, Any]:
         optimiser.param_groups[0]["lr"] = known["rate"] * (1 + math.cos(math.pi * step / steps)) / 2
 
     every = max(1, steps // 60)
-    course = shared.train(physics, physics.batches, _total, optimiser, steps, every=every, before=fall)
+    course = perceptrons.train(physics, physics.batches, _total, optimiser, steps, every=every, before=fall)
     t, x = np.meshgrid(2 * _TIMES - 1, _PLACES, indexing="ij")
     grid = torch.from_numpy(np.stack([t.ravel(), x.ravel()], 1)).float().to(device)
     with torch.no_grad():

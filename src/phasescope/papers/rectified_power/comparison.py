@@ -22,13 +22,8 @@ from phasescope import plotting
 from phasescope.activations import load_activation
 from phasescope.errors import InputError
 from phasescope.estimate import Estimate
-from phasescope.papers.rectified_power.protocol import LESS_IS_BETTER, PIECE, measure
-from phasescope.papers.rectified_power.shared import (
-    PAPER,
-    STUDY,
-    best_start,
-    over_seeds,
-)
+from phasescope.papers.rectified_power.protocol import LESS_IS_BETTER, measure
+from phasescope.papers.rectified_power.shared import PAPER, STUDY, best_start, over_seeds
 from phasescope.studies.claim import Check, Claim, Outcome
 from phasescope.studies.drawing import colours, legend, short
 from phasescope.studies.part import Panels, Part, Settings, Table, Variable, chosen
@@ -333,9 +328,7 @@ def notes(n: Numbers) -> list[str]:
             if n.text
             else "scikit-learn's descriptions of its data sets"
         )
-        made.append(
-            f"The text is {source}, lower case; every fifth piece of {PIECE} characters is for tests."
-        )
+        made.append(f"The text is {source}, lower case; every fifth piece of 400 characters is for tests.")
     left_out = {why: [name for name in n.missing if n.missing[name] == why] for why in n.missing.values()}
     return made + [f"{', '.join(names)}: {why}." for why, names in left_out.items()]
 

@@ -17,9 +17,11 @@ import torch
 
 from phasescope import plotting
 from phasescope.estimate import Estimate
+from phasescope.papers import perceptrons
+from phasescope.papers.perceptrons import squared_error
 from phasescope.papers.rectified_power import shared
 from phasescope.papers.rectified_power.rescues import RESCUED, TRAINED, Rescued
-from phasescope.papers.rectified_power.shared import STUDY, over_seeds, squared_error
+from phasescope.papers.rectified_power.shared import STUDY, over_seeds
 from phasescope.studies.claim import Check, Claim
 from phasescope.studies.drawing import colours, legend
 from phasescope.studies.part import Panels, Part, Settings, Table, Variable, chosen
@@ -84,7 +86,9 @@ def measure(task: Task, device: str) -> dict[str, Any]:
     x, y = (each.float() for each in shared.xyz(known["points"], known["seed"]))
     seeds = [1000 * known["seed"] + number for number in range(known["seeds"])]
     depth = known["depth"] - (key == "residual-0.1")  # its first stream is a layer as well
-    networks = Rescued(RESCUED[key], spec, (3, known["width"], depth), seeds, shared.largest_of(x)).float()
+    networks = Rescued(
+        RESCUED[key], spec, (3, known["width"], depth), seeds, perceptrons.largest_of(x)
+    ).float()
     at = looks(known["steps"], known["every"])
     seen: dict[int, dict[str, np.ndarray]] = {}
 
@@ -93,8 +97,10 @@ def measure(task: Task, device: str) -> dict[str, Any]:
             seen[step] = _look(networks, x[: known["probes"]], step)
 
     optimiser = torch.optim.Adam(networks.parameters(), known["rate"])
-    batches = shared.minibatches(x, y, known["batch"], known["seed"])
-    course = shared.train(networks, batches, squared_error, optimiser, known["steps"], every=1, before=before)
+    batches = perceptrons.minibatches(x, y, known["batch"], known["seed"])
+    course = perceptrons.train(
+        networks, batches, squared_error, optimiser, known["steps"], every=1, before=before
+    )
     blank = {name: np.full_like(values, math.nan) for name, values in seen[0].items()}
     found = {name: np.stack([seen.get(step, blank)[name] for step in at], 1) for name in blank}
     return found | {"loss": course.loss[:, at], "failed": course.failed.astype(float)}

@@ -18,8 +18,10 @@ from torch import Tensor, nn
 from phasescope import plotting
 from phasescope.activations import MRePU
 from phasescope.estimate import Estimate
+from phasescope.papers import perceptrons
+from phasescope.papers.perceptrons import Networks, Start
 from phasescope.papers.rectified_power import shared
-from phasescope.papers.rectified_power.shared import PAPER, STUDY, Networks, Start, over_seeds, share
+from phasescope.papers.rectified_power.shared import PAPER, STUDY, over_seeds, share
 from phasescope.studies.claim import Check, Claim
 from phasescope.studies.drawing import colours, legend, shades
 from phasescope.studies.part import Panels, Part, Settings, Table, Variable, chosen
@@ -45,7 +47,7 @@ class Target:
     """A function on ``[-1, 1]^dims``, shifted and scaled to mean 0 and variance 1."""
 
     dims: int
-    formula: shared.Function  # of points (points, dims)
+    formula: perceptrons.Function  # of points (points, dims)
     mean: float
     variance: float
     label: str
@@ -149,11 +151,11 @@ def measure(task: Task, device: str) -> dict[str, Any]:
     target, x = TARGETS[name], points(name, POINTS, seed)
     networks = begun(known["net"], known["depth"], x, range(seed, seed + known["seeds"]))
     inputs, wanted = x.float(), target(x).float()
-    torch.autograd.backward(shared.squared_error(networks(inputs), wanted).sum())
+    torch.autograd.backward(perceptrons.squared_error(networks(inputs), wanted).sum())
     gradients = [p.grad.isfinite().flatten(1).all(1) for p in networks.parameters() if p.grad is not None]
     optimiser = torch.optim.Adam(networks.parameters(), known["rate"], fused=True)
-    batches = shared.minibatches(inputs, wanted, BATCH, seed)
-    course = shared.train(networks, batches, shared.squared_error, optimiser, known["steps"])
+    batches = perceptrons.minibatches(inputs, wanted, BATCH, seed)
+    course = perceptrons.train(networks, batches, perceptrons.squared_error, optimiser, known["steps"])
     found: dict[str, Any] = {"begins": torch.stack(gradients).all(0).numpy(), "failed": course.failed}
     found["validation"], _ = _errors(networks, target, points(name, TESTED, seed + 1))
     found["test"], found["slope"] = _errors(networks, target, points(name, TESTED, seed + 2))
@@ -172,7 +174,7 @@ def points(target: str, count: int, seed: int) -> Tensor:
 def begun(net: str, depth: int, x: Tensor, seeds: range) -> Networks:
     """Return networks at their start; a first-layer kernel of their own is that of an input of norm 1."""
     activation, start = NETS[net]
-    largest = shared.largest_of(x) if start is None else 1.0
+    largest = perceptrons.largest_of(x) if start is None else 1.0
     start = start or shared.best_start(activation, depth)[0]
     sizes = (x.shape[1], *[WIDTH] * depth, 1)
     networks = Networks(sizes, shared.module_of(activation), start, seeds, largest=largest)
@@ -194,8 +196,8 @@ def _errors(networks: Networks, target: Target, x: Tensor) -> tuple[np.ndarray, 
     outputs, gradients = _gradients(networks, x.float())
     exact = target(x.requires_grad_())
     (slope,) = torch.autograd.grad(exact.sum(), x)
-    value = shared.squared_error(outputs, exact)
-    relative = shared.squared_error(gradients, slope) / slope.square().mean()
+    value = perceptrons.squared_error(outputs, exact)
+    relative = perceptrons.squared_error(gradients, slope) / slope.square().mean()
     return np.nan_to_num(value.detach().numpy(), nan=np.inf), np.nan_to_num(relative.numpy(), nan=np.inf)
 
 

@@ -23,8 +23,9 @@ from phasescope import plotting, theory
 from phasescope.activations import as_activation
 from phasescope.errors import InputError
 from phasescope.estimate import Estimate
+from phasescope.papers.perceptrons import Networks, Start
 from phasescope.papers.rectified_power import shared
-from phasescope.papers.rectified_power.shared import BOOK, PAPER, STUDY, Networks, Start, over_seeds, share
+from phasescope.papers.rectified_power.shared import BOOK, PAPER, STUDY, over_seeds, share
 from phasescope.studies.claim import Check, Claim
 from phasescope.studies.drawing import colours, legend
 from phasescope.studies.part import Panels, Part, Settings, Table, Variable

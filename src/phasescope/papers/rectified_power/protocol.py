@@ -10,8 +10,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,27 +18,24 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from phasescope.activations import load_activation
-from phasescope.data import Images, cifar10, digits, fashion_mnist, imdb, mnist
+from phasescope.data import Images, characters, cifar10, digits, fashion_mnist, mnist
 from phasescope.errors import InputError
-from phasescope.papers.rectified_power.shared import (
+from phasescope.papers.perceptrons import (
     Course,
     Networks,
     Start,
     largest_of,
     minibatches,
-    module_of,
     squared_error,
     train,
-    xyz,
 )
-from phasescope.regular_files import read_regular
+from phasescope.papers.rectified_power.shared import module_of, xyz
 from phasescope.sweep.task import Task
 from phasescope.training import LearningRateScan, RateRow, scan_learning_rate
 from phasescope.userfiles import contents_hash
 
 LESS_IS_BETTER = ("text", "xyz")  # of the scores of these tasks
 _HELD = 256  # training samples on which the scan scores
-PIECE, _PAST, _LETTERS = 400, 8, 40  # characters of a piece of text; seen at once; told apart
 _TRIAL, _FRESH = 90, 100  # first seeds of networks: that try rates for the whole training, that are scored
 _LOWER = 2  # rates below the best of the scan that are tried too
 _MORE = 5  # times more samples of a text, which overlap
@@ -77,7 +72,8 @@ def load(name: str, place: str, train_samples: int, test_samples: int) -> Data:
         x, y, x_test, y_test = (z.float() for n in (train_samples, test_samples) for z in xyz(n, n))
         x, x_test = math.sqrt(3) * x, math.sqrt(3) * x_test
     elif name == "text":
-        x, y, x_test, y_test = characters(text_of(place), _MORE * train_samples, test_samples)
+        text = characters(place, train=_MORE * train_samples, test=test_samples)
+        x, y, x_test, y_test = text.x_train, text.y_train, text.x_test, text.y_test
     else:
         images = digits() if name == "digits" else _LOADERS[name](place)
         x, y = images.x_train[:train_samples], images.y_train[:train_samples]
@@ -94,37 +90,6 @@ _LOADERS: dict[str, Callable[[str], Images]] = {
     "fashion_mnist": fashion_mnist,
     "cifar10": cifar10,
 }
-
-
-def text_of(place: str) -> str:
-    """Return a text in lower case: of a file, of IMDb reviews, or scikit-learn's descriptions of its data."""
-    if not place:
-        found = sorted((files("sklearn.datasets") / "descr").iterdir(), key=lambda each: each.name)
-        text = "\n".join(each.read_text("utf-8") for each in found if each.name.endswith(".rst"))
-    elif Path(place).is_dir():
-        reviews = imdb(place, verify=False)
-        text = "\n".join(reviews.text(words) for words in reviews.x_train[:400])
-    else:
-        text = read_regular(place, 100_000_000).decode("utf-8", errors="replace")
-    return " ".join(text.lower().split())
-
-
-def characters(text: str, train_samples: int, test_samples: int) -> list[Tensor]:
-    """Return windows of 8 characters, one-hot, and the next one; each fifth piece of a text is for tests."""
-    pieces = [text[first : first + PIECE] for first in range(0, len(text) - PIECE + 1, PIECE)]
-    if len(pieces) < 10:
-        raise InputError(f"The text has {len(text):,} characters.", f"Name a text of {10 * PIECE:,} or more.")
-    parts = ["".join(p for k, p in enumerate(pieces) if (k % 5 == 4) == test) for test in (False, True)]
-    frequent = sorted(set(parts[0]), key=lambda c: (-parts[0].count(c), c))[:_LETTERS]
-    number = {letter: index for index, letter in enumerate(frequent)}
-    made = []
-    for part, samples in zip(parts, (train_samples, test_samples), strict=True):
-        codes = torch.tensor([number.get(letter, len(frequent)) for letter in part])
-        windows = codes.view(-1, PIECE).unfold(1, _PAST + 1, 1).reshape(-1, _PAST + 1)
-        windows = windows[torch.randperm(len(windows), generator=torch.Generator().manual_seed(0))[:samples]]
-        hot = F.one_hot(windows[:, :-1], len(frequent) + 1).flatten(1)
-        made += [hot * math.sqrt(len(frequent) + 1), windows[:, -1]]
-    return made
 
 
 # Networks

@@ -19,8 +19,10 @@ from torch import Tensor, nn
 
 from phasescope.activations import as_activation
 from phasescope.estimate import Estimate
+from phasescope.papers import perceptrons
+from phasescope.papers.perceptrons import Start, squared_error
 from phasescope.papers.rectified_power import shared
-from phasescope.papers.rectified_power.shared import STUDY, Start, over_seeds, squared_error
+from phasescope.papers.rectified_power.shared import STUDY, over_seeds
 from phasescope.studies.claim import Check, Claim
 from phasescope.studies.drawing import colours, legend
 from phasescope.studies.part import Panels, Part, Settings, Table, Variable
@@ -131,7 +133,9 @@ class Rescued(nn.Module):
         shapes = [(inputs, width), *[(width, width)] * (depth if self.skips else depth - 1), (width, 1)]
         if rescue.block == "dense":
             shapes = [(inputs + width * n, width if n < depth else 1) for n in range(depth + 1)]
-        self.weights, self.biases = shared.parameters(shapes, start_of(rescue, spec, depth), seeds, largest)
+        self.weights, self.biases = perceptrons.parameters(
+            shapes, start_of(rescue, spec, depth), seeds, largest
+        )
         self.steps = len(shapes) - 1 - self.enters  # layers that hand a stream on to another
         self.momentum = 0.1
         self.running: dict[int, Tensor] = {}  # mean and variance of BatchNorm, by layer
@@ -255,7 +259,7 @@ def _trained(known: Any, depth: int, seeds: list[int]) -> dict[str, np.ndarray]:
     pairs = [shared.xyz(known["points"], known["seed"] + number) for number in (0, 1)]
     x, y, test_x, test_y = (each.float() for pair in pairs for each in pair)
     width = known["growth"] if rescue.block == "dense" else known["width"]
-    networks = Rescued(rescue, spec, (3, width, depth), seeds, shared.largest_of(x)).float()
+    networks = Rescued(rescue, spec, (3, width, depth), seeds, perceptrons.largest_of(x)).float()
     first: list[Tensor] = []
     gradient = torch.full((len(seeds),), math.inf)
 
@@ -269,10 +273,12 @@ def _trained(known: Any, depth: int, seeds: list[int]) -> dict[str, np.ndarray]:
             squares = [p.grad.flatten(1).square().sum(1) for p in networks.parameters() if p.grad is not None]
             gradient.copy_(torch.stack(squares).sum(0).sqrt())
 
-    batches = shared.minibatches(x, y, known["batch"], known["seed"])
+    batches = perceptrons.minibatches(x, y, known["batch"], known["seed"])
     rate = known["rate"] * (10 if rescue.optimiser is torch.optim.SGD else 1)
     optimiser = rescue.optimiser(networks.parameters(), lr=rate)
-    course = shared.train(networks, batches, loss, optimiser, known["steps"], before=before, clip=rescue.clip)
+    course = perceptrons.train(
+        networks, batches, loss, optimiser, known["steps"], before=before, clip=rescue.clip
+    )
     tests = []
     for training in (False, True):  # BatchNorm takes the statistics kept in training, then the test points'
         with torch.no_grad():
