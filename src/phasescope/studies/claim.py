@@ -195,6 +195,22 @@ class Claim:
         rule = f"By chance {100 * _CHANCE:g} % do; more is what has a probability below {_RARE:g}."
         return self.found(_CHANCE, share, verdict, f"{note} {rule}".strip())
 
+    def of_all(self, share: Estimate, *, note: str = "") -> Check:
+        """Return the check of something that all do; fewer than three of them determine nothing.
+
+        Parameters
+        ----------
+        share : Estimate
+            Of those that do it, with their number as `n`.
+        note : str
+            What one has to know to read it; the rule is added.
+        """
+        verdict: Outcome = "not determined"
+        if share.determined and share.n >= 3 and (share.value == 1 or share.value <= 0.5):
+            verdict = "agrees" if share.value == 1 else "disagrees"
+        rule = "Agrees where all do, disagrees where at most half do; fewer than three determine nothing."
+        return self.found(1.0, share, verdict, f"{note} {rule}".strip())
+
     def found(self, expected: float | None, measured: Estimate, verdict: Outcome, note: str = "") -> Check:
         """Return the check with a verdict that the part has come to by itself.
 

@@ -15,6 +15,7 @@ from phasescope.theory.marginal import (
     survival_depth,
     unstable_kernel,
 )
+from phasescope.theory.polynomials import PolynomialUnits, mrepu_polynomial, mrepu_product
 from phasescope.theory.rectified_power import (
     RectifiedPowerFixedPoints,
     repu_C_b_max,
@@ -42,6 +43,7 @@ __all__ = [
     "KernelFluctuations",
     "MeanField",
     "Phase",
+    "PolynomialUnits",
     "RectifiedPowerFixedPoints",
     "TangentGram",
     "TangentKernel",
@@ -57,6 +59,8 @@ __all__ = [
     "four_point_vertex",
     "input_distances",
     "largest_bias_variance",
+    "mrepu_polynomial",
+    "mrepu_product",
     "overflow_depth",
     "repu_C_b_max",
     "repu_coefficient",

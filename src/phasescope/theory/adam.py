@@ -32,8 +32,8 @@ def first_adam_rate(
     Adam's first step moves every parameter by the rate against the sign of its gradient, which of a weight is
     ``sum_x h_i(x) e(x) v_j``: h what comes in, e the derivatives of the loss by the outputs, v_j those of the
     outputs by unit j, a normal vector. While h is nearly linear in x, unit j moves by ``-rate S(x, v_j)``,
-    ``S = n sqrt(2 K/pi) <s'> cos(x, M v_j) + sign(m v_j)``, with ``M = sum_x x e`` and ``m = sum_x e`` (bias);
-    in the first layer ``S = sum_i x_i sign(M v_j)_i + sign(m v_j)``. Of S, a part ``b v_j`` lies along v_j,
+    ``S = n sqrt(2 K/pi) <s'> cos(x, M v_j) + sign(m v_j)``, ``M = sum_x x e`` and ``m = sum_x e`` (bias); in
+    the first layer ``S = sum_i x_i sign(M v_j)_i + sign(m v_j)``. Of S, a part ``b v_j`` lies along v_j,
     with ``b = <S v>``. The next layer passes that part on, as its weights made v_j, and adds noise of equal
     size: ``a -> <s'> a + rate b``, and the kernel follows
     ``K -> <s^2>_K + |<s'> a|^2 + 2 rate <s'> a b + rate^2 <S^2>``.
@@ -64,9 +64,9 @@ def first_adam_rate(
 
     Notes
     -----
-    Holds to about ``5/sqrt(n)`` in ln of the rate, for depths of 5 to 20 at widths 64 to 1024. Rates are looked
-    for between 1e-6 and 1; an end of this range means that the answer is beyond it. Cost: some 50 passes of
-    2000 random vectors. Derived here.
+    Holds to about ``5/sqrt(n)`` in ln of the rate, for depths of 5 to 20 at widths 64 to 1024. Rates are
+    looked for between 1e-6 and 1; an end of this range means that the answer is beyond it. Cost: some 50
+    passes of 2000 random vectors. Derived here.
     """
     if depth < 2 or width < 1 or not K1 > 0 or x.ndim != 2 or len(x) != len(errors):
         raise InputError(

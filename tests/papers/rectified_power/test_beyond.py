@@ -10,10 +10,9 @@ from one_part import alone, checks, config, draw
 from phasescope import studies
 from phasescope.activations import MRePU
 from phasescope.papers import rectified_power
-from phasescope.papers.perceptrons import Networks, Start, largest_of
+from phasescope.papers.perceptrons import Networks, Start, best_start, largest_of
 from phasescope.papers.rectified_power import beyond
 from phasescope.papers.rectified_power.beyond import BEYOND, FIXED, LEARNED, SCALED
-from phasescope.papers.rectified_power.shared import best_start
 from phasescope.sweep.task import Task
 
 SETTINGS = config(study=rectified_power.STUDY)

@@ -9,9 +9,8 @@ from scipy.integrate import quad, solve_ivp
 
 from one_part import analysed, checks, config, draw, run
 from phasescope.papers import rectified_power
-from phasescope.papers.perceptrons import Networks, Start
+from phasescope.papers.perceptrons import Networks, Start, best_start, module_of
 from phasescope.papers.rectified_power import burgers
-from phasescope.papers.rectified_power.shared import best_start, module_of
 
 PART = burgers.BURGERS
 TRAINED = burgers.FINITE + burgers.REPU

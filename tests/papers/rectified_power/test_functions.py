@@ -8,7 +8,6 @@ from torch import nn
 
 from one_part import alone, checks, config
 from phasescope import studies
-from phasescope.activations import MRePU
 from phasescope.papers import perceptrons, rectified_power
 from phasescope.papers.rectified_power import functions, shared
 from phasescope.papers.rectified_power.functions import FUNCTIONS, TARGETS
@@ -110,28 +109,6 @@ def test_a_network_that_diverges_has_an_infinite_error_and_its_step():
     broken = fitted(net="MRePU2, C1 = 0.3", depth=10)
     assert not broken["begins"].any()
     assert set(broken["failed"].tolist()) <= {0, 1}
-
-
-@pytest.mark.parametrize("p", [1, 2, 3])
-def test_solved_coefficients_are_those_of_the_polynomials_powers(p):
-    coefficients, condition, rest = functions.solve(p, 3.0, p + 1)
-    biases = np.linspace(0, 3, p + 2)
-    powers = np.zeros((p + 2, p + 2))
-    for unit, bias in enumerate(biases):
-        polynomial = np.polynomial.Polynomial([bias, 1]) * np.polynomial.Polynomial([bias + 1, 1]) ** p
-        powers[:, unit] = polynomial.coef
-    wanted = np.zeros(p + 2)
-    wanted[p + 1] = 1
-    assert coefficients == pytest.approx(np.linalg.solve(powers, wanted), rel=1e-9, abs=1e-9)
-    assert rest < 1e-15 * condition
-
-
-def test_four_units_of_MRePU2_fit_a_cubic_and_four_fit_no_quartic():
-    x = np.linspace(-1, 1, 300)
-    cubic = sum(a * functions.solve(2, 3.0, k)[0] for a, k in ((1, 3), (-2, 1), (0.3, 0)))
-    z = torch.from_numpy(x[:, None] + np.linspace(0, 3, 4))
-    assert MRePU(2)(z).numpy() @ cubic == pytest.approx(x**3 - 2 * x + 0.3, abs=1e-12)
-    assert functions.solve(2, 3.0, 4)[2] == pytest.approx(8 / 35 / 3, rel=1e-9)  # P4 = 35/8 x^4 .., rms 1/3
 
 
 def test_twenty_units_multiply_three_numbers():

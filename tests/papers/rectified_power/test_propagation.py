@@ -8,8 +8,8 @@ import torch
 
 from one_part import analysed, checks, config, draw, run
 from phasescope import theory
-from phasescope.papers import rectified_power
-from phasescope.papers.rectified_power import propagation, shared
+from phasescope.papers import perceptrons, rectified_power
+from phasescope.papers.rectified_power import propagation
 from phasescope.papers.rectified_power.propagation import MAPS, PROPAGATION, ROWS, Row
 from phasescope.sweep.task import Task
 
@@ -41,7 +41,9 @@ def place(name, C_W, K1):
 def carried_kernels(activation, K1, power, networks=3, depth=6):
     made = propagation.networks_of(Row(activation, 1.0, 1.0), 50, depth, range(networks), "cpu")
     with torch.no_grad(), np.errstate(all="ignore"):
-        layers = list(shared.log_kernels(shared.carried(made, propagation._inputs([K1], "cpu"), power)))
+        layers = list(
+            perceptrons.log_kernels(perceptrons.carried(made, propagation._inputs([K1], "cpu"), power))
+        )
     return made, torch.cat(layers, 1)
 
 
@@ -65,7 +67,10 @@ def test_torchs_default_for_repu_is_what_plain_networks_with_biases_show():
     networks = propagation.networks_of(ROWS[row], 200, 8, range(3), "cpu")
     with torch.no_grad():
         found = torch.cat(
-            list(shared.log_kernels(shared.carried(networks, propagation._inputs([1.0], "cpu"), 2))), 1
+            list(
+                perceptrons.log_kernels(perceptrons.carried(networks, propagation._inputs([1.0], "cpu"), 2))
+            ),
+            1,
         )
     plain = networks.preactivations(torch.ones(1, 10, dtype=torch.float64))
     assert torch.allclose(found, torch.cat([z.square().mean(-1).log() for z in plain], 1), rtol=1e-10)
@@ -78,8 +83,8 @@ def test_an_activation_that_masks_nan_does_not_hide_a_lost_network():
     made = propagation.networks_of(Row("mrepu3", 1.0, 1.0), 50, 12, range(2), "cpu")
     made.activation = masked
     with torch.no_grad():
-        layers = list(shared.carried(made, propagation._inputs([1.0], "cpu")))
-        kernels = torch.cat(list(shared.log_kernels(iter(layers))), 1)
+        layers = list(perceptrons.carried(made, propagation._inputs([1.0], "cpu")))
+        kernels = torch.cat(list(perceptrons.log_kernels(iter(layers))), 1)
     assert float(layers[-1][0].square().sum()) == 0  # what a look at the last layer shows
     assert bool((kernels[:, -1] == torch.inf).all())
     assert float(kernels[:, 0].abs().max()) < 1

@@ -67,13 +67,13 @@ def test_weights_and_biases_have_the_variances_of_their_start():
     ],
 )
 def test_the_best_start_is_the_critical_one_or_K_dag(name, C_W, C_b, K1):
-    start, rule = shared.best_start(name, 10)
+    start, rule = perceptrons.best_start(name, 10)
     assert (start.C_W, start.C_b, start.K1) == pytest.approx((C_W, C_b, K1), rel=1e-6)
     assert rule.startswith("none is critical" if name.startswith("repu") else "critical")
 
 
 def test_without_a_critical_point_perpendicular_differences_are_kept_at_kernel_1():
-    start, _ = shared.best_start("softplus", 10)
+    start, _ = perceptrons.best_start("softplus", 10)
     z = torch.linspace(-12, 12, 200_001, dtype=torch.float64)
     weight = torch.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
     slope = torch.trapezoid(weight * torch.sigmoid(z) ** 2, z)
@@ -163,9 +163,9 @@ def test_the_product_of_three_numbers_has_variance_1():
 
 
 def test_modules_work_in_single_precision():
-    assert isinstance(shared.module_of("mrepu2"), MRePU)
+    assert isinstance(perceptrons.module_of("mrepu2"), MRePU)
     z = torch.tensor([-1.0, 2.0])
-    assert shared.module_of("gelu")(z).dtype == torch.float32
+    assert perceptrons.module_of("gelu")(z).dtype == torch.float32
 
 
 def test_a_list_of_ones_own_asks_for_the_comparison_alone():

@@ -21,17 +21,10 @@ from phasescope import plotting
 from phasescope.activations import LearnedMRePU, MRePU, Scaled
 from phasescope.data import digits
 from phasescope.estimate import Estimate
-from phasescope.papers.perceptrons import (
-    Function,
-    Networks,
-    Start,
-    largest_of,
-    minibatches,
-    squared_error,
-    train,
-)
+from phasescope.papers import perceptrons
+from phasescope.papers.perceptrons import Function, Networks, Start, best_start, squared_error, train
 from phasescope.papers.rectified_power.protocol import losses
-from phasescope.papers.rectified_power.shared import STUDY, best_start, module_of, over_seeds, share, xyz
+from phasescope.papers.rectified_power.shared import STUDY, over_seeds, share, xyz
 from phasescope.studies.claim import Check, Claim
 from phasescope.studies.drawing import colours, legend, shades
 from phasescope.studies.part import Panels, Part, Settings, Table, Variable
@@ -155,7 +148,9 @@ def _begun(method: str, depth: int) -> tuple[Function, Start]:
     if form == "scaled":
         return Scaled(MRePU(2), math.sqrt(first_layer_kernel(activation, depth))), Start(1.0, 0.0, 1.0)
     plain = form in ("plain", "learned")
-    return module_of(activation), best_start(activation, depth)[0] if plain else Start(1.0, 0.0, 1.0)
+    return perceptrons.module_of(activation), best_start(activation, depth)[0] if plain else Start(
+        1.0, 0.0, 1.0
+    )
 
 
 def _sizes(known: dict[str, Any], width: int) -> list[int]:
@@ -181,12 +176,14 @@ def _trained(known: dict[str, Any], seeds: Sequence[int], rate: float, device: s
     """Train by Adam; return errors, infinite where anything was not finite, and what was learned."""
     data = [(x.to(device), y.to(device)) for x, y in _data(known["target"])]
     begun, form = _begun(known["method"], known["depth"]), METHODS[known["method"]][1]
-    networks = Formed(form, _sizes(known, _WIDTH), *begun, seeds, largest=largest_of(data[0][0])).to(device)
+    networks = Formed(
+        form, _sizes(known, _WIDTH), *begun, seeds, largest=perceptrons.largest_of(data[0][0])
+    ).to(device)
     groups: list[dict[str, Any]] = [{"params": [*networks.weights, *networks.biases]}]
     if form == "learned":
         groups.append({"params": networks.learned.parameters(), "lr": _FASTER * rate})
     optimiser, steps = torch.optim.Adam(groups, rate), known["steps"]
-    batches = minibatches(*data[0], _BATCH, known["seed"])
+    batches = perceptrons.minibatches(*data[0], _BATCH, known["seed"])
     course = train(networks, batches, losses, optimiser, steps, every=steps)
     made: dict[str, Any] = {}
     for name, (x, y) in zip(("valid", "error"), data[1:], strict=True):
@@ -232,7 +229,7 @@ def _step(known: dict[str, Any], device: str) -> dict[str, Any]:
     depth = known["depth"]
     x, y = (each[: 2 * _BATCH].to(device) for each in _data(known["target"])[0])
     x, y = x.double(), y.double() if y.is_floating_point() else y
-    begun, largest = _begun(known["method"], depth), largest_of(x)
+    begun, largest = _begun(known["method"], depth), perceptrons.largest_of(x)
     sizes, seeds = _sizes(known, _WIDE), _seeds(known)
     networks = Networks(sizes, *begun, seeds, largest=largest, dtype=torch.float64).to(device)
     outputs = networks(x)
@@ -288,13 +285,8 @@ class Numbers:
             for on in CONSTANT:
                 for depth in STEP_DEPTHS:
                     known = {"method": method, "target": on, "depth": depth}
-                    yield (
-                        method,
-                        on,
-                        depth,
-                        self.of("seen", "step", **known),
-                        self.of("predicted", "step", **known),
-                    )
+                    seen, predicted = (self.of(name, "step", **known) for name in ("seen", "predicted"))
+                    yield method, on, depth, seen, predicted
 
     def learned(self, on: str) -> tuple[np.ndarray, np.ndarray]:
         """Return learned powers and shifts, (networks, layers)."""
@@ -485,16 +477,7 @@ def draw_dots(on: str, axes: Axes, n: Numbers) -> None:
     axes.set_ylim(len(METHODS) - 0.5, -0.5)
     axes.set(title=on, xlabel="test error, mean square" if on == "xyz" else "test error, share wrong")
     if on == "digits":
-        corner = (1.02, 0.99)
-        legend(
-            axes,
-            fontsize=7,
-            ncols=4,
-            columnspacing=0.5,
-            handletextpad=0.0,
-            loc="lower right",
-            bbox_to_anchor=corner,
-        )
+        legend(axes, fontsize=6.5, ncols=4, columnspacing=0.4, handletextpad=0.0, loc="lower right")
 
 
 def figures(n: Numbers) -> list[Panels]:

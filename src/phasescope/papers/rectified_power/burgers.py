@@ -21,7 +21,6 @@ from phasescope import plotting
 from phasescope.estimate import Estimate
 from phasescope.papers import perceptrons
 from phasescope.papers.perceptrons import Networks, Start
-from phasescope.papers.rectified_power import shared
 from phasescope.papers.rectified_power.shared import PAPER, STUDY, over_seeds, share
 from phasescope.studies.claim import Check, Claim
 from phasescope.studies.drawing import colours, legend, shades
@@ -118,7 +117,7 @@ class _Physics(torch.nn.Module):
         self.name, self.nu, self.seed, self.device = known["activation"], known["nu"], known["seed"], device
         sizes = [2] + [known["width"]] * HIDDEN + [1]
         seeds = [7919 * number + known["seed"] for number in range(known["networks"])]
-        self.networks = Networks(sizes, shared.module_of(self.name), start, seeds).to(device)
+        self.networks = Networks(sizes, perceptrons.module_of(self.name), start, seeds).to(device)
 
     def batches(self, step: int) -> tuple[Tensor, Tensor]:
         """Return points inside, at the start and at the ends, drawn anew at each step; twice: no target."""
@@ -190,7 +189,7 @@ def measure(task: Task, device: str) -> dict[str, Any]:
     known = task.parameters
     if known["kind"] == "start":
         return _begun(known, device)
-    physics = _Physics(known, shared.best_start(known["activation"], HIDDEN + 1)[0], device)
+    physics = _Physics(known, perceptrons.best_start(known["activation"], HIDDEN + 1)[0], device)
     optimiser = torch.optim.Adam(physics.parameters(), known["rate"], fused=True)
     steps, exact = known["steps"], _exact(known["nu"])
 
@@ -218,7 +217,7 @@ def measure(task: Task, device: str) -> dict[str, Any]:
 
 def _begun(known: Any, device: str) -> dict[str, Any]:
     """Return which networks are lost before the first step, from one start."""
-    best = shared.best_start(known["activation"], HIDDEN + 1)[0]
+    best = perceptrons.best_start(known["activation"], HIDDEN + 1)[0]
     physics = _Physics(known, best if known["start"] == "K_dag" else Start(STARTS[known["start"]]), device)
     points, _ = physics.batches(0)
     with torch.no_grad():

@@ -22,8 +22,9 @@ from phasescope import plotting
 from phasescope.activations import load_activation
 from phasescope.errors import InputError
 from phasescope.estimate import Estimate
+from phasescope.papers.perceptrons import best_start
 from phasescope.papers.rectified_power.protocol import LESS_IS_BETTER, measure
-from phasescope.papers.rectified_power.shared import PAPER, STUDY, best_start, over_seeds
+from phasescope.papers.rectified_power.shared import PAPER, STUDY, over_seeds
 from phasescope.studies.claim import Check, Claim, Outcome
 from phasescope.studies.drawing import colours, legend, short
 from phasescope.studies.part import Panels, Part, Settings, Table, Variable, chosen
@@ -46,11 +47,6 @@ class Kind:
     enough: float
     source: str = "asked here"
     seconds: float = 1.0  # of a step, relative to the digits
-
-    @property
-    def heading(self) -> str:
-        """The title with a capital."""
-        return self.title[0].upper() + self.title[1:]
 
 
 _SUMMARY = f"{PAPER}, versions 4 and 5, by published summaries"
@@ -295,7 +291,7 @@ def tables(n: Numbers) -> list[Table]:
             )
         last = ["diverged in training", KINDS[name].score]
         if cells:
-            title = f"{KINDS[name].heading}, best first; a guess has {n.guess[name]:.3g}"
+            title = f"On {KINDS[name].title}, best first; a guess has {n.guess[name]:.3g}"
             made.append(Table(title, [*columns, *last], cells))
     return made
 
@@ -342,20 +338,8 @@ def draw_scores(axes: Axes, n: Numbers, name: str) -> None:
         axes.errorbar(mean.value, place, xerr=mean.error, fmt="D", ms=4, lw=1.2, color=plotting.INK)
     axes.axvline(guess, color=plotting.THEORY, ls="--", lw=1, label="guess")
     axes.set_yticks(range(len(rows)), [row.label for row in rows])
-    axes.set(title=KINDS[name].heading, xlabel=KINDS[name].score)
+    axes.set(title=KINDS[name].title, xlabel=KINDS[name].score)
     legend(axes, fontsize=7)
-
-
-def draw_rates(axes: Axes, n: Numbers, name: str) -> None:
-    rows, rates = list(n.rows[name].values())[::-1], np.array(sorted(n.settings.rates))
-    for place, row in enumerate(rows):
-        for bad, mark, colour in ((False, "o", plotting.MEASURED), (True, "x", plotting.THEORY)):
-            some = rates[(row.scan_failed > 0) == bad]
-            axes.plot(some, np.full(len(some), place), mark, ms=4, color=colour)
-    places = range(len(rows))
-    axes.plot([row.rate for row in rows], places, "s", ms=9, mfc="none", color=plotting.INK)
-    axes.set_yticks(places, [row.label for row in rows])
-    axes.set(xscale="log", title="Scan of rates", xlabel="learning rate of Adam")
 
 
 def draw_losses(axes: Axes, n: Numbers, name: str) -> None:
@@ -377,11 +361,10 @@ def figures(n: Numbers) -> list[Panels]:
     return [
         Panels(
             name.replace("_", "-"),
-            f"{KINDS[name].heading}. Left: scores of fresh networks (dots), mean and error (diamonds), and a "
-            "guess (dashed). Middle: rates at which all scanned networks hold (dots) or some diverge "
-            "(crosses), and the one taken (squares). Right: median loss in training; what is above 100 times "
-            "the median of all is left out.",
-            [partial(draw, name=name) for draw in (draw_scores, draw_rates, draw_losses)],
+            f"On {KINDS[name].title}. Left: fresh networks (dots), mean and error (diamonds), and a "
+            "guess (dashed). Right: median loss in training; what is above 100 times the median of all is "
+            "left out.",
+            [partial(draw, name=name) for draw in (draw_scores, draw_losses)],
         )
         for name, rows in n.rows.items()
         if rows

@@ -21,7 +21,7 @@ from phasescope.papers import perceptrons
 from phasescope.papers.perceptrons import squared_error
 from phasescope.papers.rectified_power import shared
 from phasescope.papers.rectified_power.rescues import RESCUED, TRAINED, Rescued
-from phasescope.papers.rectified_power.shared import STUDY, over_seeds
+from phasescope.papers.rectified_power.shared import STUDY, over_seeds, share
 from phasescope.studies.claim import Check, Claim
 from phasescope.studies.drawing import colours, legend
 from phasescope.studies.part import Panels, Part, Settings, Table, Variable, chosen
@@ -114,8 +114,8 @@ def _look(networks: Rescued, x: torch.Tensor, step: int) -> dict[str, np.ndarray
     made: dict[str, list[torch.Tensor]] = {"parallel": [], "perpendicular": []}
     for number, stream in enumerate(streams[:-1]):
         after, squares = partial(networks.step, number), stream.square().sum(-1, keepdim=True)
-        made["perpendicular"].append(shared.turned(after, stream, _SMALL * squares.sqrt(), generator))
-        made["parallel"].append(shared.scaled(after, stream, squares.sum((-2, -1)), _SMALL))
+        made["perpendicular"].append(perceptrons.turned(after, stream, _SMALL * squares.sqrt(), generator))
+        made["parallel"].append(perceptrons.scaled(after, stream, squares.sum((-2, -1)), _SMALL))
     kernels = [stream.square().mean(-1) for stream in streams]
     made |= {"kernel": [k.mean(-1) for k in kernels], "largest": [k.amax(-1) for k in kernels]}
     return {name: torch.stack(values, -1).double().numpy() for name, values in made.items()}
@@ -189,7 +189,7 @@ def claims(n: Numbers) -> list[Check]:
                 f"At rate {rate:g} {lost.sum()} of {len(lost)} diverge; steps at which they leave: {steps}."
             )
         rule = f"Layer l of L is in its basin while K < 1/({A1:g} (L - l)), for the input that has most."
-        made.append(shared.all_do(claim, does, f"{rule} {note}"))
+        made.append(claim.of_all(share(does), note=f"{rule} {note}"))
     return made
 
 

@@ -26,6 +26,8 @@ from phasescope.studies.claim import Check, Claim
 from phasescope.studies.drawing import colours, legend, shades
 from phasescope.studies.part import Panels, Part, Settings, Table, Variable, chosen
 from phasescope.sweep.task import Task
+from phasescope.theory import mrepu_polynomial, mrepu_product
+from phasescope.theory.polynomials import mrepu_units
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -175,9 +177,9 @@ def begun(net: str, depth: int, x: Tensor, seeds: range) -> Networks:
     """Return networks at their start; a first-layer kernel of their own is that of an input of norm 1."""
     activation, start = NETS[net]
     largest = perceptrons.largest_of(x) if start is None else 1.0
-    start = start or shared.best_start(activation, depth)[0]
+    start = start or perceptrons.best_start(activation, depth)[0]
     sizes = (x.shape[1], *[WIDTH] * depth, 1)
-    networks = Networks(sizes, shared.module_of(activation), start, seeds, largest=largest)
+    networks = Networks(sizes, perceptrons.module_of(activation), start, seeds, largest=largest)
     if net.endswith("default"):  # the first layer has fewer inputs, and so larger biases
         networks.biases[0].data *= math.sqrt(WIDTH / x.shape[1])
     return networks
@@ -205,8 +207,8 @@ def _exact(p: int) -> dict[str, Any]:
     """Fit each degree up to p + 1 by p + 2 units, and the next; multiply three numbers by a network."""
     spans = []
     for spread in SPREADS:
-        solved = [solve(p, spread, degree) for degree in range(p + 3)]
-        fits = _units(p, spread, LINE) @ np.stack([c for c, _, _ in solved[:-1]], 1)
+        solved = [mrepu_polynomial(p, degree, spread=spread) for degree in range(p + 3)]
+        fits = mrepu_units(p, spread, LINE) @ np.stack([c for c, _, _ in solved[:-1]], 1)
         error = np.abs(fits - LINE[:, None] ** np.arange(p + 2)).max()
         spans.append((solved[0][1], max(np.abs(c).max() for c, _, _ in solved[:-1]), error, solved[-1][2]))
     network, x, errors = product_network(p), points("xyz", TESTED, 0), []
@@ -219,39 +221,10 @@ def _exact(p: int) -> dict[str, Any]:
     return found | {"product": np.array(errors), "weight": weight}
 
 
-def _units(p: int, spread: float, u: np.ndarray) -> np.ndarray:
-    """Return p + 2 units, with biases from 0 on, so that no argument is below -1 where u is not."""
-    return np.asarray(MRePU(p)(torch.from_numpy(u[:, None] + np.linspace(0, spread, p + 2))).numpy())
-
-
-def solve(p: int, spread: float, degree: int) -> tuple[np.ndarray, float, float]:
-    """Return coefficients of the best fit of ``u^degree``, condition of units of norm 1, rms of the rest."""
-    nodes, weights = np.polynomial.legendre.leggauss(40)
-    root = np.sqrt(weights / 2)
-    units, wanted = root[:, None] * _units(p, spread, nodes), root * nodes**degree
-    norms = np.linalg.norm(units, axis=0)
-    scaled = np.linalg.lstsq(units / norms, wanted, rcond=None)[0]
-    rest = float(np.linalg.norm(units / norms @ scaled - wanted))
-    return scaled / norms, float(np.linalg.cond(units / norms)), rest
-
-
 def product_network(p: int) -> nn.Sequential:
-    """Return a network of two hidden layers of MRePU_p that multiplies three numbers from [-1, 1].
-
-    Layer 1 has units for ``(x + y)/2``, ``(x - y)/2`` and ``z``, layer 2 for ``(x y + z)/2`` and
-    ``(x y - z)/2``; each product is a difference of two squares.
-    """
-    count, biases = p + 2, np.linspace(0, SPREADS[_GOOD], p + 2)
-    square, itself = (solve(p, SPREADS[_GOOD], degree)[0] for degree in (2, 1))
-    difference, half = np.concatenate([square, -square]), np.array([[0.5, 0.5], [0.5, -0.5]])
-    sums = np.block([[half, np.zeros((2, 1))], [np.zeros((1, 2)), np.ones((1, 1))]])
-    product_and_z = np.block([[difference, 0 * itself], [0 * difference, itself]])
+    """Return the network of two hidden layers of MRePU_p that multiplies three numbers from [-1, 1]."""
     made: list[nn.Module] = []
-    for w, bias in (
-        (sums.repeat(count, 0), np.tile(biases, 3)),
-        ((half @ product_and_z).repeat(count, 0), np.tile(biases, 2)),
-        (difference[None], np.zeros(1)),
-    ):
+    for w, bias in mrepu_product(p):
         linear = nn.Linear(w.shape[1], w.shape[0], dtype=torch.float64)
         linear.weight.data, linear.bias.data = torch.from_numpy(w), torch.from_numpy(bias)
         made += [linear, MRePU(p)]
@@ -486,17 +459,6 @@ def draw_depth(axes: Axes, n: Numbers) -> None:
     legend(axes, fontsize=7.5, ncols=2)
 
 
-def draw_plane(axes: Axes, n: Numbers) -> None:
-    for net in FEW:
-        colour = COLOURS[net]
-        axes.plot([], [], "s", ms=5, color=colour, label=net)
-        for target, marker in zip(SMOOTH, "os^", strict=True):
-            fit = n.fits[target, net, n.settings.others_at]
-            axes.plot(fit.errors(), fit.errors("slopes"), marker, ms=4, color=colour, alpha=0.8)
-    axes.set(xscale="log", yscale="log", xlabel="error of values", ylabel="error of the gradient")
-    legend(axes, fontsize=7.5)
-
-
 def draw_derivative(axes: Axes, n: Numbers) -> None:
     for net in FEW:
         fit = n.fits["runge", net, n.settings.others_at]
@@ -524,12 +486,12 @@ def figures(n: Numbers) -> list[Panels]:
         "Right: lines through medians; a cross on top where one that began finite diverged at some rate."
     )
     smooth = (
-        "Left: circles sin(pi x) exp(-y^2), squares 1/(1 + 25 x^2), triangles |x|^3. Middle: the first "
-        "network of each. Right: the largest error of p + 2 units solved for degrees up to p + 1."
+        "Left: derivative of the first network of each. Right: the largest error of p + 2 units solved for "
+        "degrees up to p + 1."
     )
     return [
         Panels("polynomials", polynomials, [draw_polynomials, draw_depth], (4.8, 3.8)),
-        Panels("smooth", smooth, [draw_plane, draw_derivative, draw_exact]),
+        Panels("smooth", smooth, [draw_derivative, draw_exact]),
     ]
 
 

@@ -23,8 +23,7 @@ from phasescope import plotting, theory
 from phasescope.activations import as_activation
 from phasescope.errors import InputError
 from phasescope.estimate import Estimate
-from phasescope.papers.perceptrons import Networks, Start
-from phasescope.papers.rectified_power import shared
+from phasescope.papers.perceptrons import Networks, Start, carried, log_kernels
 from phasescope.papers.rectified_power.shared import BOOK, PAPER, STUDY, over_seeds, share
 from phasescope.studies.claim import Check, Claim
 from phasescope.studies.drawing import colours, legend
@@ -162,7 +161,7 @@ def _depth(known: dict[str, Any], seeds: range, device: str) -> dict[str, Tensor
     """Follow kernels forwards, and a random gradient back from the last layer."""
     row, own, excess = ROWS[known["row"]], [], []
     networks = networks_of(row, known["width"], known["depth"], seeds, device)
-    layers = list(shared.carried(networks, _inputs([1.0], device), row.power))
+    layers = list(carried(networks, _inputs([1.0], device), row.power))
     v = _random(layers[-1][0], seeds)
     for (z, scale), w in zip(layers[-2::-1], reversed(networks.weights), strict=False):
         slope = as_activation(row.activation).derivative(z)
@@ -170,7 +169,7 @@ def _depth(known: dict[str, Any], seeds: range, device: str) -> dict[str, Tensor
         v = slope * (v / v.norm(dim=-1, keepdim=True) @ w.mT)
         excess.append((v.square().sum(-1) / mean).log())
         own.append(mean.log() + 2 * max(row.power - 1, 0) * scale[..., 0])
-    kernel = torch.cat(list(shared.log_kernels(iter(layers))), 1)
+    kernel = torch.cat(list(log_kernels(iter(layers))), 1)
     return {"kernel": kernel, "own": torch.cat(own[::-1], 1), "excess": torch.cat(excess[::-1], 1)}
 
 
@@ -198,9 +197,7 @@ def _map(known: dict[str, Any], seeds: range, device: str) -> dict[str, Tensor]:
     row, grown = Row(known["activation"], 1.0, 1.0), []
     networks = networks_of(row, known["width"], known["depth"], seeds, device)
     for C_W in variances:
-        found = list(
-            shared.log_kernels(shared.carried(networks, _inputs(kernels, device), row.power, C_W**0.5))
-        )
+        found = list(log_kernels(carried(networks, _inputs(kernels, device), row.power, C_W**0.5)))
         grown.append((found[-1] > found[0]).double())
     return {"grown": torch.stack(grown, 1)}
 
@@ -208,7 +205,7 @@ def _map(known: dict[str, Any], seeds: range, device: str) -> dict[str, Tensor]:
 def _chi(known: dict[str, Any], seeds: range, device: str) -> dict[str, Tensor]:
     """Return how one layer answers a change along its input and one across it, at several kernels."""
     networks = networks_of(Row(known["activation"], 1.0, 1.0), known["width"], 2, seeds, device)
-    z, _ = next(shared.carried(networks, _inputs(_DECADES, device)))
+    z, _ = next(carried(networks, _inputs(_DECADES, device)))
     across = _random(z, seeds)
     across -= (across * z).sum(-1, keepdim=True) / z.square().sum(-1, keepdim=True) * z
     (value, slope), w = as_activation(known["activation"]).derivatives(z), networks.weights[1]
@@ -222,7 +219,8 @@ def _survival(known: dict[str, Any], seeds: range, device: str) -> dict[str, Ten
     networks = networks_of(Row(known["activation"], 1.0, 1.0), known["width"], _FOLLOWED + 1, seeds, device)
     limit = torch.as_tensor(np.log(_SMALL) + _TENFOLD, device=device)
     above = torch.stack(
-        [each > limit for each in shared.log_kernels(shared.carried(networks, _inputs(_SMALL, device)))], 1
+        [each > limit for each in log_kernels(carried(networks, _inputs(_SMALL, device)))],
+        1,
     )
     return {"survival": torch.where(above.any(1), above.int().argmax(1).double(), torch.inf)}
 

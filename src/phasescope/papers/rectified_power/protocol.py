@@ -20,16 +20,9 @@ from torch.nn import functional as F
 from phasescope.activations import load_activation
 from phasescope.data import Images, characters, cifar10, digits, fashion_mnist, mnist
 from phasescope.errors import InputError
-from phasescope.papers.perceptrons import (
-    Course,
-    Networks,
-    Start,
-    largest_of,
-    minibatches,
-    squared_error,
-    train,
-)
-from phasescope.papers.rectified_power.shared import module_of, xyz
+from phasescope.papers import perceptrons
+from phasescope.papers.perceptrons import Course, Networks, Start, squared_error, train
+from phasescope.papers.rectified_power.shared import xyz
 from phasescope.sweep.task import Task
 from phasescope.training import LearningRateScan, RateRow, scan_learning_rate
 from phasescope.userfiles import contents_hash
@@ -100,7 +93,7 @@ def function_of(known: Mapping[str, Any]) -> nn.Module:
     spec = str(known["activation"])
     if known["file_sha256"] and contents_hash(spec) != known["file_sha256"]:
         raise InputError(f"{spec} has changed while the study was running.", "Run the same command again.")
-    return module_of(load_activation(spec))
+    return perceptrons.module_of(load_activation(spec))
 
 
 class Residual(nn.Module):
@@ -135,7 +128,7 @@ class Residual(nn.Module):
 def network(known: Mapping[str, Any], function: nn.Module, data: Data, seed: int) -> nn.Module:
     """Return the network of a task with the weights of a seed."""
     start = Start(known["C_W"], known["C_b"], known["K1"])
-    largest = largest_of(data.x.flatten(1))
+    largest = perceptrons.largest_of(data.x.flatten(1))
     if known["data_set"] == "cifar10":
         return Residual(known, function, start, largest).draw(seed)
     sizes = (data.x.shape[1], *[known["width"]] * (known["depth"] - 1), data.outputs)
@@ -229,7 +222,7 @@ def _trained(
     networks = _Together([make(first + number) for number in range(count)])
     course = train(
         networks,
-        minibatches(data.x, data.y, known["batch"], first),
+        perceptrons.minibatches(data.x, data.y, known["batch"], first),
         losses,
         torch.optim.Adam(networks.parameters(), rate),
         known["steps"],

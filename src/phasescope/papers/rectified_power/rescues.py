@@ -22,7 +22,7 @@ from phasescope.estimate import Estimate
 from phasescope.papers import perceptrons
 from phasescope.papers.perceptrons import Start, squared_error
 from phasescope.papers.rectified_power import shared
-from phasescope.papers.rectified_power.shared import STUDY, over_seeds
+from phasescope.papers.rectified_power.shared import STUDY, over_seeds, share
 from phasescope.studies.claim import Check, Claim
 from phasescope.studies.drawing import colours, legend
 from phasescope.studies.part import Panels, Part, Settings, Table, Variable
@@ -128,7 +128,7 @@ class Rescued(nn.Module):
     ) -> None:
         super().__init__()
         inputs, width, depth = sizes
-        self.activation, self.alpha, self.block = shared.module_of(spec), rescue.alpha, rescue.block
+        self.activation, self.alpha, self.block = perceptrons.module_of(spec), rescue.alpha, rescue.block
         self.skips, self.enters = rescue.block in ("residual", "dense"), rescue.block != "dense"
         shapes = [(inputs, width), *[(width, width)] * (depth if self.skips else depth - 1), (width, 1)]
         if rescue.block == "dense":
@@ -189,7 +189,7 @@ class Rescued(nn.Module):
 
 
 def start_of(rescue: Rescue, spec: str, depth: int) -> Start:
-    best = shared.best_start(spec, depth)[0]
+    best = perceptrons.best_start(spec, depth)[0]
     if rescue.start == "best":
         return best
     small = rescue.block in ("residual", "dense") and "mrepu" in spec  # streams of MRePU need a small kernel
@@ -241,11 +241,11 @@ def _layers(known: Any, seed: int) -> dict[str, np.ndarray]:
         after, square = partial(networks.step, number), stream.square().sum((-2, -1))
         found["kernel"].append(stream.square().mean())
         lengths = _SMALL * stream.norm(dim=-1, keepdim=True)
-        found["perpendicular"].append(shared.turned(after, stream, lengths, generator))
-        found["parallel"].append(shared.scaled(after, stream, square, _SMALL))
+        found["perpendicular"].append(perceptrons.turned(after, stream, lengths, generator))
+        found["parallel"].append(perceptrons.scaled(after, stream, square, _SMALL))
         after(stream)  # BatchNorm keeps the statistics of this pass
         networks.eval()
-        found["parallel_eval"].append(shared.scaled(after, stream, square, _SMALL))
+        found["parallel_eval"].append(perceptrons.scaled(after, stream, square, _SMALL))
         networks.train()
     last = torch.randn(streams[-1].shape, generator=generator, dtype=torch.float64)
     gradients = torch.autograd.grad(streams[-1], streams[:-1], last)
@@ -409,7 +409,7 @@ def _claims_on_training(n: Numbers) -> list[Check]:
     fails, batch = f"The share fails. {rule}", partial(n.of_runs, specs=REPU, keys=["batch-norm"])
 
     def networks(name: str, sentence: str, does: np.ndarray, note: str = rule) -> None:
-        made.append(shared.all_do(Claim(name, sentence), does, note))
+        made.append(Claim(name, sentence).of_all(share(does), note=note))
 
     for spec in REPU:
         does, note = ~n.trained(spec, *INITIALISATIONS), f"Xavier, He, torch's default, K_dag. {fails}"
