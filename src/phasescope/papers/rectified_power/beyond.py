@@ -472,12 +472,12 @@ def draw_dots(on: str, axes: Axes, n: Numbers) -> None:
                 axes.plot(x, y, "o", ms=8, mfc="none", mew=1, color=ring)
         axes.plot([], [], "o", ms=4, color=colour, label=f"depth {depth}")
     axes.axvline(CONSTANT[on], color=plotting.INK, lw=0.8, zorder=0)
-    axes.set_xscale("log")
+    axes.set(xscale="log", ylim=(len(METHODS) - 0.5, -0.5))
     axes.set_yticks(range(len(METHODS)), list(METHODS))
-    axes.set_ylim(len(METHODS) - 0.5, -0.5)
     axes.set(title=on, xlabel="test error, mean square" if on == "xyz" else "test error, share wrong")
     if on == "digits":
-        legend(axes, fontsize=6.5, ncols=4, columnspacing=0.4, handletextpad=0.0, loc="lower right")
+        above = {"loc": "lower right", "bbox_to_anchor": (1.02, 0.99), "handletextpad": 0.0}
+        legend(axes, fontsize=7, ncols=4, columnspacing=0.5, **above)
 
 
 def figures(n: Numbers) -> list[Panels]:
