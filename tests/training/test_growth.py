@@ -97,16 +97,10 @@ LSTM = nn.LSTM(4, 3, batch_first=True)
     [
         iris(1.0),
         training_map(NET, F.cross_entropy, (X, Y), lambda p: torch.optim.Adam(p, lr=0.1)),
-        training_map(
-            nn.Sequential(nn.Unflatten(1, (1, 2, 2)), nn.Conv2d(1, 5, 2), nn.Flatten(), nn.Linear(5, 3)),
-            F.cross_entropy,
-            (X, Y),
-            0.5,
-        ),
         training_map(LSTM, lambda out, y: F.cross_entropy(out[0][:, -1], y), (X[:, None], Y), 0.5),
         step_map(lambda x, t: 4 * x * (1 - x), torch.rand(3, 2, dtype=torch.float64)),
     ],
-    ids=["gradient descent", "adam", "convolution", "lstm", "any step"],
+    ids=["gradient descent", "adam", "lstm", "any step"],
 )
 def test_a_kick_of_zero_stays_zero_in_every_copy(made):
     x = torch.stack([made.initial, 0.9 * made.initial])
@@ -114,6 +108,17 @@ def test_a_kick_of_zero_stays_zero_in_every_copy(made):
     assert growth.copies.max() == 0
     assert growth.verdict == ("not determined", "not determined")
     assert growth.fitted[0].reason == "all differences are 0"
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_copies_of_a_convolution_differ_by_rounding_alone(seed):
+    torch.manual_seed(seed)  # with seed 1 the batched convolution rounds copies differently, with 0 it does not
+    net = nn.Sequential(nn.Unflatten(1, (1, 2, 2)), nn.Conv2d(1, 5, 2), nn.Flatten(), nn.Linear(5, 3))
+    made = training_map(net.double(), F.cross_entropy, (X, Y), 0.05)
+    x = torch.stack([made.initial, 0.9 * made.initial])
+    growth = perturbation_growth(made, steps=40, copies=13, size=0, x=x)
+    assert growth.copies.max() < 1e-13
+    assert growth.verdict == ("not determined", "not determined")
 
 
 def test_chunks_change_rounding_and_nothing_else():
