@@ -112,7 +112,7 @@ def test_a_kick_of_zero_stays_zero_in_every_copy(made):
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_copies_of_a_convolution_differ_by_rounding_alone(seed):
-    torch.manual_seed(seed)  # with seed 1 the batched convolution rounds copies differently, with 0 it does not
+    torch.manual_seed(seed)  # with 1 the batched convolution rounds copies differently, with 0 it does not
     net = nn.Sequential(nn.Unflatten(1, (1, 2, 2)), nn.Conv2d(1, 5, 2), nn.Flatten(), nn.Linear(5, 3))
     made = training_map(net.double(), F.cross_entropy, (X, Y), 0.05)
     x = torch.stack([made.initial, 0.9 * made.initial])
