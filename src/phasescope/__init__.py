@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from phasescope import report as report
     from phasescope import scaling as scaling
     from phasescope import signal as signal
+    from phasescope import structure as structure
     from phasescope import studies as studies
     from phasescope import sweep as sweep
     from phasescope import synapses as synapses
@@ -50,6 +51,7 @@ _ROOMS = (
     "report",
     "scaling",
     "signal",
+    "structure",
     "studies",
     "sweep",
     "synapses",
@@ -74,6 +76,7 @@ __all__ = [
     "report",
     "scaling",
     "signal",
+    "structure",
     "studies",
     "sweep",
     "synapses",

@@ -19,7 +19,7 @@ def file(tmp_path, monkeypatch):
 
 
 def test_the_names_that_phasescope_brings():
-    assert studies.names() == ["absorbing", "noise", "chaos", "synapses", "rectified_power"]
+    assert studies.names() == ["absorbing", "noise", "chaos", "synapses", "rectified_power", "related"]
 
 
 def test_a_study_in_a_file(file):

@@ -10,9 +10,10 @@ if TYPE_CHECKING:
     from phasescope.papers import chaos as chaos
     from phasescope.papers import noise as noise
     from phasescope.papers import rectified_power as rectified_power
+    from phasescope.papers import related as related
     from phasescope.papers import synapses as synapses
 
-__all__ = ["absorbing", "chaos", "noise", "rectified_power", "synapses"]
+__all__ = ["absorbing", "chaos", "noise", "rectified_power", "related", "synapses"]
 
 
 def __getattr__(name: str) -> Any:

@@ -16,6 +16,7 @@ _HOMES = {
     "chaos": "phasescope.papers.chaos:STUDY",
     "synapses": "phasescope.papers.synapses:STUDY",
     "rectified_power": "phasescope.papers.rectified_power:STUDY",
+    "related": "phasescope.papers.related:STUDY",
 }
 
 

@@ -1,0 +1,105 @@
+"""What the parts of ``related`` share: handwritten digits, perceptrons, and their training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+
+import numpy as np
+import torch
+from sklearn.datasets import load_digits
+from torch import Tensor, nn
+
+from phasescope.studies.part import StudySettings
+
+STUDY = "related"
+
+
+class Common(StudySettings):
+    """Settings that every part reads."""
+
+    # Folders of the user's own copies; empty to do without.
+    mnist: str = ""
+    fashion_mnist: str = ""
+    cifar10: str = ""
+
+    @property
+    def subtitle(self) -> str:
+        """What the title of the page adds."""
+        return "" if self.mnist else "digits of scikit-learn, as no MNIST folder was named"
+
+
+@dataclass(frozen=True)
+class Images:
+    """One split of labelled images, flat, in float64; the pixels have mean 0 and variance 1 in all."""
+
+    x: Tensor
+    y: Tensor
+    x_test: Tensor
+    y_test: Tensor
+
+    @property
+    def classes(self) -> int:
+        """The number of classes."""
+        return int(self.y.max()) + 1
+
+
+@lru_cache(maxsize=4)
+def digits(split: int = 0, test: int = 597) -> Images:
+    """Return the 1,797 digits of 8 by 8 pixels of scikit-learn, in an order drawn from `split`."""
+    images = load_digits()
+    order = np.random.default_rng(split).permutation(len(images.target))
+    x, y = torch.from_numpy(images.data[order]), torch.from_numpy(images.target[order]).long()
+    x = (x - x[test:].mean()) / x[test:].std()
+    return Images(x[test:], y[test:], x[:test], y[:test])
+
+
+def perceptron(
+    sizes: Sequence[int],
+    activation: Callable[[], nn.Module],
+    seed: int,
+    *,
+    C_W: float = 1.0,
+    C_b: float = 0.0,
+) -> nn.Sequential:
+    """Return a chain of linear layers, weights of variance ``C_W/fan-in`` and biases of variance ``C_b``."""
+    generator = torch.Generator().manual_seed(seed % 2**63)
+    layers: list[nn.Module] = []
+    for number, (inputs, outputs) in enumerate(pairwise(sizes)):
+        layers += [activation()] if number else []
+        linear = nn.Linear(inputs, outputs, dtype=torch.float64)
+        with torch.no_grad():
+            linear.weight.normal_(0, math.sqrt(C_W / inputs), generator=generator)
+            linear.bias.normal_(0, math.sqrt(C_b), generator=generator) if C_b else linear.bias.zero_()
+        layers.append(linear)
+    return nn.Sequential(*layers)
+
+
+def train(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    optimiser: torch.optim.Optimizer,
+    steps: int,
+    *,
+    batch: int,
+    seed: int,
+) -> float:
+    """Train a classifier on random batches and return its mean loss over all of `x` afterwards."""
+    generator = torch.Generator().manual_seed(seed % 2**63)
+    for _ in range(steps):
+        rows = torch.randint(len(x), (batch,), generator=generator) if batch < len(x) else slice(None)
+        optimiser.zero_grad(set_to_none=True)
+        torch.autograd.backward(nn.functional.cross_entropy(model(x[rows]), y[rows]))
+        optimiser.step()
+    with torch.no_grad():
+        return float(nn.functional.cross_entropy(model(x), y))
+
+
+def accuracy(model: nn.Module, x: Tensor, y: Tensor) -> float:
+    """Return the share of inputs that a classifier names right."""
+    with torch.no_grad():
+        return float((model(x).argmax(-1) == y).double().mean())
