@@ -26,7 +26,7 @@ def claims(n: Any) -> list[Check]:
 
 
 TOLERATED_RANK = Part(
-    name="tolerated_rank",
+    name="tolerated-rank",
     title="Tolerated rank and the test error",
     variables={},
     tasks=tasks,
