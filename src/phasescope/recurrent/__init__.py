@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from phasescope.recurrent.hysteresis import HysteresisLoop, hysteresis_loop
 from phasescope.recurrent.state_exponents import LayerInTime, ThroughTime, through_time
 
-__all__ = ["LayerInTime", "ThroughTime", "through_time"]
+__all__ = ["HysteresisLoop", "LayerInTime", "ThroughTime", "hysteresis_loop", "through_time"]
