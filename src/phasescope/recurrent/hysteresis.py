@@ -187,7 +187,7 @@ def hysteresis_loop(
 
     work = _Work(advance, reading, start, knob, steps, kick, seed)
     up, down = work.scan()
-    areas = np.trapezoid(_distance(up, down), knob, axis=1)
+    areas = np.asarray(np.trapezoid(_distance(up, down), knob, axis=1))
     if not (np.isfinite(up).all() and np.isfinite(down).all()):
         reason = "the states are NaN or infinite"
         nothing, kept = Estimate.not_determined(reason), np.full(_HELD + 1, np.nan)
@@ -317,11 +317,13 @@ class _Work:
         return column.view(-1, *(1,) * (first.ndim - 1))
 
 
-def _limit(over_dwells: Array, dwells: Sequence[int]) -> tuple[Array, Array]:
-    """Return the limit of slow change from the two slowest dwells, and by how much the two powers differ."""
+def _limit(over_dwells: Array, dwells: Sequence[int]) -> tuple[Array, Array, float]:
+    """Return the limit of slow change, by how much the two powers differ, and the gain of random errors."""
     (faster, slower), ratio = over_dwells[-2:], dwells[-1] / dwells[-2]
-    limits = [slower - (faster - slower) / (ratio**power - 1) for power in (2 / 3, 1.0)]
-    return (limits[0] + limits[1]) / 2, np.abs(limits[0] - limits[1])
+    gains = [1 / (ratio**power - 1) for power in (2 / 3, 1.0)]
+    gain = (gains[0] + gains[1]) / 2
+    difference = slower - faster
+    return slower + gain * difference, np.abs((gains[0] - gains[1]) * difference), math.hypot(1 + gain, gain)
 
 
 def _scatter(rows: Array) -> float:
@@ -329,11 +331,11 @@ def _scatter(rows: Array) -> float:
 
 
 def _area(areas: Array, up: Array, down: Array, knob: Array, dwells: tuple[int, ...]) -> Estimate:
-    limits, spread = _limit(areas, dwells)
+    limits, spread, gain = _limit(areas, dwells)
     steps = [_distance(branch[1:], branch[:-1]) * np.diff(knob)[:, None] for branch in (up, down)]
     # A jump may lie anywhere in its step of the knob.
     grid = math.hypot(*(step.max(axis=0).mean() for step in steps)) / math.sqrt(12)
-    error = math.hypot(float(spread.mean()), _scatter(limits), grid)
+    error = math.hypot(float(spread.mean()), _scatter(limits), gain * grid)
     method = "mean of two extrapolations in the dwell; error: their difference, rows and spacing"
     return Estimate(float(limits.mean()), error, method, len(limits), (dwells[-2], dwells[-1]))
 
@@ -342,9 +344,9 @@ def _jump(branch: Array, knob: Array, dwells: tuple[int, ...]) -> Estimate:
     """Return where a branch jumps: the middle of the step of the knob in which it changes most."""
     size = _distance(branch[:, 1:], branch[:, :-1])
     places = ((knob[1:] + knob[:-1]) / 2)[size.argmax(axis=1)]
-    limits, spread = _limit(places, dwells)
-    half = float(np.diff(knob)[size[-1].argmax(axis=0)].mean()) / 2
-    error = math.hypot(float(spread.mean()), _scatter(limits), half)
+    limits, spread, gain = _limit(places, dwells)
+    grid = float(np.diff(knob)[size[-1].argmax(axis=0)].mean()) / math.sqrt(12)
+    error = math.hypot(float(spread.mean()), _scatter(limits), gain * grid)
     return Estimate(float(limits.mean()), error, "largest change, extrapolated in the dwell", len(limits))
 
 
