@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from phasescope.synapses.atlas import Atlas, atlas
 from phasescope.synapses.classifiers import CalibrationError, ClassMargin, Logit, NextTokenMargin
+from phasescope.synapses.edges import EdgeGates, edges
 from phasescope.synapses.edits import Edit, edit
 from phasescope.synapses.ensembles import Ensemble, Runs, ensemble, selectivity
 from phasescope.synapses.fitting import BestFit, Fit, fit, fit_best, rmse
@@ -56,6 +57,7 @@ __all__ = [
     "ClassMargin",
     "ColourBalance",
     "Custom",
+    "EdgeGates",
     "Edit",
     "Ensemble",
     "Fit",
@@ -83,6 +85,7 @@ __all__ = [
     "atlas",
     "band",
     "comparison",
+    "edges",
     "edit",
     "ensemble",
     "fit",
