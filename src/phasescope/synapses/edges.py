@@ -107,7 +107,7 @@ class EdgeGates:
     skipped: dict[str, str]
     samples: int
     notes: tuple[str, ...]
-    citations: tuple[str, ...] = ("yuan2020",)
+    citations: tuple[str, ...] = ("lecun1990",)
 
     @property
     def missing(self) -> str:
@@ -239,8 +239,9 @@ def edges(
 
     References
     ----------
-    Yuan et al. 2020, arXiv:2008.08261 (learned connectivity of networks as gates on edges). Second order:
-    LeCun, Denker and Solla 1989, Optimal Brain Damage. The decision rule and the random orders are ours.
+    Yuan, Li, Shao and Yan 2020, arXiv:2008.08261 (connectivity as numbers on edges that are learned). Second
+    order: LeCun, Denker and Solla 1990, Optimal Brain Damage. The rule of the verdicts and the random orders
+    are chosen here.
     """
     if not callable(loss):
         raise InputError(f"The loss is {loss!r}, which cannot be called.", "Pass a function or a module.")
@@ -249,7 +250,7 @@ def edges(
             f"exact_up_to = {exact_up_to} and seed = {seed}.", "Pass exact_up_to from 1 and seed from 0."
         )
     module = as_module(model)
-    fitted = batch_with_targets(module, data)
+    fitted = with_targets(module, data)
     limit = default_limit(module) if max_memory is None else in_bytes(max_memory)
     with untouched(module):
         notes = [*quiet(module), *fitted.notes]
@@ -260,8 +261,8 @@ def edges(
             return _measured(gated, skipped, exact_up_to, path, [*notes, *gated.notes])
 
 
-def batch_with_targets(module: nn.Module, data: Any) -> Batch:
-    """Return the batch with its targets, which must be there and as many as the samples."""
+def with_targets(module: nn.Module, data: Any) -> Batch:
+    """Return the batch with its targets as tensors of the model's device, as many as the samples."""
     if isinstance(data, Batch):
         batch = data
     elif isinstance(data, (tuple, list)) and len(data) > 1:
