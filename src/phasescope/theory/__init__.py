@@ -8,6 +8,13 @@ from phasescope.theory.critical_line import CriticalLinePoint, critical_line
 from phasescope.theory.finite_width import KernelFluctuations, four_point_vertex
 from phasescope.theory.gaussian import expectation
 from phasescope.theory.kernel import FixedPoint, MeanField, Phase
+from phasescope.theory.langevin import (
+    crossing_learning_coefficient,
+    power_learning_coefficient,
+    quadratic_learning_coefficient,
+    reduced_rank_learning_coefficient,
+    semi_implicit_variance,
+)
 from phasescope.theory.marginal import (
     first_layer_kernel,
     largest_bias_variance,
@@ -51,6 +58,7 @@ __all__ = [
     "aspect_ratio",
     "critical_line",
     "critical_point",
+    "crossing_learning_coefficient",
     "deep_tangent_ratio",
     "expectation",
     "finite_width_scaling",
@@ -62,6 +70,9 @@ __all__ = [
     "mrepu_polynomial",
     "mrepu_product",
     "overflow_depth",
+    "power_learning_coefficient",
+    "quadratic_learning_coefficient",
+    "reduced_rank_learning_coefficient",
     "repu_C_b_max",
     "repu_coefficient",
     "repu_fixed_points",
@@ -69,6 +80,7 @@ __all__ = [
     "repu_susceptibilities",
     "repu_trajectory",
     "repu_unstable_kernel",
+    "semi_implicit_variance",
     "survival_depth",
     "tangent_kernel",
     "tangent_ratio",
