@@ -1,4 +1,4 @@
-"""Local learning coefficients that are known exactly, as equilibrium means of Langevin chains around a minimum.
+"""Local learning coefficients that are known exactly, as means of Langevin chains around a minimum.
 
 The chain around w* has the density ``exp(-nb (L(w) - L(w*)) - g |w - w*|^2 / 2)``, with nb the number of
 samples times the inverse temperature and g the localisation. Its learning coefficient is

@@ -5,6 +5,7 @@ from __future__ import annotations
 from phasescope.training.density import SpectralDensity
 from phasescope.training.flat_directions import FlatDirections, flat_directions
 from phasescope.training.growth import PerturbationGrowth, perturbation_growth
+from phasescope.training.langevin import LocalLearningCoefficient, langevin
 from phasescope.training.maps import Map, StepMap, TrainingMap, step_map, training_map
 from phasescope.training.objective import Objective, objective
 from phasescope.training.plasticity import feedback_alignment, oja
@@ -49,6 +50,7 @@ __all__ = [
     "HeavyBall",
     "LearningRateScan",
     "LocalExponents",
+    "LocalLearningCoefficient",
     "Map",
     "MomentumRMSprop",
     "Nesterov",
@@ -75,6 +77,7 @@ __all__ = [
     "feedback_alignment",
     "flat_directions",
     "kantz",
+    "langevin",
     "local_exponents",
     "objective",
     "oja",
