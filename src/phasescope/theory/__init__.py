@@ -14,6 +14,11 @@ from phasescope.theory.langevin import (
     quadratic_learning_coefficient,
     reduced_rank_learning_coefficient,
     semi_implicit_variance,
+from phasescope.theory.lazy import (
+    TwoLayerLinear,
+    orthonormal_tangent_kernel,
+    random_flips,
+    two_layer_linear,
 )
 from phasescope.theory.marginal import (
     first_layer_kernel,
@@ -54,6 +59,7 @@ __all__ = [
     "RectifiedPowerFixedPoints",
     "TangentGram",
     "TangentKernel",
+    "TwoLayerLinear",
     "alternatives",
     "aspect_ratio",
     "critical_line",
@@ -73,6 +79,9 @@ __all__ = [
     "power_learning_coefficient",
     "quadratic_learning_coefficient",
     "reduced_rank_learning_coefficient",
+    "orthonormal_tangent_kernel",
+    "overflow_depth",
+    "random_flips",
     "repu_C_b_max",
     "repu_coefficient",
     "repu_fixed_points",
@@ -84,6 +93,7 @@ __all__ = [
     "survival_depth",
     "tangent_kernel",
     "tangent_ratio",
+    "two_layer_linear",
     "unstable_kernel",
     "vertex_rate",
 ]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from phasescope.training.density import SpectralDensity
+from phasescope.training.drift_scaling import CoordinateCheck, DriftScaling, PowerLaw, drift_scaling
 from phasescope.training.flat_directions import FlatDirections, flat_directions
 from phasescope.training.growth import PerturbationGrowth, perturbation_growth
 from phasescope.training.langevin import LocalLearningCoefficient, langevin
+from phasescope.training.lazy import LayerMovement, LazyOrRich, PredictedLoss, lazy_or_rich
 from phasescope.training.maps import Map, StepMap, TrainingMap, step_map, training_map
 from phasescope.training.objective import Objective, objective
 from phasescope.training.plasticity import feedback_alignment, oja
@@ -45,9 +47,13 @@ __all__ = [
     "Adam",
     "AdamW",
     "Autocorrelation",
+    "CoordinateCheck",
+    "DriftScaling",
     "FlatDirections",
     "GradientDescent",
     "HeavyBall",
+    "LayerMovement",
+    "LazyOrRich",
     "LearningRateScan",
     "LocalExponents",
     "LocalLearningCoefficient",
@@ -56,6 +62,8 @@ __all__ = [
     "Nesterov",
     "Objective",
     "PerturbationGrowth",
+    "PowerLaw",
+    "PredictedLoss",
     "RMSprop",
     "RangeTest",
     "RateRow",
@@ -73,11 +81,13 @@ __all__ = [
     "TrainingMap",
     "Trajectory",
     "autocorrelation",
+    "drift_scaling",
     "estimate_cost",
     "feedback_alignment",
     "flat_directions",
     "kantz",
     "langevin",
+    "lazy_or_rich",
     "local_exponents",
     "objective",
     "oja",
