@@ -7,6 +7,15 @@ from phasescope.theory.critical import CriticalPoint, critical_point
 from phasescope.theory.critical_line import CriticalLinePoint, critical_line
 from phasescope.theory.finite_width import KernelFluctuations, four_point_vertex
 from phasescope.theory.gaussian import expectation
+from phasescope.theory.jacobian_products import (
+    layer_bits,
+    product_moments,
+    product_participation,
+    product_rank_deep,
+    product_rank_fraction,
+    residual_spread,
+    slope_ratio,
+)
 from phasescope.theory.kernel import FixedPoint, MeanField, Phase
 from phasescope.theory.langevin import (
     crossing_learning_coefficient,
@@ -82,6 +91,12 @@ __all__ = [
     "orthonormal_tangent_kernel",
     "overflow_depth",
     "random_flips",
+    "layer_bits",
+    "overflow_depth",
+    "product_moments",
+    "product_participation",
+    "product_rank_deep",
+    "product_rank_fraction",
     "repu_C_b_max",
     "repu_coefficient",
     "repu_fixed_points",
@@ -90,6 +105,8 @@ __all__ = [
     "repu_trajectory",
     "repu_unstable_kernel",
     "semi_implicit_variance",
+    "residual_spread",
+    "slope_ratio",
     "survival_depth",
     "tangent_kernel",
     "tangent_ratio",
