@@ -1,0 +1,107 @@
+"""The part on memories that appear in a jump, small, and its claims on made data."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from one_part import alone, checks, config, draw, run
+from phasescope import studies
+from phasescope.papers import related
+from phasescope.papers.related import jumps
+from phasescope.papers.related.explosive import EXPLOSIVE, TABLED
+from phasescope.theory.hysteresis import CurvedMemory, decayed_modes
+
+MODES = [0.293932, 0.280805, 0.273754, 0.261218, 0.250885, 0.233998, 0.207927, 0.172526, 0.169789]
+SETTINGS = config(
+    "explosive.values=21",
+    "explosive.dwells=[8,16]",
+    "explosive.steps=2",
+    "explosive.training=2",
+    study=related.STUDY,
+)
+IDS = {"states", "area-1.2", "area-1.5", "area-0", "decay-modes", "decay-return", "untrained", "trained"}
+
+
+def law(task, device):
+    """What the closed forms say, with a little scatter over seeds."""
+    known = task.parameters
+    if known["kind"] == "states":
+        memories = [CurvedMemory(gamma) for gamma in TABLED]
+        return {"states": [[m.down_jump, m.after_up_jump, m.area] for m in memories]}
+    if known["kind"] == "loop":
+        area = CurvedMemory(known["gamma"]).area
+        beta = np.linspace(0.5, 1.2, known["values"])
+        return {
+            "loop": [1.01 * area, 0.004, float(area > 0)],
+            "areas": [area + 0.1, area + 0.05],
+            "branches": np.stack([beta, beta > 1, beta > 0.7]).astype(float),
+        }
+    if known["kind"] == "decay":
+        left = [(decayed_modes(MODES, jumps.DEPTH, decay) > 0).sum() for decay in jumps.DECAYS]
+        return {"modes": MODES, "left": np.array([*left, left[-1]], dtype=float)}
+    shift = 1e-3 * np.random.default_rng(task.seed).standard_normal()
+    return {"flip_flop": [[shift * 1e-2, 1e-3, 0.0], [0.08 + shift, 1e-3, 1.0]], "accuracy": 0.99}
+
+
+def analysed(measure, directory):
+    part = replace(EXPLOSIVE, measure=measure)
+    finished = studies.run(alone(part), SETTINGS, directory, workers=1)
+    assert not finished.failed, finished.failed
+    return finished, checks(finished.checks)
+
+
+def test_data_that_follow_the_closed_forms_agree(tmp_path):
+    finished, found = analysed(law, tmp_path)
+    assert {name: check.verdict for name, check in found.items()} == dict.fromkeys(IDS, "agrees")
+    tables = finished.analyses["explosive"].tables
+    assert [row[1] for row in tables[1].rows] == ["9", "7", "7", "6", "6", "5", "3"]
+    data = finished.data["explosive"].to_dataset()
+    assert min(draw(EXPLOSIVE, data, SETTINGS)) > 10_000
+
+
+def test_data_that_do_not_disagree(tmp_path):
+    def otherwise(task, device):
+        found = law(task, device)
+        if task.parameters["kind"] == "states":
+            found["states"] = np.array(found["states"]) + 1e-5
+        if task.parameters["kind"] == "loop":
+            found["loop"][0] += 0.05
+        if task.parameters["kind"] == "decay":
+            found["left"] = found["left"] + 1
+        if task.parameters["kind"] == "flip-flop":
+            _, trained = found["flip_flop"]
+            found["flip_flop"] = [trained, [-area for area in trained]]
+        return found
+
+    _, found = analysed(otherwise, tmp_path)
+    assert {name: check.verdict for name, check in found.items()} == dict.fromkeys(IDS, "disagrees")
+
+
+@pytest.mark.slow
+def test_a_tiny_run_gives_every_check(tmp_path):
+    data, analysis, found = run(EXPLOSIVE, SETTINGS, tmp_path)
+    assert set(found) == IDS
+    assert len(analysis.notes) == 3
+    assert found["states"].verdict == "agrees"
+    assert data["modes"].values[-1] == pytest.approx(MODES, abs=1e-6)
+
+
+def test_the_modes_of_the_digits_are_the_known_ones():
+    values = torch.linalg.svdvals(jumps._whitened()).numpy()
+    assert values[:9] == pytest.approx(MODES, abs=1e-6)
+    assert values[9] < 1e-12
+
+
+def test_a_descent_step_is_that_of_autograd_with_weight_decay():
+    generator = torch.Generator().manual_seed(4)
+    sizes = ((5, 5), (5, 5), (3, 5))
+    weights = [torch.randn(1, *size, generator=generator, dtype=torch.float64) for size in sizes]
+    target = torch.randn(3, 5, generator=generator, dtype=torch.float64)
+    own = [w.clone().requires_grad_() for w in weights]
+    optimiser = torch.optim.SGD(own, lr=0.3, weight_decay=0.2)
+    (0.5 * (own[2] @ own[1] @ own[0] - target).square().sum()).backward()
+    optimiser.step()
+    stepped = jumps._descend(weights, target, torch.full((1, 1, 1), 0.2), 1)
+    assert all(torch.allclose(a, b, atol=1e-12) for a, b in zip(stepped, own, strict=True))
