@@ -134,7 +134,7 @@ class LocalLearningCoefficient:
     @property
     def citations(self) -> str:
         """Keys of the papers behind the method."""
-        return "ghorbani2019"
+        return "suzuki2020 ghorbani2019"
 
     def __str__(self) -> str:
         return f"{self.value} (half the effective dimension {self.half_dimension}) of {self.size} parameters"
@@ -208,8 +208,8 @@ def langevin(
     found.
 
     Not determined: fewer than 32 samples; a loss that curves downwards by more than half of what g holds; a
-    gradient that takes away more than a tenth of half the dimension; chains that disagree (R-hat > 1.05) or
-    diverge; acceptance below 0.8. The number depends on g, at a degenerate minimum as a logarithm, and on the
+    gradient that takes away more than a tenth of half the dimension; chains that disagree (R-hat > 1.05);
+    acceptance below 0.8. The number depends on g, at a degenerate minimum as a logarithm, and on the
     parametrisation: compare checkpoints of one architecture with the same g and data. It is no bound on the
     test error.
 
@@ -323,8 +323,6 @@ def _measured(
             break
         step /= 2
     common |= {"step": step, "steps": total, "first": first, "truncated": _SETTLED * slow > first}
-    if not walk.finite:
-        return _without_chains("the chains diverged at every step size", count, common, half)
     return _averaged(walk, spectrum, half, (first, total), made, {**common, "gradients": count})
 
 
@@ -336,9 +334,9 @@ def _needed(made: Objective, chains: int, limit: float) -> float:
         made.gradient(rows.clone())
         made.linearised(made.initial)[2](rows)
 
-    vectors = _VECTORS * (chains + 1) * made.size * made.initial.element_size()
+    vectors: float = _VECTORS * (chains + 1) * made.size * made.initial.element_size()
     if vectors <= limit:
-        vectors += float(peak_bytes(made.module, work))
+        vectors += peak_bytes(made.module, work)
     if vectors > limit:
         raise MemoryLimitError(
             f"{chains} chains of {made.size} parameters take {vectors / 1e6:.3g} MB, more than max_memory = "
@@ -400,7 +398,7 @@ class _Walk:
         self._made, self._product, self._gradient, self._loss = made, product, gradient, loss
         self._nb, self._g, self._step, self._chains = nb, g, step, chains
         self._generator = torch.Generator().manual_seed(seed)
-        self.taken, self.finite = 0, True
+        self.taken = 0
         self.accepted: list[float] = []
         self.rows: dict[str, list[Array]] = {"loss": [], "quadratic": [], "fixed": [], "downhill": []}
 
@@ -441,10 +439,9 @@ class _Walk:
                 pull = x * (force - g * x)
                 parts = [pull[:, place].sum(1) for place in made.slices.values()]
                 self.rows["fixed"].append(torch.stack(parts, 1).double().cpu().numpy())
-            if t % _WATCHED == 0 or t == total:
-                self.finite = bool(x.isfinite().all()) and bool(y.isfinite().all())
-                if not self.finite or (demanding and np.mean(self.accepted[-_WATCHED:]) < _GOOD):
-                    return False
+            watched = demanding and (t % _WATCHED == 0 or t == total)
+            if watched and np.mean(self.accepted[-_WATCHED:]) < _GOOD:
+                return False
         return True
 
 
@@ -512,14 +509,11 @@ def _averaged(
     )
 
 
-def _without_chains(
-    reason: str, count: int, common: Mapping[str, Any], half: Estimate | None = None
-) -> LocalLearningCoefficient:
+def _without_chains(reason: str, count: int, common: Mapping[str, Any]) -> LocalLearningCoefficient:
     nothing = Estimate.not_determined(reason)
-    rest = {"step": math.nan, "steps": 0, "first": 0, "truncated": False, **common}
     return LocalLearningCoefficient(
         value=nothing,
-        half_dimension=half or nothing,
+        half_dimension=nothing,
         uncorrected=nothing,
         excess=nothing,
         unequilibrated=math.nan,
@@ -529,8 +523,12 @@ def _without_chains(
         r_hat=math.nan,
         fixed={},
         draws=np.empty((0, common["chains"])),
+        first=0,
+        step=math.nan,
+        steps=0,
+        truncated=False,
         gradients=count,
-        **rest,
+        **common,
     )
 
 
