@@ -192,15 +192,37 @@ def drift_between(before: Array, after: Array, *, projected: bool) -> Estimate:
     return Estimate(value, error, method, inputs)
 
 
-def ratio_of_norms(numerator: Array, denominator: Array, method: str) -> Estimate:
-    """Return the root of a ratio of two sums over inputs, with its jackknife error."""
-    total = [float(each.sum()) for each in (numerator, denominator)]
-    if not total[1] > 0:
-        return Estimate.not_determined("it is zero before training", method=method, n=len(numerator))
-    value = float(np.sqrt(total[0] / total[1]))
-    variance = _jackknife([whole - each for whole, each in zip(total, (numerator, denominator), strict=True)])
-    error = float(np.sqrt(variance)) if len(numerator) > 1 else float("nan")
-    return Estimate(value, error, method, len(numerator))
+class Ratio:
+    """Sums over inputs of two numbers of each: their ratio, or its root, with an error to first order."""
+
+    def __init__(self) -> None:
+        self.inputs, self._sums, self._squares = 0, np.zeros(2), np.zeros((2, 2))
+
+    def add(self, numerator: Tensor, denominator: Tensor) -> None:
+        """Add a chunk of inputs."""
+        pair = torch.stack([numerator.double(), denominator.double()]).cpu().numpy()
+        self.inputs += pair.shape[1]
+        self._sums += pair.sum(1)
+        self._squares += pair @ pair.T
+
+    @property
+    def sums(self) -> tuple[float, float]:
+        """The sums of numerators and of denominators."""
+        return float(self._sums[0]), float(self._sums[1])
+
+    def estimate(self, method: str, *, root: bool) -> Estimate:
+        """Return the ratio of the sums, or its root."""
+        n, (above, below) = self.inputs, self.sums
+        if not below > 0:
+            return Estimate.not_determined("it is zero before training", method=method, n=n)
+        ratio = above / below
+        along = np.array([1.0, -ratio])
+        rest = max(float(along @ self._squares @ along), 0.0)
+        error = float("nan") if n < 2 else float(np.sqrt(rest * n / (n - 1)) / below)
+        if not root:
+            return Estimate(ratio, error, method, n)
+        value = float(np.sqrt(ratio))
+        return Estimate(value, error / (2 * value) if value else error * 0, method, n)
 
 
 def _without(pairs: Array) -> Array:

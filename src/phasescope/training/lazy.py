@@ -27,9 +27,9 @@ from phasescope.training.empirical_kernel import (
     Kernels,
     Network,
     Parameters,
+    Ratio,
     change_along,
     drift_between,
-    ratio_of_norms,
 )
 
 Array = NDArray[np.float64]
@@ -244,7 +244,6 @@ def lazy_or_rich(
     'lazy'
     """
     module = as_module(trained)
-    before, after = checkpoints(initial, module)
     if (rate is None) != (steps is None):
         raise InputError(
             "The learning rate and the number of steps belong together, and one is missing.",
@@ -252,6 +251,9 @@ def lazy_or_rich(
         )
     limit = float(default_limit(module) if max_memory is None else in_bytes(max_memory))
     with untouched(module):
+        # Copies: a model may write to its weights while it runs.
+        before, after = checkpoints(initial, module)
+        before = {name: value.clone() for name, value in before.items()}
         module.eval()
         inputs = as_batch(module, batch, targets)
         asked = None if loss is None else _asked(loss, inputs)
@@ -405,29 +407,27 @@ class _Sides:
 
         def trial(samples: int) -> None:
             part = self.batch.take(0, samples)
-            self._part(part, _Sums(self.layers))
+            self._part(part, _Sums())
 
         chunk = samples_that_fit(self.module, trial, size, limit) if self.batch.cuttable else size
-        sums = _Sums(self.layers)
-        parts = [
-            self._part(self.batch.take(start, min(start + chunk, size)), sums)
-            for start in range(0, size, chunk)
-        ]
-        start, change, missed = (np.concatenate([part[i] for part in parts]) for i in range(3))
-        outputs = parts[0][3]
+        sums = _Sums()
+        outputs = 0
+        for start in range(0, size, chunk):
+            outputs = self._part(self.batch.take(start, min(start + chunk, size)), sums)
         method = f"{size} inputs"
         roundings = _ROUNDINGS * torch.finfo(next(iter(self.before.values())).dtype).eps
+        change, output = sums.moved.sums
         if self.distance == 0:
             gap = Estimate.not_determined("the two checkpoints are equal", method=method, n=size)
-        elif not change.sum() > roundings**2 * start.sum():
+        elif not change > roundings**2 * output:
             reason = f"the outputs of the two checkpoints are equal to {roundings:.1e}"
             gap = Estimate.not_determined(reason, method=method, n=size)
         else:
-            gap = ratio_of_norms(missed, change, method)
+            gap = sums.missed.estimate(method, root=True)
         return outputs, gap, tuple(self._movements(sums))
 
-    def _part(self, batch: Batch, sums: _Sums) -> tuple[Array, Array, Array, int]:
-        """Return squared norms by input of f_0, f_T - f_0 and what the linearised network misses of it."""
+    def _part(self, batch: Batch, sums: _Sums) -> int:
+        """Add up what some inputs say, and return the number of outputs of an input."""
         start, along = change_along(
             lambda parameters: self.network.rows(parameters, batch, self.axis), self.before, self.step
         )
@@ -440,8 +440,10 @@ class _Sides:
                 elsewhere = self.randomly(draw)  # its operations are not to be watched
                 with watched(self.module, self.layers, sums.compare(batch.size, draw)):
                     self.network.raw(elsewhere, batch)
-        squares = [each.double().pow(2).sum(1).cpu().numpy() for each in (start, change, change - along)]
-        return squares[0], squares[1], squares[2], start.shape[1]
+        squares = [each.double().pow(2).sum(1) for each in (start, change, change - along)]
+        sums.moved.add(squares[1], squares[0])
+        sums.missed.add(squares[2], squares[1])
+        return start.shape[1]
 
     def _movements(self, sums: _Sums) -> list[LayerMovement]:
         found, ratio = [], math.nan
@@ -462,10 +464,10 @@ class _Sides:
 class _Sums:
     """Sums over inputs of what differs between two passes, layer by layer."""
 
-    def __init__(self, layers: list[Layer]) -> None:
+    def __init__(self) -> None:
+        self.moved, self.missed = Ratio(), Ratio()  # of the output
         self._before: dict[str, tuple[Tensor, Tensor | None]] = {}
-        self._sums: dict[tuple[str, str], list[Array]] = {}
-        self._units: dict[str, int] = {}
+        self._ratios: dict[tuple[str, str, int], Ratio] = {}
 
     def remember(self, size: int) -> Callable[[Layer, tuple[Any, ...], Any], None]:
         """Keep outputs and slopes of the pass of the initial parameters."""
@@ -479,88 +481,62 @@ class _Sums:
         return see
 
     def compare(self, size: int, draw: int = -1) -> Callable[[Layer, tuple[Any, ...], Any], None]:
-        """Add up what another pass has changed."""
+        """Add up what another pass has changed: that of the trained parameters, or a draw."""
 
         def see(layer: Layer, args: tuple[Any, ...], output: Any) -> None:
             found, known = _seen(layer, args, output, size), self._before.get(layer.name)
             if found is None or known is None or found[0].shape != known[0].shape:
                 return
-            h, slope = found
-            self._units[layer.name] = h.shape[1]
-            self._add(layer, "change", draw, (h - known[0]).double().pow(2).sum(1))
-            self._add(layer, "size", draw, known[0].double().pow(2).sum(1))
+
+            def add(what: str, numerator: Tensor, denominator: Tensor) -> None:
+                key = (layer.name, what, draw)
+                self._ratios.setdefault(key, Ratio()).add(numerator, denominator)
+
+            (h, slope), (h_0, slope_0) = found, known
+            change = (h - h_0).double().pow(2)
+            add("features", change.sum(1), h_0.double().pow(2).sum(1))
+            add("coordinate", change.mean(1), torch.ones(size))
             if layer.kind.lower().strip("_") in _GATES:
-                self._add(layer, "flips", draw, ((h > 0) != (known[0] > 0)).double().mean(1))
-            elif slope is not None and known[1] is not None:
-                self._add(layer, "slopes", draw, (slope - known[1]).abs().double().mean(1))
-                self._add(layer, "slope", draw, known[1].abs().double().mean(1))
+                add("flips", ((h > 0) != (h_0 > 0)).double().mean(1), torch.ones(size))
+            elif slope is not None and slope_0 is not None:
+                add("slopes", (slope - slope_0).abs().mean(1), slope_0.abs().mean(1))
 
         return see
 
-    def _add(self, layer: Layer, what: str, draw: int, values: Tensor) -> None:
-        self._sums.setdefault((layer.name, f"{what}{draw}"), []).append(values.cpu().numpy())
-
-    def _all(self, layer: Layer, what: str, draw: int = -1) -> Array:
-        parts = self._sums.get((layer.name, f"{what}{draw}"), [])
-        return np.concatenate(parts) if parts else np.empty(0)
+    def _of(self, layer: Layer, what: str, draw: int = -1) -> Estimate:
+        known = self._ratios.get((layer.name, what, draw))
+        if known is None:
+            return Estimate.not_determined("not a layer of this kind")
+        return known.estimate(f"{known.inputs} inputs", root=what in ("features", "coordinate"))
 
     def movement(self, layer: Layer, moved: float, ratio: float) -> LayerMovement:
         """Return what the sums say of one layer."""
-        none = Estimate.not_determined("not a layer of this kind")
-        features = coordinate = flips = slopes = none
-        change, size = self._all(layer, "change"), self._all(layer, "size")
-        skipped = layer.skipped or ("" if len(change) else "it gave no output to compare")
-        draws = range(_DRAWS)
-        nulls: dict[str, list[float]] = {"features": [], "flips": [], "slopes": []}
-        if len(change):
-            method = f"{len(change)} inputs"
-            features = ratio_of_norms(change, size, method)
-            units = np.full(len(change), float(self._units[layer.name]))
-            coordinate = ratio_of_norms(change, units, method)
-            if features.determined:
-                nulls["features"] = [
-                    ratio_of_norms(self._all(layer, "change", d), size, "").value for d in draws
-                ]
-        if len(self._all(layer, "flips")):
-            shares = self._all(layer, "flips")
-            error = shares.std(ddof=1) / math.sqrt(len(shares)) if len(shares) > 1 else math.nan
-            flips = Estimate(float(shares.mean()), float(error), "share of gates", len(shares))
-            nulls["flips"] = [float(self._all(layer, "flips", d).mean()) for d in draws]
-        slope = self._all(layer, "slope")
-        if slope.sum() > 0:
-            scale = slope.mean()
-            relative = self._all(layer, "slopes") / scale
-            error = _ratio_error(self._all(layer, "slopes"), slope)
-            slopes = Estimate(float(relative.mean()), error, "mean change of the slope", len(slope))
-            nulls["slopes"] = [float(self._all(layer, "slopes", d).mean() / scale) for d in draws]
+        seen = (layer.name, "coordinate", -1) in self._ratios
+        skipped = layer.skipped or ("" if seen else "it gave no output to compare")
+        flips = self._of(layer, "flips")
+        nulls = {
+            what: [self._of(layer, what, draw).value for draw in range(_DRAWS)]
+            for what in ("features", "flips", "slopes")
+        }
         stats = {
-            name: (float(np.mean(v)), float(np.std(v, ddof=1))) if v else (math.nan, math.nan)
-            for name, v in nulls.items()
+            what: (float(np.mean(values)), float(np.std(values, ddof=1))) for what, values in nulls.items()
         }
         return LayerMovement(
             layer=layer,
             skipped=skipped,
             moved=math.nan if skipped else moved,
-            features=features,
+            features=self._of(layer, "features"),
             features_null=stats["features"][0],
             features_null_sd=stats["features"][1],
-            coordinate=coordinate,
+            coordinate=self._of(layer, "coordinate"),
             flips=flips,
             flips_null=stats["flips"][0],
             flips_null_sd=stats["flips"][1],
             flips_law=random_flips(ratio) if flips.determined and math.isfinite(ratio) else math.nan,
-            slopes=slopes,
+            slopes=self._of(layer, "slopes"),
             slopes_null=stats["slopes"][0],
             slopes_null_sd=stats["slopes"][1],
         )
-
-
-def _ratio_error(a: Array, b: Array) -> float:
-    """Return the standard error of a ratio of two means over the same inputs."""
-    if len(a) < 2:
-        return math.nan
-    rest = a - b * a.sum() / b.sum()
-    return float(rest.std(ddof=1) / math.sqrt(len(a)) / b.mean())
 
 
 def _seen(layer: Layer, args: tuple[Any, ...], output: Any, size: int) -> tuple[Tensor, Tensor | None] | None:
