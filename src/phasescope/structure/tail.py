@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,7 @@ from phasescope.estimate import Estimate
 Array = NDArray[np.float64]
 
 _LEVEL = 0.05
+_NOTHING = 1e-12  # of the largest eigenvalue
 _FEWEST = 10  # eigenvalues in a tail, and twice as many in all
 
 
@@ -88,15 +90,21 @@ def spectral_tail(weight: ArrayLike, *, shuffles: int = 5, seed: int = 0) -> Tai
     if shuffles < 1:
         raise InputError(f"shuffles is {shuffles}.", "Give at least 1.")
     matrix = matrix.reshape(len(matrix), -1)
-    own = _squares(matrix)
-    if len(own) < 2 * _FEWEST:
-        return _none(f"{len(own)} singular values are too few for a tail", math.nan)
     rng = np.random.default_rng(seed)
     null = [_squares(rng.permutation(matrix.ravel()).reshape(matrix.shape)) for _ in range(shuffles)]
+    return tail_of(_squares(matrix), null)
+
+
+def tail_of(own: Array, null: Sequence[Array]) -> Tail:
+    """Return the tail of squared singular values, beside those of shuffled weights."""
+    own = np.sort(own[own > _NOTHING * float(own.max(initial=0.0))])
+    if len(own) < 2 * _FEWEST or not null:
+        reason = f"{len(own)} singular values are too few for a tail" if null else "no shuffled weights"
+        return _none(reason, math.nan)
     p = float(ks_2samp(own, np.concatenate(null)).pvalue)
     if p > _LEVEL:
         return _none(f"the spectrum is that of shuffled weights (p = {p:.2g})", p)
-    return _fitted(np.sort(own), p)
+    return _fitted(own, p)
 
 
 def _none(reason: str, p: float) -> Tail:
@@ -104,8 +112,7 @@ def _none(reason: str, p: float) -> Tail:
 
 
 def _squares(matrix: Array) -> Array:
-    values = np.asarray(np.linalg.svd(matrix, compute_uv=False) ** 2, dtype=np.float64)
-    return values[values > 1e-12 * float(values.max(initial=0.0))]
+    return np.asarray(np.linalg.svd(matrix, compute_uv=False) ** 2, dtype=np.float64)
 
 
 def _fitted(values: Array, p: float) -> Tail:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -170,8 +171,8 @@ def tolerated_rank(
 
     References
     ----------
-    Suzuki, Abe and Nishimura 2020, arXiv:2001.05070, for low rank as a measure; the truncation is that of
-    Eckart and Young.
+    Li, Sun, Su, Suzuki and Huang 2020, arXiv:2001.05070, for low rank as a measure; the truncation is that
+    of Eckart and Young.
     """
     _check(tolerance, shuffles)
     found = linear_layer(layer)
@@ -305,6 +306,24 @@ class Moments:
         self._sums = torch.zeros(kept, size, size, dtype=torch.float64, device=self._own.device)
         self.vectors = 0
 
+    @staticmethod
+    def nbytes(layer: LinearLayer, shuffles: int, others: int) -> int:
+        """Return the bytes that the moments of a layer take."""
+        by_input = layer.matrix and layer.inputs < layer.outputs
+        size, kept = (layer.inputs, 2) if by_input else (layer.outputs, 2 + shuffles + others)
+        return 8 * kept * size**2 + 4 * (1 + shuffles + others) * layer.weight.numel()
+
+    def clear(self) -> None:
+        """Forget the inputs."""
+        self._sums.zero_()
+        self.vectors = 0
+
+    @cached_property
+    def spectra(self) -> tuple[Array, list[Array]]:
+        """Squared singular values of the weight and of the shuffled ones, the largest first."""
+        groups = self.layer.groups
+        return _weight_values(self._own, groups), [_weight_values(w, groups) for w in self._shuffled]
+
     def add(self, x: Tensor, axis: int = 0) -> None:
         """Add inputs whose samples lie along an axis."""
         x = x.detach().to(self._own.dtype)
@@ -328,8 +347,8 @@ class Moments:
         layer = self.layer
         full = min(layer.inputs, layer.outputs)
         shape = (layer.outputs, layer.inputs)
-        alone = [_rank(_weight_values(weight, layer.groups), tolerance) for weight in self._shuffled]
-        weights = _rank(_weight_values(self._own, layer.groups), tolerance)
+        own, null = self.spectra
+        weights, alone = _rank(own, tolerance), [_rank(values, tolerance) for values in null]
         rank, shuffled, values = self._on_inputs(tolerance, full)
         return ToleratedRank(
             rank, weights, shuffled, np.array(alone, dtype=np.float64), full, shape, tolerance, values
@@ -351,6 +370,10 @@ class Moments:
         values, left = values.flip(0).clamp(min=0), left.flip(1)
         some = int((values > _ROUNDING * values.sum()).sum())
         return values.cpu().numpy(), (image.T @ left[:, :some]) / values[:some].sqrt()
+
+    def projection(self, rank: int) -> Tensor:
+        """Return the directions of the output, (outputs, rank), that the best weight of a rank keeps."""
+        return self.directions()[1][:, :rank].to(self._own)
 
     def _on_inputs(self, tolerance: float, full: int) -> tuple[Estimate, Array, Array]:
         method = "on the layer's inputs"
