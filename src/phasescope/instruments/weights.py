@@ -156,7 +156,7 @@ class WeightStructure(Instrument):
             "chain": chain.reason or "followed",
             "deep_reason": wiring.reason,
             "change_reason": found.change.reason,
-            "citations": "girrbach2023 li2020",
+            "citations": "girrbach2023 li2020tensor",
             "notes": json.dumps(notes),
         }
         return _dataset(layers, rows, reasons, found, wiring, attrs)
