@@ -7,12 +7,14 @@ from phasescope.signal.profile import Profile, profile
 from phasescope.signal.sampling.cnn import cnn_lyapunov_exponent, sample_cnn
 from phasescope.signal.sampling.lyapunov import lyapunov_exponent
 from phasescope.signal.sampling.mlp import sample_mlp
+from phasescope.signal.spectra import Spectra, spectra
 from phasescope.signal.tokens import tokens
 from phasescope.signal.verdict import Verdict, verdict
 
 __all__ = [
     "Initialisation",
     "Profile",
+    "Spectra",
     "Verdict",
     "cnn_lyapunov_exponent",
     "critical_",
@@ -20,6 +22,7 @@ __all__ = [
     "profile",
     "sample_cnn",
     "sample_mlp",
+    "spectra",
     "tokens",
     "verdict",
 ]

@@ -73,6 +73,16 @@ class Passes:
         self._differentiable = True
 
     @property
+    def push(self) -> Push:
+        """The way in which tangents are pushed through this model."""
+        return self._push
+
+    @property
+    def coupled(self) -> bool:
+        """Whether the inputs influence each other, or the batch cannot be cut."""
+        return self.rows.coupled or self._coupled() or not self.batch.cuttable
+
+    @property
     def pushes(self) -> bool:
         """Whether tangents can be pushed through the model at all."""
         return self._push is not push_nothing
