@@ -148,8 +148,8 @@ def spectra(
 
     References
     ----------
-    Feng et al. 2022, arXiv:2206.06072 (rank over depth); arXiv:2212.01744 (layers as channels); Pennington,
-    Schoenholz and Ganguli 2017, arXiv:1711.04735 (isometry).
+    Feng et al. 2022, arXiv:2206.06072 (rank over depth); Weng et al. 2022, arXiv:2212.01744 (channels);
+    Pennington, Schoenholz and Ganguli 2017, arXiv:1711.04735 (isometry).
 
     Examples
     --------
@@ -603,7 +603,7 @@ def _dataset(module: nn.Module, inputs: Batch, work: _Work, notes: list[str]) ->
         "pushed": work.directions,
         "exact": int(work.exact),
         "notes": json.dumps(list(dict.fromkeys(notes))),
-        "citations": "feng2022 pennington2017",
+        "citations": "feng2022 weng2022",
     }
     return xr.Dataset(data, coordinates, attrs)
 
