@@ -52,7 +52,7 @@ def test_the_block_that_does_nothing_goes_first_and_the_finding_names_it():
     assert str(dataset["removed_edge"].values[1]) == "2 (sum)"
     assert dataset.attrs["removable"] == 1
     found = RemovableEdges().findings(dataset)[0]
-    assert found.sentence.startswith("1 of 3 edges can be removed together")
+    assert found.sentence.startswith("Of 3 edges, 1 can be removed together")
     assert "2 (sum)" in found.action
     assert "accuracy" in found.evidence
     skipped = dict(zip(dataset["layer"].values, dataset["skipped"].values, strict=True))

@@ -323,7 +323,7 @@ def _together(dataset: xr.Dataset, rows: Sequence[Row]) -> Finding:
         f" and {removable - _MOST_NAMED} more" if names[_MOST_NAMED:] else ""
     )
     return Finding(
-        f"{removable} of {count} edges can be removed together within the sampling error of the loss.",
+        f"Of {count} edges, {removable} can be removed together within the sampling error of the loss.",
         "; ".join(parts),
         f"Remove {shown}, and check on data that was not used here: the choice was made on this batch.",
         "note",

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from phasescope.errors import InputError, NothingToMeasureError, PhasescopeError
+from phasescope.errors import InputError, NothingToMeasureError
 from phasescope.estimate import Estimate
 from phasescope.recording.batch import Batch, as_batch, first_float, leaves, map_leaves, replace_first_float
 from phasescope.recording.forward import fitting, in_users_words, lacks_memory, run
@@ -255,6 +255,8 @@ def edges(
     with untouched(module):
         notes = [*quiet(module), *fitted.notes]
         fitted = fitting(module, fitted)
+        with torch.no_grad():  # before the edges are looked for, which two samples pass the network for
+            samples_that_fit(module, lambda few: run(module, fitted.take(0, few)), fitted.size, limit)
         found, skipped = _found(module, fitted, edges)
         with _open_attention(module, found):
             gated = _Gated(module, fitted, loss, found, limit, seed)
@@ -419,15 +421,13 @@ class _Gated:
             self.batch = replace(self.batch, cuttable=False)
             self.notes.append("batch statistics are those of this batch: the model is in training mode")
         size, groups = batch.size, min(batch.size, FEWEST)
-        self.cuts = [size * g // groups for g in range(groups + 1)]
-        self.parts = [(0, groups)]
-        self._check_whole()
+        self.independent, most = True, size
         if self.batch.cuttable:
             most = samples_that_fit(module, self._piece, size, limit)
-            if most < size:
-                groups = max(groups, math.ceil(size / max(1, most - 1)))
-                self.cuts = [size * g // groups for g in range(groups + 1)]
-                self.parts = list(self._packed(most))
+            groups = groups if most == size else max(groups, math.ceil(size / max(1, most - 1)))
+        self.cuts = [size * g // groups for g in range(groups + 1)]
+        self.parts = list(self._packed(most))
+        self._check(self.cuts[self.parts[0][1]])
         self.weights = np.diff(self.cuts) / size
 
     def _packed(self, most: int) -> Iterator[tuple[int, int]]:
@@ -443,29 +443,28 @@ class _Gated:
         """Take the products that most memory goes into, for the first samples alone."""
         self._products(0, samples, [0, samples], 0)
 
-    def _check_whole(self) -> None:
-        """Find out whether the loss is a mean over groups of samples, and whether these are independent."""
-        gates = self.gates().requires_grad_()
-        output = self._forward(gates, self.batch.take(0, self.batch.size))
-        whole = self._value(output, self.batch.targets)
-        level = float(whole.detach())
-        if not math.isfinite(level):
-            raise InputError(f"The loss is {level}.", "Check the weights and the batch for NaN.")
-        size = self.batch.size
-        try:
-            parts = self._group_losses(output, self.batch.targets, self.cuts, size)
-            weights = torch.tensor(np.diff(self.cuts) / size).to(parts)
-            mean = float((parts.detach() * weights).sum())
-            self.additive = abs(mean - level) <= _TOGETHER * abs(level) + 1e-12
-        except PhasescopeError:
-            self.additive = False
-        if not self.additive:
-            self.cuts, self.batch = [0, size], replace(self.batch, cuttable=False)
+    def _check(self, size: int) -> None:
+        """Find out, from the first samples, if the loss is a mean over groups and these are independent."""
+        cuts = [cut for cut in self.cuts if cut <= size]
+        batch, gates = self.batch.take(0, size), self.gates(samples=size).requires_grad_()
+        with torch.enable_grad():
+            output = self._forward(gates, batch)
+            level = float(self._value(output, batch.targets).detach())
+            if not math.isfinite(level):
+                raise InputError(f"The loss is {level}.", "Check the weights and the batch for NaN.")
+            try:
+                parts = self._group_losses(output, batch.targets, cuts, size)
+                weights = torch.tensor(np.diff(cuts) / size).to(parts)
+                mean = float((parts.detach() * weights).sum())
+            except InputError:
+                mean = math.nan
+        if not abs(mean - level) <= _TOGETHER * abs(level) + 1e-12:
+            self.cuts, self.batch = [0, self.batch.size], replace(self.batch, cuttable=False)
             self.parts, self.independent = [(0, 1)], False
             self.notes.append("the loss is no mean over the samples: its numbers have no error")
             return
         (pulled,) = self._gradient(parts[0], gates)
-        self.independent = not bool(pulled[self.cuts[1] :].any())
+        self.independent = not bool(pulled[cuts[1] :].any())
         if not self.independent:
             self.notes.append("samples influence each other: random signs are shared by all of them")
 
