@@ -703,6 +703,7 @@ def _dataset(module: nn.Module, seen: _Seen, attrs: Mapping[str, Any]) -> xr.Dat
         "weight_error": ("1", "one standard error of the root mean square of independent weights"),
         "gradient": ("1", "root mean square of the gradient of the loss by the weights"),
         "zero": ("1", "share of outputs that are exactly 0"),
+        "zero_error": ("1", "one standard error of that share over inputs that are independent"),
     }
     data = {
         name: ("layer", np.array([row[name] for row in rows]), {"units": unit, "long_name": what})
@@ -741,6 +742,7 @@ def _rows(module: nn.Module, seen: _Seen) -> Iterator[dict[str, Any]]:
             "weight": float((sum(sizes) / count) ** 0.5) if count else math.nan,
             "weight_error": _error(list(own.values())) if count else math.nan,
             "gradient": math.sqrt(squares / sum(n for _, n in known)) if known else math.nan,
-            "zero": seen.zero.get(path, math.nan),
+            "zero": (zero := seen.zero.get(path, math.nan)),
+            "zero_error": math.sqrt(zero * (1 - zero) / seen.batch.size),
             "skipped": "" if own or path in seen.zero else "not called, and without weights",
         }
