@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from phasescope import report
 from phasescope.cli.progress import progress
@@ -38,6 +39,7 @@ def run(
     seed_everything(seed)
     batch = None if data is None else load_batch(data)
     inspections = []
+    first: dict[str, dict[str, Tensor]] = {}  # the first checkpoint of each factory
     with progress(len(specs)) as step:
         for target in load_targets(specs, seed=seed):
             step(f"inspecting {target.label}")
@@ -46,6 +48,10 @@ def run(
                 given = None  # the first of the data, with its targets
             asked = {"loss": target.loss, "data": target.data, "optimizer": target.optimizer}
             asked["property"] = target.property
+            if target.restored in first:
+                asked["initial"] = first[target.restored]
+            elif target.restored:
+                first[target.restored] = {k: v.clone() for k, v in target.model.state_dict().items()}
             found = inspect(target.model, given, **asked, seed=seed, max_memory=limit, label=target.label)
             _note(found, target.notes)
             inspections.append(found)

@@ -53,6 +53,7 @@ class Target:
     optimizer: Any = None
     property: Any = None  # a property of the output, or several by name
     notes: tuple[str, ...] = ()  # how the checkpoint was made to fit
+    restored: str = ""  # FILE.py:factory where a checkpoint of it was loaded
 
 
 _KEYS = ("model", "batch", "loss", "data", "optimizer", "property")
@@ -76,7 +77,7 @@ def load_targets(specs: Sequence[str], *, seed: int = 0) -> Iterator[Target]:
                 "Return a module, a pair (module, batch), or a dictionary with model, loss and data.",
             )
         notes = _load_checkpoint(model, Path(checkpoint), spec) if checkpoint else ()
-        yield Target(label, **parts, notes=notes)
+        yield Target(label, **parts, notes=notes, restored=f"{path}:{name}" if checkpoint else "")
 
 
 def _parts(made: Any, spec: str) -> dict[str, Any]:

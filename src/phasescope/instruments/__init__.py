@@ -2,8 +2,14 @@
 
 from phasescope.instruments.activation_noise import ActivationNoise
 from phasescope.instruments.contract import Finding, Instrument
+from phasescope.instruments.edges import RemovableEdges
+from phasescope.instruments.hysteresis import Hysteresis
 from phasescope.instruments.inspection import Inspection, inspect
+from phasescope.instruments.langevin import LangevinProbe
+from phasescope.instruments.lazy import LazyTraining
 from phasescope.instruments.propagation import SignalPropagation
+from phasescope.instruments.spectra import JacobianSpectra
+from phasescope.instruments.symptoms import Symptoms
 from phasescope.instruments.synapses import SynapticEnsembles
 from phasescope.instruments.through_time import GradientThroughTime
 from phasescope.instruments.tokens import TokensAndAttention
@@ -15,18 +21,26 @@ from phasescope.instruments.training import (
     recorded_exponent,
     transformers_callback,
 )
+from phasescope.instruments.weights import WeightStructure
 
 __all__ = [
     "ActivationNoise",
     "Finding",
     "GradientThroughTime",
+    "Hysteresis",
     "Inspection",
     "Instrument",
+    "JacobianSpectra",
+    "LangevinProbe",
+    "LazyTraining",
+    "RemovableEdges",
     "SignalPropagation",
+    "Symptoms",
     "SynapticEnsembles",
     "TokensAndAttention",
     "TrainingRecorder",
     "TrainingStability",
+    "WeightStructure",
     "inspect",
     "lightning_callback",
     "read_record",

@@ -13,12 +13,18 @@ import numpy as np
 from phasescope.errors import InputError, NothingToMeasureError, PhasescopeError
 from phasescope.instruments.activation_noise import ActivationNoise
 from phasescope.instruments.contract import Finding, Instrument, importance
+from phasescope.instruments.edges import RemovableEdges
+from phasescope.instruments.langevin import LangevinProbe
+from phasescope.instruments.lazy import LazyTraining
 from phasescope.instruments.propagation import SignalPropagation
+from phasescope.instruments.spectra import JacobianSpectra
+from phasescope.instruments.symptoms import Symptoms
 from phasescope.instruments.synapses import SynapticEnsembles
 from phasescope.instruments.through_time import GradientThroughTime
 from phasescope.instruments.tokens import TokensAndAttention
 from phasescope.instruments.training import TrainingStability
 from phasescope.instruments.training.given import first_of
+from phasescope.instruments.weights import WeightStructure
 from phasescope.recording.forward import in_users_words
 from phasescope.recording.untouched import alone
 from phasescope.signal.table import wrapped
@@ -26,7 +32,7 @@ from phasescope.signal.table import wrapped
 if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.figure import Figure
-    from torch import nn
+    from torch import Tensor, nn
 
     from phasescope.instruments.synapses import Asked
     from phasescope.training.maps import Optimizer
@@ -146,6 +152,7 @@ def inspect(
     data: Any = None,
     optimizer: Optimizer | None = None,
     property: Asked | Mapping[str, Asked] | None = None,
+    initial: nn.Module | Mapping[str, Tensor] | None = None,
     instruments: Sequence[Instrument] | None = None,
     seed: int = 0,
     max_memory: int | None = None,
@@ -176,9 +183,12 @@ def inspect(
     property : Property, callable, or mapping of str to these, optional
         A number read off the output, as for :class:`phasescope.instruments.SynapticEnsembles`. With it, the
         weights that carry it are found, too.
+    initial : nn.Module or mapping of str to Tensor, optional
+        The model before training, or its state dict. With it, whether training moved the features is
+        measured, too.
     instruments : sequence of Instrument, optional
-        Which ones, in place of all of phasescope's; `loss`, `data`, `optimizer` and `property` are then not
-        used.
+        Which ones, in place of all of phasescope's; `loss`, `data`, `optimizer`, `property` and `initial` are
+        then not used.
     seed : int
         Seed of every random choice.
     max_memory : int, optional
@@ -202,17 +212,25 @@ def inspect(
     `data`. The weights behind a property cost some 100 passes forward and backward.
     """
     start = time.perf_counter()
-    targets = None
-    if batch is None and data is not None:
-        batch, targets = first_of(data)
+    inputs, targets = (None, None) if data is None else first_of(data)
+    batch = inputs if batch is None else batch
+    # Of inputs beside the data no targets are known.
+    known = batch is inputs and targets is not None
+    of_output = (loss, targets) if data is None or known else (None, None)
     ours: list[Instrument] = [
+        Symptoms(*of_output),
         GradientThroughTime(),
-        # Of inputs beside the data no targets are known.
-        SignalPropagation(loss, targets) if data is None or targets is not None else SignalPropagation(),
+        SignalPropagation(*of_output),
+        JacobianSpectra(),
+        WeightStructure(),
         TokensAndAttention(),
         ActivationNoise(),
         TrainingStability(loss, data, optimizer),
     ]
+    if loss is not None and targets is not None:
+        ours += [LangevinProbe(loss, targets), RemovableEdges(loss, targets)]
+    if initial is not None:
+        ours.append(LazyTraining(initial, *((targets, loss) if known else (None, None))))
     if property is not None:
         ours.append(SynapticEnsembles(property))
     chosen = ours if instruments is None else list(instruments)
@@ -227,13 +245,15 @@ def inspect(
     for position, instrument in enumerate(chosen):
         if progress is not None:
             progress(instrument.title, position / len(chosen))
+        of_data = instruments is None and isinstance(instrument, LangevinProbe | RemovableEdges)
+        given = inputs if of_data else batch
         try:
             with alone():
-                reason = instrument.applies(model, batch)
+                reason = instrument.applies(model, given)
                 if reason:
                     skipped[instrument.name] = reason
                     continue
-                dataset = instrument.measure(model, batch, seed=seed, max_memory=max_memory)
+                dataset = instrument.measure(model, given, seed=seed, max_memory=max_memory)
             findings += instrument.findings(dataset)
             tables[instrument.name] = instrument.table(dataset)
             datasets[instrument.name] = dataset

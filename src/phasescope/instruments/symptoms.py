@@ -132,7 +132,12 @@ class Symptoms(Instrument):
                 axes.plot(gradients, places, "s", ms=4, color=plotting.THEORY, label="gradient")
                 axes.legend(loc="best")
             axes.set_yticks(places, [row.short_name(30) for row in shown], fontsize=7)
-            axes.set(xscale="log", xlabel="root mean square", ylabel="module", ylim=(max(len(shown), 1) - 0.5, -0.5))
+            axes.set(
+                xscale="log",
+                xlabel="root mean square",
+                ylabel="module",
+                ylim=(max(len(shown), 1) - 0.5, -0.5),
+            )
         return {"scales": drawn}
 
     def table(self, dataset: xr.Dataset) -> str:

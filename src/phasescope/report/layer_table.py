@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from phasescope.instruments import through_time, tokens
+from phasescope.instruments import (
+    edges,
+    hysteresis,
+    langevin,
+    lazy,
+    spectra,
+    symptoms,
+    through_time,
+    tokens,
+    weights,
+)
 from phasescope.instruments.activation_noise import findings as activation_noise
 from phasescope.instruments.propagation import findings as propagation
 from phasescope.instruments.rows import Column, Row
@@ -27,6 +37,13 @@ _COLUMNS = {
     "synapses": synapses.COLUMNS,
     "time": through_time.COLUMNS,
     "tokens": tokens.COLUMNS,
+    "symptoms": symptoms.COLUMNS,
+    "spectra": spectra.COLUMNS,
+    "weights": weights.COLUMNS,
+    "lazy_or_rich": lazy.COLUMNS,
+    "langevin": langevin.COLUMNS,
+    "edges": edges.COLUMNS,
+    "hysteresis": hysteresis.COLUMNS,
 }
 
 
@@ -72,7 +89,7 @@ class LayerTable:
 
 def layer_table(dataset: xr.Dataset, *, most_rows: int) -> LayerTable:
     """Return the layers of a dataset row by row: in call order, branches below the sum where they end."""
-    if "place" in dataset.coords:
+    if "block" in dataset.coords:
         order = [(Row(dataset, row), branch) for row, branch in ordered_rows(dataset)]
     else:
         order = [(row, False) for row in Row.measured(dataset)]

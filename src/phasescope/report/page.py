@@ -14,7 +14,17 @@ from typing import TYPE_CHECKING, Any
 from phasescope import __version__
 from phasescope.citations import BIBTEX, citation_keys
 from phasescope.errors import InputError
-from phasescope.instruments import Inspection, tokens
+from phasescope.instruments import (
+    Inspection,
+    edges,
+    hysteresis,
+    langevin,
+    lazy,
+    spectra,
+    symptoms,
+    tokens,
+    weights,
+)
 from phasescope.instruments.activation_noise import figure as activation_noise
 from phasescope.instruments.propagation import figure as propagation
 from phasescope.instruments.propagation.weight_scale import code_to_copy
@@ -52,6 +62,13 @@ _CAPTIONS = (
     | stability.CAPTIONS
     | synapses.CAPTIONS
     | tokens.CAPTIONS
+    | symptoms.CAPTIONS
+    | spectra.CAPTIONS
+    | weights.CAPTIONS
+    | lazy.CAPTIONS
+    | langevin.CAPTIONS
+    | edges.CAPTIONS
+    | hysteresis.CAPTIONS
     | _TIME
 )
 _DEPTH_RULE = (
