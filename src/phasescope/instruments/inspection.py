@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from phasescope.training.objective import Loss
 
 VERSION = 1
+_PROBED = 20_000  # parameters up to which Langevin chains take seconds rather than minutes
 
 
 @dataclass(frozen=True)
@@ -209,7 +210,9 @@ def inspect(
     and gradient through time cost a few forward passes. Where there is attention, tokens and heads cost 10 to
     25 forward passes. The noise of activations is measured for sequence models with sequences of at least 160
     time steps, in 5 to 40 s on one core. The stability of training costs some 600 gradients of a batch of
-    `data`. The weights behind a property cost some 100 passes forward and backward.
+    `data`. Spectra cost about 20 passes, the structure of the weights a few singular value decompositions. With
+    loss and targets each residual branch and head is removed once, and Langevin chains of models of up to
+    20,000 parameters take some 10,000 gradients. The weights behind a property cost some 100 passes forward and backward.
     """
     start = time.perf_counter()
     inputs, targets = (None, None) if data is None else first_of(data)
@@ -228,7 +231,8 @@ def inspect(
         TrainingStability(loss, data, optimizer),
     ]
     if loss is not None and targets is not None:
-        ours += [LangevinProbe(loss, targets), RemovableEdges(loss, targets)]
+        ours.append(RemovableEdges(loss, targets))
+        ours += [LangevinProbe(loss, targets)] if _size(model) <= _PROBED else []
     if initial is not None:
         ours.append(LazyTraining(initial, *((targets, loss) if known else (None, None))))
     if property is not None:
@@ -239,6 +243,11 @@ def inspect(
     findings: list[Finding] = []
     tables: dict[str, str] = {}
     skipped: dict[str, str] = {}
+    if instruments is None and loss is not None and targets is not None and _size(model) > _PROBED:
+        skipped[LangevinProbe.name] = (
+            f"chains of {_size(model):,} parameters take minutes: ask for them with "
+            "instruments=[LangevinProbe(loss, targets)]"
+        )
     failed: dict[str, str] = {}
     errors: list[Exception] = []
     used: dict[str, Instrument] = {}
@@ -284,6 +293,12 @@ def inspect(
         instruments=used,
         failed=failed,
     )
+
+
+def _size(model: object) -> int:
+    """Return the number of parameters of a model; 0 for a plain function."""
+    parameters = getattr(model, "parameters", None)
+    return sum(p.numel() for p in parameters()) if callable(parameters) else 0
 
 
 def _first_line(reason: str) -> str:

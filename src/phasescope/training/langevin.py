@@ -32,6 +32,7 @@ Array = NDArray[np.float64]
 _LIMIT = 1e9  # bytes where the caller sets no limit
 _EXACT, _MATRICES = 2000, 4  # parameters up to which all eigenvalues are found, and the matrices that takes
 _PROBES, _PRODUCTS = 10, 80  # random vectors beyond, and products with each
+_GLANCE, _GLANCED = 2, 24  # the same of the glance that comes before
 _ROWS = 64  # of the Hessian that are found at once
 _VECTORS = 6  # of the length of the weights that each chain takes
 _STABLE = 0.2  # step times largest curvature at first: few steps are then rejected
@@ -284,7 +285,7 @@ def _measured(
     star, size = made.initial, made.size
     left = limit - _needed(made, chains, limit)
     loss, gradient, product = made.linearised(star)
-    spectrum, product, products = _spectrum(product, star, seed, left)
+    spectrum, product, products = _spectrum(product, star, seed, left, nb, g)
     h = np.concatenate(spectrum.nodes)
     low, high = float(h.min()), float(h.max())
     common: dict[str, Any] = {
@@ -345,8 +346,13 @@ def _needed(made: Objective, chains: int, limit: float) -> float:
     return vectors
 
 
-def _spectrum(product: Product, star: Tensor, seed: int, left: float) -> tuple[SpectralDensity, Product, int]:
-    """Return the eigenvalues, the cheapest product with the Hessian, and the products that were taken."""
+def _spectrum(
+    product: Product, star: Tensor, seed: int, left: float, nb: float, g: float
+) -> tuple[SpectralDensity, Product, int]:
+    """Return the eigenvalues, the cheapest product with the Hessian, and the products that were taken.
+
+    Where a glance shows that the loss curves downwards by too much, the glance is returned: no chain follows.
+    """
     size, length = len(star), len(star) * star.element_size()
     if size <= _EXACT and _MATRICES * size * length <= left:
         identity = torch.eye(size, dtype=star.dtype, device=star.device)
@@ -356,15 +362,20 @@ def _spectrum(product: Product, star: Tensor, seed: int, left: float) -> tuple[S
             return v @ matrix
 
         return exact_density(all_eigenvalues(dense, star)), dense, size
-    density, products = probed_density(
-        product,
-        star,
-        probes=_PROBES,
-        steps=_PRODUCTS,
-        rows=max(2, int(left // length)),
-        generator=torch.Generator().manual_seed(seed),
-    )
-    return density, product, products
+    taken = 0
+    for probes, steps in ((_GLANCE, _GLANCED), (_PROBES, _PRODUCTS)):
+        density, products = probed_density(
+            product,
+            star,
+            probes=probes,
+            steps=steps,
+            rows=max(2, int(left // length)),
+            generator=torch.Generator().manual_seed(seed),
+        )
+        taken += products
+        if nb * float(np.concatenate(density.nodes).min()) + g < _HELD * g:
+            break
+    return density, product, taken
 
 
 def _total(spectrum: SpectralDensity, function: Callable[[Array], Array]) -> Estimate:
