@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -56,7 +58,7 @@ def run() -> Comparison:
         raise AssertionError(f"the readings differ by {apart:.2g}")
     comparison = Comparison("Hysteresis of a recurrent network", f"{STARTS} starts, {len(DWELLS)} dwells")
     contenders = {"python loops": lambda: _by_loops(weight, start), "phasescope": at_once}
-    comparison.seconds, comparison.ratios = interleaved(contenders, repeats=5)
+    comparison.seconds, comparison.ratios = interleaved(contenders, repeats=5, clock=time.process_time)
     comparison.remarks = [
         f"Readings agree to {apart:.1g}. The time of phasescope holds both branches in mid-loop for "
         f"{SETTLE} steps more, for the verdict, which the loops do not give."

@@ -30,7 +30,7 @@ def test_a_unit_jumps_and_its_loop_has_the_area_of_theory(gain):
     assert loop.verdict == "bistable"
     assert loop.closed
     assert loop.area.value == pytest.approx(known.area, abs=3 * loop.area.error)
-    assert loop.area.error < 0.03 * known.area
+    assert loop.area.error < 0.04 * known.area
     assert loop.jump_up.value == pytest.approx(known.jump, abs=3 * loop.jump_up.error)
     assert loop.jump_down.value == pytest.approx(-known.jump, abs=3 * loop.jump_down.error)
     assert loop.width.value == pytest.approx(2 * known.jump, abs=3 * loop.width.error)

@@ -77,7 +77,7 @@ class Hysteresis(Instrument):
     a jump is at least half a step of the knob.
 
     Cost: two passes over `values` of 8 dwells each, and 16 dwells more, for a batch of 32 states and three
-    times 12. For an LSTM of 64 units 2 s on one core, most of it independent of the number of units.
+    times 12. For an LSTM of 64 units 3 s on one core, most of it independent of the number of units.
 
     References: Aguilera et al. 2024, arXiv:2408.02326 (hysteresis of curved networks).
     """

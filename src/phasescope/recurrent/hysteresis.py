@@ -15,6 +15,7 @@ from torch import Tensor
 
 from phasescope.errors import InputError
 from phasescope.estimate import Estimate
+from phasescope.recording.recurrent import one_thread
 
 Array = NDArray[np.float64]
 Verdict = Literal["bistable", "slow relaxation", "smooth", "not determined"]
@@ -186,7 +187,9 @@ def hysteresis_loop(
         return _flat(found).detach().double().cpu().numpy()
 
     work = _Work(advance, reading, start, knob, steps, kick, seed)
-    up, down = work.scan()
+    products = len(steps) * sum(t.numel() ** 2 // max(len(t), 1) for t in start)
+    with one_thread(products):
+        up, down = work.scan()
     areas = np.asarray(np.trapezoid(_distance(up, down), knob, axis=1))
     if not (np.isfinite(up).all() and np.isfinite(down).all()):
         reason = "the states are NaN or infinite"
@@ -195,7 +198,8 @@ def hysteresis_loop(
         return HysteresisLoop(knob, steps, up, down, areas, nothing, "not determined", reason, *rest)
     gap = _distance(up[-1], down[-1]).mean(axis=1)
     middle = int(np.searchsorted(np.cumsum(gap), gap.sum() / 2)) if gap.any() else len(knob) // 2
-    kept, wander = work.hold(middle)
+    with one_thread(products):
+        kept, wander = work.hold(middle)
     area = _area(areas, up[-1], down[-1], knob, steps)
     readings = np.concatenate([up[-1], down[-1]])
     swing = float(np.sqrt((np.ptp(readings, axis=0) ** 2).mean(axis=-1)).mean())
@@ -252,6 +256,7 @@ class _Work:
         self.path, self.dwells = np.concatenate([knob, knob[::-1]]), dwells
         self.rows = len(start[0])
         generator = torch.Generator().manual_seed(seed)
+        self.kicks = kick != 0
         self.kick = tuple(
             kick * torch.randn(t.shape, generator=generator, dtype=torch.float64).to(t) for t in start
         )
@@ -270,15 +275,17 @@ class _Work:
         readings: list[list[Array]] = [[] for _ in order]
         for number in range(values * order[0]):
             under_way = [dwell for dwell in order if number < values * dwell]
-            state = tuple(t[: len(under_way) * rows] for t in state)
+            if len(under_way) * rows < len(state[0]):
+                state = tuple(t[: len(under_way) * rows] for t in state)
             state = self._kicked(state, [number % dwell == 0 for dwell in under_way])
             state = self.advance(state, self._column([self.path[number // dwell] for dwell in under_way]))
-            for place, dwell in enumerate(under_way):
-                if number % dwell == dwell - 1:
-                    part = tuple(t[place * rows : (place + 1) * rows] for t in state)
-                    readings[place].append(self.reading(part))
-                    if place == 0:
-                        self.slowest.append(part)
+            ready = [number % dwell == dwell - 1 for dwell in under_way]
+            if any(ready):
+                now = self.reading(state)
+            for place in np.flatnonzero(ready):
+                readings[place].append(now[place * rows : (place + 1) * rows])
+            if ready[0]:
+                self.slowest.append(tuple(t[:rows].clone() for t in state))
         found, half = np.array(readings[::-1]), values // 2
         return found[:, :half], found[:, half:][:, ::-1]
 
@@ -302,7 +309,7 @@ class _Work:
         return float(_distance(readings[: self.rows], readings[self.rows :]).mean())
 
     def _kicked(self, state: _State, which: list[bool]) -> _State:
-        if not any(which):
+        if not self.kicks or not any(which):
             return state
         changed = []
         for tensor, kick in zip(state, self.kick, strict=True):
@@ -313,7 +320,7 @@ class _Work:
     def _column(self, values: Sequence[float]) -> Tensor:
         """Return the knob of each row, as many for each of `values` as there are rows at the start."""
         first = self.start[0]
-        column = torch.tensor(values, dtype=torch.float64).repeat_interleave(self.rows).to(first)
+        column = torch.from_numpy(np.repeat(np.array(values), self.rows)).to(first)
         return column.view(-1, *(1,) * (first.ndim - 1))
 
 

@@ -31,14 +31,14 @@ class ExplosiveSettings(Settings):
     """Sizes of the scans and trainings."""
 
     values: int = 141
-    dwells: tuple[int, ...] = (32, 64, 128, 256)
-    steps: int = 12_000  # of weight decay
-    seeds: int = 3
+    dwells: tuple[int, ...] = (16, 32, 64, 128)
+    steps: int = 2_000  # of weight decay
+    seeds: int = 5
     training: int = 300  # steps of the flip-flop
 
 
 QUICK = ExplosiveSettings()
-PAPER = ExplosiveSettings(values=281, dwells=(128, 256, 512, 1024), steps=40_000, seeds=5, training=600)
+PAPER = ExplosiveSettings(values=281, dwells=(64, 128, 256, 512), steps=10_000, seeds=10, training=600)
 
 VARIABLES = {
     "states": Variable(("curvature", "number"), "down-jump, state after the up-jump, area", optional=True),
@@ -61,7 +61,7 @@ def tasks(config: Any) -> list[Task]:
         return Task(
             STUDY,
             "explosive",
-            {"kind": kind, "seed": config.seed, **known},
+            {"kind": kind, "seed": config.seed, "gamma": 0.0, **known},
             seconds=seconds,
             memory=300_000_000,
         )
@@ -70,8 +70,8 @@ def tasks(config: Any) -> list[Task]:
     sweep = 5e-5 * 2 * settings.values * settings.dwells[-1]
     made += [task("loop", sweep, gamma=gamma, **scan) for gamma in LOOPED]
     for start in range(settings.seeds):
-        made.append(task("decay", 1.5e-4 * settings.steps, start=start, steps=settings.steps))
-        made.append(task("flip-flop", 0.02 * settings.training, start=start, steps=settings.training))
+        made.append(task("decay", 3e-4 * settings.steps, start=start, steps=settings.steps))
+        made.append(task("flip-flop", 0.01 * settings.training, start=start, steps=settings.training))
     return made
 
 

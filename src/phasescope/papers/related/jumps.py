@@ -151,7 +151,9 @@ def flip_flop(steps: int, seed: int) -> dict[str, Any]:
                 optimiser.step()
         with torch.no_grad():
             network = HeldNetwork(rnn, line, KNOBS[0])
-            start, knob = network.start(8, seed % 2**63), np.linspace(line.low, line.high, 81)
+            # Closest around 0, where the sign turns.
+            start, knob = network.start(8, seed % 2**63), np.linspace(-1, 1, 81)
+            knob = np.sign(knob) * knob**2
             found = hysteresis_loop(network.step, start, knob, dwells=(4, 8, 16, 32), read=network.read)
         rows.append(_result(found.area, found.verdict))
     x, y = pulses()
