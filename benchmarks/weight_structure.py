@@ -1,0 +1,89 @@
+"""Structure of weights: collapse of a chain beside the n^3 broadcast, and spectra with nulls beside SVDs."""
+
+from __future__ import annotations
+
+import importlib.util
+import time
+from itertools import pairwise
+
+import numpy as np
+import torch
+
+from benchmarks.harness import Comparison, interleaved
+from phasescope.structure import collapse, persistence, spanning_tree, tolerated_rank
+
+SIZES = (784, 100, 100, 10)
+SIDE, MATRICES = 512, 4
+
+
+def _broadcast(chain: list[np.ndarray]) -> np.ndarray:
+    """The max-min product as one cube, in rows so that it fits, as public code has it."""
+    collapsed = chain[0]
+    for edges in chain[1:]:
+        rows = [np.minimum(row[:, None], edges).max(axis=0) for row in collapsed]
+        collapsed = np.stack(rows)
+    return collapsed
+
+
+def _whole_cube(chain: list[np.ndarray]) -> np.ndarray:
+    collapsed = chain[0]
+    for edges in chain[1:]:
+        collapsed = np.minimum(collapsed[:, :, None], edges[None]).max(axis=1)
+    return collapsed
+
+
+def _svds(matrices: list[np.ndarray]) -> list[np.ndarray]:
+    return [np.linalg.svd(matrix, compute_uv=False) for matrix in matrices]
+
+
+def _with_nulls(matrices: list[np.ndarray]) -> list[object]:
+    return [(tolerated_rank(matrix), persistence(matrix, shuffles=9)) for matrix in matrices]
+
+
+def run() -> Comparison:
+    """Return the time of a collapse three ways, and that of spectra with their nulls."""
+    torch.set_num_threads(1)
+    rng = np.random.default_rng(0)
+    chain = [rng.random(shape) for shape in pairwise(SIZES)]
+    ours, theirs = collapse(chain), _whole_cube(chain)
+    comparison = Comparison("Collapse of a 784-100-100-10 network", "one chain")
+    comparison.seconds, comparison.ratios = interleaved(
+        {
+            "phasescope": lambda: collapse(chain),
+            "cube in one": lambda: _whole_cube(chain),
+            "cube row by row": lambda: _broadcast(chain),
+        },
+        clock=time.process_time,
+    )
+    unpaired = np.sum((1 - spanning_tree(ours)) ** 2) + 1.0
+    comparison.rows = [
+        {"largest difference of the collapsed strengths": float(np.abs(ours - theirs).max())},
+        {"sum of squared persistences with the class that is never paired": float(unpaired)},
+    ]
+    matrices = [rng.standard_normal((SIDE, SIDE)) for _ in range(MATRICES)]
+    seconds, ratios = interleaved(
+        {"SVDs alone": lambda: _svds(matrices), "ranks, persistence, nulls": lambda: _with_nulls(matrices)},
+        repeats=3,
+        clock=time.process_time,
+    )
+    comparison.rows.append(
+        {f"{MATRICES} matrices of {SIDE}, {name}": seconds[name] for name in seconds}
+        | {"ratio": ratios["ranks, persistence, nulls"]}
+    )
+    comparison.remarks = [_weightwatcher(matrices)]
+    return comparison
+
+
+def _weightwatcher(matrices: list[np.ndarray]) -> str:
+    if importlib.util.find_spec("weightwatcher") is None:
+        return "WeightWatcher is not installed here, so the SVDs that it starts from stand in for it."
+    import weightwatcher
+
+    layers = [torch.nn.Linear(SIDE, SIDE, bias=False) for _ in matrices]
+    for layer, matrix in zip(layers, matrices, strict=True):
+        layer.weight.data.copy_(torch.from_numpy(matrix))
+    start = time.process_time()
+    weightwatcher.WeightWatcher(model=torch.nn.Sequential(*layers)).analyze()
+    return (
+        f"WeightWatcher's analyze() on the same matrices: {time.process_time() - start:.3g} CPU s, no nulls."
+    )
