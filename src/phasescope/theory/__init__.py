@@ -7,6 +7,12 @@ from phasescope.theory.critical import CriticalPoint, critical_point
 from phasescope.theory.critical_line import CriticalLinePoint, critical_line
 from phasescope.theory.finite_width import KernelFluctuations, four_point_vertex
 from phasescope.theory.gaussian import expectation
+from phasescope.theory.hysteresis import (
+    BistableUnit,
+    CurvedMemory,
+    decayed_modes,
+    weight_decay_collapse,
+)
 from phasescope.theory.jacobian_products import (
     layer_bits,
     product_moments,
@@ -58,8 +64,10 @@ from phasescope.theory.tangent_kernel import (
 )
 
 __all__ = [
+    "BistableUnit",
     "CriticalLinePoint",
     "CriticalPoint",
+    "CurvedMemory",
     "FiniteWidthScaling",
     "FixedPoint",
     "KernelFluctuations",
@@ -75,6 +83,7 @@ __all__ = [
     "critical_line",
     "critical_point",
     "crossing_learning_coefficient",
+    "decayed_modes",
     "deep_tangent_ratio",
     "expectation",
     "finite_width_scaling",
@@ -112,4 +121,5 @@ __all__ = [
     "two_layer_linear",
     "unstable_kernel",
     "vertex_rate",
+    "weight_decay_collapse",
 ]
