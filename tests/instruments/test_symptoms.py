@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from phasescope.instruments.symptoms import Symptoms
+from phasescope.instruments import SignalPropagation, Symptoms, inspect
 from phasescope.testing import check_instrument
 
 
@@ -278,3 +278,19 @@ def test_where_a_pass_breaks_is_named():
         model[layer].weight.data *= 1e15
     found = Symptoms().findings(Symptoms().measure(model, normal(16, 8)))
     assert "The output of 4 is the first in the pass that is not finite" in found[0].sentence
+
+
+def test_a_network_that_is_broken_is_not_called_critical():
+    torch.manual_seed(0)
+    layers = [layer for _ in range(12) for layer in (nn.Linear(64, 64), nn.Tanh())]
+    model = nn.Sequential(*layers, nn.Linear(64, 10))
+    for layer in model[::2]:
+        nn.init.normal_(layer.weight, std=1 / 8)
+        nn.init.zeros_(layer.bias)
+    asked = [Symptoms(), SignalPropagation()]
+    healthy = inspect(model, normal(64, 64), instruments=asked)
+    assert any("Critical" in finding.sentence for finding in healthy.findings)
+    model[24].weight.data.zero_()  # the read-out
+    found = inspect(model, normal(64, 64), instruments=asked)
+    assert "24.weight are all zero" in found.sentence
+    assert not any("Critical" in finding.sentence for finding in found.findings)

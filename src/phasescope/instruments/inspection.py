@@ -281,6 +281,9 @@ def inspect(
         reasons = "; ".join(f"{n}: {why}" for n, why in (skipped | failed).items()) or "none was given"
         cause = errors[0] if errors else None
         raise InputError(f"No instrument could measure {model_name}: {reasons}.") from cause
+    if any(finding.severity == "problem" and finding.kind == "broken" for finding in findings):
+        # What is broken has no phase to be praised for.
+        findings = [f for f in findings if (f.severity, f.kind) != ("ok", "phase")]
     if progress is not None:
         progress("done", 1.0)
     return Inspection(
