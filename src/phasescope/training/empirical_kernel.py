@@ -84,7 +84,7 @@ class Kernels:
         self.batch = batch
         if not self.exact and batch.cuttable and kept > most:
             kept = most
-            self.batch = batch.pick(torch.from_numpy(np.sort(random.permutation(batch.size)[:most])))
+            self.batch = batch.pick(torch.from_numpy(np.sort(random.choice(batch.size, most, replace=False))))
         self.inputs, self.outputs = kept, outputs
         self.projections: Tensor | None = None  # one a row; None for each output by itself
         first = next(iter(like.values()))

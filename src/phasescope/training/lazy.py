@@ -409,7 +409,7 @@ class _Sides:
             part = self.batch.take(0, samples)
             self._part(part, _Sums())
 
-        chunk = samples_that_fit(self.module, trial, size, limit) if self.batch.cuttable else size
+        chunk = samples_that_fit(self.module, trial, size, limit, margin=0.3) if self.batch.cuttable else size
         sums = _Sums()
         outputs = 0
         for start in range(0, size, chunk):
