@@ -93,7 +93,7 @@ def measure(task: Task, device: str) -> dict[str, Any]:
     for scale in known["scales"]:
         for kind in KINDS:
             model = network(images, known["depth"], known["width"], scale, kind, task.seed)
-            head, x = model[:-1], images.x[: known["inputs"]]
+            head, x = nn.Sequential(*list(model)[:-1]), images.x[: known["inputs"]]
             last = spectra(head, x, snr=SNR, samples=len(x)).dataset.isel(layer=-1)
             found["bits"].append(float(last["bits"]))
             found["participation"].append(float(last["participation"]))
@@ -111,7 +111,7 @@ def network(images: Images, depth: int, width: int, scale: float, kind: str, see
     model = perceptron(sizes, nn.Tanh, seed, C_W=scale**2)
     if kind == "orthogonal":
         with torch.no_grad():
-            for layer in model[:-1]:
+            for layer in list(model)[:-1]:
                 if isinstance(layer, nn.Linear):
                     nn.init.orthogonal_(layer.weight, gain=scale, generator=_generator(seed, layer))
     return model

@@ -64,7 +64,11 @@ def tasks(config: Any) -> list[Task]:
     made = []
     for kind in KINDS:
         width = settings.linear_width if kind == "linear" else settings.width
-        known = {"kind": kind, "width": width, "inputs": 1 if kind == "linear" else settings.inputs}
+        known: dict[str, Any] = {
+            "kind": kind,
+            "width": width,
+            "inputs": 1 if kind == "linear" else settings.inputs,
+        }
         known |= {"steps": settings.steps if kind == "trained" else 0, "rate": settings.rate}
         known |= {"batch": settings.batch, "mnist": config.mnist, "seed": config.seed}
         seconds = 0.3 + known["steps"] * 3e-3 + known["inputs"] * DEPTH * 5e-3 * (width / 64) ** 2
@@ -82,11 +86,13 @@ def measure(task: Task, device: str) -> dict[str, Any]:
     if linear:
         generator = torch.Generator().manual_seed(task.seed % 2**63)
         x = torch.randn(1, width, dtype=torch.float64, generator=generator)
-        sizes, activation, C_W = [width] * (DEPTH + 1), nn.Identity, 1.0
+        activation: type[nn.Module] = nn.Identity
+        sizes, C_W = [width] * (DEPTH + 1), 1.0
     else:
         images = pictures(known["mnist"])
         x = images.x[: known["inputs"]]
-        sizes, activation, C_W = [images.x.shape[1], *[width] * DEPTH, images.classes], nn.ReLU, 2.0
+        activation = nn.ReLU
+        sizes, C_W = [images.x.shape[1], *[width] * DEPTH, images.classes], 2.0
     model = perceptron(sizes, activation, task.seed, C_W=C_W)
     if known["steps"]:
         adam = torch.optim.Adam(model.parameters(), lr=known["rate"])
@@ -218,7 +224,7 @@ def draw_participation(axes: Axes, n: Numbers) -> None:
         value = [each.value for each in n.participation[kind]]
         error = [each.error for each in n.participation[kind]]
         axes.errorbar(depth, value, error, fmt="o", mfc=fill, color=plotting.MEASURED, label=kind)
-    axes.plot(depth, [n.law(each) for each in depth], color=plotting.THEORY, label="independent weights")
+    axes.plot(depth, [n.law(int(each)) for each in depth], color=plotting.THEORY, label="independent weights")
     axes.set(
         title="Directions kept, ReLU", xlabel="layer", ylabel="participation", xscale="log", yscale="log"
     )
