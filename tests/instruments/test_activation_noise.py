@@ -317,7 +317,7 @@ def test_it_keeps_every_promise():
 
 def test_inspect_runs_it_after_signal_propagation_and_leads_with_that():
     found = inspect(*long_sequences())
-    assert list(found.datasets) == ["time", "propagation", "noise"]
+    assert list(found.datasets) == ["time", "propagation", "symptoms", "spectra", "noise"]
     assert "Noise of activations: 12 sequence(s)" in str(found)
     severe = [f for f in found.findings if f.severity in ("warning", "problem")]
     assert found.sentence.startswith((severe or found.findings)[0].sentence.rstrip("."))

@@ -49,7 +49,7 @@ def inspection() -> Inspection:
 
 
 def test_all_instruments_run_by_default(inspection):
-    assert set(inspection.datasets) == {"propagation"}
+    assert list(inspection.datasets) == ["propagation", "symptoms", "spectra", "weights"]
     assert list(inspection.skipped) == ["time", "tokens", "noise", "stability"]
     assert inspection.skipped["time"] == "no recurrent layer, so no state in time"
     assert "no recurrent, attention or 1-d convolution layer" in inspection.skipped["noise"]

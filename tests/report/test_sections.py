@@ -36,7 +36,8 @@ def section(page, name):
 
 def test_it_stands_between_the_layers_and_what_was_skipped(page):
     assert re.findall(r'<section id="(\w+)"', page) == [
-        "picture", "layers", "time", "noise", "skipped", "actions", "method", "citations",
+        "picture", "layers", "time", "symptoms", "spectra", "noise",
+        "skipped", "actions", "method", "citations",
     ]  # fmt: skip
 
 
@@ -70,4 +71,4 @@ def test_networks_side_by_side_share_the_section(inspection):
     assert re.findall(r"<h3>(small|again)</h3>", own) == ["small", "again"]
     ids = re.findall(r'\bid="([^"]+)"', page)
     assert len(ids) == len(set(ids))
-    assert len(document([inspection])["inspections"][0]["instruments"]) == 3
+    assert len(document([inspection])["inspections"][0]["instruments"]) == 5

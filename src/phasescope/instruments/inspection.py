@@ -222,9 +222,9 @@ def inspect(
     known = batch is inputs and targets is not None
     of_output = (loss, targets) if data is None or known else (None, None)
     ours: list[Instrument] = [
-        Symptoms(*of_output),
         GradientThroughTime(),
         SignalPropagation(*of_output),
+        Symptoms(*of_output),
         JacobianSpectra(),
         WeightStructure(),
         TokensAndAttention(),
@@ -264,7 +264,9 @@ def inspect(
                     skipped[instrument.name] = reason
                     continue
                 dataset = instrument.measure(model, given, seed=seed, max_memory=max_memory)
-            findings += instrument.findings(dataset)
+            found = instrument.findings(dataset)
+            # A mistake that is named comes before what it leads to.
+            findings = [*found, *findings] if isinstance(instrument, Symptoms) else [*findings, *found]
             tables[instrument.name] = instrument.table(dataset)
             datasets[instrument.name] = dataset
             used[instrument.name] = instrument

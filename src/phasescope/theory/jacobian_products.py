@@ -144,7 +144,7 @@ def slope_ratio(activation: Spec, K: float) -> float:
 
     Examples
     --------
-    >>> slope_ratio("relu", 1.0)
+    >>> round(slope_ratio("relu", 1.0), 12)
     2.0
     """
     made: Activation = as_activation(activation)
