@@ -79,6 +79,17 @@ def test_data_that_do_not_disagree(tmp_path):
     assert {name: check.verdict for name, check in found.items()} == dict.fromkeys(IDS, "disagrees")
 
 
+def test_an_area_away_from_theory_by_less_than_its_errors_is_not_determined(tmp_path):
+    def coarse(task, device):
+        found = law(task, device)
+        if task.parameters["kind"] == "loop":
+            found["loop"][:2] = [1.1 * found["loop"][0], 0.02]
+        return found
+
+    _, found = analysed(coarse, tmp_path)
+    assert [found[name].verdict for name in ("area-1.2", "area-1.5")] == ["not determined"] * 2
+
+
 @pytest.mark.slow
 def test_a_tiny_run_gives_every_check(tmp_path):
     data, analysis, found = run(EXPLOSIVE, SETTINGS, tmp_path)

@@ -53,7 +53,7 @@ def states(gamma: np.ndarray) -> np.ndarray:
 
 def loop(gamma: float, values: int, dwells: Sequence[int], seed: int) -> dict[str, Any]:
     down = CurvedMemory(gamma).down_jump
-    margin = 0.3 * (1 - down) + 0.05
+    margin = 0.3 * (1 - down) + 0.02
     start = 0.1 * torch.rand(3, 1, generator=torch.Generator().manual_seed(seed % 2**63), dtype=torch.float64)
 
     def step(m: Tensor, beta: Tensor) -> Tensor:
