@@ -32,6 +32,12 @@ BENCHMARKS = (
     "picture_maps",
     "picture_training",
     "rectified_powers",
+    "jacobian_spectra",
+    "weight_structure",
+    "tangent_drift",
+    "hysteresis",
+    "langevin",
+    "edges",
 )
 THREADS = 2
 
