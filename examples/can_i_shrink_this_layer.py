@@ -114,9 +114,8 @@ ranks = (1, 2, 4, 8, 12, 16, 24, 32, 64)
 read = [accuracy(narrowed(rank)) for rank in ranks]
 chosen = round(found.rank.value)
 saved = 1 - chosen * (512 + 64) / (512 * 64)
-print(
-    f"at rank {chosen}: {saved:.0%} of its weights saved, accuracy {accuracy(narrowed(chosen)):.3f}, {kept[0]:.3f} before"
-)
+after = accuracy(narrowed(chosen))
+print(f"at rank {chosen}: {saved:.0%} of its weights saved, accuracy {after:.3f}, before {kept[0]:.3f}")
 
 with plotting.style():
     figure, (axes,) = plotting.figure(1)

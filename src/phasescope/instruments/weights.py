@@ -38,7 +38,7 @@ _WIDE, _FEWEST = 1024, 9  # units beyond which, and shuffles to which persistenc
 _DEEP = 2e10  # steps of all collapsed chains: about 20 s
 _SECONDS = 25.0  # for the layers one by one
 _COPIED = 2e7  # parameters up to which the untrained network is measured beside
-_STRUCTURE = 4.0  # standard deviations of the null
+_STRUCTURE = 3.3  # standard deviations of the null, after two errors of their number; few shuffles err more
 _SMALLER = 0.5  # share of a layer's parameters that two factors take at most, to be worth saying
 _MOST_NAMED = 3
 _NAME = 22
@@ -456,14 +456,15 @@ def _wired(dataset: xr.Dataset, rows: Sequence[Row]) -> list[Finding]:
     known = [row for row in rows if math.isfinite(row["z"])]
     if not known:
         return []
-    beyond = [row for row in known if row["z"] > _STRUCTURE]
+    beyond = [row for row in known if row["z"] - 2 * row["z_error"] > _STRUCTURE]
     best = max(known, key=lambda row: row["z"])
     evidence = (
         f"{best.text('layer')}: persistence {best['persistence']:.3g}, shuffled "
         f"{best['persistence_null']:.3g} ± {best['persistence_null_sd']:.1g}, z {best.estimate('z')}"
     )
-    deep = float(dataset["deep_z"].sel(variant="rank"))
-    if not beyond and deep > _STRUCTURE:
+    of_ranks = dataset.sel(variant="rank")
+    deep = float(of_ranks["deep_z"])
+    if not beyond and deep - 2 * float(of_ranks["deep_z_error"]) > _STRUCTURE:
         return [
             Finding(
                 "No layer alone is wired beyond the distribution of its weights, and the chain of them is.",
