@@ -36,7 +36,7 @@ _EXACT = 1024  # directions of the input up to which all are pushed
 _PROBES, _FEWEST_PROBES = 32, 8
 _MOST_FEATURES = 512  # inputs
 _COUPLED = (64, 4, 256)  # where inputs influence each other: inputs run, differentiated, directions pushed
-_BUDGET = 6e11  # operations of all weight layers that a measurement may take
+_BUDGET = 4e11  # operations of all weight layers for the derivatives, and half as many for the features
 _TOGETHER = 2048  # copies of inputs in one pass
 _ROUGH = 4  # times the results of all operations that a pass certainly stays below
 _BLOCK = 1 << 21  # numbers turned to float64 at a time
@@ -275,7 +275,7 @@ class _Work:
     def compare_inputs(self) -> None:
         """Run the batch and keep products of differences of pairs of inputs, for their dimension."""
         size = self.batch.size
-        few = min(size, _MOST_FEATURES, max(FEWEST, int(_BUDGET // max(self._operations, 1))))
+        few = min(size, _MOST_FEATURES, max(FEWEST, int(0.5 * _BUDGET // max(self._operations, 1))))
         few = few // 2 * 2 if size > 1 else 1
         order = np.random.default_rng((self.seed, _ORDER)).permutation(size)[:few]
 

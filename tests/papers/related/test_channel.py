@@ -10,7 +10,7 @@ from phasescope.papers.related.shared import digits
 SETTINGS = config(
     "channel.depth=2",
     "channel.width=12",
-    "channel.scales=[1.0,2.0]",
+    "channel.scales=[0.8,1.0,2.0]",
     "channel.seeds=3",
     "channel.steps=3",
     "channel.inputs=2",
@@ -30,10 +30,10 @@ def with_accuracies(finished, of):
 
 def test_a_tiny_run_gives_every_number(finished):
     data, analysis, found = finished
-    assert set(found) == {"isometry", "equal-power", "fixed-noise"}
+    assert set(found) == {"isometry", "equal-power", "equal-power-from-critical", "fixed-noise"}
     assert all(np.isfinite(data[name]).all() for name in ("bits", "raw", "participation", "accuracy"))
     assert (data["bits"] <= 0.5 * np.log2(1 + SNR)).all()
-    assert len(analysis.tables[0].rows) == 4
+    assert len(analysis.tables[0].rows) == 6
     assert min(draw(CHANNEL, data, SETTINGS)) > 10_000
 
 
@@ -41,6 +41,7 @@ def test_accuracies_that_follow_the_bits_agree(finished):
     found = checks(analysed(CHANNEL, with_accuracies(finished, "bits"), SETTINGS).checks)
     assert found["equal-power"].verdict == "agrees"
     assert found["equal-power"].measured.value == pytest.approx(0.4)
+    assert found["equal-power-from-critical"].verdict == "agrees"
 
 
 def test_accuracies_that_follow_the_raw_bits_disagree(finished):
