@@ -238,8 +238,8 @@ def _draw_curves(axes: Axes, n: Numbers) -> None:
 def figures(n: Numbers) -> list[Panels]:
     caption = (
         "Left: change of the loss predicted from the derivatives of a gate, against the change when the "
-        "block is removed; near a minimum first order is close to 0. Right: blocks removed one after the "
-        "other, mean over networks; band, standard deviation of random orders."
+        "block is removed; second order ranks the blocks and stays below the change. Right: blocks removed "
+        "one after the other, mean over networks; band, standard deviation of random orders."
     )
     return [Panels("edges", caption, [_draw_orders, _draw_curves])]
 
