@@ -36,9 +36,8 @@ _UNTRAINED = 20010507  # added to the seed: that of the user's own network is of
 _RANK_SHUFFLES, _FEW = 5, 2  # shuffled weights whose ranks are measured; in large networks
 _WIDE, _FEWEST = 1024, 9  # units beyond which, and shuffles to which persistence is cut
 _DEEP = 2e10  # steps of all collapsed chains: about 20 s
-_SECONDS = 25.0  # for the layers one by one
+_SECONDS = 8.0  # for the layers one by one
 _COPIED = 2e7  # parameters up to which the untrained network is measured beside
-_STRUCTURE = 3.3  # standard deviations of the null, after two errors of their number; few shuffles err more
 _STRUCTURE = 3.0  # standard deviations of the null, and two errors of z beyond
 _SMALLER = 0.5  # share of a layer's parameters that two factors take at most, to be worth saying
 _MOST_NAMED = 3
@@ -459,16 +458,12 @@ def _wired(dataset: xr.Dataset, rows: Sequence[Row]) -> list[Finding]:
     known = [row for row in rows if math.isfinite(row["z"])]
     if not known:
         return []
-    beyond = [row for row in known if row["z"] - 2 * row["z_error"] > _STRUCTURE]
     beyond = [row for row in known if row["z"] > _STRUCTURE + 2 * row["z_error"]]
     best = max(known, key=lambda row: row["z"])
     evidence = (
         f"{best.text('layer')}: persistence {best['persistence']:.3g}, shuffled "
         f"{best['persistence_null']:.3g} ± {best['persistence_null_sd']:.1g}, z {best.estimate('z')}"
     )
-    of_ranks = dataset.sel(variant="rank")
-    deep = float(of_ranks["deep_z"])
-    if not beyond and deep - 2 * float(of_ranks["deep_z_error"]) > _STRUCTURE:
     deep, error = (float(dataset[name].sel(variant="rank")) for name in ("deep_z", "deep_z_error"))
     if not beyond and deep > _STRUCTURE + 2 * error:
         return [

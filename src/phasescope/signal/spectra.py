@@ -36,7 +36,8 @@ _EXACT = 1024  # directions of the input up to which all are pushed
 _PROBES, _FEWEST_PROBES = 32, 8
 _MOST_FEATURES = 512  # inputs
 _COUPLED = (64, 4, 256)  # where inputs influence each other: inputs run, differentiated, directions pushed
-_BUDGET = 4e11  # operations of all weight layers for the derivatives, and half as many for the features
+_BUDGET = 2e11  # operations of all weight layers for the derivatives, and half as many for the features
+_SHARE = 0.05  # of that for all directions: the products of what they become cost more than the passes
 _TOGETHER = 2048  # copies of inputs in one pass
 _ROUGH = 4  # times the results of all operations that a pass certainly stays below
 _BLOCK = 1 << 21  # numbers turned to float64 at a time
@@ -240,8 +241,9 @@ class _Work:
             self.exact = probes is None and self.inputs <= _EXACT
             cost = 2 * self._operations
         affordable = _BUDGET / max(cost, 1.0)
-        if self.exact and affordable < min(2, most) * self.inputs:
+        if self.exact and _SHARE * affordable < min(2, most) * self.inputs:
             self.exact = False
+        affordable *= _SHARE if self.exact else 1.0
         self.directions = self.inputs if self.exact else (probes or _PROBES)
         while probes is None and not self.exact and self.directions > _FEWEST_PROBES:
             if affordable >= min(2, most) * self.directions:

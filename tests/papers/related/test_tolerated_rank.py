@@ -25,7 +25,6 @@ def ordered(task, device):
     return {
         "rank": np.array([13 + 16 * noise, 8 + 20 * noise, 8 + noise]),
         "weights": np.array([43 + np.sin(20 * noise), 43.0, 10.0]),
-        "weights": np.array([43 - (1 + number) * noise, 43.0, 10.0]),
         "shuffled": np.array([30.0, 8 + 20 * noise + wobble, 8.0]),
         "untrained": np.array([30.0, 28.0, 9.0]),
         "training": 0.0,
