@@ -210,10 +210,10 @@ def inspect(
     and gradient through time cost a few forward passes. Where there is attention, tokens and heads cost 10 to
     25 forward passes. The noise of activations is measured for sequence models with sequences of at least 160
     time steps, in 5 to 40 s on one core. The stability of training costs some 600 gradients of a batch of
-    `data`. Spectra cost 10 to 200 passes, the structure of the weights 20 spanning trees of each layer: seconds.
-    With loss and targets each residual branch and head is removed once, and Langevin chains of models of up
-    to 20,000 parameters take some 10,000 gradients. The weights behind a property cost some 100 passes
-    forward and backward.
+    `data`. Spectra cost 10 to 300 passes, and the structure of the weights 20 spanning trees of each layer:
+    seconds. With loss and targets each residual branch and head is removed once, and Langevin chains of
+    models of up to 20,000 parameters take some 10,000 gradients. The weights behind a property cost some 100
+    passes forward and backward.
     """
     start = time.perf_counter()
     inputs, targets = (None, None) if data is None else first_of(data)
