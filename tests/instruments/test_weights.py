@@ -31,7 +31,6 @@ def relu_net(seed=0, sizes=(32, 32, 32, 8)):
         layers += [nn.Linear(inputs, outputs), nn.ReLU()]
         with torch.no_grad():
             layers[-2].weight.normal_(0, inputs**-0.5, generator=generator)
-            layers[-2].bias.uniform_(-0.1, 0.1, generator=generator)
             layers[-2].bias.zero_()
     return nn.Sequential(*layers[:-1])
 

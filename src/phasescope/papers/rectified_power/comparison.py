@@ -320,7 +320,7 @@ def notes(n: Numbers) -> list[str]:
         )
     if n.rows["text"]:
         source = (
-            f"that of {n.text} (of IMDb reviews, rare words are <unk>)"
+            f"that of {Path(n.text).name} (of IMDb reviews, rare words are <unk>)"
             if n.text
             else "scikit-learn's descriptions of its data sets"
         )
