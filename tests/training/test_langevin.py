@@ -1,6 +1,7 @@
 """The local learning coefficient by coupled chains, against minima where it is known."""
 
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -155,7 +156,7 @@ def test_batches_count_all_samples_and_give_the_mean_loss():
 @pytest.mark.slow
 def test_probes_replace_the_spectrum_of_many_parameters(monkeypatch):
     h = np.concatenate([np.full(5, 5.0), np.zeros(95)])
-    monkeypatch.setattr("phasescope.training.langevin._EXACT", 50)
+    monkeypatch.setattr(sys.modules["phasescope.training.langevin"], "_EXACT", 50)
     found = probed(quadratic(h), 100, 100, 10, steps=400)
     assert not found.exact
     assert abs(found.half_dimension.value - 2.5 * 500 / 510) < 4 * found.half_dimension.error

@@ -48,11 +48,11 @@ class LangevinSettings(Settings):
     steps: int = 400  # of training
     long: int = 1600  # of training until the loss has all but vanished
     chain: int = 0  # steps of each chain; 0 to choose them from the slowest mode
-    draws: int = 8  # of the semi-implicit step, of each copy
+    draws: int = 32  # of the semi-implicit step, of each copy
 
 
 QUICK = LangevinSettings()
-PAPER = LangevinSettings(seeds=10, noise=(0.0, 0.25, 0.5, 0.75, 1.0), draws=32)
+PAPER = LangevinSettings(seeds=10, noise=(0.0, 0.25, 0.5, 0.75, 1.0), draws=128)
 
 VARIABLES = {
     "value": Variable((), "local learning coefficient, or the variance of a step"),
@@ -72,7 +72,7 @@ def tasks(config: Any) -> list[Task]:
         parameters = {**known, "chain": s.chain, **own}
         return Task(STUDY, "langevin", parameters, seconds=seconds, memory=300_000_000)
 
-    made = [task("step", 0, 0.3 * s.draws, steps=s.draws)]
+    made = [task("step", 0, 0.15 * s.draws, steps=s.draws)]
     for seed in range(s.seeds):
         made += [task("trained", seed, 4.0, noise=p, steps=s.steps) for p in s.noise]
         made += [task("long", seed, 4.0, steps=s.long), task("untrained", seed, 0.5)]
