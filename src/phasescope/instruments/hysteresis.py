@@ -149,7 +149,7 @@ class Hysteresis(Instrument):
             "instrument": self.name,
             "knob": self.knob,
             **circumstances(module, inputs, seed=seed),
-            "citations": "aguilera2024",
+            "citations": "aguilera2025",
             "notes": json.dumps(notes),
         }
         return _dataset(module, rows, skipped, self.dwell, attrs)
