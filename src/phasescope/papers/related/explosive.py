@@ -234,7 +234,7 @@ def _draw_areas(axes: Axes, n: Numbers) -> None:
         axes.errorbar(0, n.loops[gamma].value, n.loops[gamma].error, color=colour, marker="s")
         axes.plot(0, CurvedMemory(gamma).area, "_", ms=16, color=plotting.INK)
     axes.set(xlabel="(fastest dwell / dwell)$^{2/3}$", ylabel="area", title="Area against the dwell")
-    axes.legend(loc="best")
+    axes.legend(loc="center right")
 
 
 def figures(n: Numbers) -> list[Panels]:
