@@ -236,3 +236,11 @@ def test_citation_of_an_inspection(inspection):
     text = phasescope.citation(inspection)
     for key in ("poole2016", "schoenholz2017", "roberts2022", "phasescope"):
         assert f"{{{key}," in text
+
+
+def test_data_that_cannot_be_read_cost_no_other_instrument():
+    found = inspect(nn.Linear(5, 3), normal_batch(8, 5), loss=nn.MSELoss(), data=[], instruments=None)
+    assert "propagation" in found.datasets
+    assert "hold no batch" in {**found.skipped, **found.failed}["stability"]
+    with pytest.raises(InputError, match="hold no batch"):
+        inspect(nn.Linear(5, 3), None, data=[])

@@ -13,12 +13,11 @@ from torch import nn
 from phasescope.errors import InputError, NothingToMeasureError
 from phasescope.estimate import Estimate
 from phasescope.instruments.contract import Finding, Instrument
-from phasescope.instruments.rows import Column, Row
+from phasescope.instruments.rows import Column, Layout, Row
 from phasescope.recording.batch import Batch, as_batch
 from phasescope.recording.circumstances import circumstances
 from phasescope.recording.modules import as_module
 from phasescope.recording.untouched import alone
-from phasescope.signal.table import terminal_width
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -28,9 +27,12 @@ if TYPE_CHECKING:
     from phasescope.synapses import EdgeGates
 
 _MOST_NAMED, _MOST_LABELLED = 4, 12
-_NAME = 30  # characters of the table that an edge's name takes, where there is room
-_TABLE = {"removed": 20, "2nd order": 11, "1st order": 11, "verdict": 16}  # characters of each column
-_LEFT_OUT_FIRST = ("1st order", "2nd order")  # on a terminal that is too narrow
+_LAYOUT = Layout(
+    {"removed": 20, "2nd order": 11, "1st order": 11, "verdict": 16},
+    ("1st order", "2nd order"),
+    names=30,
+    gap=1,
+)
 _NO_GATE = "no gate of its own: it is no residual branch, no head and was not named"
 
 
@@ -148,25 +150,19 @@ class RemovableEdges(Instrument):
         return {"edges": drawn}
 
     def table(self, dataset: xr.Dataset) -> str:
-        columns, width = dict(_TABLE), terminal_width()
-        for title in _LEFT_OUT_FIRST:
-            if _NAME + sum(columns.values()) > width:
-                del columns[title]
-        room = min(_NAME, width - sum(columns.values()))
-        head = f"{'edge':<{room}}" + "".join(f"{title:>{size}}" for title, size in columns.items())
-        lines = [f"{self.title}: change of the loss without each", "", head, "-" * len(head)]
-        for row in Row.measured(dataset):
-            cells = {
-                "removed": "-" if math.isnan(row["change"]) else str(row.estimate("change")),
-                "2nd order": f"{row['second']:.2g}",
-                "1st order": f"{row['first']:.2g}",
-                "verdict": row.text("verdict"),
-            }
-            lines.append(
-                f"{row.short_name(room - 1):<{room}}"
-                + "".join(f"{cells[t]:>{s}}" for t, s in columns.items())
-            )
-        return "\n".join(lines)
+        return "\n".join(
+            [f"{self.title}: change of the loss without each", "", *_LAYOUT.lines(dataset, _cells, "edge")]
+        )
+
+
+def _cells(row: Row) -> dict[str, str]:
+    """Return the texts of a line of the table by column."""
+    return {
+        "removed": "-" if math.isnan(row["change"]) else str(row.estimate("change")),
+        "2nd order": f"{row['second']:.2g}",
+        "1st order": f"{row['first']:.2g}",
+        "verdict": row.text("verdict"),
+    }
 
 
 CAPTIONS = {
@@ -257,7 +253,7 @@ def _dataset(
         **circumstances(module, batch, seed=seed),
         "removable": 0 if found is None else found.removable,
         "missing": "" if found is None else found.missing,
-        "citations": "lecun1990" if found is None else " ".join(found.citations),
+        "citations": "lecun1990 yuan2020" if found is None else " ".join(found.citations),
         "notes": json.dumps([*dict.fromkeys([*batch.notes, *notes])]),
     }
     return xr.Dataset(data, coordinates, attrs)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from phasescope.errors import InputError, MemoryLimitError
 from phasescope.instruments.contract import Finding, Instrument, Severity
-from phasescope.instruments.rows import Column, Row
+from phasescope.instruments.rows import Column, Layout, Row
 from phasescope.recording.circumstances import circumstances
 from phasescope.recording.forward import run
 from phasescope.recording.layers import observed
@@ -21,7 +21,6 @@ from phasescope.recording.memory import default_limit, in_bytes, samples_that_fi
 from phasescope.recording.modules import as_module
 from phasescope.recording.sequences import Sequences, as_sequences
 from phasescope.recording.untouched import alone, quiet, untouched
-from phasescope.signal.table import terminal_width
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -39,9 +38,11 @@ _FRESH, _FRESH_STARTS = 3, 3  # untrained networks, and random states of each
 _UNTRAINED = 20240806  # added to the seed: that of the user's own network is often the same small number
 _TIMES = (1, 2, 4, 8)  # dwells, in units of the first
 _COPIES = 5.0  # of the readings, while areas are taken
-_NAME = 22  # characters of the table that a row's name takes, where there is room
-_TABLE = {"verdict": 17, "area": 20, "untrained": 12, "jumps up": 20, "jumps down": 20}
-_LEFT_OUT_FIRST = ("untrained", "jumps down", "jumps up")  # on a terminal that is too narrow
+_LAYOUT = Layout(
+    {"verdict": 17, "area": 20, "untrained": 12, "jumps up": 20, "jumps down": 20},
+    ("untrained", "jumps down", "jumps up"),
+    gap=1,
+)
 _ORDER = ("bistable", "not determined", "slow relaxation", "smooth")
 
 
@@ -208,24 +209,18 @@ class Hysteresis(Instrument):
         return {"hysteresis": drawn}
 
     def table(self, dataset: xr.Dataset) -> str:
-        columns, width = dict(_TABLE), terminal_width()
-        for title in _LEFT_OUT_FIRST:
-            if _NAME + sum(columns.values()) > width:
-                del columns[title]
-        room = min(_NAME, width - sum(columns.values()))
-        head = f"{'layer':<{room}}" + "".join(f"{title:>{size}}" for title, size in columns.items())
-        lines = [f"{self.title}: {dataset.attrs['knob']}", "", head, "-" * len(head)]
-        for row in Row.measured(dataset):
-            cells = {
-                "verdict": row.text("verdict"),
-                "area": str(row.estimate("area")),
-                "untrained": f"{row['area_null']:.3g}" if math.isfinite(row["area_null"]) else "-",
-                "jumps up": _jump(row, "jump_up"),
-                "jumps down": _jump(row, "jump_down"),
-            }
-            cut = "".join(f"{cells[title]:>{size}}" for title, size in columns.items())
-            lines.append(f"{row.short_name(room - 1):<{room}}{cut}")
-        return "\n".join(lines)
+        return "\n".join([f"{self.title}: {dataset.attrs['knob']}", "", *_LAYOUT.lines(dataset, _cells)])
+
+
+def _cells(row: Row) -> dict[str, str]:
+    """Return the texts of a line of the table by column."""
+    return {
+        "verdict": row.text("verdict"),
+        "area": str(row.estimate("area")),
+        "untrained": f"{row['area_null']:.3g}" if math.isfinite(row["area_null"]) else "-",
+        "jumps up": _jump(row, "jump_up"),
+        "jumps down": _jump(row, "jump_down"),
+    }
 
 
 CAPTIONS = {

@@ -216,7 +216,13 @@ def inspect(
     passes forward and backward.
     """
     start = time.perf_counter()
-    inputs, targets = (None, None) if data is None else first_of(data)
+    inputs, targets = None, None
+    if data is not None and (batch is None or loss is not None):
+        try:
+            inputs, targets = first_of(data)
+        except InputError:
+            if batch is None:
+                raise  # else the stability of training says what is wrong with the data
     batch = inputs if batch is None else batch
     # Of inputs beside the data no targets are known.
     known = batch is inputs and targets is not None
@@ -231,9 +237,17 @@ def inspect(
         ActivationNoise(),
         TrainingStability(loss, data, optimizer),
     ]
+    skipped: dict[str, str] = {}
     if loss is not None and targets is not None:
         ours.append(RemovableEdges(loss, targets))
-        ours += [LangevinProbe(loss, targets)] if _size(model) <= _PROBED else []
+        size = _size(model)
+        if size <= _PROBED:
+            ours.append(LangevinProbe(loss, targets))
+        elif instruments is None:
+            skipped[LangevinProbe.name] = (
+                f"chains of {size:,} parameters take minutes: ask for them with "
+                "instruments=[LangevinProbe(loss, targets)]"
+            )
     if initial is not None:
         ours.append(LazyTraining(initial, *((targets, loss) if known else (None, None))))
     if property is not None:
@@ -243,12 +257,6 @@ def inspect(
     datasets: dict[str, xr.Dataset] = {}
     findings: list[Finding] = []
     tables: dict[str, str] = {}
-    skipped: dict[str, str] = {}
-    if instruments is None and loss is not None and targets is not None and _size(model) > _PROBED:
-        skipped[LangevinProbe.name] = (
-            f"chains of {_size(model):,} parameters take minutes: ask for them with "
-            "instruments=[LangevinProbe(loss, targets)]"
-        )
     failed: dict[str, str] = {}
     errors: list[Exception] = []
     used: dict[str, Instrument] = {}

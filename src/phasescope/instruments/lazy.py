@@ -13,12 +13,11 @@ from torch import nn
 from phasescope.errors import InputError
 from phasescope.estimate import Estimate
 from phasescope.instruments.contract import Finding, Instrument
-from phasescope.instruments.rows import Column, Row
+from phasescope.instruments.rows import Column, Layout, Row, number, plain
 from phasescope.recording.batch import as_batch
 from phasescope.recording.circumstances import circumstances
 from phasescope.recording.modules import as_module
 from phasescope.recording.untouched import alone
-from phasescope.signal.table import terminal_width
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -28,9 +27,9 @@ if TYPE_CHECKING:
     from phasescope.training.lazy import Checkpoint, LazyOrRich, Loss
 
 _POINTS = 256  # of the predicted loss
-_NAME = 22  # characters of the table that a row's name takes, where there is room
-_TABLE = {"moved": 9, "features": 18, "null": 9, "gates or slopes": 19, "null ": 9}
-_LEFT_OUT_FIRST = ("null ", "null")  # on a terminal that is too narrow
+_LAYOUT = Layout(
+    {"moved": 9, "features": 18, "null": 9, "gates or slopes": 19, "null ": 9}, ("null ", "null")
+)
 _FACTOR = 2.0  # within which a loss counts as predicted, unless its error is larger
 _BEYOND = 3.0  # spreads of the null, and errors, by which a number is more than random movement
 
@@ -147,26 +146,22 @@ class LazyTraining(Instrument):
         return {"lazy_or_rich": drawn}
 
     def table(self, dataset: xr.Dataset) -> str:
-        columns, width = dict(_TABLE), terminal_width()
-        for title in _LEFT_OUT_FIRST:
-            if _NAME + sum(columns.values()) > width:
-                del columns[title]
-        room = min(_NAME, width - sum(columns.values()))
-        head = f"{'layer':<{room}}" + "".join(f"{title:>{size}}" for title, size in columns.items())
         whole = f"gap {_scalar(dataset, 'gap')}, drift {_scalar(dataset, 'drift')}"
-        lines = [f"{self.title}: {dataset.attrs['verdict']}", whole[:100], "", head, "-" * len(head)]
-        for row in Row.measured(dataset):
-            kind = _kind(row)
-            cells = {
-                "moved": _plain(row["moved"]),
-                "features": _number(row, "features"),
-                "null": _plain(row["features_null"]),
-                "gates or slopes": _number(row, kind) if kind else "-",
-                "null ": _plain(row[f"{kind}_null"]) if kind else "-",
-            }
-            cut = "".join(f"{cells[title]:>{size}}" for title, size in columns.items())
-            lines.append(f"{row.short_name(room):<{room}}{cut}")
-        return "\n".join(lines)
+        return "\n".join(
+            [f"{self.title}: {dataset.attrs['verdict']}", whole[:100], "", *_LAYOUT.lines(dataset, _cells)]
+        )
+
+
+def _cells(row: Row) -> dict[str, str]:
+    """Return the texts of a line of the table by column."""
+    kind = _kind(row)
+    return {
+        "moved": plain(row["moved"]),
+        "features": number(row, "features"),
+        "null": plain(row["features_null"]),
+        "gates or slopes": number(row, kind) if kind else "-",
+        "null ": plain(row[f"{kind}_null"]) if kind else "-",
+    }
 
 
 CAPTIONS = {
@@ -264,7 +259,7 @@ def _dataset(found: LazyOrRich, attrs: dict[str, Any]) -> xr.Dataset:
 def _findings(dataset: xr.Dataset) -> list[Finding]:
     attrs, gap = dataset.attrs, _scalar(dataset, "gap")
     drift = _scalar(dataset, "drift")
-    evidence = f"gap {gap}; kernel drift {drift}; weights moved {_plain(float(dataset['distance']))} of |W|"
+    evidence = f"gap {gap}; kernel drift {drift}; weights moved {plain(float(dataset['distance']))} of |W|"
     verdict = attrs["verdict"]
     if verdict == "not determined" and not gap.determined:
         sentence = "Whether training was lazy or rich is not determined."
@@ -384,16 +379,6 @@ def _scalar(dataset: xr.Dataset, name: str) -> Estimate:
     if math.isnan(value):
         return Estimate.not_determined(str(dataset.attrs[reasons[name]]) or "not measured")
     return Estimate(value, error, str(dataset[name].attrs["long_name"]), int(dataset.attrs["inputs"]))
-
-
-def _number(row: Row, name: str) -> str:
-    if math.isnan(row[name]):
-        return "-"
-    return str(row.estimate(name)) if row[f"{name}_error"] > 0 else _plain(row[name])
-
-
-def _plain(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.3g}"
 
 
 def _draw_layers(axes: Axes, dataset: xr.Dataset, what: str, title: str) -> None:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
 from phasescope.estimate import Estimate
+from phasescope.signal.table import terminal_width
 
 if TYPE_CHECKING:
     import xarray as xr
+
+_MOST_NAMED = 3
+_SHORTEST = 8  # characters that are left for names on the narrowest terminal
 
 
 @dataclass(frozen=True)
@@ -69,3 +74,51 @@ class Row:
         while len(name) > most and "." in name:
             name = name.partition(".")[2]
         return name if len(name) <= most else f"…{name[1 - most :]}"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The columns of a table on the terminal, their characters by title, and which go where it is narrow."""
+
+    columns: Mapping[str, int]
+    left_out_first: Sequence[str] = ()
+    names: int = 22  # characters that a row's name takes, where there is room
+    gap: int = 0  # of them that stay empty
+
+    def lines(
+        self, dataset: xr.Dataset, cells: Callable[[Row], Mapping[str, str]], first: str = "layer"
+    ) -> list[str]:
+        """Return the head, a rule, and a line for each measured row; `cells` gives its texts by title."""
+        columns, width = dict(self.columns), terminal_width()
+        for title in self.left_out_first:
+            if self.names + sum(columns.values()) > width:
+                del columns[title]
+        room = max(_SHORTEST, min(self.names, width - sum(columns.values())))
+        head = f"{first:<{room}}" + "".join(f"{title:>{size}}" for title, size in columns.items())
+        made = [head, "-" * len(head)]
+        for row in Row.measured(dataset):
+            texts = cells(row)
+            cut = "".join(f"{texts[title]:>{size}}" for title, size in columns.items())
+            made.append(f"{row.short_name(room - self.gap):<{room}}{cut}")
+        return made
+
+
+def number(row: Row, name: str) -> str:
+    """Return a variable with its error, "-" where it was not measured."""
+    if math.isnan(row[name]):
+        return "-"
+    return str(row.estimate(name)) if row[f"{name}_error"] > 0 else plain(row[name])
+
+
+def plain(value: float) -> str:
+    """Return a number to three digits, "-" for NaN."""
+    return "-" if math.isnan(value) else f"{value:.3g}"
+
+
+def listed(names: Sequence[str], what: str = "layers") -> str:
+    """Return up to three names in a sentence, or how many there are and the first."""
+    if len(names) == 1:
+        return names[0]
+    if len(names) > _MOST_NAMED:
+        return f"{len(names)} {what}, first {names[0]}"
+    return f"{', '.join(names[:-1])} and {names[-1]}"

@@ -13,11 +13,10 @@ from torch import nn
 
 from phasescope.errors import InputError
 from phasescope.instruments.contract import Finding, Instrument, Severity
-from phasescope.instruments.rows import Column, Row
+from phasescope.instruments.rows import Column, Layout, Row, number, plain
 from phasescope.recording.batch import as_batch
 from phasescope.recording.modules import as_module
 from phasescope.recording.untouched import alone, untouched
-from phasescope.signal.table import terminal_width
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -30,9 +29,12 @@ _LOST, _MORE = 0.5, 1.2  # of the participation that independent weights give
 _ONE = 1.5  # directions below which a layer sees about one
 _MANY = 8  # directions that a row needs for that to be said
 _ISOMETRIC = 0.2  # share of the bits below which a deficit is not worth an action
-_NAME = 24  # characters of the table that a row's name takes, where there is room
-_TABLE = {"participation": 18, "shuffled": 10, "law": 8, "deficit": 9, "rank 0.01": 10, "features": 14}
-_LEFT_OUT_FIRST = ("law", "rank 0.01", "features", "deficit")  # on a terminal that is too narrow
+_LAYOUT = Layout(
+    {"participation": 18, "shuffled": 10, "law": 8, "deficit": 9, "rank 0.01": 10, "features": 14},
+    ("law", "rank 0.01", "features", "deficit"),
+    names=24,
+    gap=1,
+)
 
 
 class JacobianSpectra(Instrument):
@@ -109,9 +111,9 @@ class JacobianSpectra(Instrument):
         found = spectra(module, inputs, **options)
         large = not found.dataset.attrs["exact"] and self.probes is None
         nulls = []
-        for number in range(_FEW_SHUFFLES if large else _SHUFFLES):
+        for shuffle in range(_FEW_SHUFFLES if large else _SHUFFLES):
             with untouched(module):
-                _shuffle(module, np.random.SeedSequence((seed, number)).generate_state(1)[0])
+                _shuffle(module, np.random.SeedSequence((seed, shuffle)).generate_state(1)[0])
                 nulls.append(spectra(module, inputs, **options).dataset)
         return _with_nulls(found.dataset, nulls)
 
@@ -128,25 +130,21 @@ class JacobianSpectra(Instrument):
         return {"spectra": drawn}
 
     def table(self, dataset: xr.Dataset) -> str:
-        columns, width = dict(_TABLE), terminal_width()
-        for title in _LEFT_OUT_FIRST:
-            if _NAME + sum(columns.values()) > width:
-                del columns[title]
-        room = min(_NAME, width - sum(columns.values()))
-        head = f"{'layer':<{room}}" + "".join(f"{title:>{size}}" for title, size in columns.items())
-        lines = [f"{self.title}, of {dataset.attrs['input_units']} inputs", "", head, "-" * len(head)]
-        for row in Row.measured(dataset):
-            cells = {
-                "participation": _number(row, "participation"),
-                "shuffled": _plain(row["participation_null"]),
-                "law": _plain(row["law"]),
-                "deficit": _plain(row["deficit"]),
-                "rank 0.01": _plain(row.array("rank")[1]),
-                "features": _number(row, "features"),
-            }
-            cut = "".join(f"{cells[title]:>{size}}" for title, size in columns.items())
-            lines.append(f"{row.short_name(room - 1):<{room}}{cut}")
-        return "\n".join(lines)
+        return "\n".join(
+            [f"{self.title}, of {dataset.attrs['input_units']} inputs", "", *_LAYOUT.lines(dataset, _cells)]
+        )
+
+
+def _cells(row: Row) -> dict[str, str]:
+    """Return the texts of a line of the table by column."""
+    return {
+        "participation": number(row, "participation"),
+        "shuffled": plain(row["participation_null"]),
+        "law": plain(row["law"]),
+        "deficit": plain(row["deficit"]),
+        "rank 0.01": plain(row.array("rank")[1]),
+        "features": number(row, "features"),
+    }
 
 
 CAPTIONS = {
@@ -246,7 +244,7 @@ def _of_participation(dataset: xr.Dataset, rows: list[Row]) -> Finding:
         value, error = row["participation"], np.nan_to_num(row["participation_error"])
         expected, sd, which = _expected(row)
         beyond = 3 * math.hypot(error, sd)
-        evidence = f"{row.text('layer')}: {_number(row, 'participation')} directions of "
+        evidence = f"{row.text('layer')}: {number(row, 'participation')} directions of "
         evidence += f"{row['directions']:.0f}, {which} {expected:.3g} ± {sd:.1g}"
         if value < _LOST * expected and expected - value > beyond:
             return Finding(
@@ -266,7 +264,7 @@ def _of_participation(dataset: xr.Dataset, rows: list[Row]) -> Finding:
                 "note",
             )
     expected, sd, which = _expected(last)
-    evidence = f"{last.text('layer')}: {_number(last, 'participation')} directions of "
+    evidence = f"{last.text('layer')}: {number(last, 'participation')} directions of "
     evidence += f"{last['directions']:.0f}, {dataset.attrs['differentiated']} inputs"
     if not math.isfinite(expected):
         return Finding(
@@ -294,7 +292,7 @@ def _of_one_direction(rows: list[Row]) -> list[Finding]:
                 Finding(
                     f"From {row.text('layer')} on, the network sees about one direction of its input: "
                     f"{value:.3g} of {row['directions']:.0f}.",
-                    f"{row.text('layer')}: participation {_number(row, 'participation')}, "
+                    f"{row.text('layer')}: participation {number(row, 'participation')}, "
                     f"spread {row['spread']:.3g}",
                     "Use fewer layers or shortcuts; draw the weights anew with phasescope.critical_, or "
                     "scale the branches of L blocks by 1/sqrt(L).",
@@ -316,8 +314,8 @@ def _of_bits(dataset: xr.Dataset, rows: list[Row]) -> Finding:
             "note",
         )
     row = max(known, key=lambda each: each["deficit"])
-    evidence = f"signal to noise {dataset.attrs['snr']:g}; {row.text('layer')}: {_number(row, 'deficit')} "
-    evidence += f"bits a direction, shuffled weights {_plain(row['deficit_null'])}"
+    evidence = f"signal to noise {dataset.attrs['snr']:g}; {row.text('layer')}: {number(row, 'deficit')} "
+    evidence += f"bits a direction, shuffled weights {plain(row['deficit_null'])}"
     sentence = (
         f"The linearised map loses up to {row['deficit']:.2g} of {full:.3g} bits a direction to anisotropy, "
         f"at {row.text('layer')}."
@@ -328,16 +326,6 @@ def _of_bits(dataset: xr.Dataset, rows: list[Row]) -> Finding:
         "residual blocks by 1/sqrt(L). Whether the network trains is for its phase to tell."
     )
     return Finding(sentence, evidence, "" if severity == "ok" else action, severity)
-
-
-def _number(row: Row, name: str) -> str:
-    if math.isnan(row[name]):
-        return "-"
-    return str(row.estimate(name)) if row[f"{name}_error"] > 0 else _plain(row[name])
-
-
-def _plain(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.3g}"
 
 
 def _draw(axes: Axes, dataset: xr.Dataset, names: Sequence[str], title: str, label: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 
 from phasescope.errors import InputError
 from phasescope.instruments.contract import Finding, Instrument, Kind, Severity, importance
-from phasescope.instruments.rows import Column, Row
+from phasescope.instruments.rows import Column, Row, listed
 from phasescope.recording.batch import Batch, all_floats, as_batch, first_float
 from phasescope.recording.circumstances import circumstances
 from phasescope.recording.forward import fitting, run
@@ -34,6 +34,7 @@ _AFFINE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.Co
 _SQUASHING = {nn.Tanh: 3.0, nn.Sigmoid: 6.0, nn.Hardtanh: 1.0, nn.Hardsigmoid: 3.0, nn.Softsign: 30.0}
 _GATES = (nn.ReLU, nn.ReLU6, nn.Hardshrink, nn.Softshrink, nn.Threshold)  # whose output may be exactly 0
 _PIXELS = 255.0
+_KIND = "modules"  # what is counted where there are many
 _LARGE = 30.0  # a root mean square beyond this, or below 1 over it, is no usual scale
 _UNLIKE = 1e3  # between features of one table
 _SATURATED = 0.25  # share of units whose bias alone saturates them
@@ -168,6 +169,10 @@ class _Seen:
     batch: Batch
     loss: Callable[..., Any] | None
     trained: frozenset[str]  # parameters that ask for a gradient
+    lost: bool = False  # whether weights hold NaN or infinity
+    cannot_run: bool = False  # token ids lie beyond the vocabulary: forward would raise
+    alike: bool = False  # all inputs, or all token ids, are the same
+    empty: list[str] = field(default_factory=list)  # weights of which all are zero
     findings: list[Finding] = field(default_factory=list)
     looked_for: list[str] = field(default_factory=list)
     zero: dict[str, float] = field(default_factory=dict)  # share of outputs that are 0, by module
@@ -196,7 +201,7 @@ def _look(seen: _Seen, limit: float) -> _Seen:
     for check in [*weights, *inputs]:
         check(seen)
         seen.looked_for.append(check.__name__.strip("_"))
-    if any(finding.severity == "problem" for finding in seen.findings) and _cannot_run(seen):
+    if seen.cannot_run:
         return seen
     seen.batch = _part(seen, limit)
     _pass(seen)
@@ -221,20 +226,6 @@ def _part(seen: _Seen, limit: float) -> Batch:
     return batch.take(0, samples_that_fit(seen.module, there, batch.size, room))
 
 
-def _cannot_run(seen: _Seen) -> bool:
-    """Return whether token ids lie beyond the vocabulary, or BatchNorm has one value: forward would raise."""
-    return any("vocabulary" in finding.sentence for finding in seen.findings)
-
-
-def _names(names: list[str]) -> str:
-    shown = [name or "the model" for name in names]
-    if len(shown) == 1:
-        return shown[0]
-    if len(shown) > _MOST_NAMED:
-        return f"{len(shown)} modules, first {shown[0]}"
-    return f"{', '.join(shown[:-1])} and {shown[-1]}"
-
-
 def _code(path: str) -> str:
     """Return how Python writes a module's path: numbers in brackets."""
     return "model" + "".join(
@@ -252,10 +243,11 @@ def _not_finite(seen: _Seen) -> None:
         for name, b in seen.module.named_buffers()
         if not _finite(b) and "mask" not in name and "bias" not in name.rpartition(".")[2]
     }
+    seen.lost = bool(bad)
     if bad:
         first = next(iter(bad))
         seen.say(
-            f"{len(bad)} weight tensor{'s' * (len(bad) > 1)} hold NaN or infinity, first {first}."
+            f"{len(bad)} weight tensors hold NaN or infinity, first {first}."
             if len(bad) > 1
             else f"The weights {first} hold NaN or infinity.",
             f"{sum(bad.values())} entries",
@@ -296,7 +288,7 @@ def _copies(seen: _Seen) -> None:
             continue
         told += [paths[0], *same]
         seen.say(
-            f"{paths[0]} and {_names(same)} have equal weights: they were copied, not drawn.",
+            f"{paths[0]} and {listed(same, _KIND)} have equal weights: they were copied, not drawn.",
             f"{sum(p.numel() for p in first):,} numbers each",
             f"Draw them again: for p in {_code(same[0].rpartition('.')[0])}.parameters(): "
             "if p.dim() > 1: torch.nn.init.xavier_uniform_(p).",
@@ -317,7 +309,8 @@ def _frozen(seen: _Seen) -> None:
     frozen = [path for number, (path, asked) in enumerate(layers) if not any(asked) and number > trained[0]]
     if frozen and not adapted and len(frozen) < len(layers) / 2:
         seen.say(
-            f"{_names(frozen)} {'is' if len(frozen) == 1 else 'are'} frozen, after layers that are trained.",
+            f"{listed(frozen, _KIND)} {'is' if len(frozen) == 1 else 'are'} frozen, after layers that are "
+            "trained.",
             "requires_grad is False",
             f"If nobody meant to: {_code(frozen[0])}.requires_grad_(True), and give its parameters to the "
             "optimiser.",
@@ -338,6 +331,7 @@ def _inputs(seen: _Seen) -> None:
         x, what = tensor.detach().double(), f"the input {name!r}" if several else "the input"
         head = what[0].upper() + what[1:]
         if len(x) > 1 and bool((x == x[:1]).all()):
+            seen.alike = True
             seen.say(
                 f"All {len(x)} samples of {what} are the same.", "", "Pass samples that differ.", "problem"
             )
@@ -385,6 +379,7 @@ def _tokens(seen: _Seen) -> None:
             continue
         low, high = int(tensor.min()), int(tensor.max())
         if low < 0 or high >= table.num_embeddings:
+            seen.cannot_run = True
             seen.say(
                 f"Token id {high if high >= table.num_embeddings else low} is beyond the vocabulary, {path}.",
                 f"{table.num_embeddings} rows, ids from {low} to {high}",
@@ -392,6 +387,7 @@ def _tokens(seen: _Seen) -> None:
                 "problem",
             )
         elif len(tensor) > 1 and low == high:
+            seen.alike = True
             seen.say(
                 f"All token ids are {low}: the model reads the same token everywhere.",
                 f"{tensor.numel()} ids",
@@ -417,7 +413,8 @@ def _batch_of_one(seen: _Seen) -> None:
     ]
     if norms and seen.batch.size == 1:
         seen.say(
-            f"{_names(norms)} {'takes' if len(norms) == 1 else 'take'} statistics over a batch of one input.",
+            f"{listed(norms, _KIND)} {'takes' if len(norms) == 1 else 'take'} statistics over a batch of one "
+            "input.",
             "training mode",
             "Pass 16 inputs or more, or call model.eval().",
         )
@@ -505,24 +502,23 @@ def _size(tensor: Tensor) -> float:
 def _first_not_finite(seen: _Seen) -> None:
     if not seen.first_broken:
         return
-    cause = "its weights are" if any("hold NaN" in f.sentence for f in seen.findings) else "its input grew"
     seen.say(
         f"The output of {seen.first_broken} is the first in the pass that is not finite.",
-        f"inputs are finite; {cause} the reason" if cause.startswith("its weights") else "weights are finite",
+        "inputs are finite; its weights are the reason" if seen.lost else "weights are finite",
         "Mend these weights first."
-        if cause.startswith("its weights")
+        if seen.lost
         else f"Measure in float32 or float64, and lower the scale of the weights before {seen.first_broken}.",
         "problem",
     )
 
 
 def _zeros(seen: _Seen) -> None:
-    empty = [
+    seen.empty = [
         name
         for name, p in seen.module.named_parameters()
         if p.ndim > 1 and p.numel() > 1 and not bool(p.detach().any())
     ]
-    for name in empty[:_MOST_NAMED]:
+    for name in seen.empty[:_MOST_NAMED]:
         cut = seen.constant
         path = name.rpartition(".")[0]
         seen.say(
@@ -542,25 +538,20 @@ def _dead(seen: _Seen) -> None:
         for path, module in seen.module.named_modules()
         if isinstance(module, _GATES) and seen.zero.get(path) == 1.0
     ]
-    told = any("all zero" in finding.sentence for finding in seen.findings)
-    if dead and not (told and seen.constant):
+    if dead and not (seen.empty and seen.constant):
         seen.say(
-            f"All units of {_names(dead)} are zero for every input: nothing passes.",
+            f"All units of {listed(dead, _KIND)} are zero for every input: nothing passes.",
             f"{seen.batch.size} inputs",
             "Look at the biases and the scale of the input before it; draw the layer before it again.",
             "problem" if seen.constant else "warning",
         )
-    elif seen.constant and not told and seen.batch.size > 1 and not _same_inputs(seen):
+    elif seen.constant and not seen.empty and not seen.alike:
         seen.say(
             "The output is exactly the same for every input.",
             f"{seen.batch.size} inputs",
             "Find the layer that drops the signal: zero weights, a detached branch, an unused input.",
             "problem",
         )
-
-
-def _same_inputs(seen: _Seen) -> bool:
-    return any("are the same" in f.sentence or "All token ids" in f.sentence for f in seen.findings)
 
 
 def _no_nonlinearity(seen: _Seen) -> None:
@@ -722,11 +713,18 @@ def _dataset(module: nn.Module, seen: _Seen, attrs: Mapping[str, Any]) -> xr.Dat
     return xr.Dataset(data, coordinates, dict(attrs))
 
 
-def _error(weights: list[Tensor]) -> float:
-    """Return the standard error of the root mean square of numbers as if they were independent."""
-    squares = torch.cat([w.detach().double().square().flatten() for w in weights])
-    rms = float(squares.mean().sqrt())
-    return float(squares.std(correction=0)) / (2 * rms * math.sqrt(len(squares))) if rms > 0 else 0.0
+def _size_and_error(weights: Iterable[Tensor]) -> tuple[float, float]:
+    """Return the root mean square of numbers, and its error as if they were independent."""
+    count, second, fourth = 0, 0.0, 0.0
+    for weight in weights:
+        squares = weight.detach().double().square()
+        count, second = count + squares.numel(), second + float(squares.sum())
+        fourth += float(squares.square_().sum())
+    if not count:
+        return math.nan, math.nan
+    mean = second / count
+    spread = math.sqrt(max(fourth / count - mean**2, 0.0) / count)
+    return math.sqrt(mean), spread / (2 * math.sqrt(mean)) if mean > 0 else 0.0
 
 
 def _rows(module: nn.Module, seen: _Seen) -> Iterator[dict[str, Any]]:
@@ -734,8 +732,7 @@ def _rows(module: nn.Module, seen: _Seen) -> Iterator[dict[str, Any]]:
         own = dict(part.named_parameters(recurse=False))
         if list(part.children()) and not own:
             continue
-        sizes = [p.detach().double().square().sum() for p in own.values() if p.numel()]
-        count = sum(p.numel() for p in own.values())
+        weight, error = _size_and_error(own.values())
         slopes = [
             (seen.gradients.get(f"{path}.{name}".lstrip("."), -1.0), p.numel()) for name, p in own.items()
         ]
@@ -744,8 +741,8 @@ def _rows(module: nn.Module, seen: _Seen) -> Iterator[dict[str, Any]]:
         yield {
             "layer": path or type(part).__name__,
             "kind": type(part).__name__,
-            "weight": float((sum(sizes) / count) ** 0.5) if count else math.nan,
-            "weight_error": _error(list(own.values())) if count else math.nan,
+            "weight": weight,
+            "weight_error": error,
             "gradient": math.sqrt(squares / sum(n for _, n in known)) if known else math.nan,
             "zero": (zero := seen.zero.get(path, math.nan)),
             "zero_error": math.sqrt(zero * (1 - zero) / seen.batch.size),

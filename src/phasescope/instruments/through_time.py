@@ -12,12 +12,11 @@ from torch import nn
 
 from phasescope.errors import InputError
 from phasescope.instruments.contract import Finding, Instrument, Severity
-from phasescope.instruments.rows import Column, Row
+from phasescope.instruments.rows import Column, Layout, Row, listed, number, plain
 from phasescope.recording.circumstances import circumstances
 from phasescope.recording.modules import as_module
 from phasescope.recording.sequences import as_sequences
 from phasescope.recording.untouched import alone
-from phasescope.signal.table import terminal_width
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -28,10 +27,10 @@ if TYPE_CHECKING:
 
 _UNTRAINED = 20230120  # added to the seed: that of the user's own network is often the same small number
 _POINTS = 256  # of a curve
-_MOST_NAMED, _MOST_CURVES = 3, 6
-_NAME = 22  # characters of the table that a row's name takes, where there is room
-_TABLE = {"steps": 7, "exponent": 21, "memory": 9, "reach": 9, "untrained": 11}  # characters of each column
-_LEFT_OUT_FIRST = ("untrained", "steps")  # on a terminal that is too narrow
+_MOST_CURVES = 6
+_LAYOUT = Layout(
+    {"steps": 7, "exponent": 21, "memory": 9, "reach": 9, "untrained": 11}, ("untrained", "steps")
+)
 _GATED = {"lstm": "forget gate", "gru": "update gate"}  # torch puts its bias behind that of one other
 
 
@@ -110,24 +109,18 @@ class GradientThroughTime(Instrument):
         return {"time": drawn}
 
     def table(self, dataset: xr.Dataset) -> str:
-        columns, width = dict(_TABLE), terminal_width()
-        for title in _LEFT_OUT_FIRST:
-            if _NAME + sum(columns.values()) > width:
-                del columns[title]
-        room = min(_NAME, width - sum(columns.values()))
-        head = f"{'layer':<{room}}" + "".join(f"{title:>{size}}" for title, size in columns.items())
-        lines = [f"{self.title}, in time steps", "", head, "-" * len(head)]
-        for row in Row.measured(dataset):
-            cells = {
-                "steps": f"{row['steps']:.0f}",
-                "exponent": _number(row, "exponent"),
-                "memory": _steps(row, "memory"),
-                "reach": _steps(row, "reach"),
-                "untrained": _plain(row["exponent_untrained"]),
-            }
-            cut = "".join(f"{cells[title]:>{size}}" for title, size in columns.items())
-            lines.append(f"{row.short_name(room):<{room}}{cut}")
-        return "\n".join(lines)
+        return "\n".join([f"{self.title}, in time steps", "", *_LAYOUT.lines(dataset, _cells)])
+
+
+def _cells(row: Row) -> dict[str, str]:
+    """Return the texts of a line of the table by column."""
+    return {
+        "steps": f"{row['steps']:.0f}",
+        "exponent": number(row, "exponent"),
+        "memory": _steps(row, "memory"),
+        "reach": _steps(row, "reach"),
+        "untrained": plain(row["exponent_untrained"]),
+    }
 
 
 CAPTIONS = {
@@ -245,7 +238,7 @@ def _finding(phase: str, rows: Sequence[Row]) -> Finding:
     exponents = np.nan_to_num([row["exponent"] for row in rows], nan=0.0)
     row = rows[int(np.argmax(np.abs(exponents)))]
     steps = int(row["steps"])
-    who = _names(rows)
+    who = listed([row.text("layer") for row in rows])
     evidence = _evidence(row) if len(rows) == 1 else f"{row.text('layer')}: {_evidence(row)}"
     rate = abs(row["exponent"])
     if phase == "vanishing":
@@ -314,26 +307,6 @@ def _weight(row: Row, name: str) -> str:
     suffix = layer.removeprefix(module).lstrip(".")
     suffix = f"_{suffix}" if suffix.startswith("l") and "Cell" not in row.text("kind") else ""
     return f"{module}.{name}{suffix}".lstrip(".")
-
-
-def _names(rows: Sequence[Row]) -> str:
-    names = [row.text("layer") for row in rows]
-    if len(names) == 1:
-        return names[0]
-    if len(names) > _MOST_NAMED:
-        return f"{len(names)} layers, first {names[0]}"
-    return f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-def _number(row: Row, name: str) -> str:
-    value, error = row[name], row[f"{name}_error"]
-    if math.isnan(value):
-        return "-"
-    return str(row.estimate(name)) if error > 0 else _plain(value)
-
-
-def _plain(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.3g}"
 
 
 def _steps(row: Row, name: str) -> str:

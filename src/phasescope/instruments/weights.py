@@ -13,14 +13,13 @@ from torch import nn
 
 from phasescope.errors import InputError, MemoryLimitError
 from phasescope.instruments.contract import Finding, Instrument
-from phasescope.instruments.rows import Column, Row
+from phasescope.instruments.rows import Column, Layout, Row
 from phasescope.recording.batch import as_batch
 from phasescope.recording.circumstances import circumstances
 from phasescope.recording.layers import Layer, discover
 from phasescope.recording.memory import default_limit, in_bytes
 from phasescope.recording.modules import as_module
 from phasescope.recording.untouched import alone, quiet, untouched
-from phasescope.signal.table import terminal_width
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -41,9 +40,9 @@ _COPIED = 2e7  # parameters up to which the untrained network is measured beside
 _STRUCTURE = 3.0  # standard deviations of the null, and two errors of z beyond
 _SMALLER = 0.5  # share of a layer's parameters that two factors take at most, to be worth saying
 _MOST_NAMED = 3
-_NAME = 22
-_TABLE = {"shape": 12, "wiring z": 15, "rank": 7, "shuffled": 12, "alone": 7, "of": 6}
-_LEFT_OUT_FIRST = ("shape", "alone")
+_LAYOUT = Layout(
+    {"shape": 12, "wiring z": 15, "rank": 7, "shuffled": 12, "alone": 7, "of": 6}, ("shape", "alone")
+)
 
 
 class WeightStructure(Instrument):
@@ -174,25 +173,19 @@ class WeightStructure(Instrument):
         return {"weights": drawn}
 
     def table(self, dataset: xr.Dataset) -> str:
-        columns, width = dict(_TABLE), terminal_width()
-        for title in _LEFT_OUT_FIRST:
-            if _NAME + sum(columns.values()) > width:
-                del columns[title]
-        room = max(8, min(_NAME, width - sum(columns.values())))
-        head = f"{'layer':<{room}}" + "".join(f"{title:>{size}}" for title, size in columns.items())
-        lines = [f"{self.title}, beside shuffled weights", "", head, "-" * len(head)]
-        for row in Row.measured(dataset):
-            cells = {
-                "shape": row.text("shape"),
-                "wiring z": str(row.estimate("z")) if math.isfinite(row["z"]) else "-",
-                "rank": _whole(row["rank"]),
-                "shuffled": _beside(row, "rank"),
-                "alone": _whole(row["rank_weights"]),
-                "of": _whole(row["full"]),
-            }
-            cut = "".join(f"{cells[title]:>{size}}" for title, size in columns.items())
-            lines.append(f"{row.short_name(room):<{room}}{cut}")
-        return "\n".join(lines)
+        return "\n".join([f"{self.title}, beside shuffled weights", "", *_LAYOUT.lines(dataset, _cells)])
+
+
+def _cells(row: Row) -> dict[str, str]:
+    """Return the texts of a line of the table by column."""
+    return {
+        "shape": row.text("shape"),
+        "wiring z": str(row.estimate("z")) if math.isfinite(row["z"]) else "-",
+        "rank": _whole(row["rank"]),
+        "shuffled": _beside(row, "rank"),
+        "alone": _whole(row["rank_weights"]),
+        "of": _whole(row["full"]),
+    }
 
 
 CAPTIONS = {

@@ -107,7 +107,7 @@ class EdgeGates:
     skipped: dict[str, str]
     samples: int
     notes: tuple[str, ...]
-    citations: tuple[str, ...] = ("lecun1990",)
+    citations: tuple[str, ...] = ("lecun1990", "yuan2020")
 
     @property
     def missing(self) -> str:

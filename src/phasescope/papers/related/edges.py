@@ -256,5 +256,5 @@ EDGES = Part(
     tables=tables,
     notes=notes,
     figures=figures,
-    citations=("lecun1990",),
+    citations=("yuan2020", "lecun1990"),
 )
