@@ -244,3 +244,23 @@ def test_data_that_cannot_be_read_cost_no_other_instrument():
     assert "hold no batch" in {**found.skipped, **found.failed}["stability"]
     with pytest.raises(InputError, match="hold no batch"):
         inspect(nn.Linear(5, 3), None, data=[])
+
+
+def test_chains_are_left_out_where_they_take_minutes_and_a_loss_of_a_whole_output_is_no_obstacle():
+    class Named(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body = nn.Sequential(nn.Conv1d(1, 2, 3), nn.Flatten(), nn.Linear(6, 3))
+
+        def forward(self, x):
+            return {"logits": self.body(x[:, None])}
+
+    torch.manual_seed(0)
+    model, before = Named(), Named().state_dict()
+    data = (normal_batch(32, 5), normal_batch(32, 3))
+    found = inspect(
+        model, None, loss=lambda out, y: (out["logits"] - y).square().mean(), data=data, initial=before
+    )
+    assert "chains of Conv1d take minutes" in found.skipped["langevin"]
+    assert "lazy_or_rich" in found.datasets
+    assert not found.failed

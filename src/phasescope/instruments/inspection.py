@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from torch import nn
 
 from phasescope.errors import InputError, NothingToMeasureError, PhasescopeError
 from phasescope.instruments.activation_noise import ActivationNoise
@@ -32,7 +33,7 @@ from phasescope.signal.table import wrapped
 if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.figure import Figure
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from phasescope.instruments.synapses import Asked
     from phasescope.training.maps import Optimizer
@@ -212,8 +213,8 @@ def inspect(
     time steps, in 5 to 40 s on one core. The stability of training costs some 600 gradients of a batch of
     `data`. Spectra cost 10 to 300 passes, and the structure of the weights 20 spanning trees of each layer:
     seconds. With loss and targets each residual branch and head is removed once, and Langevin chains of
-    models of up to 20,000 parameters take some 10,000 gradients. The weights behind a property cost some 100
-    passes forward and backward.
+    perceptrons of up to 20,000 parameters take some 10,000 gradients. The weights behind a property cost some
+    100 passes forward and backward.
     """
     start = time.perf_counter()
     inputs, targets = None, None
@@ -240,16 +241,15 @@ def inspect(
     skipped: dict[str, str] = {}
     if loss is not None and targets is not None:
         ours.append(RemovableEdges(loss, targets))
-        size = _size(model)
-        if size <= _PROBED:
+        slow = _slow_to_probe(model)
+        if not slow:
             ours.append(LangevinProbe(loss, targets))
         elif instruments is None:
             skipped[LangevinProbe.name] = (
-                f"chains of {size:,} parameters take minutes: ask for them with "
-                "instruments=[LangevinProbe(loss, targets)]"
+                f"chains of {slow} take minutes: ask for them with instruments=[LangevinProbe(loss, targets)]"
             )
     if initial is not None:
-        ours.append(LazyTraining(initial, *((targets, loss) if known else (None, None))))
+        ours.append(LazyTraining(initial))  # a loss says more only with the rate of the training
     if property is not None:
         ours.append(SynapticEnsembles(property))
     chosen = ours if instruments is None else list(instruments)
@@ -309,10 +309,15 @@ def inspect(
     )
 
 
-def _size(model: object) -> int:
-    """Return the number of parameters of a model; 0 for a plain function."""
-    parameters = getattr(model, "parameters", None)
-    return sum(p.numel() for p in parameters()) if callable(parameters) else 0
+def _slow_to_probe(model: object) -> str:
+    """Return what makes thousands of gradients of a model take minutes, or ""."""
+    if not isinstance(model, nn.Module):
+        return ""
+    size = sum(p.numel() for p in model.parameters())
+    if size > _PROBED:
+        return f"{size:,} parameters"
+    costly = (nn.modules.conv._ConvNd, nn.RNNBase, nn.MultiheadAttention)
+    return next((type(part).__name__ for part in model.modules() if isinstance(part, costly)), "")
 
 
 def _first_line(reason: str) -> str:
