@@ -260,8 +260,8 @@ def _of_participation(dataset: xr.Dataset, rows: list[Row]) -> Finding:
                 f"From {row.text('layer')} on, the network keeps more directions than {which}: "
                 f"{value:.3g} against {expected:.3g}.",
                 evidence,
-                "Nothing needs to be done. Training or an orthogonal start makes the map more even; among so many "
-                "rows, and beside so few shuffled networks, chance can do it, too.",
+                "Nothing needs to be done. Training or an orthogonal start makes the map more even; among so "
+                "many rows, and beside so few shuffled networks, chance can do it, too.",
                 "note",
             )
     expected, sd, which = _expected(last)
