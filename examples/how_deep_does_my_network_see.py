@@ -17,7 +17,7 @@ from phasescope.theory import product_participation
 
 # %%
 # Three networks of 20 ReLU layers on handwritten digits: as torch makes them, at the critical point with
-# Gaussian weights, and the same with shortcuts, whose branches are scaled by 1/sqrt(20).
+# Gaussian weights, and with shortcuts, whose branches add 1/20 of the variance each.
 
 DEPTH, WIDTH = 20, 64
 images = torch.from_numpy(load_digits().data[:256]).float()
@@ -27,11 +27,12 @@ images = (images - images.mean()) / images.std()
 class Residual(nn.Module):
     def __init__(self):
         super().__init__()
-        self.branches = nn.ModuleList(nn.Linear(WIDTH, WIDTH, bias=False) for _ in range(DEPTH))
+        self.into = nn.ModuleList(nn.Linear(WIDTH, WIDTH, bias=False) for _ in range(DEPTH))
+        self.back = nn.ModuleList(nn.Linear(WIDTH, WIDTH, bias=False) for _ in range(DEPTH))
 
     def forward(self, x):
-        for branch in self.branches:
-            x = x + torch.relu(branch(x)) / DEPTH**0.5
+        for into, back in zip(self.into, self.back, strict=True):
+            x = x + back(torch.relu(into(x))) / (2 * DEPTH) ** 0.5
         return x
 
 
@@ -66,7 +67,7 @@ for name, model in networks.items():
 # %%
 # The spectra say in how many directions. The critical network passes on differences of the right size, but
 # behind 20 layers in two directions of 64 only: criticality fixes the mean of the squared singular values,
-# not their spread. With shortcuts the spread stays bounded, and many directions arrive.
+# not their spread. With shortcuts the spread stays bounded, and many more directions arrive.
 
 for name, found in spectra.items():
     last = found.isel(layer=np.flatnonzero(found["skipped"].values == "")[-1])

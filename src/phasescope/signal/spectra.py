@@ -233,8 +233,8 @@ class _Work:
             self.exact = probes is None and self.inputs <= directions
             cost = 2 * self._operations * self.batch.size
             self.notes.append(
-                "the inputs influence each other: measured is the effect of an input on itself, "
-                f"of {most} among {self.batch.size}"
+                "the inputs influence each other: measured is the effect of an input on itself, among "
+                f"{self.batch.size}"
             )
         else:
             most = min(samples, size)
@@ -251,6 +251,8 @@ class _Work:
             self.directions //= 2
         taken = max(1, min(most, int(affordable // max(self.directions, 1))))
         self.chosen = np.unique(np.linspace(0, self.batch.size - 1, taken).round().astype(int))
+        if taken < min(samples, self.batch.size):
+            self.notes.append(f"differentiated at {taken} of {min(samples, size)} inputs, to save time")
 
     def differentiate(self) -> None:
         """Push the directions through the model, and keep the numbers of each row and input."""
