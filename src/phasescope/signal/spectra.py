@@ -466,8 +466,6 @@ class _Work:
                 self._refuse(row, bool(np.isfinite(lengths).all()))
                 continue
             participation, error = pair_participation(gram)
-            if not 1e-6 < participation < math.inf:  # too few pairs to tell
-                participation = error = math.nan
             self._keep(
                 row,
                 gain=(lengths.mean() / row.units, lengths.std(ddof=1) / math.sqrt(len(lengths)) / row.units),
@@ -521,7 +519,7 @@ def pair_participation(gram: Array) -> tuple[float, float]:
     """Return the participation of a covariance and its error, from products of independent vectors of mean 0.
 
     ``(tr C)^2 / tr C^2`` as the ratio of the means of ``|a|^2 |b|^2`` and ``(a b)^2`` over pairs of distinct
-    vectors; pairs that are NaN are left out. Ratio and error are those of the jackknife.
+    vectors; pairs that are NaN are left out. The error is that of the jackknife of its logarithm.
     """
     scale = np.nanmax(np.abs(gram))
     gram = gram / scale if scale > 0 else gram
@@ -536,9 +534,12 @@ def pair_participation(gram: Array) -> tuple[float, float]:
     left = total - 2 * below.sum(axis=1)
     if not (left > 0).all():
         return math.nan, math.nan
-    without = (above.sum() - 2 * above.sum(axis=1)) / left
-    error = math.sqrt((n - 1) / n * ((without - without.mean()) ** 2).sum())
-    return float(n * ratio - (n - 1) * without.mean()), error
+    rest = above.sum() - 2 * above.sum(axis=1)
+    if not (rest > 0).all():
+        return math.nan, math.nan
+    without = np.log(rest / left)
+    error = ratio * math.sqrt((n - 1) / n * ((without - without.mean()) ** 2).sum())
+    return float(ratio), float(error)
 
 
 _NUMBERS = {  # name: (unit, what it is)

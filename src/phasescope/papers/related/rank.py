@@ -64,11 +64,8 @@ def tasks(config: Any) -> list[Task]:
     made = []
     for kind in KINDS:
         width = settings.linear_width if kind == "linear" else settings.width
-        known: dict[str, Any] = {
-            "kind": kind,
-            "width": width,
-            "inputs": 1 if kind == "linear" else settings.inputs,
-        }
+        inputs = 1 if kind == "linear" else settings.inputs
+        known: dict[str, Any] = {"kind": kind, "width": width, "inputs": inputs}
         known |= {"steps": settings.steps if kind == "trained" else 0, "rate": settings.rate}
         known |= {"batch": settings.batch, "mnist": config.mnist, "seed": config.seed}
         seconds = 0.3 + known["steps"] * 3e-3 + known["inputs"] * DEPTH * 5e-3 * (width / 64) ** 2
@@ -225,9 +222,7 @@ def draw_participation(axes: Axes, n: Numbers) -> None:
         error = [each.error for each in n.participation[kind]]
         axes.errorbar(depth, value, error, fmt="o", mfc=fill, color=plotting.MEASURED, label=kind)
     axes.plot(depth, [n.law(int(each)) for each in depth], color=plotting.THEORY, label="independent weights")
-    axes.set(
-        title="Directions kept, ReLU", xlabel="layer", ylabel="participation", xscale="log", yscale="log"
-    )
+    axes.set(title="Directions kept", xlabel="layer", ylabel="participation", xscale="log", yscale="log")
     plain_ticks(axes)
     legend(axes)
 
@@ -236,9 +231,7 @@ def draw_rank(axes: Axes, n: Numbers) -> None:
     depth = np.arange(1, DEPTH + 1)
     for counts, name, colour in zip(n.ranks["untrained"].T, THRESHOLDS, colours(4), strict=True):
         axes.plot(depth, counts, "o-", ms=3.5, color=colour, label=name)
-    axes.set(
-        title="Counts of singular values, untrained", xlabel="layer", ylabel="above the threshold", ylim=0
-    )
+    axes.set(title="Counts, untrained", xlabel="layer", ylabel="singular values above it", ylim=0)
     legend(axes)
 
 
