@@ -33,6 +33,7 @@ _RANDOM_ORDERS, _SIZES = 20, 10  # random orders, and numbers of removed edges a
 _TRIED = 3  # edges that each greedy step tries
 _PROBES, _SHARED_PROBES = 4, 32  # random signs of each sample; of all samples where these are coupled
 _POINTS = 5  # of the path integral
+_ROUGH = 32.0  # below so many times the values of a pass the default limit is not checked further
 _COUNTS = ("num_heads", "num_attention_heads", "n_heads", "n_head", "heads", "nhead")
 _PROJECTIONS = ("out_proj", "o_proj", "c_proj", "out_lin", "to_out", "proj", "dense", "wo", "o")
 _TOGETHER = 1e-3  # relative distance of the mean loss of the parts from that of the whole
@@ -258,11 +259,14 @@ def edges(
     with untouched(module):
         notes = [*quiet(module), *fitted.notes]
         fitted = fitting(module, fitted)
-        with torch.no_grad():  # before the edges are looked for, which two samples pass the network for
-            samples_that_fit(module, lambda few: run(module, fitted.take(0, few)), fitted.size, limit)
-        found, skipped = _found(module, fitted, edges)
+        if max_memory is not None:  # two samples pass the network before anything is measured
+            with torch.no_grad():
+                samples_that_fit(module, lambda few: run(module, fitted.take(0, few)), fitted.size, limit)
+        rows = discover(module, fitted)
+        found, skipped = _found(module, rows.layers, edges)
         with _open_attention(module, found):
-            gated = _Gated(module, fitted, loss, found, limit, seed)
+            fits = max_memory is None and _ROUGH * (rows.held * fitted.size + fitted.nbytes()) < limit
+            gated = _Gated(module, fitted, loss, found, math.inf if fits else limit, seed)
             return _measured(gated, skipped, exact_up_to, path, [*notes, *gated.notes])
 
 
@@ -302,10 +306,9 @@ class _Edge:
 
 
 def _found(
-    module: nn.Module, batch: Batch, wanted: str | Sequence[str]
+    module: nn.Module, rows: Sequence[Layer], wanted: str | Sequence[str]
 ) -> tuple[list[_Edge], dict[str, str]]:
     """Return the edges in the order of the pass, and what looks like one and has no gate."""
-    rows = discover(module, batch).layers
     branches, skipped = [], {}
     for row in rows:
         if row.role != "sum" or row.place != "stream" or row.skipped:
@@ -425,7 +428,7 @@ class _Gated:
             self.notes.append("batch statistics are those of this batch: the model is in training mode")
         size, groups = batch.size, min(batch.size, FEWEST)
         self.independent, most = True, size
-        if self.batch.cuttable:
+        if self.batch.cuttable and limit < math.inf:
             most = samples_that_fit(module, self._piece, size, limit)
             groups = groups if most == size else max(groups, math.ceil(size / max(1, most - 1)))
         self.cuts = [size * g // groups for g in range(groups + 1)]
