@@ -131,10 +131,11 @@ def drift_scaling(
     Notes
     -----
     The expected exponents of the drift are b = -(1-s) and c = 1 while ``L n^(s-1)`` is small, for smooth
-    activations. Gates of ReLU that flip add noise of ``n^(-1/2-(1-s)/4)`` (derived here), which takes over at
-    some hundred units: judge wide ReLU networks at s = 0 against -3/4. Each seed gives one fit; the error is
-    the standard error over seeds, itself uncertain for few of them. Cost: all trainings, and one
-    ``lazy_or_rich`` each.
+    activations. Gates of ReLU that flip add noise of ``n^(-1/2-(1-s)/4)`` (derived here). It leads where
+    ``sqrt(share of flips / n)`` exceeds the rest of the drift: there expect -3/4 at s = 0, not -1.
+
+    Each seed gives one fit; the error is the standard error over seeds, itself uncertain for few of them.
+    Cost: all trainings, and one ``lazy_or_rich`` each.
 
     Source: the family of scalings: Yaida, arXiv:2210.04909; the check of coordinates: Yang et al.,
     arXiv:2203.03466.
