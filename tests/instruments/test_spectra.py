@@ -107,6 +107,14 @@ def test_random_directions_leave_the_bits_undetermined():
     assert "bits the layers lose to anisotropy is not determined" in told
 
 
+def test_few_random_directions_leave_a_factor_of_two_undetermined():
+    data = JacobianSpectra(samples=1, probes=4).measure(chain(2), normal(40, 32))
+    told = next(finding for finding in SPECTRA.findings(data) if "factor of two" in finding.sentence)
+    assert told.severity == "note"
+    assert "samples=4, probes=64" in told.action
+    assert "1 input, 4 directions each" in told.evidence
+
+
 def test_a_model_without_a_signal_is_told():
     model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
     with torch.no_grad():

@@ -266,13 +266,22 @@ def _of_participation(dataset: xr.Dataset, rows: list[Row]) -> Finding:
             )
     expected, sd, which = _expected(last)
     evidence = f"{last.text('layer')}: {number(last, 'participation')} directions of "
-    evidence += f"{last['directions']:.0f}, {dataset.attrs['differentiated']} inputs"
+    taken, pushed = (int(dataset.attrs[name]) for name in ("differentiated", "pushed"))
+    evidence += f"{last['directions']:.0f}, {taken} input{'s' * (taken > 1)}, {pushed} directions each"
     if not math.isfinite(expected):
         return Finding(
             f"The last row keeps {last['participation']:.3g} of {last['directions']:.0f} directions apart; "
             "what independent weights would keep is not determined.",
             evidence,
             "Compare with the same network at initialisation.",
+            "note",
+        )
+    if 3 * math.hypot(np.nan_to_num(last["participation_error"]), sd) > (1 - _LOST) * expected:
+        return Finding(
+            f"Whether the network keeps as many directions as {which} is not determined within a factor "
+            "of two.",
+            f"{evidence}, {which} {expected:.3g} ± {sd:.1g}",
+            f"Push more directions at more inputs: JacobianSpectra(samples={4 * taken}, probes=64).",
             "note",
         )
     return Finding(
