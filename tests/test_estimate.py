@@ -139,3 +139,43 @@ def test_errors_of_a_difference_and_of_an_inverse_are_those_of_simulated_draws()
     a, b = draws.normal(2.0, 0.03, 40_000), draws.normal(-1.5, 0.04, 40_000)
     assert (A - B).error == pytest.approx(np.std(a - b), rel=0.02)
     assert (1 / A).error == pytest.approx(np.std(1 / a), rel=0.02)
+
+
+def test_a_number_is_made_of_it():
+    assert float(Estimate(0.25, 0.01, "fit", 3)) == 0.25
+    assert math.isnan(float(Estimate.not_determined("too few")))
+
+
+def test_a_format_holds_for_value_and_error():
+    one, none = Estimate(1.23456, 0.0456, "fit", 3), Estimate.not_determined("too few")
+    assert f"{one:.3f}" == "1.235 ± 0.046"
+    assert f"{one:.1e}" == "1.2e+00 ± 4.6e-02"
+    assert f"{one}" == str(one) == "1.235 ± 0.046"
+    assert f"{none:.3f}" == f"{none}" == "not determined: too few"
+
+
+def test_it_is_compared_within_its_error():
+    one = Estimate(1.0, 0.1, "fit", 3)
+    assert one.deviation(0.7) == pytest.approx(3)
+    assert one.deviation(Estimate(0.5, 0.3, "fit", 3)) == pytest.approx(0.5 / math.hypot(0.1, 0.3))
+    assert one.agrees(1.19)
+    assert not one.agrees(1.21)
+    assert one.agrees(1.25, within=3)
+    assert one.above(0.79)
+    assert not one.above(0.81)
+    assert one.below(1.21)
+    assert not one.below(1.19)
+
+
+def test_what_is_exact_agrees_with_itself_alone():
+    one = Estimate(2.0, 0.0, "counted", 3)
+    assert one.agrees(2)
+    assert not one.agrees(2 + 1e-12)
+    assert one.deviation(3) == -math.inf
+
+
+def test_what_is_not_determined_is_neither_above_nor_below_nor_equal():
+    none = Estimate.not_determined("too few")
+    assert not none.agrees(0)
+    assert not none.above(0)
+    assert not none.below(0)

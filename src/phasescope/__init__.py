@@ -31,13 +31,17 @@ if TYPE_CHECKING:
     from phasescope.citations import citation as citation
     from phasescope.estimate import Estimate as Estimate
     from phasescope.instruments.inspection import inspect as inspect
+    from phasescope.results import Result as Result
+    from phasescope.results import load as load
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Estimate": "phasescope.estimate",
     "citation": "phasescope.citations",
+    "Result": "phasescope.results",
     "inspect": "phasescope.instruments",
+    "load": "phasescope.results",
 }
 _ROOMS = (
     "activations",
@@ -62,6 +66,7 @@ _ROOMS = (
 
 __all__ = [
     "Estimate",
+    "Result",
     "__version__",
     "activations",
     "citation",
@@ -69,6 +74,7 @@ __all__ = [
     "errors",
     "inspect",
     "instruments",
+    "load",
     "noise",
     "papers",
     "recording",
@@ -86,15 +92,17 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        value = getattr(importlib.import_module(_HOMES[name]), name)
-    elif name in _ROOMS:
-        value = importlib.import_module(f"phasescope.{name}")
-    else:
-        raise AttributeError(f"module 'phasescope' has no attribute {name!r}")
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # a type checker knows every name by itself, and tells of a misspelt one
+
+    def __getattr__(name: str) -> Any:
+        if name in _HOMES:
+            value = getattr(importlib.import_module(_HOMES[name]), name)
+        elif name in _ROOMS:
+            value = importlib.import_module(f"phasescope.{name}")
+        else:
+            raise AttributeError(f"module 'phasescope' has no attribute {name!r}")
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

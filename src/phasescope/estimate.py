@@ -42,6 +42,8 @@ class Estimate:
     >>> a, b = Estimate(2.0, 0.03, "fit", 9), Estimate(1.5, 0.04, "fit", 8)
     >>> print(a - b, "|", 1 / a, "|", 2 * a)
     0.500 ± 0.050 | 0.5000 ± 0.0075 | 4.000 ± 0.060
+    >>> print(f"{a:.1f}", float(a), a.agrees(1.95), a.above(b))
+    2.0 ± 0.0 2.0 True True
     """
 
     value: float
@@ -105,13 +107,13 @@ class Estimate:
         return replace(self, value=known - self.value)
 
     def __mul__(self, known: float) -> Estimate:
-        factor = float(known)  # the product of two estimates is refused here
+        factor = _number(known)
         return replace(self, value=self.value * factor, error=self.error * abs(factor))
 
     __rmul__ = __mul__
 
     def __truediv__(self, known: float) -> Estimate:
-        divisor = float(known)
+        divisor = _number(known)
         return replace(self, value=self.value / divisor, error=self.error / abs(divisor))
 
     def __rtruediv__(self, known: float) -> Estimate:
@@ -124,6 +126,64 @@ class Estimate:
             if not one.determined:
                 return one
         return Estimate(value, math.hypot(self.error, other.error), method, min(self.n, other.n))
+
+    def __float__(self) -> float:
+        return float(self.value)
+
+    def __format__(self, spec: str) -> str:
+        if not spec or not self.determined:
+            return format(str(self), spec if spec.strip("<>^0123456789") == "" else "")
+        return f"{self.value:{spec}} ± {self.error:{spec}}"
+
+    def deviation(self, expected: float | Estimate) -> float:
+        """Return how many standard errors the value lies above what is expected; NaN where undetermined.
+
+        Parameters
+        ----------
+        expected : float or Estimate
+            A known number, or an independent estimate, whose error then counts as well.
+        """
+        error = math.hypot(self.error, expected.error) if isinstance(expected, Estimate) else self.error
+        distance = self.value - float(expected)
+        if error == 0 and distance:
+            return math.copysign(math.inf, distance)
+        return distance / error if error else distance
+
+    def agrees(self, expected: float | Estimate, *, within: float = 2.0) -> bool:
+        """Return whether value and expectation are no further apart than their errors allow.
+
+        Parameters
+        ----------
+        expected : float or Estimate
+            As in :meth:`deviation`.
+        within : float
+            Number of standard errors that are allowed; 2 admit 95 of 100 right expectations.
+        """
+        return abs(self.deviation(expected)) <= within
+
+    def below(self, limit: float | Estimate, *, within: float = 2.0) -> bool:
+        """Return whether the value lies below a limit by more than its error.
+
+        Parameters
+        ----------
+        limit : float or Estimate
+            As in :meth:`deviation`.
+        within : float
+            Number of standard errors by which it has to.
+        """
+        return self.deviation(limit) < -within
+
+    def above(self, limit: float | Estimate, *, within: float = 2.0) -> bool:
+        """Return whether the value lies above a limit by more than its error.
+
+        Parameters
+        ----------
+        limit : float or Estimate
+            As in :meth:`deviation`.
+        within : float
+            Number of standard errors by which it has to.
+        """
+        return self.deviation(limit) > within
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON-ready values; ``None`` in place of ``nan``."""
@@ -147,3 +207,9 @@ class Estimate:
             digits = max(0, math.floor(math.log10(magnitude)) + decimals)
             return f"{self.value:.{digits}e} ± {self.error:.1e}"
         return f"{self.value:.{decimals}f} ± {self.error:.{decimals}f}"
+
+
+def _number(known: Any) -> float:
+    if isinstance(known, Estimate):
+        raise TypeError("Two estimates are not multiplied or divided: their errors may depend on each other.")
+    return float(known)

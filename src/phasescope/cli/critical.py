@@ -12,7 +12,6 @@ from phasescope.cli.critical_comparison import Compared, compared, unbroken
 from phasescope.cli.progress import progress
 from phasescope.cli.targets import seed_everything
 from phasescope.errors import InputError
-from phasescope.sweep.files import check_writable, write_whole
 from phasescope.theory import (
     CriticalPoint,
     alternatives,
@@ -21,6 +20,7 @@ from phasescope.theory import (
     overflow_depth,
 )
 from phasescope.userfiles import is_file_spec
+from phasescope.whole_files import check_writable, write_whole
 
 if TYPE_CHECKING:
     from phasescope.cli.commands import Critical

@@ -23,3 +23,7 @@ __all__ = [
     "read_idx",
     "read_series",
 ]
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

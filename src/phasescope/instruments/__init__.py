@@ -47,3 +47,7 @@ __all__ = [
     "recorded_exponent",
     "transformers_callback",
 ]
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

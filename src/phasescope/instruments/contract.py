@@ -40,6 +40,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
+from phasescope.results import kept
+
 if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.figure import Figure
@@ -51,6 +53,7 @@ Kind = Literal["broken", "phase", "units", "note"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
+@kept
 @dataclass(frozen=True)
 class Finding:
     """One thing that a measurement says: a sentence, the numbers behind it and what to do.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from phasescope.errors import InputError, NothingToMeasureError, PhasescopeError
 from phasescope.instruments.activation_noise import ActivationNoise
 from phasescope.instruments.contract import Finding, Instrument, importance
 from phasescope.instruments.edges import RemovableEdges
+from phasescope.instruments.hysteresis import Hysteresis
 from phasescope.instruments.langevin import LangevinProbe
 from phasescope.instruments.lazy import LazyTraining
 from phasescope.instruments.propagation import SignalPropagation
@@ -27,10 +28,14 @@ from phasescope.instruments.training import TrainingStability
 from phasescope.instruments.training.given import first_of
 from phasescope.instruments.weights import WeightStructure
 from phasescope.recording.forward import in_users_words
+from phasescope.recording.memory import in_bytes
+from phasescope.recording.modules import as_module
 from phasescope.recording.untouched import alone
+from phasescope.results import Result, columns_of_dataset
 from phasescope.signal.table import wrapped
 
 if TYPE_CHECKING:
+    import pandas as pd
     import xarray as xr
     from matplotlib.figure import Figure
     from torch import Tensor
@@ -40,11 +45,26 @@ if TYPE_CHECKING:
     from phasescope.training.objective import Loss
 
 VERSION = 1
+_OURS: tuple[type[Instrument], ...] = (
+    GradientThroughTime,
+    SignalPropagation,
+    Symptoms,
+    JacobianSpectra,
+    WeightStructure,
+    TokensAndAttention,
+    ActivationNoise,
+    TrainingStability,
+    RemovableEdges,
+    LangevinProbe,
+    LazyTraining,
+    Hysteresis,
+    SynapticEnsembles,
+)
 _PROBED = 20_000  # parameters up to which Langevin chains take seconds rather than minutes
 
 
 @dataclass(frozen=True)
-class Inspection:
+class Inspection(Result):
     """What the instruments found out about one model.
 
     Parameters
@@ -98,6 +118,63 @@ class Inspection:
         first = worst.action.split(". ")[0].rstrip(".")
         return f"{worst.sentence.rstrip('.')}; {first[0].lower()}{first[1:]}."
 
+    def plot(self, instrument: str | None = None) -> Figure:
+        """Return the first figure of one instrument.
+
+        Parameters
+        ----------
+        instrument : str, optional
+            Its name; by default the first that draws one, which is signal propagation where it applies.
+
+        Raises
+        ------
+        InputError
+            If it did not measure, or draws nothing.
+        """
+        names = sorted(self.instruments, key=lambda name: name != SignalPropagation.name)
+        if instrument is not None and instrument not in names:
+            raise InputError(
+                f"The instrument {instrument!r} has not measured {self.label}.",
+                f"Name one of {', '.join(names) or 'those that did'}.",
+            )
+        for name in names if instrument is None else [instrument]:
+            for drawn in self.figures_of(name).values():
+                return drawn
+        raise InputError(
+            f"{instrument or 'No instrument'} draws nothing of {self.label}.", "Print it instead."
+        )
+
+    def to_dataframe(self, instrument: str | None = None) -> pd.DataFrame:
+        """Return the numbers as a table of pandas.
+
+        Parameters
+        ----------
+        instrument : str, optional
+            Its name. The table then has one row a layer (or what else it measures along) and one column a
+            number. Without it there is one row for each finding: instrument, severity, sentence, evidence
+            and action.
+
+        Raises
+        ------
+        InputError
+            If it did not measure.
+        """
+        import pandas as pd
+
+        if instrument is None:
+            told = [
+                {"instrument": name} | finding.to_dict()
+                for name in self.instruments
+                for finding in self.findings_of(name)
+            ]
+            return pd.DataFrame(told, columns=["instrument", *(f.name for f in fields(Finding))])
+        if instrument not in self.datasets:
+            raise InputError(
+                f"The instrument {instrument!r} has not measured {self.label}.",
+                f"Name one of {', '.join(self.datasets)}.",
+            )
+        return pd.DataFrame(columns_of_dataset(self.datasets[instrument]))
+
     def figures(self) -> dict[str, dict[str, Figure]]:
         """Return the figures of each instrument that measured, by the instrument's name and their own."""
         return {name: self.figures_of(name) for name in self.instruments}
@@ -136,6 +213,16 @@ class Inspection:
             "instruments": {name: _dataset_to_dict(data) for name, data in self.datasets.items()},
         }
 
+    def _values(self) -> dict[str, Any]:
+        return super()._values() | {"instruments": list(self.instruments)}
+
+    @classmethod
+    def _of_values(cls, values: dict[str, Any]) -> Inspection:
+        """Return the inspection with new instruments, which draw what theirs has measured."""
+        ours = {kind.name: kind for kind in _OURS}
+        known = {name: ours[name]() for name in values["instruments"] if name in ours}
+        return cls(**(values | {"instruments": known}))
+
     def __str__(self) -> str:
         heading = [] if self.label == self.model else [self.label]
         lines = [*heading, "\n\n".join(self.tables.values()), ""]
@@ -157,7 +244,7 @@ def inspect(
     initial: nn.Module | Mapping[str, Tensor] | None = None,
     instruments: Sequence[Instrument] | None = None,
     seed: int = 0,
-    max_memory: int | None = None,
+    max_memory: float | str | None = None,
     label: str | None = None,
     progress: Callable[[str, float], None] | None = None,
 ) -> Inspection:
@@ -193,8 +280,8 @@ def inspect(
         then not used.
     seed : int
         Seed of every random choice.
-    max_memory : int, optional
-        Bytes that a measurement may take beside the model and the batch.
+    max_memory : float or str, optional
+        What a measurement may take beside the model and the batch: bytes, or text such as "512MB".
     label : str, optional
         Name of the model for people; its class name by default.
     progress : callable, optional
@@ -217,6 +304,9 @@ def inspect(
     100 passes forward and backward.
     """
     start = time.perf_counter()
+    limit = None if max_memory is None else in_bytes(max_memory)
+    if isinstance(model, type):
+        as_module(model)  # says how to make one
     inputs, targets = None, None
     if data is not None and (batch is None or loss is not None):
         try:
@@ -271,7 +361,7 @@ def inspect(
                 if reason:
                     skipped[instrument.name] = reason
                     continue
-                dataset = instrument.measure(model, given, seed=seed, max_memory=max_memory)
+                dataset = instrument.measure(model, given, seed=seed, max_memory=limit)
             found = instrument.findings(dataset)
             # A mistake that is named comes before what it leads to.
             findings = [*found, *findings] if isinstance(instrument, Symptoms) else [*findings, *found]

@@ -251,8 +251,8 @@ def _of_participation(dataset: xr.Dataset, rows: list[Row]) -> Finding:
                 f"From {row.text('layer')} on, the network keeps fewer than half of the directions that "
                 f"{which} keep: {value:.3g} against {expected:.3g}.",
                 evidence,
-                "If it trains badly, draw the weights anew with phasescope.critical_ (orthogonal); if it is "
-                "trained and accurate, the layers behind it can be narrower: measure the tolerated rank.",
+                "If it trains badly, draw the weights anew with phasescope.signal.critical_ (orthogonal); if "
+                "it is trained and accurate, the layers behind it can be narrower: measure tolerated ranks.",
                 "note",
             )
         if value > _MORE * expected and value - expected > beyond:
@@ -304,8 +304,8 @@ def _of_one_direction(rows: list[Row]) -> list[Finding]:
                     f"{value:.3g} of {row['directions']:.0f}.",
                     f"{row.text('layer')}: participation {number(row, 'participation')}, "
                     f"spread {row['spread']:.3g}",
-                    "Use fewer layers or shortcuts; draw the weights anew with phasescope.critical_, or "
-                    "scale the branches of L blocks by 1/sqrt(L).",
+                    "Use fewer layers or shortcuts; draw the weights anew with phasescope.signal.critical_, "
+                    "or scale the branches of L blocks by 1/sqrt(L).",
                     "warning",
                     "phase",
                 )
@@ -332,8 +332,8 @@ def _of_bits(dataset: xr.Dataset, rows: list[Row]) -> Finding:
     )
     severity: Severity = "ok" if row["deficit"] < _ISOMETRIC * full else "note"
     action = (
-        "For a more even map draw orthogonal weights with phasescope.critical_, or scale the branches of L "
-        "residual blocks by 1/sqrt(L). Whether the network trains is for its phase to tell."
+        "For a more even map draw orthogonal weights with phasescope.signal.critical_, or scale the branches "
+        "of L residual blocks by 1/sqrt(L). Whether the network trains is for its phase to tell."
     )
     return Finding(sentence, evidence, "" if severity == "ok" else action, severity)
 

@@ -69,3 +69,7 @@ __all__ = [
     "verdict",
     "welch",
 ]
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

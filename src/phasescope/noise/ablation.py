@@ -24,6 +24,7 @@ from phasescope.recording.layers import watched
 from phasescope.recording.modules import as_module
 from phasescope.recording.sequences import Sequences, as_sequences
 from phasescope.recording.untouched import alone, quiet, untouched
+from phasescope.results import Result
 
 Array = NDArray[np.float64]
 Loss = Callable[[Any], Any]
@@ -31,7 +32,7 @@ _TRACK = re.compile(r"^(?:(?P<path>.+)\.)?(?P<track>l\d+(?:_reverse)?)$")
 
 
 @dataclass(frozen=True)
-class Ablation:
+class Ablation(Result):
     """What single units are worth; :func:`ablation` makes it.
 
     Parameters

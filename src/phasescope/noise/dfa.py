@@ -39,6 +39,7 @@ from phasescope.noise.generators import (
     fractional_gaussian_noise,
 )
 from phasescope.recording.memory import in_bytes
+from phasescope.results import Result
 
 Array = NDArray[np.float64]
 
@@ -90,7 +91,7 @@ _CLOSE = 1.2
 
 
 @dataclass(frozen=True)
-class DFA:
+class DFA(Result):
     """Fluctuation functions and exponents of a batch of series; :func:`dfa` makes it.
 
     Parameters

@@ -21,6 +21,7 @@ from phasescope.noise.dfa import dfa
 from phasescope.noise.fluctuation import expected_fluctuation, fluctuations
 from phasescope.noise.generators import fractional_gaussian_noise, largest_root
 from phasescope.noise.spectrum import HIGHEST, standardised
+from phasescope.results import Result
 
 Array = NDArray[np.float64]
 Criterion = Literal["aic", "bic"]
@@ -55,7 +56,7 @@ _STEPS_OF_FIT = 25
 
 
 @dataclass(frozen=True)
-class AutoregressiveFit:
+class AutoregressiveFit(Result):
     """The autoregressive process that imitates a series.
 
     Parameters
@@ -144,7 +145,7 @@ def fit_autoregressive(
 
 
 @dataclass(frozen=True)
-class MemoryTest:
+class MemoryTest(Result):
     """A measured fluctuation function between two explanations: short memory, or scaling without end.
 
     Parameters
@@ -454,7 +455,7 @@ def _discriminant(short: Array, scaling: Array) -> Array:
 
 
 @dataclass(frozen=True)
-class RelaxationTest:
+class RelaxationTest(Result):
     """Whether a sum of a few leaky integrators explains a spectrum as scaling does.
 
     Parameters

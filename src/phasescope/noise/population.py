@@ -30,6 +30,7 @@ from phasescope.noise.nulls import (
 )
 from phasescope.noise.spectrum import PERIODIC, lines
 from phasescope.noise.utilisation import jackknife, kept_groups
+from phasescope.results import Result
 
 Array = NDArray[np.float64]
 _BLOCK = 2**22  # values at a time
@@ -42,7 +43,7 @@ _SURE = 3.0
 
 
 @dataclass(frozen=True)
-class Population:
+class Population(Result):
     """Exponents of all units in all sequences, and a verdict; :func:`population` makes it.
 
     Parameters

@@ -15,6 +15,7 @@ from scipy.special import polygamma
 
 from phasescope.errors import InputError
 from phasescope.estimate import Estimate
+from phasescope.results import Result
 
 Array = NDArray[np.float64]
 
@@ -41,7 +42,7 @@ _HALF, _LITTLE = (
 
 
 @dataclass(frozen=True)
-class SpectralExponent:
+class SpectralExponent(Result):
     """Spectra of series and their exponents; every array has the shape of the batch in front.
 
     Parameters
@@ -205,7 +206,7 @@ def local_whittle(x: ArrayLike, *, frequencies: tuple[float, float] | None = Non
 
 
 @dataclass(frozen=True)
-class Lines:
+class Lines(Result):
     """Lines in the spectrum of a series: what is strictly periodic in it; :func:`lines` makes it.
 
     Parameters

@@ -11,12 +11,13 @@ from torch import Tensor
 
 from phasescope.errors import InputError
 from phasescope.estimate import Estimate
+from phasescope.results import Result
 
 _GROUPS = 10  # sequences are left out in at most so many groups for the errors
 
 
 @dataclass(frozen=True)
-class Utilisation:
+class Utilisation(Result):
     """What ``utilisation`` found.
 
     Parameters

@@ -27,6 +27,7 @@ from phasescope.noise.nulls import (
     memory_test,
 )
 from phasescope.noise.spectrum import PERIODIC, Lines, SpectralExponent, lines, multitaper
+from phasescope.results import Result
 
 Array = NDArray[np.float64]
 _SURE = 1.96
@@ -37,7 +38,7 @@ _ALMOST_ALL = 0.9999  # beside lines that carry so much, what is left is not jud
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Verdict(Result):
     """A verdict on one series with everything that it rests on.
 
     Parameters
@@ -106,6 +107,11 @@ class Verdict:
             (scaling, self.test.p_scaling, copies),
             *numbers,
         ]
+
+    @property
+    def sentence(self) -> str:
+        """The kind of noise, and why."""
+        return f"{self.kind}: {self.reason}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON-ready values; None in place of NaN."""

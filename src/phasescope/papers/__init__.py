@@ -16,7 +16,13 @@ if TYPE_CHECKING:
 __all__ = ["absorbing", "chaos", "noise", "rectified_power", "related", "synapses"]
 
 
-def __getattr__(name: str) -> Any:
-    if name in __all__:
-        return importlib.import_module(f"phasescope.papers.{name}")
-    raise AttributeError(f"module 'phasescope.papers' has no attribute {name!r}")
+if not TYPE_CHECKING:  # a type checker knows every name by itself, and tells of a misspelt one
+
+    def __getattr__(name: str) -> Any:
+        if name in __all__:
+            return importlib.import_module(f"phasescope.papers.{name}")
+        raise AttributeError(f"module 'phasescope.papers' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

@@ -23,3 +23,7 @@ __all__ = [
     "untouched",
     "watched",
 ]
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

@@ -45,6 +45,11 @@ def as_module(model: nn.Module | Callable[..., Any]) -> nn.Module:
         raise InputError(f"The model is {_EXPORTED}", _ORIGINAL)
     if callable(model) and not isinstance(model, type):
         return _Function(model)
+    name = getattr(model, "__name__", "")
+    if name:
+        raise InputError(
+            f"The model is the class {name}, not one of its instances.", f"Make one first: {name}(...)."
+        )
     text = repr(model)
     raise InputError(
         f"The model is {text if len(text) <= 60 else text[:57] + '...'} ({type(model).__name__}), "

@@ -6,3 +6,7 @@ from phasescope.recurrent.hysteresis import HysteresisLoop, hysteresis_loop
 from phasescope.recurrent.state_exponents import LayerInTime, ThroughTime, through_time
 
 __all__ = ["HysteresisLoop", "LayerInTime", "ThroughTime", "hysteresis_loop", "through_time"]
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

@@ -16,6 +16,7 @@ from torch import Tensor
 from phasescope.errors import InputError
 from phasescope.estimate import Estimate
 from phasescope.recording.recurrent import one_thread
+from phasescope.results import Result
 
 Array = NDArray[np.float64]
 Verdict = Literal["bistable", "slow relaxation", "smooth", "not determined"]
@@ -31,7 +32,7 @@ _SIGMAS = 3.0
 
 
 @dataclass(frozen=True)
-class HysteresisLoop:
+class HysteresisLoop(Result):
     """What ``hysteresis_loop`` measured.
 
     Parameters

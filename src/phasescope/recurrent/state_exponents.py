@@ -24,6 +24,7 @@ from phasescope.recording.modules import as_module
 from phasescope.recording.recurrent import OPERATORS, Linearised, RecurrentCall, State, one_thread
 from phasescope.recording.sequences import Sequences, as_sequences, real_lengths
 from phasescope.recording.untouched import alone, quiet, untouched
+from phasescope.results import Result
 
 Array = NDArray[np.float64]
 
@@ -38,7 +39,7 @@ _CELLS = {f"{operator}_cell": operator for operator in OPERATORS}
 
 
 @dataclass(frozen=True)
-class LayerInTime:
+class LayerInTime(Result):
     """What the state of one recurrent layer and direction does in time.
 
     Parameters
@@ -98,7 +99,7 @@ class LayerInTime:
 
 
 @dataclass(frozen=True)
-class ThroughTime:
+class ThroughTime(Result):
     """What ``through_time`` measured.
 
     Parameters

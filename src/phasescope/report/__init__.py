@@ -5,9 +5,10 @@ from phasescope.report.explorer import ReadyMade, render_explorer, save_explorer
 from phasescope.report.fate import Fate, Training
 from phasescope.report.noise_page import render_noise, save_noise
 from phasescope.report.page import document, render, save
+from phasescope.report.pictures import in_notebook, picture
 from phasescope.report.rates_page import rates_figure, render_rates, save_rates
 from phasescope.report.study_page import render_study, save_study
-from phasescope.sweep.files import check_writable
+from phasescope.whole_files import check_writable
 
 __all__ = [
     "Fate",
@@ -16,6 +17,8 @@ __all__ = [
     "activation_figure",
     "check_writable",
     "document",
+    "in_notebook",
+    "picture",
     "rates_figure",
     "render",
     "render_explorer",
@@ -28,3 +31,7 @@ __all__ = [
     "save_rates",
     "save_study",
 ]
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

@@ -15,9 +15,9 @@ from markupsafe import Markup
 
 from phasescope.errors import InputError
 from phasescope.report.templating import render_template
-from phasescope.sweep.files import write_whole
 from phasescope.synapses import PictureNet
 from phasescope.synapses.thought_experiments import band, comparison, line, two_bands
+from phasescope.whole_files import write_whole
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from phasescope.noise.verdict import share
 from phasescope.report.numbers import measured
 from phasescope.report.svg import inline
 from phasescope.report.templating import render_template
-from phasescope.sweep.files import write_together
+from phasescope.whole_files import write_together
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -65,7 +65,7 @@ def render_noise(found: Verdict, *, name: str, command: str = "", said: Sequence
     """
     pictures, rows = [], []
     if found.test is not None:
-        pictures = inline(_figure(found, found.test), "dfa", f"Fluctuations of {name}")
+        pictures = inline(noise_figure(found, found.test), "dfa", f"Fluctuations of {name}")
         rows = _rows(found.test)
     return render_template(
         "noise.html.j2",
@@ -120,7 +120,7 @@ def _numbers(found: Verdict) -> list[tuple[str, str, str]]:
     ]
 
 
-def _figure(found: Verdict, test: MemoryTest) -> Figure:
+def noise_figure(found: Verdict, test: MemoryTest) -> Figure:
     """Return F(n) with both explanations, and the local slopes, which a crossover bends."""
     with plotting.style():
         figure, (curve, slopes) = plotting.figure(2, panel_size=(4.2, 3.4))

@@ -39,7 +39,7 @@ from phasescope.report.layer_table import LayerTable, layer_table
 from phasescope.report.svg import inline
 from phasescope.report.templating import render_template
 from phasescope.signal.table import coverage, folded_names
-from phasescope.sweep.files import write_together
+from phasescope.whole_files import write_together
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -17,8 +17,8 @@ from phasescope.citations import citation
 from phasescope.report.numbers import measured
 from phasescope.report.svg import inline
 from phasescope.report.templating import render_template
-from phasescope.sweep.files import write_together
 from phasescope.training import LearningRateScan, RateRow
+from phasescope.whole_files import write_together
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -25,3 +25,7 @@ __all__ = [
     "identify_class",
     "local_slopes",
 ]
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

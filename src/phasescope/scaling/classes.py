@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from phasescope.estimate import Estimate
+from phasescope.results import Result
 
 
 @dataclass(frozen=True)
-class UniversalityClass:
+class UniversalityClass(Result):
     """Critical exponents of one class of absorbing phase transitions.
 
     At the critical point the density decays as ``t^-delta`` from a homogeneous start, and the mean mass of

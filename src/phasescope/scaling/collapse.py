@@ -19,6 +19,7 @@ from scipy.linalg import block_diag
 
 from phasescope.errors import InputError
 from phasescope.estimate import Estimate
+from phasescope.results import Result
 from phasescope.scaling.log_data import Array, LogData, Statistic, goodness, log_data, real_numbers
 
 Form = Literal["constant", "function"]
@@ -53,7 +54,7 @@ _GRID = 200
 
 
 @dataclass(frozen=True)
-class CollapsedCurve:
+class CollapsedCurve(Result):
     """One curve, as measured and rescaled.
 
     Parameters
@@ -77,7 +78,7 @@ class CollapsedCurve:
 
 
 @dataclass(frozen=True)
-class Collapse:
+class Collapse(Result):
     """Curves on one master curve; :func:`phasescope.scaling.collapse` makes it.
 
     Parameters

@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from phasescope.errors import InputError
+from phasescope.results import Result
 from phasescope.scaling.log_data import Array, LogData, Statistic, log_data, real_numbers
 
 
 @dataclass(frozen=True)
-class LocalSlopes:
+class LocalSlopes(Result):
     """``d ln y / d ln x`` along a curve.
 
     Parameters

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from phasescope.errors import InputError
 from phasescope.estimate import Estimate
+from phasescope.results import Result
 from phasescope.scaling.local_slopes import LocalSlopes, checked_abscissa, slopes_of
 from phasescope.scaling.log_data import Array, LogData, Statistic, goodness, log_data
 
@@ -32,7 +33,7 @@ _ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
-class PowerLawFit:
+class PowerLawFit(Result):
     """A fitted power law; :func:`fit_power_law` makes it.
 
     Parameters

@@ -15,6 +15,7 @@ from scipy import stats
 
 from phasescope.errors import InputError
 from phasescope.estimate import Estimate
+from phasescope.results import Result
 from phasescope.scaling.classes import UNIVERSALITY_CLASSES, UniversalityClass
 from phasescope.scaling.collapse import Collapse, collapse
 from phasescope.scaling.local_slopes import LocalSlopes, slopes_of
@@ -52,7 +53,7 @@ _WORST_QUALITY = 10.0
 
 
 @dataclass(frozen=True)
-class Candidate:
+class Candidate(Result):
     """One class held against the data.
 
     Parameters
@@ -93,7 +94,7 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class ClassReport:
+class ClassReport(Result):
     """Which known universality class data support or exclude.
 
     Parameters

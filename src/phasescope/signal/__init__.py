@@ -34,3 +34,7 @@ __all__ = [
     "tokens",
     "verdict",
 ]
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

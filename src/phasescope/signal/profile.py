@@ -19,6 +19,7 @@ from phasescope.recording.layers import Layer
 from phasescope.recording.memory import default_limit, in_bytes
 from phasescope.recording.modules import as_module
 from phasescope.recording.untouched import alone, quiet, untouched
+from phasescope.results import Result
 from phasescope.signal.measurement import Measurement, Passes
 from phasescope.signal.prediction import predict
 from phasescope.signal.table import table
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Profile:
+class Profile(Result):
     """What ``profile`` measured.
 
     Parameters
@@ -48,6 +49,11 @@ class Profile:
         """What was changed or noticed during the measurement."""
         notes: list[str] = json.loads(self.dataset.attrs["notes"])
         return notes
+
+    @property
+    def sentence(self) -> str:
+        """The phase, and the numbers behind it."""
+        return str(self.verdict)
 
     def __str__(self) -> str:
         return table(self.dataset, self.verdict)

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from phasescope.errors import InputError
 from phasescope.estimate import Estimate
+from phasescope.results import Result
 
 Array = NDArray[np.float64]
 
@@ -125,7 +126,7 @@ def _components(
 
 
 @dataclass(frozen=True)
-class IndependenceDeficit:
+class IndependenceDeficit(Result):
     """How well each logit follows from a few others.
 
     Parameters

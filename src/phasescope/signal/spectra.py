@@ -21,6 +21,7 @@ from phasescope.recording.memory import Tidy, default_limit, in_bytes, samples_t
 from phasescope.recording.modules import as_module
 from phasescope.recording.tangents import See, Tangent, gaussian, push_nothing
 from phasescope.recording.untouched import alone, quiet, untouched
+from phasescope.results import Result
 from phasescope.signal.measurement import Passes
 from phasescope.theory import product_participation, slope_ratio
 
@@ -46,7 +47,7 @@ _DIRECTIONS, _ORDER = 5, 6  # streams of random numbers
 
 
 @dataclass(frozen=True)
-class Spectra:
+class Spectra(Result):
     """What ``spectra`` measured.
 
     Parameters

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from phasescope.errors import InputError
 from phasescope.estimate import Estimate
+from phasescope.results import Result
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -27,7 +29,7 @@ _BETTER = 6.0  # 2 ln of the likelihood ratio from which the second constant of 
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Verdict(Result):
     """Which phase a network is in, and how deep it can be.
 
     Parameters
@@ -106,11 +108,22 @@ def verdict(dataset: xr.Dataset, chain: int = 0) -> Verdict:
     chain : int
         Which chain of inputs, where a network has several: 0 is the longest.
 
+    Raises
+    ------
+    InputError
+        If it is no dataset, such as the profile itself.
+
     References
     ----------
     Schoenholz et al. 2017, arXiv:1611.01232 (depth scales); Yang and Schoenholz 2017, arXiv:1712.08969
     (residual networks grow as a power of the depth); Roberts, Yaida and Hanin 2022, arXiv:2106.10165.
     """
+    if not hasattr(dataset, "data_vars"):
+        inside = hasattr(dataset, "dataset")
+        raise InputError(
+            f"The dataset is a {type(dataset).__name__}.",
+            "Give its dataset: verdict(profile.dataset)." if inside else "Give the dataset of a profile.",
+        )
     hidden = hidden_steps(dataset, chain)
     measured = hidden.sizes["layer"]
     rates = _Rates.of(hidden)

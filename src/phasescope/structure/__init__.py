@@ -32,3 +32,7 @@ __all__ = [
     "spectral_tail",
     "tolerated_rank",
 ]
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

@@ -17,6 +17,7 @@ from scipy.stats import rankdata
 
 from phasescope.errors import InputError
 from phasescope.estimate import Estimate
+from phasescope.results import Result
 
 Array = NDArray[np.float64]
 Variant = Literal["rank", "paper", "unscaled"]
@@ -87,7 +88,7 @@ Layer = Wiring | ArrayLike
 
 
 @dataclass(frozen=True)
-class Persistence:
+class Persistence(Result):
     """What ``persistence`` found.
 
     Parameters

@@ -12,6 +12,7 @@ from scipy.stats import ks_2samp, norm
 
 from phasescope.errors import InputError
 from phasescope.estimate import Estimate
+from phasescope.results import Result
 
 Array = NDArray[np.float64]
 
@@ -21,7 +22,7 @@ _FEWEST = 10  # eigenvalues in a tail, and twice as many in all
 
 
 @dataclass(frozen=True)
-class Tail:
+class Tail(Result):
     """What ``spectral_tail`` found.
 
     Parameters

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from phasescope.errors import InputError
 from phasescope.estimate import Estimate
+from phasescope.results import Result
 
 Array = NDArray[np.float64]
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -73,7 +74,7 @@ def _matrix(weight: Tensor, x: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class ToleratedRank:
+class ToleratedRank(Result):
     """What ``tolerated_rank`` found of one layer.
 
     Parameters

@@ -1,6 +1,6 @@
 """Studies: a paper's claims, each with its measurement, a figure and a check. The engine; papers use it."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from phasescope.errors import InputError
 from phasescope.studies.circumstances import cores
@@ -49,7 +49,13 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name == "compare":  # what studies written as classes import first
-        raise InputError("phasescope.studies has no 'compare' any more.", NEW_FORM)
-    raise AttributeError(f"module 'phasescope.studies' has no attribute {name!r}")
+if not TYPE_CHECKING:  # a type checker knows every name by itself, and tells of a misspelt one
+
+    def __getattr__(name: str) -> Any:
+        if name == "compare":  # what studies written as classes import first
+            raise InputError("phasescope.studies has no 'compare' any more.", NEW_FORM)
+        raise AttributeError(f"module 'phasescope.studies' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 import phasescope
 from phasescope.errors import InputError
 from phasescope.regular_files import read_regular
-from phasescope.sweep.files import os_errors_told, write_whole
+from phasescope.whole_files import os_errors_told, write_whole
 
 NAME = "manifest.json"
 _LOCK = ".lock"

@@ -13,10 +13,10 @@ from typing import Any, Literal
 from phasescope.errors import InputError
 from phasescope.sweep import executors, manifest
 from phasescope.sweep.executors import Measure, Measured
-from phasescope.sweep.files import check_writable, clear_leftovers, os_errors_told
 from phasescope.sweep.store import Store
 from phasescope.sweep.task import Task
 from phasescope.sweep.threads import one_thread
+from phasescope.whole_files import check_writable, clear_leftovers, os_errors_told
 
 Kind = Literal["survey", "damaged", "foreign", "done", "failed", "died", "waiting"]
 _LOST = "See that they run and have the same packages as here; what is finished is kept."

@@ -22,9 +22,9 @@ import numpy as np
 import phasescope
 from phasescope.errors import InputError, PhasescopeError
 from phasescope.regular_files import read_regular
-from phasescope.sweep.files import os_errors_told, write_whole
 from phasescope.sweep.manifest import NAME as MANIFEST
 from phasescope.sweep.task import Task
+from phasescope.whole_files import os_errors_told, write_whole
 
 FORMAT = 1
 SUFFIX = ".task"

@@ -105,3 +105,7 @@ __all__ = [
     "two_bands",
     "working_range",
 ]
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

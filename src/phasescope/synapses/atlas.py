@@ -14,6 +14,7 @@ from torch import Tensor
 
 from phasescope.errors import InputError
 from phasescope.estimate import Estimate
+from phasescope.results import Result
 from phasescope.synapses.ensembles import FLOOR, Unit
 from phasescope.synapses.nulls import Places, at_places, best_shares, networks
 from phasescope.synapses.properties import (
@@ -40,7 +41,7 @@ _WINDOW = 8  # a window is this fraction of the longer side of the picture
 
 
 @dataclass(frozen=True)
-class Atlas:
+class Atlas(Result):
     """Ensembles of all regions and properties of a picture; :func:`atlas` makes it.
 
     Arrays have a row for each property and a column for each region.

@@ -24,6 +24,7 @@ from phasescope.recording.memory import default_limit, in_bytes, samples_that_fi
 from phasescope.recording.modules import as_module
 from phasescope.recording.outputs import primary_output
 from phasescope.recording.untouched import alone, quiet, untouched
+from phasescope.results import Result
 
 Array = NDArray[np.float64]
 Loss = Callable[..., Any]
@@ -40,7 +41,7 @@ _TOGETHER = 1e-3  # relative distance of the mean loss of the parts from that of
 
 
 @dataclass(frozen=True)
-class EdgeGates:
+class EdgeGates(Result):
     """What happens to a loss when edges of a network are removed; :func:`edges` makes it.
 
     An array over the E edges is in the order of the forward pass. A change is the loss without the edge minus

@@ -30,6 +30,7 @@ import torch
 from torch import Tensor, nn
 
 from phasescope.errors import InputError
+from phasescope.results import Result
 from phasescope.synapses.properties import Property
 from phasescope.synapses.sensitivity import PictureSensitivity, Sensitivity
 
@@ -48,7 +49,7 @@ _PARALLEL = 1e-6  # share of a gradient that must be left beside those of the ot
 
 
 @dataclass(frozen=True)
-class Edit:
+class Edit(Result):
     """A change of the weights, what it was asked to do and what it does; made by :func:`edit`.
 
     Parameters

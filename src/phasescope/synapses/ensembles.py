@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from phasescope.errors import InputError
+from phasescope.results import Result
 from phasescope.synapses.properties import Property, Region
 from phasescope.synapses.sensitivity import PictureSensitivity, Sensitivity
 
@@ -42,7 +43,7 @@ _SHOWN = 8
 
 
 @dataclass(frozen=True)
-class Effects:
+class Effects(Result):
     """What each weight does to a property and beside it; energies are sums over the output."""
 
     strength: Tensor
@@ -105,7 +106,7 @@ def effects(sensitivity: Sensitivity, prop: Property) -> Effects:
 
 
 @dataclass(frozen=True)
-class Runs:
+class Runs(Result):
     """Runs of consecutive weights in an ensemble, against what the wiring alone makes of it.
 
     Parameters
@@ -130,7 +131,7 @@ class Runs:
 
 
 @dataclass(frozen=True)
-class Ensemble:
+class Ensemble(Result):
     """The weights that carry a property; :func:`ensemble` makes it.
 
     Parameters

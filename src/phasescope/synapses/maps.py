@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from phasescope.errors import InputError
+from phasescope.results import Result
 from phasescope.synapses.picture_net import PictureNet, Sweeps, grid
 from phasescope.synapses.properties import Property
 from phasescope.synapses.sensitivity import PictureSensitivity, Sensitivity, sensitivity
@@ -113,7 +114,7 @@ def activation_maps(net: PictureNet, height: int, width: int) -> Tensor:
 
 
 @dataclass(frozen=True)
-class LinearRange:
+class LinearRange(Result):
     """How far each weight can move before what it does is no longer in proportion.
 
     Parameters
@@ -285,7 +286,7 @@ def _firsts_beyond(effect: _Effect, tolerance: float, cap: float, power: int) ->
 
 
 @dataclass(frozen=True)
-class WorkingRange:
+class WorkingRange(Result):
     """What each unit gets to see from valid inputs, against what free inputs could make of it.
 
     A unit is a = tanh(z), z = b + sum of w v. Each v that is the value of a unit is free in (-1, 1), each

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from phasescope.errors import InputError
 from phasescope.estimate import Estimate
+from phasescope.results import Result
 from phasescope.synapses.ensembles import FLOOR, Effects, effects, selectivities
 from phasescope.synapses.modules import ModuleSensitivity
 from phasescope.synapses.picture_net import PictureNet
@@ -41,7 +42,7 @@ _FEWEST_NETS = 20
 
 
 @dataclass(frozen=True)
-class Null:
+class Null(Result):
     """One number of the region against the same number under a null.
 
     Parameters
@@ -89,7 +90,7 @@ class Null:
 
 
 @dataclass(frozen=True)
-class Nulls:
+class Nulls(Result):
     """A property's best weights against every null; :func:`nulls` makes it.
 
     Parameters

@@ -82,3 +82,7 @@ def _run(name: str, trial: Trial) -> None:
         raise AssertionError(f"{where}: {broken}") from None
     except Exception as error:
         raise AssertionError(f"{where}: raised {type(error).__name__}: {error}") from error
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

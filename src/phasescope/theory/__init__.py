@@ -123,3 +123,7 @@ __all__ = [
     "vertex_rate",
     "weight_decay_collapse",
 ]
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

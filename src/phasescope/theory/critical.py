@@ -16,6 +16,7 @@ from torch import Tensor
 from phasescope.activations import Activation, as_activation
 from phasescope.activations.resolve import Spec
 from phasescope.errors import InputError
+from phasescope.results import Result
 from phasescope.theory._root import crossings
 from phasescope.theory.finite_width import (
     LINEAR_RATE,
@@ -52,7 +53,7 @@ _TITLES = {
 
 
 @dataclass(frozen=True)
-class CriticalPoint:
+class CriticalPoint(Result):
     """A critical initialisation, or the reason why there is none; :func:`critical_point` makes it.
 
     Parameters

@@ -11,6 +11,7 @@ import torch
 from phasescope.activations import Activation, as_activation
 from phasescope.activations.resolve import Spec
 from phasescope.errors import InputError, NoCriticalPointError
+from phasescope.results import Result
 from phasescope.theory._root import crossings
 from phasescope.theory.correlation import derivative_jumps
 from phasescope.theory.finite_width import growth_statistics
@@ -24,7 +25,7 @@ _ATTRACTS = 1 - 1e-9
 
 
 @dataclass(frozen=True)
-class CriticalLinePoint:
+class CriticalLinePoint(Result):
     """A point of the critical line ``chi_1 = 1``; :func:`critical_line` makes it.
 
     Near the line, ``rho = 1 - c`` of two inputs obeys ``rho' = chi_1 rho - kappa rho^2 + k3 rho^3 - ...``.

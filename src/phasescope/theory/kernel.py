@@ -15,6 +15,7 @@ from phasescope.activations import Activation, as_activation
 from phasescope.activations.names import by_function
 from phasescope.activations.resolve import Spec
 from phasescope.errors import InputError
+from phasescope.results import Result
 from phasescope.theory._root import bracketed_root
 from phasescope.theory.closed_forms import LeakyReLU
 from phasescope.theory.correlation import DistanceMap, half_square_difference, pair_product
@@ -39,7 +40,7 @@ _ATTRACTING = ("stable", "half-stable", "marginally stable", "any")
 
 
 @dataclass(frozen=True)
-class FixedPoint:
+class FixedPoint(Result):
     """A kernel that the kernel map leaves as it is.
 
     Parameters
@@ -71,7 +72,7 @@ class FixedPoint:
 
 
 @dataclass(frozen=True)
-class Phase:
+class Phase(Result):
     """The phase of a wide network at initialisation.
 
     Parameters

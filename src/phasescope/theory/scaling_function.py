@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import digamma
 
 from phasescope.errors import InputError
+from phasescope.results import Result
 from phasescope.theory.critical_line import CriticalLinePoint
 
 Array = NDArray[np.float64]
@@ -21,7 +22,7 @@ _NODES = 28
 
 
 @dataclass(frozen=True)
-class FiniteWidthScaling:
+class FiniteWidthScaling(Result):
     r"""Laws of ``X(t) = lim n rho`` at depth ``l = t n`` on the critical line; :func:`finite_width_scaling`.
 
     ``dX = (a X - kappa X^2) dt + sqrt(v) X dW`` (Ito), started at infinity, has the solution

@@ -10,6 +10,7 @@ import numpy as np
 
 from phasescope.activations.resolve import Spec
 from phasescope.errors import InputError
+from phasescope.results import Result
 from phasescope.theory.correlation import PairMaps, pair_maps
 from phasescope.theory.kernel import MeanField
 
@@ -21,7 +22,7 @@ _LIMIT_START = 1e-4
 
 
 @dataclass(frozen=True)
-class TangentKernel:
+class TangentKernel(Result):
     """Neural network Gaussian process and tangent kernel at several depths; :func:`tangent_kernel` makes it.
 
     Parameters

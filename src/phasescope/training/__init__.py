@@ -103,3 +103,7 @@ __all__ = [
     "training_map",
     "trajectory",
 ]
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

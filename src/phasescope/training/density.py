@@ -11,6 +11,7 @@ from scipy.linalg import eigh_tridiagonal
 
 from phasescope.errors import InputError
 from phasescope.estimate import Estimate
+from phasescope.results import Result
 from phasescope.training.lanczos import Product
 
 Array = NDArray[np.float64]
@@ -22,7 +23,7 @@ _WIDTH = 0.01  # of a peak, in units of the range of the spectrum
 
 
 @dataclass(frozen=True)
-class SpectralDensity:
+class SpectralDensity(Result):
     """The distribution of the eigenvalues of a matrix.
 
     Parameters

@@ -14,6 +14,7 @@ from torch import nn
 
 from phasescope.errors import InputError
 from phasescope.estimate import Estimate
+from phasescope.results import Result
 from phasescope.training.lazy import lazy_or_rich
 
 Array = NDArray[np.float64]
@@ -22,7 +23,7 @@ _FLAT, _SHARP = 0.05, 0.03  # largest slope, and largest error, of a coordinate 
 
 
 @dataclass(frozen=True)
-class PowerLaw:
+class PowerLaw(Result):
     """``ln y = constant + width ln n + depth ln L``, fitted for each seed; the errors are over seeds.
 
     Parameters
@@ -40,7 +41,7 @@ class PowerLaw:
 
 
 @dataclass(frozen=True)
-class CoordinateCheck:
+class CoordinateCheck(Result):
     """Whether training moves the units of a layer by as much at each width.
 
     Parameters
@@ -57,7 +58,7 @@ class CoordinateCheck:
 
 
 @dataclass(frozen=True)
-class DriftScaling:
+class DriftScaling(Result):
     """What width and depth do to the movement of training; :func:`drift_scaling` makes it.
 
     Parameters

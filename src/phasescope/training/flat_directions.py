@@ -12,6 +12,7 @@ from torch import Tensor
 from phasescope.errors import InputError
 from phasescope.estimate import Estimate
 from phasescope.recording.memory import in_bytes
+from phasescope.results import Result
 from phasescope.training.curvature import curvature
 from phasescope.training.density import SpectralDensity, all_eigenvalues, exact_density, probed_density
 from phasescope.training.maps import Map
@@ -24,7 +25,7 @@ _MATRICES = 4  # of n x n numbers that the exact spectrum takes at once
 
 
 @dataclass(frozen=True)
-class FlatDirections:
+class FlatDirections(Result):
     """Numbers of flat, rising and falling directions of a loss; :func:`flat_directions` makes it.
 
     Parameters

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from phasescope.errors import InputError, MemoryLimitError
 from phasescope.estimate import Estimate
 from phasescope.recording.memory import in_bytes, peak_bytes
+from phasescope.results import Result
 from phasescope.training.maps import Map, TrainingMap
 
 Array = NDArray[np.float64]
@@ -45,7 +46,7 @@ RULE = (
 
 
 @dataclass(frozen=True)
-class PerturbationGrowth:
+class PerturbationGrowth(Result):
     """Distances between a run and copies that were kicked; :func:`perturbation_growth` makes it.
 
     Arrays and tuples have a leading axis over initialisations where `x` had one. Distances of weights carry

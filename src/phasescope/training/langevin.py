@@ -22,6 +22,7 @@ from phasescope.estimate import Estimate
 from phasescope.recording.batch import leaves
 from phasescope.recording.memory import in_bytes, peak_bytes
 from phasescope.recording.untouched import untouched
+from phasescope.results import Result
 from phasescope.theory.langevin import quadratic_shares
 from phasescope.training.density import SpectralDensity, all_eigenvalues, exact_density, probed_density
 from phasescope.training.lanczos import Product
@@ -47,7 +48,7 @@ _SIGMAS = 3.0
 
 
 @dataclass(frozen=True)
-class LocalLearningCoefficient:
+class LocalLearningCoefficient(Result):
     """How many directions the data fix around a minimum; :func:`langevin` makes it.
 
     Parameters

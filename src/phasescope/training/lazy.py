@@ -21,6 +21,7 @@ from phasescope.recording.layers import Layer, discover, watched
 from phasescope.recording.memory import default_limit, in_bytes, samples_that_fit
 from phasescope.recording.modules import as_module
 from phasescope.recording.untouched import alone, quiet, untouched
+from phasescope.results import Result
 from phasescope.theory.lazy import random_flips
 from phasescope.training.empirical_kernel import (
     LARGEST,
@@ -43,7 +44,7 @@ _ROUNDINGS = 100.0
 
 
 @dataclass(frozen=True)
-class LayerMovement:
+class LayerMovement(Result):
     """What training changed in one layer; :class:`LazyOrRich` holds one for each.
 
     Parameters
@@ -89,7 +90,7 @@ class LayerMovement:
 
 
 @dataclass(frozen=True)
-class PredictedLoss:
+class PredictedLoss(Result):
     """The loss that the linearised network would have reached; :class:`LazyOrRich` holds one.
 
     Parameters
@@ -110,7 +111,7 @@ class PredictedLoss:
 
 
 @dataclass(frozen=True)
-class LazyOrRich:
+class LazyOrRich(Result):
     """How far training moved a network from its linearisation; :func:`lazy_or_rich` makes it.
 
     Parameters

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from phasescope.errors import InputError
 from phasescope.estimate import Estimate
+from phasescope.results import Result
 from phasescope.training.factory import Factory, Trial, trial
 
 Array = NDArray[np.float64]
@@ -22,7 +23,7 @@ _SCATTER = 0.5  # standard deviation of ln rate over initialisations above which
 
 
 @dataclass(frozen=True)
-class RangeTest:
+class RangeTest(Result):
     """What a ramp of the learning rate suggests, over several initialisations.
 
     Parameters

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from phasescope.errors import InputError
 from phasescope.estimate import Estimate
 from phasescope.recording.batch import first_float, leaves, map_leaves
+from phasescope.results import Result, kept
 from phasescope.training.factory import Factory, Trial, trial
 from phasescope.training.maps import TrainingMap
 from phasescope.training.objective import Objective, objective
@@ -44,7 +45,7 @@ _SMALLEST = 32  # inputs that a sub-batch keeps
 
 
 @dataclass(frozen=True)
-class ScanCost:
+class ScanCost(Result):
     """What a scan will take.
 
     Parameters
@@ -68,6 +69,7 @@ class ScanCost:
     rates: tuple[float, ...]
 
 
+@kept
 @dataclass(frozen=True)
 class RateRow:
     """What training at one rate does, over all initialisations.
@@ -134,7 +136,7 @@ _WORSE = ("regular", "chaotic", "dead", "diverged")
 
 
 @dataclass(frozen=True)
-class Suggestion:
+class Suggestion(Result):
     """A rate that the plain range test suggests, and what training at it does.
 
     Parameters
@@ -153,7 +155,7 @@ class Suggestion:
 
 
 @dataclass(frozen=True)
-class LearningRateScan:
+class LearningRateScan(Result):
     """How far the learning rate of a training can go, and which rates serve best.
 
     Parameters

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from phasescope.errors import InputError, MemoryLimitError
 from phasescope.estimate import Estimate
 from phasescope.recording.memory import in_bytes
+from phasescope.results import Result
 from phasescope.training.series import Array, autocovariance, checked_series, rounding
 from phasescope.training.surrogates import meeting_ends, phase_randomised, shuffled
 
@@ -40,7 +41,7 @@ _NEEDED = 6  # matrices of distances in memory while one is turned
 
 
 @dataclass(frozen=True)
-class SurrogateMeasures:
+class SurrogateMeasures(Result):
     """What surrogates of one kind give for each measure, under the names of :class:`Recurrence`.
 
     Parameters
@@ -64,7 +65,7 @@ class SurrogateMeasures:
 
 
 @dataclass(frozen=True)
-class Recurrence:
+class Recurrence(Result):
     """Recurrence measures of a series or of a matrix of distances; :func:`recurrence` makes it.
 
     Parameters

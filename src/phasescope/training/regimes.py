@@ -13,6 +13,7 @@ from scipy.stats import linregress
 
 from phasescope.errors import InputError
 from phasescope.estimate import Estimate
+from phasescope.results import Result
 from phasescope.training.series import Array, autocovariance, checked_series, rounding
 from phasescope.training.surrogates import shuffled
 
@@ -46,7 +47,7 @@ _IRREGULAR = "Irregular is not chaos: that takes a positive tangent exponent of 
 
 
 @dataclass(frozen=True)
-class Autocorrelation:
+class Autocorrelation(Result):
     """Autocorrelation of a series and the band of its shuffles; :func:`autocorrelation` makes it.
 
     Parameters
@@ -81,7 +82,7 @@ class Autocorrelation:
 
 
 @dataclass(frozen=True)
-class Regimes:
+class Regimes(Result):
     """What a series does in each window and as a whole; :func:`regimes` makes it.
 
     Parameters

@@ -17,6 +17,7 @@ from scipy.stats import linregress, t
 
 from phasescope.errors import InputError
 from phasescope.estimate import Estimate
+from phasescope.results import Result
 from phasescope.training.series import Array, checked_series, rounding
 from phasescope.training.surrogates import meeting_ends, phase_randomised
 
@@ -35,7 +36,7 @@ _TINY = float(np.finfo(np.float64).tiny)
 
 
 @dataclass(frozen=True)
-class SeriesExponent:
+class SeriesExponent(Result):
     """Growth of the distance between neighbours of a series; :func:`kantz` and :func:`rosenstein` make it.
 
     Parameters
@@ -238,7 +239,7 @@ def rosenstein(
 
 
 @dataclass(frozen=True)
-class LocalExponents:
+class LocalExponents(Result):
     """Slopes of single starts of a series without embedding; :func:`local_exponents` makes it.
 
     Parameters

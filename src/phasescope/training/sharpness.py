@@ -11,6 +11,7 @@ from torch import Tensor
 from phasescope.errors import InputError, MemoryLimitError
 from phasescope.estimate import Estimate
 from phasescope.recording.memory import in_bytes
+from phasescope.results import Result
 from phasescope.training.curvature import curvature
 from phasescope.training.density import SpectralDensity, all_eigenvalues, exact_density, probed_density
 from phasescope.training.lanczos import Product, Subspace, extreme_eigenvalues
@@ -26,7 +27,7 @@ _RANDOM = 0.3
 
 
 @dataclass(frozen=True)
-class Sharpness:
+class Sharpness(Result):
     """Eigenvalues of a Hessian beside the threshold of an optimiser; :func:`sharpness` makes it.
 
     Parameters

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from phasescope.errors import InputError
 from phasescope.estimate import Estimate
+from phasescope.results import Result
 from phasescope.training.growth import kicked, rows_at_once, starting_states
 from phasescope.training.maps import Map, TrainingMap
 
@@ -26,7 +27,7 @@ _METHOD = "mean over steps; error from blocks of steps, the largest over block l
 
 
 @dataclass(frozen=True)
-class TangentExponents:
+class TangentExponents(Result):
     """Lyapunov exponents over a stretch of training; :func:`tangent_exponents` makes it.
 
     Arrays and tuples have a leading axis over initialisations where `x` had one.

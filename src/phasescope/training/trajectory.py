@@ -14,6 +14,7 @@ from torch.utils import _pytree
 
 from phasescope.errors import InputError, MemoryLimitError
 from phasescope.recording.memory import in_bytes
+from phasescope.results import Result
 from phasescope.training.growth import starting_states
 from phasescope.training.maps import Map, StepMap, TrainingMap
 
@@ -25,7 +26,7 @@ _BLOCK = 2**22  # entries of the snapshots that are compared at once
 
 
 @dataclass(frozen=True)
-class Trajectory:
+class Trajectory(Result):
     """The path of a network through training; :func:`trajectory` makes it.
 
     Lengths are in the unit of the weights, and those of whole networks are sums over weights and biases.

@@ -23,10 +23,10 @@ from phasescope.instruments.training.record import FORMAT, Appender, Lines, read
 from phasescope.recording.modules import as_module
 from phasescope.recording.untouched import untouched
 from phasescope.regular_files import read_regular
-from phasescope.sweep.files import os_errors_told, write_whole
 from phasescope.training.maps import map_now, training_map, weights_now
 from phasescope.training.objective import Objective, objective
 from phasescope.training.sharpness import Sharpness, sharpness
+from phasescope.whole_files import os_errors_told, write_whole
 
 MEASURES = ("path", "displacement", "distance", "gradient", "sharpness", "exponent")
 _BURST, _ALIGNING = 10, 2  # steps in a row of which a growth is recorded, and those before it

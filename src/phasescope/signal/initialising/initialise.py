@@ -19,6 +19,7 @@ from phasescope.recording.dataflow import Flow, Node, WeightCall, fan_in
 from phasescope.recording.forward import run
 from phasescope.recording.layers import Layer, discover, watched
 from phasescope.recording.untouched import alone, quiet, untouched
+from phasescope.results import Result
 from phasescope.signal.initialising.plan import Plan, Step
 from phasescope.signal.initialising.recognise import Branch
 from phasescope.signal.profile import profile
@@ -315,7 +316,7 @@ def _swap(values: dict[nn.Parameter, Tensor]) -> dict[nn.Parameter, Tensor]:
 
 
 @dataclass(frozen=True)
-class LayerInitialisation:
+class LayerInitialisation(Result):
     """What was done to one layer."""
 
     layer: str  # module path
@@ -335,7 +336,7 @@ class LayerInitialisation:
 
 
 @dataclass(frozen=True)
-class Initialisation:
+class Initialisation(Result):
     """What ``critical_`` set, layer by layer, with the network's verdict before and after.
 
     Parameters

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from phasescope.errors import InputError
-from phasescope.sweep.files import check_writable, clear_leftovers, write_together, write_whole
+from phasescope.whole_files import check_writable, clear_leftovers, write_together, write_whole
 
 
 def test_writes_every_file_and_leaves_nothing_else(tmp_path):
