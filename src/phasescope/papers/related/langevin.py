@@ -245,15 +245,10 @@ def _series_claims(n: Numbers) -> list[Check]:
     rule = (
         "By a line through the two coldest, at one localisation over beta. An error below 0.01 is asked for."
     )
-    return [
-        *made,
-        Claim("temperature", "Random labels: warmer chains lie further below half the dimension.").positive(
-            cooled, note="Measured: coldest less warmest, relative."
-        ),
-        Claim("cold-limit", "With random labels nothing is left of it at temperature 0.").equals(
-            0.0, limit, resolution=0.01, note=rule
-        ),
-    ]
+    warmer = Claim("temperature", "Random labels: warmer chains lie further below half the dimension.")
+    limiting = Claim("cold-limit", "With random labels nothing is left of it at temperature 0.")
+    made.append(warmer.positive(cooled, note="Measured: coldest less warmest, relative."))
+    return [*made, limiting.equals(0.0, limit, resolution=0.01, note=rule)]
 
 
 def tables(n: Numbers) -> list[Table]:
