@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 SOURCE = "arXiv:2408.02326"
 TABLED = (-0.8, -1.0, -1.2, -1.5)  # curvatures whose states are compared with theory
 LOOPED = (0.0, -1.2, -1.5)  # curvatures whose loops are scanned
+_RANDOM, _PICTURES = (20, 40, 60, 80, 120, 160), (5, 10, 20, 30, 40, 60)  # numbers of patterns stored
+_RECALLED = 0.6  # overlap with a pattern below which it counts as lost
 _NEAR = 0.03  # share by which an area may miss its closed form
 
 
@@ -36,10 +38,13 @@ class ExplosiveSettings(Settings):
     steps: int = 2_000  # of weight decay
     seeds: int = 5
     training: int = 300  # steps of the flip-flop
+    memories: int = 0  # seeds of networks that store many patterns, and pictures of CIFAR-10 where named
 
 
 QUICK = ExplosiveSettings()
-PAPER = ExplosiveSettings(values=481, dwells=(64, 128, 256, 512), steps=10_000, seeds=10, training=600)
+PAPER = ExplosiveSettings(
+    values=481, dwells=(64, 128, 256, 512), steps=10_000, seeds=10, training=600, memories=5
+)
 
 VARIABLES = {
     "states": Variable(("curvature", "number"), "down-jump, state after the up-jump, area", optional=True),
@@ -50,6 +55,10 @@ VARIABLES = {
     "left": Variable(("decay",), "modes left at each weight decay, then after it is lowered", optional=True),
     "flip_flop": Variable(("network", "result"), "untrained and trained: the same as loop", optional=True),
     "accuracy": Variable((), "share of signs that the trained flip-flop names", optional=True),
+    "jump": Variable(("place",), "up-jump of pictures, its error, its theory, down-jump", optional=True),
+    "scan": Variable(("way", "scanned"), "beta, memory up and down of pictures", optional=True),
+    "recall": Variable(("curved", "count"), "overlap kept, plain and curved", optional=True),
+    "stored": Variable(("count",), "patterns stored", optional=True),
 }
 
 
@@ -73,6 +82,12 @@ def tasks(config: Any) -> list[Task]:
     for start in range(settings.seeds):
         made.append(task("decay", 3e-4 * settings.steps, start=start, steps=settings.steps))
         made.append(task("flip-flop", 0.01 * settings.training, start=start, steps=settings.training))
+    for start in range(settings.memories):
+        made.append(task("recall", 2.0, start=start, folder=""))
+        if config.cifar10:
+            named = {"start": start, "folder": config.cifar10}
+            made.append(task("recall-images", 4.0, **named))
+            made += [task("images", 6.0, **named, gamma=gamma) for gamma in (0.0, jumps.CURVED)]
     return made
 
 
@@ -85,6 +100,10 @@ def measure(task: Task, device: str) -> dict[str, Any]:
         return jumps.loop(known["gamma"], known["values"], known["dwells"], task.seed)
     if known["kind"] == "decay":
         return jumps.decayed(known["steps"], task.seed)
+    if known["kind"] == "images":
+        return jumps.image_scan(known["gamma"], known["folder"], task.seed)
+    if known["kind"].startswith("recall"):
+        return jumps.recall(_PICTURES if known["folder"] else _RANDOM, known["folder"], task.seed)
     return jumps.flip_flop(known["steps"], task.seed)
 
 
@@ -100,6 +119,8 @@ class Numbers:
     left: np.ndarray  # (seed, decay and one more)
     flip_flop: np.ndarray  # (seed, network, result)
     accuracy: np.ndarray
+    missing: str  # why there are no pictures; empty where there are
+    recalled: dict[str, tuple[np.ndarray, np.ndarray]]  # patterns stored (count), kept (seed, curved, count)
 
     @property
     def expected(self) -> np.ndarray:
@@ -122,7 +143,16 @@ def numbers(data: xr.Dataset, config: Any) -> Numbers:
     decay, flips = chosen(data, kind="decay"), chosen(data, kind="flip-flop")
     states = chosen(data, kind="states")["states"].values[0]
     flip_flop = (flips["flip_flop"].values, flips["accuracy"].values)
-    return Numbers(states, loops, bistable, data, decay["modes"].values[0], decay["left"].values, *flip_flop)
+    missing, recalled = "", {}
+    if not config.explosive.memories:
+        missing = "no patterns are stored: the preset paper does"
+    elif not config.cifar10:
+        missing = "no cifar10 at hand: name the folder with --set cifar10=DIR"
+    for kind in ["recall"] * bool(config.explosive.memories) + ["recall-images"] * (not missing):
+        rows = chosen(data, kind=kind)
+        recalled[kind] = (rows["stored"].values.mean(axis=0), rows["recall"].values)
+    modes, left = decay["modes"].values[0], decay["left"].values
+    return Numbers(states, loops, bistable, data, modes, left, *flip_flop, missing, recalled)
 
 
 def claims(n: Numbers) -> list[Check]:
@@ -162,7 +192,55 @@ def claims(n: Numbers) -> list[Check]:
             note=f"Bistability was proved for {int(n.flip_flop[:, 1, 2].sum())} of {len(n.flip_flop)} seeds.",
         ),
     ]
-    return made
+    return made + _image_claims(n) + [_capacity_claim(n, kind) for kind in ("recall", "recall-images")]
+
+
+def _image_claims(n: Numbers) -> list[Check]:
+    """Return what pictures as memories do as the temperature goes down and up."""
+    area = plain = away = Estimate.not_determined(n.missing)
+    proved = ""
+    if not n.missing:
+        flat, curved = (chosen(n.data, kind="images", gamma=gamma) for gamma in (0.0, jumps.CURVED))
+        plain, area = (mean(rows["loop"].values[:, 0], "area over seeds") for rows in (flat, curved))
+        proved = f"Bistability was proved for {int(curved['loop'].values[:, 2].sum())} of {area.n} seeds."
+        jump, error, theory, _ = curved["jump"].values.T
+        away = mean(jump / theory - 1, "mean over seeds, its error beside that of each")
+        # All seeds are extrapolated alike, so that their own error does not average out.
+        away = replace(away, error=float(np.hypot(away.error, np.nan_to_num(error).mean())))
+    name, asked = f"{jumps.IMAGES} pictures of CIFAR-10 as memories", "An error below 0.02 is asked for."
+    loop = Claim("images", f"With {name}, curvature {jumps.CURVED:g} draws a loop.", SOURCE)
+    none = Claim("images-plain", f"With {name} and no curvature there is no loop in slow change.")
+    onset = f"With {name}, memory appears at one over the largest eigenvalue of the couplings."
+    return [
+        loop.positive(area, note=proved),
+        none.equals(0.0, plain, resolution=0.02, note=asked),
+        Claim("images-jump", onset).equals(0.0, away, resolution=0.02, note=f"Relative difference. {asked}"),
+    ]
+
+
+def _capacity_claim(n: Numbers, kind: str) -> Check:
+    more, words = Estimate.not_determined(n.missing), ""
+    if kind in n.recalled:
+        stored, kept = n.recalled[kind]
+        plain, curved = (np.array([_capacity(stored, one) for one in kept[:, row]]) for row in (0, 1))
+        more = mean(curved - plain, "mean over seeds")
+        words = f"Plain {mean(plain, '')}, curved {mean(curved, '')} patterns of 1,024 units."
+    what = "random patterns" if kind == "recall" else "pictures of CIFAR-10"
+    return Claim(
+        "capacity-random" if kind == "recall" else "capacity-images",
+        f"At inverse temperature {jumps.RECALL_BETA:g}, curvature {jumps.CURVED:g} lets a network hold more "
+        f"{what} than a plain one does.",
+        SOURCE,
+    ).positive(more, note=words)
+
+
+def _capacity(stored: np.ndarray, kept: np.ndarray) -> float:
+    """Return the number of patterns at which the overlap first falls below the limit, or the largest."""
+    lost = np.flatnonzero(kept < _RECALLED)
+    if not len(lost) or not lost[0]:
+        return float(stored[0] if len(lost) else stored[-1])
+    pair = slice(lost[0] - 1, lost[0] + 1)
+    return float(np.interp(-_RECALLED, -kept[pair], stored[pair]))
 
 
 def _area_claim(n: Numbers, gamma: float) -> Check:
@@ -209,6 +287,10 @@ def notes(n: Numbers) -> list[str]:
         "linear layers, full gradients; chosen here.",
         f"Flip-flop: {jumps.UNITS} tanh units, pulses of either sign with probability {jumps.PULSES:g}, "
         f"Adam; chosen here. It names {100 * n.accuracy.mean():.1f} % of the signs.",
+        "Many patterns: Hebb's couplings, and the curvature acts through the energy of all. Pictures: grey, "
+        f"signs about their median, drawn so that two overlap by less than {jumps.OVERLAP:g} (scan) or "
+        f"{jumps.RECALL_OVERLAP:g} (recall). Recall starts at a pattern; units are binary and noisy, and "
+        f"change all at once. Below an overlap of {_RECALLED:g} a pattern counts as lost. Chosen here.",
     ]
 
 
@@ -237,12 +319,40 @@ def _draw_areas(axes: Axes, n: Numbers) -> None:
     axes.legend(loc="center right")
 
 
+def _draw_recall(axes: Axes, n: Numbers) -> None:
+    names = {"recall": "random", "recall-images": "pictures"}
+    for (kind, (stored, kept)), colour in zip(
+        n.recalled.items(), (plotting.THEORY, plotting.MEASURED), strict=False
+    ):
+        for row, style in enumerate(("o--", "s-")):
+            label = f"{names[kind]}, {('plain', 'curved')[row]}"
+            axes.plot(stored, kept[:, row].mean(axis=0), style, color=colour, ms=4, label=label)
+    axes.set(xlabel="patterns stored", ylabel="overlap kept", xscale="log", title="Recall")
+    axes.legend(loc="lower left")
+
+
+def _draw_scan(axes: Axes, n: Numbers) -> None:
+    for gamma, colour in zip((0.0, jumps.CURVED), (plotting.THEORY, plotting.MEASURED), strict=True):
+        beta, up, down = chosen(n.data, kind="images", gamma=gamma)["scan"].values[0]
+        axes.plot(beta, up, color=colour, label=f"curvature {gamma:g}")
+        axes.plot(beta, down, color=colour)
+    axes.set(xlabel="inverse temperature", ylabel="size of all overlaps", title="Pictures as memories")
+    axes.legend(loc="lower right")
+
+
 def figures(n: Numbers) -> list[Panels]:
     caption = (
         "Left: memory as the inverse temperature goes up and down, slowest scan; dotted, the stable branch "
         "in closed form. Right: area of the loop at each dwell; squares, its limit; bars, closed form."
     )
-    return [Panels("loops", caption, [_draw_loops, _draw_areas])]
+    made = [Panels("loops", caption, [_draw_loops, _draw_areas])]
+    if n.recalled:
+        caption = (
+            "Overlap with a stored pattern that noisy binary units keep, mean over seeds, against the number "
+            "of patterns. Where there are pictures, right: a scan with 5 of them, as above."
+        )
+        made.append(Panels("recall", caption, [_draw_recall] + [_draw_scan] * (not n.missing)))
+    return made
 
 
 EXPLOSIVE = Part(

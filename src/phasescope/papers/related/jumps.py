@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from phasescope.data import cifar10
 from phasescope.estimate import Estimate
 from phasescope.papers.related.shared import digits
 from phasescope.recurrent import hysteresis_loop
@@ -21,6 +22,12 @@ DECAYS = (0.04, 0.05, 0.055, 0.06, 0.065, 0.07, 0.08)
 DEPTH, COMPONENTS = 3, 20  # layers of the linear net, whitened components of the digits
 UNITS, PULSES = 24, 0.1  # of the flip-flop, and how often its input is not 0
 KICK = 0.01  # of a memory at each new inverse temperature
+IMAGES, OVERLAP = 5, 0.05  # pictures that are stored for a scan, and what any two of them share at most
+RECALL_BETA, CURVED = 2.0, -1.2  # inverse temperature of recall; curvature of images and of recall
+RECALL_OVERLAP = 0.15  # that any two pictures share at most where many are stored
+SCANNED, _SCAN_DWELLS, _RANGE = 121, (32, 64, 128), (0.65, 1.25)  # of the scan with pictures
+_SPINS, _SWEEPS, _CUED = 1024, 200, 20  # units, steps of recall, patterns that recall starts from
+_FLOOR = 0.05  # of what the curvature divides by
 _BACK = 0.02  # weight decay after the largest of DECAYS
 _ITERATIONS, _HALVINGS, _NODES = 20_000, 30, 40
 _LENGTH, _BATCH = 40, 64  # steps and sequences that the flip-flop is trained on
@@ -160,3 +167,70 @@ def flip_flop(steps: int, seed: int) -> dict[str, Any]:
     with torch.no_grad():
         right = (readout(rnn(x)[0]).sign() == y).double().mean()
     return {"flip_flop": rows, "accuracy": float(right)}
+
+
+def image_scan(gamma: float, folder: str, seed: int) -> dict[str, Any]:
+    """Scan the inverse temperature of a network that holds a few pictures."""
+    patterns = _pictures(folder, IMAGES, OVERLAP, seed)
+
+    def step(x: Tensor, beta: Tensor) -> Tensor:
+        return torch.tanh(_pull(x, patterns, gamma, beta))
+
+    def memory(x: Tensor) -> Tensor:
+        return (x @ patterns.T / patterns.shape[1]).square().sum(dim=1).sqrt()
+
+    beta = np.linspace(*_RANGE, SCANNED)
+    found = hysteresis_loop(
+        step, 0.1 * patterns[:3], beta, dwells=_SCAN_DWELLS, read=memory, kick=KICK, seed=seed % 2**63
+    )
+    largest = torch.linalg.eigvalsh(patterns @ patterns.T)[-1] - len(patterns)
+    jump = found.jump_up
+    return {
+        "loop": _result(found.area, found.verdict),
+        "jump": [jump.value, jump.error, patterns.shape[1] / float(largest), found.jump_down.value],
+        "scan": np.stack([beta, found.up[-1, :, 0, 0], found.down[-1, :, 0, 0]]),
+    }
+
+
+def recall(counts: Sequence[int], folder: str, seed: int) -> dict[str, Any]:
+    """Return how well noisy binary units keep each of several numbers of patterns, plain and curved."""
+    generator = torch.Generator().manual_seed(seed % 2**63)
+    if folder:
+        stored = _pictures(folder, max(counts), RECALL_OVERLAP, seed)
+    else:
+        stored = torch.randint(2, (max(counts), _SPINS), generator=generator).double() * 2 - 1
+    kept = np.zeros((2, len(counts)))
+    for row, gamma in enumerate((0.0, CURVED)):
+        for column, count in enumerate(counts):
+            patterns = stored[:count]
+            cue = patterns[:_CUED]
+            x, late = cue, []
+            for number in range(_SWEEPS):
+                up = (1 + torch.tanh(_pull(x, patterns, gamma, RECALL_BETA))) / 2
+                x = torch.where(torch.rand(x.shape, generator=generator) < up, 1.0, -1.0).double()
+                if number >= _SWEEPS // 2:
+                    late.append(float((x * cue).mean()))
+            kept[row, column] = np.mean(late)
+    return {"recall": kept, "stored": [min(count, len(stored)) for count in counts]}
+
+
+def _pull(x: Tensor, patterns: Tensor, gamma: float, beta: Tensor | float) -> Tensor:
+    """Return inverse temperature times field of each unit; the curvature acts through the energy."""
+    count, units = patterns.shape
+    field = (x @ patterns.T @ patterns - count * x) / units
+    curved = 1 + gamma / 2 * (x * field).mean(dim=1, keepdim=True)
+    pull: Tensor = beta * field / curved.clamp(min=_FLOOR)
+    return pull
+
+
+def _pictures(folder: str, count: int, overlap: float, seed: int) -> Tensor:
+    """Return pictures as signs about their median, any two of small overlap, at most `count` of them."""
+    grey = cifar10(folder).x_train.mean(dim=1).flatten(1).double()
+    signs = torch.where(grey > grey.median(dim=1, keepdim=True).values, 1.0, -1.0).double()
+    order = torch.randperm(len(signs), generator=torch.Generator().manual_seed(seed % 2**63))
+    left = signs[order]
+    kept: list[Tensor] = []
+    while len(left) and len(kept) < count:
+        kept.append(left[0])
+        left = left[(left @ left[0]).abs() < overlap * left.shape[1]]
+    return torch.stack(kept)
