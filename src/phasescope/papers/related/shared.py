@@ -1,4 +1,4 @@
-"""What the parts of ``related`` share: handwritten digits, perceptrons, and their training."""
+"""What the parts of ``related`` share: images, perceptrons, small networks for images, their training."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ import numpy as np
 import torch
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from phasescope.data import cifar10
 from phasescope.studies.part import StudySettings
 
 STUDY = "related"
@@ -57,6 +59,15 @@ def digits(split: int = 0, test: int = 597) -> Images:
     return Images(x[test:], y[test:], x[:test], y[:test])
 
 
+@lru_cache(maxsize=1)
+def colours(folder: str) -> Images:
+    """Return 4,000 and 1,000 images of CIFAR-10 at half the resolution, 3 by 16 by 16 numbers each."""
+    images = cifar10(folder).standardised()
+    pairs = ((images.x_train, 4000), (images.x_test, 1000))
+    x, test = (F.avg_pool2d(each[:count].double(), 2).flatten(1) for each, count in pairs)
+    return Images(x, images.y_train[:4000], test, images.y_test[:1000])
+
+
 def perceptron(
     sizes: Sequence[int],
     activation: Callable[[], nn.Module],
@@ -76,6 +87,44 @@ def perceptron(
             linear.bias.normal_(0, math.sqrt(C_b), generator=generator) if C_b else linear.bias.zero_()
         layers.append(linear)
     return nn.Sequential(*layers)
+
+
+def convnet(
+    channels: Sequence[int], activation: Callable[[int], nn.Module], seed: int, classes: int = 10
+) -> nn.Sequential:
+    """Return a network for ``colours``: weights with C_W = 2, half as many positions where channels grow."""
+    layers: list[nn.Module] = [nn.Unflatten(1, (3, 16, 16))]
+    size, inputs = 16, 3
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed % 2**63)
+        for outputs in channels:
+            stride = 2 if outputs > inputs > 3 else 1
+            convolution = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
+            nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
+            layers += [convolution, activation(outputs)]
+            size, inputs = size // stride, outputs
+        layers += [nn.Flatten(), nn.Linear(inputs * size**2, classes)]
+    return nn.Sequential(*layers).double()
+
+
+class VisionTransformer(nn.Module):
+    """Patches of 4 by 4 pixels of ``colours`` as 16 tokens of 32 numbers; layers of four heads."""
+
+    def __init__(self, layers: int, seed: int, classes: int = 10) -> None:
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed % 2**63)
+            self.enter, self.place = nn.Conv2d(3, 32, 4, stride=4), nn.Parameter(torch.randn(16, 32) / 4)
+            made = [
+                nn.TransformerEncoderLayer(32, 4, 64, dropout=0.0, batch_first=True, norm_first=True)
+                for _ in range(layers)
+            ]
+            self.layers, self.leave = nn.Sequential(*made), nn.Linear(32, classes)
+        self.double().eval()
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.enter(x.reshape(-1, 3, 16, 16)).flatten(2).transpose(1, 2) + self.place
+        return torch.as_tensor(self.leave(self.layers(tokens).mean(dim=1)))
 
 
 def train(
