@@ -110,4 +110,4 @@ def test_orthogonal_convolutions_without_activations_are_isometries_of_the_whole
 
 def test_gaussian_convolutions_have_the_variance_that_was_asked_for():
     model = convolutional(planes(""), 2, 32, 1.5, "Gaussian", 4)
-    assert float(model[2].weight.var()) == pytest.approx(2.25 / (9 * 32), rel=0.05)
+    assert float(model[2].weight.detach().var()) == pytest.approx(2.25 / (9 * 32), rel=0.05)

@@ -98,7 +98,7 @@ def test_a_convolutional_task_measures_the_network_that_it_says():
     x = images.x.float().reshape(-1, 1, 8, 8)
     planes = replace(images, x=x, x_test=images.x_test.float().reshape(-1, 1, 8, 8))
     model = part.convolutional(planes, task.seed, 1 / 3)
-    assert float(model[3].weight.var()) == pytest.approx(1 / 3 / (9 * 16), rel=0.1)
+    assert float(model[3].weight.detach().var()) == pytest.approx(1 / 3 / (9 * 16), rel=0.1)
     adam = torch.optim.Adam(model.parameters(), lr=3e-3)
     train(model, x, images.y, adam, 5, batch=200, seed=task.seed)
     weights = [layer.weight.detach().numpy() for layer in (model[0], model[3], model[-1])]
