@@ -15,7 +15,7 @@ from phasescope.papers.related.persistence import PERSISTENCE
 from phasescope.papers.related.shared import digits, perceptron, train
 from phasescope.structure import persistence
 
-SETTINGS = config("persistence.networks=3", study=related.STUDY)
+SETTINGS = config("persistence.networks=3", "persistence.convolutional=3", study=related.STUDY)
 TINY = config("persistence.networks=2", "persistence.steps=40", "persistence.shuffles=9", study=related.STUDY)
 
 
@@ -56,8 +56,9 @@ def made(measure, directory):
 def test_structure_that_ranks_see_and_the_published_value_does_not(tmp_path):
     finished, found = made(as_found, tmp_path)
     assert found.pop("published-beyond-shuffled").verdict == "disagrees"
+    assert found.pop("convolutional-published-beyond-shuffled").verdict == "disagrees"
     assert {check.verdict for check in found.values()} == {"agrees"}
-    assert len(finished.analyses["persistence"].tables[0].rows) == 3
+    assert len(finished.analyses["persistence"].tables[0].rows) == 4
     data = finished.data["persistence"].to_dataset()
     assert min(draw(PERSISTENCE, data, SETTINGS)) > 10_000
 
@@ -65,6 +66,7 @@ def test_structure_that_ranks_see_and_the_published_value_does_not(tmp_path):
 def test_networks_wired_like_their_shuffles_break_the_claims(tmp_path):
     _, found = made(without_wiring, tmp_path)
     assert found.pop("published-beyond-shuffled").verdict == "agrees"
+    assert found.pop("convolutional-published-beyond-shuffled").verdict == "agrees"
     assert {check.verdict for check in found.values()} == {"disagrees"}
 
 
@@ -81,4 +83,24 @@ def test_a_task_measures_the_network_that_it_says(tmp_path):
 def test_a_tiny_run_gives_every_check(tmp_path):
     data, _, found = run(PERSISTENCE, TINY, tmp_path)
     assert data.sizes["task"] == 6
-    assert len(found) == 8
+    assert len(found) == 12
+    without = [check for name, check in found.items() if name.startswith("convolutional-")]
+    assert {check.verdict for check in without} == {"not determined"}
+    assert "no convolutional" in without[0].measured.reason
+
+
+def test_a_convolutional_task_measures_the_network_that_it_says():
+    changes = ("persistence.networks=0", "persistence.convolutional=1", "persistence.convolutional_steps=5")
+    tiny = config(*changes, "persistence.shuffles=9", study=related.STUDY)
+    (task,) = PERSISTENCE.tasks(tiny)
+    found = part.measure(task, "cpu")
+    images = digits(0)
+    x = images.x.float().reshape(-1, 1, 8, 8)
+    planes = replace(images, x=x, x_test=images.x_test.float().reshape(-1, 1, 8, 8))
+    model = part.convolutional(planes, task.seed, 1 / 3)
+    assert float(model[3].weight.detach().var()) == pytest.approx(1 / 3 / (9 * 16), rel=0.1)
+    adam = torch.optim.Adam(model.parameters(), lr=3e-3)
+    train(model, x, images.y, adam, 5, batch=200, seed=task.seed)
+    weights = [layer.weight.detach().numpy() for layer in (model[0], model[3], model[-1])]
+    assert found["z"][1] == pytest.approx(persistence(weights, "paper", shuffles=9).z.value)
+    assert len(found["layers"]) == 3

@@ -3,10 +3,12 @@
 The published persistence of a network is to be more than a measure of the spread of its weights
 (arXiv:2307.10865). Here it stands beside networks whose weights are permuted within each layer, and beside
 the persistence of the ranks of the weights, whose shuffled value depends on the shapes alone.
+At the larger preset convolutional networks are asked too.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -14,15 +16,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from phasescope import plotting
 from phasescope.data import mnist
 from phasescope.estimate import Estimate
-from phasescope.papers.related.shared import STUDY, Images, accuracy, digits, perceptron, train
+from phasescope.papers.related.shared import STUDY, Images, accuracy, digits, of_network, perceptron, train
 from phasescope.structure import persistence
 from phasescope.studies.claim import Check, Claim
 from phasescope.studies.drawing import colours, legend
-from phasescope.studies.part import Panels, Part, Settings, Table, Variable, chosen
+from phasescope.studies.part import Panels, Part, Settings, Table, Variable, chosen, undetermined
 from phasescope.studies.samples import mean
 from phasescope.sweep.task import Task
 
@@ -41,16 +44,21 @@ _NAMES = {
 }
 
 
+_CONVOLUTIONAL = "convolutional"
+
+
 class PersistenceSettings(Settings):
     """Sizes of the networks and of the null."""
 
     networks: int = 3  # of each kind
     steps: int = 2000
     shuffles: int = 99
+    convolutional: int = 0  # convolutional networks, on true labels
+    convolutional_steps: int = 500
 
 
 QUICK = PersistenceSettings(shuffles=49)
-PAPER = PersistenceSettings(networks=10)
+PAPER = PersistenceSettings(networks=10, convolutional=10)
 
 VARIABLES = {
     "z": Variable(("variant",), "deep persistence, standard deviations from shuffled weights"),
@@ -78,7 +86,13 @@ def tasks(config: Any) -> list[Task]:
             known = {"data": data, "folder": config.mnist, "labels": labels, "C_W": C_W, "number": number}
             known |= {"steps": settings.steps, "shuffles": settings.shuffles, "seed": config.seed}
             made.append(Task(STUDY, "persistence", known, seconds=seconds, memory=300_000_000))
-    return made
+    known = {"data": data, "folder": config.mnist, "labels": "true", "C_W": _SMALL, "net": _CONVOLUTIONAL}
+    known |= {"steps": settings.convolutional_steps, "shuffles": settings.shuffles, "seed": config.seed}
+    seconds = settings.convolutional_steps * (2e-2 if config.mnist else 7e-3) + settings.shuffles * 0.02
+    return made + [
+        Task(STUDY, "persistence", {**known, "number": number}, seconds=seconds, memory=400_000_000)
+        for number in range(settings.convolutional)
+    ]
 
 
 @lru_cache(maxsize=1)
@@ -96,9 +110,13 @@ def measure(task: Task, device: str) -> dict[str, Any]:
     if known["labels"] == "random":
         generator = torch.Generator().manual_seed(task.seed % 2**63)
         y = torch.randint(data.classes, (len(y),), generator=generator)
-    hidden = 100 if known["data"] == "mnist" else 64
-    sizes = (data.x.shape[1], hidden, hidden, data.classes)
-    model = perceptron(sizes, nn.ReLU, task.seed, C_W=known["C_W"])
+    if "net" in known:
+        data = _planes(data)
+        model = convolutional(data, task.seed, known["C_W"])
+    else:
+        hidden = 100 if known["data"] == "mnist" else 64
+        sizes = (data.x.shape[1], hidden, hidden, data.classes)
+        model = perceptron(sizes, nn.ReLU, task.seed, C_W=known["C_W"])
     before = _persistences(model, known["shuffles"])
     optimiser = torch.optim.Adam(model.parameters(), lr=_RATE)
     train(model, data.x, y, optimiser, known["steps"], batch=_BATCH, seed=task.seed)
@@ -114,16 +132,40 @@ def measure(task: Task, device: str) -> dict[str, Any]:
     }
 
 
+def _planes(images: Images) -> Images:
+    """Return images as planes of 8 by 8 or, those of MNIST halved, 14 by 14 pixels, in float32."""
+    side = math.isqrt(images.x.shape[1])
+    x, test = (each.float().reshape(-1, 1, side, side) for each in (images.x, images.x_test))
+    if side > 8:
+        x, test = F.avg_pool2d(x, 2), F.avg_pool2d(test, 2)
+    return Images(x, images.y, test, images.y_test)
+
+
+def convolutional(images: Images, seed: int, C_W: float) -> nn.Sequential:
+    """Return two 3 by 3 convolutions with ReLU and maxima of 2 by 2 behind each, and a read-out."""
+    side = images.x.shape[-1] // 4
+    layers = [nn.Conv2d(1, 16, 3, padding=1), nn.Conv2d(16, 32, 3, padding=1)]
+    weighted = [*layers, nn.Linear(32 * side**2, images.classes)]
+    generator = torch.Generator().manual_seed(seed % 2**63)
+    with torch.no_grad():
+        for layer in weighted:
+            deviation = math.sqrt(C_W / layer.get_parameter("weight")[0].numel())
+            layer.get_parameter("weight").normal_(0, deviation, generator=generator)
+            layer.get_parameter("bias").zero_()
+    behind = [each for layer in layers for each in (layer, nn.ReLU(), nn.MaxPool2d(2))]
+    return nn.Sequential(*behind, nn.Flatten(), weighted[-1])
+
+
 def _persistences(model: nn.Sequential, shuffles: int) -> list[Any]:
     """Return that of the ranks, of balanced weights, and that of the weights as published."""
-    weights = [layer.weight.detach().numpy() for layer in model if isinstance(layer, nn.Linear)]
+    weights = [layer.weight.detach().numpy() for layer in model if isinstance(layer, (nn.Linear, nn.Conv2d))]
     ranks = persistence(weights, "rank", balance=True, shuffles=shuffles)
     return [ranks, persistence(weights, "paper", shuffles=shuffles)]
 
 
 @dataclass(frozen=True)
 class Numbers:
-    """The data of each kind of network."""
+    """The data of each kind of network; of convolutional ones there may be none."""
 
     data: dict[str, xr.Dataset]
     name: str  # of the images
@@ -133,9 +175,16 @@ class Numbers:
         values = self.data[kind][name].values.astype(float)
         return np.asarray(values if place is None else values[:, place])
 
+    @property
+    def shown(self) -> list[str]:
+        """The kinds of which there are networks."""
+        return [kind for kind, each in self.data.items() if each.sizes["task"]]
+
 
 def numbers(data: xr.Dataset, config: Any) -> Numbers:
-    kinds = {_NAMES[kind]: chosen(data, labels=kind[0], C_W=kind[1]) for kind in _KINDS}
+    wide = of_network(data, "")
+    kinds = {_NAMES[kind]: chosen(wide, labels=kind[0], C_W=kind[1]) for kind in _KINDS}
+    kinds[_CONVOLUTIONAL] = of_network(data, _CONVOLUTIONAL)
     return Numbers(
         {kind: each.sortby("number") for kind, each in kinds.items()}, "MNIST" if config.mnist else "digits"
     )
@@ -144,28 +193,11 @@ def numbers(data: xr.Dataset, config: Any) -> Numbers:
 def claims(n: Numbers) -> list[Check]:
     """Return what is beyond shuffled weights, and for which networks."""
     trained, noise, large = _NAMES.values()
-    rank, paper = n.of(trained, "z", 0), n.of(trained, "z", 1)
-    layers = n.of(trained, "layers")
-    mark = "trained networks"
+    rank = n.of(trained, "z", 0)
+    before = np.concatenate([n.of(kind, "untrained", 0) for kind in _NAMES.values()])
+    why = "" if _CONVOLUTIONAL in n.shown else "these settings train no convolutional networks"
     return [
-        Claim(
-            "published-beyond-shuffled",
-            "The published persistence of trained networks is 5 standard deviations beyond shuffled weights.",
-            f"{_PAPER}, held against shuffled weights here",
-        ).positive(mean(paper - 5, f"z - 5, {mark}"), note="The 5 were chosen here."),
-        Claim(
-            "ranks-beyond-shuffled",
-            "The persistence of ranks is more than 5 standard deviations beyond shuffled weights.",
-        ).positive(
-            mean(rank - 5, f"z - 5, {mark}"), note=f"Initial weights of variance {_SMALL:.2g}/fan-in."
-        ),
-        Claim(
-            "ranks-see-more",
-            "Ranks tell trained from shuffled weights at least twice as well as the published value.",
-        ).positive(mean(rank - 2 * paper, "z of ranks minus twice that as published")),
-        Claim("read-out", "The read-out is nearer to its shuffled weights than any other layer.").positive(
-            mean(layers[:, :-1].min(axis=1) - layers[:, -1], "least z of the hidden layers minus its z")
-        ),
+        *_structure(n, trained, "", ""),
         Claim(
             "read-out-explained",
             "Of the published persistence of the read-out shuffled weights account for nine tenths or more.",
@@ -178,7 +210,39 @@ def claims(n: Numbers) -> list[Check]:
             "From critical initial weights (C_W = 2) the same accuracy is learned with less structure.",
         ).positive(mean(rank - n.of(large, "z", 0), "difference of z")),
         Claim("untrained", "Untrained networks are wired like their shuffled weights: z below 1.").below(
-            1.0, mean(np.concatenate([n.of(k, "untrained", 0) for k in n.data]), "z before training")
+            1.0, mean(before, "z before training")
+        ),
+        *undetermined(_structure(n, _CONVOLUTIONAL, "convolutional-", "In convolutional networks: "), why),
+    ]
+
+
+def _structure(n: Numbers, kind: str, name: str, where: str) -> list[Check]:
+    """Return what is asked of trained networks of both architectures."""
+    rank, paper = n.of(kind, "z", 0), n.of(kind, "z", 1)
+    layers = n.of(kind, "layers")
+    mark = "trained networks"
+    return [
+        Claim(
+            f"{name}published-beyond-shuffled",
+            f"{where}The published persistence of trained networks is 5 standard deviations beyond "
+            "shuffled weights.",
+            f"{_PAPER}, held against shuffled weights here",
+        ).positive(mean(paper - 5, f"z - 5, {mark}"), note="The 5 were chosen here."),
+        Claim(
+            f"{name}ranks-beyond-shuffled",
+            f"{where}The persistence of ranks is more than 5 standard deviations beyond shuffled weights.",
+        ).positive(
+            mean(rank - 5, f"z - 5, {mark}"), note=f"Initial weights of variance {_SMALL:.2g}/fan-in."
+        ),
+        Claim(
+            f"{name}ranks-see-more",
+            f"{where}Ranks tell trained from shuffled weights at least twice as well as the published value.",
+        ).positive(mean(rank - 2 * paper, "z of ranks minus twice that as published")),
+        Claim(
+            f"{name}read-out",
+            f"{where}The read-out is nearer to its shuffled weights than any other layer.",
+        ).positive(
+            mean(layers[:, :-1].min(axis=1) - layers[:, -1], "least z of the hidden layers minus its z")
         ),
     ]
 
@@ -186,7 +250,7 @@ def claims(n: Numbers) -> list[Check]:
 def tables(n: Numbers) -> list[Table]:
     columns = ("networks", "training, test", "z, ranks", "z, published", "explained", "z by layer")
     rows = []
-    for kind in n.data:
+    for kind in n.shown:
         right = [f"{100 * float(np.mean(n.of(kind, name))):.0f} %" for name in ("accuracy", "test")]
         layers = [f"{float(np.mean(n.of(kind, 'layers', i))):.1f}" for i in range(3)]
         cells = [
@@ -209,18 +273,21 @@ def notes(n: Numbers) -> list[str]:
         "variance 1, divided by the largest of all, collapsed, divided again, p = 2.",
         "Ranks are taken of balanced weights, each unit's incoming and outgoing weights of equal norm; the "
         "higher of two nulls counts, shuffles of the weights as they are and of the balanced ones.",
+        "Convolutional networks, where trained: 16 and 32 channels of 3 by 3 taps, ReLU and maxima of 2 by 2 "
+        "behind each, a read-out of all positions, 500 steps. A unit is a channel, and its strongest tap "
+        "counts; the first layer has one input, so its tree is all of its 16 edges.",
     ]
 
 
 def draw_deep(axes: Axes, n: Numbers) -> None:
     axes.axhspan(-2, 2, color=plotting.INK, alpha=0.1, lw=0)
     for place, name, colour in ((0, "ranks", plotting.MEASURED), (1, "as published", plotting.THEORY)):
-        for at, kind in enumerate(n.data):
+        for at, kind in enumerate(n.shown):
             z = n.of(kind, "z", place)
             x = np.full(len(z), at - 0.12 + 0.24 * place)
             axes.plot(x, z, "o", ms=4, color=colour, label=name if at == 0 else None)
     axes.set_xticks(
-        range(len(n.data)), [kind.replace(", ", ",\n").replace(" labels", "\nlabels") for kind in n.data]
+        range(len(n.shown)), [kind.replace(", ", ",\n").replace(" labels", "\nlabels") for kind in n.shown]
     )
     axes.set(title="Whole network", ylabel="z against shuffled weights")
     legend(axes)
@@ -228,7 +295,7 @@ def draw_deep(axes: Axes, n: Numbers) -> None:
 
 def draw_layers(axes: Axes, n: Numbers) -> None:
     axes.axhspan(-2, 2, color=plotting.INK, alpha=0.1, lw=0)
-    for kind, colour in zip(n.data, colours(len(n.data)), strict=True):
+    for kind, colour in zip(n.shown, colours(len(n.shown)), strict=True):
         found = [_mean(n, kind, "layers", i) for i in range(3)]
         y, error = [one.value for one in found], [one.error for one in found]
         axes.errorbar([1, 2, 3], y, error, fmt="o-", ms=4, color=colour, label=kind)

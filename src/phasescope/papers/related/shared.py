@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,6 +17,9 @@ from torch.nn import functional as F
 
 from phasescope.data import cifar10
 from phasescope.studies.part import StudySettings
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 STUDY = "related"
 
@@ -146,6 +150,12 @@ def train(
         optimiser.step()
     with torch.no_grad():
         return float(nn.functional.cross_entropy(model(x), y))
+
+
+def of_network(data: xr.Dataset, network: str) -> xr.Dataset:
+    """Return the tasks that name a kind of network, or with "" those that name none."""
+    named = data["net"].values if "net" in data.coords else np.full(data.sizes["task"], "")
+    return data.isel(task=np.flatnonzero(named == network))
 
 
 def accuracy(model: nn.Module, x: Tensor, y: Tensor) -> float:
