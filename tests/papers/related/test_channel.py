@@ -5,7 +5,7 @@ import torch
 from one_part import analysed, checks, config, draw, run
 from phasescope import studies
 from phasescope.papers import related
-from phasescope.papers.related.channel import CHANNEL, SNR, convolutional, network, planes
+from phasescope.papers.related.channel import CHANNEL, SNR, convolutional, network, pictures, planes
 from phasescope.papers.related.shared import digits
 from phasescope.signal import spectra
 
@@ -101,13 +101,13 @@ def test_convolutional_accuracies_decide_their_claims_alone(both, of, verdicts):
 
 
 def test_orthogonal_convolutions_without_activations_are_isometries_of_the_whole_picture():
-    model = convolutional(planes(""), 3, 4, 1.5, "orthogonal", 4)
+    model = convolutional(planes(pictures("")), 3, 4, 1.5, "orthogonal", 4)
     linear = torch.nn.Sequential(*[layer for layer in model if isinstance(layer, torch.nn.Conv2d)])
-    last = spectra(linear, planes("").x[:4], snr=SNR, samples=2).dataset.isel(layer=-1)
+    last = spectra(linear, planes(pictures("")).x[:4], snr=SNR, samples=2).dataset.isel(layer=-1)
     assert float(last["participation"]) == pytest.approx(64, rel=1e-5)
     assert float(last["bits"]) == pytest.approx(0.5 * np.log2(1 + SNR), rel=1e-5)
 
 
 def test_gaussian_convolutions_have_the_variance_that_was_asked_for():
-    model = convolutional(planes(""), 2, 32, 1.5, "Gaussian", 4)
+    model = convolutional(planes(pictures("")), 2, 32, 1.5, "Gaussian", 4)
     assert float(model[2].weight.detach().var()) == pytest.approx(2.25 / (9 * 32), rel=0.05)

@@ -12,7 +12,8 @@ from phasescope import studies
 from phasescope.papers import related
 from phasescope.papers.related import persistence as part
 from phasescope.papers.related.persistence import PERSISTENCE
-from phasescope.papers.related.shared import digits, perceptron, train
+from phasescope.papers.related.shared import digits
+from phasescope.papers.small_networks import perceptron, pooled_convnet, train
 from phasescope.structure import persistence
 
 SETTINGS = config("persistence.networks=3", "persistence.convolutional=3", study=related.STUDY)
@@ -96,8 +97,7 @@ def test_a_convolutional_task_measures_the_network_that_it_says():
     found = part.measure(task, "cpu")
     images = digits(0)
     x = images.x.float().reshape(-1, 1, 8, 8)
-    planes = replace(images, x=x, x_test=images.x_test.float().reshape(-1, 1, 8, 8))
-    model = part.convolutional(planes, task.seed, 1 / 3)
+    model = pooled_convnet(8, 10, task.seed, 1 / 3)
     assert float(model[3].weight.detach().var()) == pytest.approx(1 / 3 / (9 * 16), rel=0.1)
     adam = torch.optim.Adam(model.parameters(), lr=3e-3)
     train(model, x, images.y, adam, 5, batch=200, seed=task.seed)

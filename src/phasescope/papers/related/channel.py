@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,8 @@ from torch.nn import functional as F
 from phasescope import data as datasets
 from phasescope import plotting
 from phasescope.estimate import Estimate
-from phasescope.papers.related.shared import STUDY, Images, accuracy, digits, of_network, perceptron, train
+from phasescope.papers.related.shared import STUDY, Images, digits, first, of_network
+from phasescope.papers.small_networks import accuracy, perceptron, train
 from phasescope.signal import spectra
 from phasescope.studies.claim import Check, Claim
 from phasescope.studies.drawing import legend
@@ -66,32 +67,20 @@ VARIABLES = {
 }
 
 
-@lru_cache(maxsize=2)
 def pictures(place: str) -> Images:
     """Return digits of scikit-learn, or MNIST at half the resolution where its folder is named."""
-    if not place:
-        return digits()
-    images = datasets.mnist(place).standardised()
-    flat = [
-        F.avg_pool2d(x[:n], 2).flatten(1).double() for x, n in ((images.x_train, 6000), (images.x_test, 2000))
-    ]
-    return Images(flat[0], images.y_train[:6000], flat[1], images.y_test[:2000])
+    return first(datasets.mnist, place, 6000, 2000, 2) if place else digits()
 
 
-@lru_cache(maxsize=2)
-def planes(place: str) -> Images:
-    """Return the same pictures with 8 by 8 pixels, as planes in float32; MNIST in blocks of 4 by 4."""
-    if place:
-        images = datasets.mnist(place).standardised()
-        x, test = images.x_train[:6000], images.x_test[:2000]
+def planes(images: Images) -> Images:
+    """Return such pictures as planes of 8 by 8 pixels in float32; MNIST with a rim, in blocks."""
+    side = math.isqrt(images.x.shape[1])
+    x, test = (each.float().reshape(-1, 1, side, side) for each in (images.x, images.x_test))
+    if side > _SIDE:
         empty = float(x.min())
-        x, test = (F.avg_pool2d(F.pad(each, [2] * 4, value=empty), 4) for each in (x, test))
-        centre, spread = x.mean(), x.std()
-        y, y_test = images.y_train[:6000], images.y_test[:2000]
-        return Images((x - centre) / spread, y, (test - centre) / spread, y_test)
-    flat = digits()
-    x, test = (each.float().reshape(-1, 1, _SIDE, _SIDE) for each in (flat.x, flat.x_test))
-    return Images(x, flat.y, test, flat.y_test)
+        x, test = (F.avg_pool2d(F.pad(each, [1] * 4, value=empty), 2) for each in (x, test))
+        x, test = (x - x.mean()) / x.std(), (test - x.mean()) / x.std()
+    return Images(x, images.y, test, images.y_test)
 
 
 def tasks(config: Any) -> list[Task]:
@@ -118,7 +107,7 @@ def measure(task: Task, device: str) -> dict[str, Any]:
     """Return bits and participation of networks at initialisation, and their accuracy after training."""
     known = task.parameters
     flat = "net" not in known
-    images = (pictures if flat else planes)(known["mnist"])
+    images = pictures(known["mnist"]) if flat else planes(pictures(known["mnist"]))
     found: dict[str, list[float]] = {name: [] for name in VARIABLES}
     for scale in known["scales"]:
         for kind in KINDS:

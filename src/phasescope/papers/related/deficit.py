@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from phasescope import plotting
 from phasescope.estimate import Estimate
 from phasescope.papers.related.channel import pictures
-from phasescope.papers.related.shared import STUDY, accuracy, train
+from phasescope.papers.related.shared import STUDY
+from phasescope.papers.small_networks import accuracy, train
 from phasescope.signal import classification_dimension, independence_deficit
 from phasescope.studies.claim import Check, Claim
 from phasescope.studies.drawing import legend

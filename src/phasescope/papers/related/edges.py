@@ -19,7 +19,8 @@ from torch.nn import functional as F
 
 from phasescope import plotting
 from phasescope.estimate import Estimate
-from phasescope.papers.related.shared import STUDY, VisionTransformer, colours, convnet, digits, train
+from phasescope.papers.related.shared import STUDY, colours, digits
+from phasescope.papers.small_networks import VisionTransformer, convnet, train
 from phasescope.studies.claim import Check, Claim
 from phasescope.studies.drawing import legend
 from phasescope.studies.part import Panels, Part, Settings, Table, Variable, chosen, undetermined

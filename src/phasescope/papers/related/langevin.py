@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from phasescope import plotting
 from phasescope.estimate import Estimate
-from phasescope.papers.related.shared import STUDY, digits, perceptron, train
+from phasescope.papers.related.shared import STUDY, digits
+from phasescope.papers.small_networks import perceptron, train
 from phasescope.studies.claim import Check, Claim, Outcome
 from phasescope.studies.drawing import colours, legend
 from phasescope.studies.part import Panels, Part, Settings, Table, Variable, chosen
@@ -286,7 +287,8 @@ def notes(n: Numbers) -> list[str]:
         "weights than their curvature says, by about 2 %. True labels: more steeply, the more so the smaller "
         "the loss, since cross-entropy has no curvature where it vanishes.",
         "Where localisation over beta is held, terms beyond the curvature change the coefficient in "
-        "proportion to the temperature at first: 'temperature' and 'cold-limit' ask this of random labels.",
+        "proportion to the temperature at first: 'temperature' and 'cold-limit' ask this of random labels. "
+        "They and 'samples-more' were put into words after a try with two networks, which count among these.",
     ]
 
 

@@ -10,18 +10,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from phasescope import plotting
 from phasescope.data import mnist
 from phasescope.estimate import Estimate
-from phasescope.papers.related.shared import STUDY, Images, accuracy, digits, of_network, perceptron, train
+from phasescope.papers.related.shared import STUDY, Images, digits, first, of_network
+from phasescope.papers.small_networks import accuracy, perceptron, pooled_convnet, train
 from phasescope.structure import persistence
 from phasescope.studies.claim import Check, Claim
 from phasescope.studies.drawing import colours, legend
@@ -95,24 +94,21 @@ def tasks(config: Any) -> list[Task]:
     ]
 
 
-@lru_cache(maxsize=1)
-def _mnist(folder: str) -> Images:
-    images = mnist(folder).standardised()
-    x, test = (part.double().flatten(1) for part in (images.x_train[:5000], images.x_test[:5000]))
-    return Images(x, images.y_train[:5000], test, images.y_test[:5000])
-
-
 def measure(task: Task, device: str) -> dict[str, Any]:
     """Return how far the persistence of a network is from that of its shuffled weights."""
     known = task.parameters
-    data = _mnist(known["folder"]) if known["data"] == "mnist" else digits(known["number"])
+    data = (
+        first(mnist, known["folder"], 5000, 5000, 2 if "net" in known else 1)
+        if known["data"] == "mnist"
+        else digits(known["number"])
+    )
     y = data.y
     if known["labels"] == "random":
         generator = torch.Generator().manual_seed(task.seed % 2**63)
         y = torch.randint(data.classes, (len(y),), generator=generator)
     if "net" in known:
         data = _planes(data)
-        model = convolutional(data, task.seed, known["C_W"])
+        model = pooled_convnet(data.x.shape[-1], data.classes, task.seed, known["C_W"])
     else:
         hidden = 100 if known["data"] == "mnist" else 64
         sizes = (data.x.shape[1], hidden, hidden, data.classes)
@@ -133,27 +129,10 @@ def measure(task: Task, device: str) -> dict[str, Any]:
 
 
 def _planes(images: Images) -> Images:
-    """Return images as planes of 8 by 8 or, those of MNIST halved, 14 by 14 pixels, in float32."""
+    """Return images as planes of 8 by 8 or, those of MNIST, 14 by 14 pixels, in float32."""
     side = math.isqrt(images.x.shape[1])
     x, test = (each.float().reshape(-1, 1, side, side) for each in (images.x, images.x_test))
-    if side > 8:
-        x, test = F.avg_pool2d(x, 2), F.avg_pool2d(test, 2)
     return Images(x, images.y, test, images.y_test)
-
-
-def convolutional(images: Images, seed: int, C_W: float) -> nn.Sequential:
-    """Return two 3 by 3 convolutions with ReLU and maxima of 2 by 2 behind each, and a read-out."""
-    side = images.x.shape[-1] // 4
-    layers = [nn.Conv2d(1, 16, 3, padding=1), nn.Conv2d(16, 32, 3, padding=1)]
-    weighted = [*layers, nn.Linear(32 * side**2, images.classes)]
-    generator = torch.Generator().manual_seed(seed % 2**63)
-    with torch.no_grad():
-        for layer in weighted:
-            deviation = math.sqrt(C_W / layer.get_parameter("weight")[0].numel())
-            layer.get_parameter("weight").normal_(0, deviation, generator=generator)
-            layer.get_parameter("bias").zero_()
-    behind = [each for layer in layers for each in (layer, nn.ReLU(), nn.MaxPool2d(2))]
-    return nn.Sequential(*behind, nn.Flatten(), weighted[-1])
 
 
 def _persistences(model: nn.Sequential, shuffles: int) -> list[Any]:

@@ -17,7 +17,8 @@ from torch import nn
 from phasescope import plotting
 from phasescope.estimate import Estimate
 from phasescope.papers.related.channel import pictures
-from phasescope.papers.related.shared import STUDY, VisionTransformer, colours, convnet, perceptron, train
+from phasescope.papers.related.shared import STUDY, colours
+from phasescope.papers.small_networks import VisionTransformer, convnet, perceptron, train
 from phasescope.signal import spectra
 from phasescope.studies import drawing
 from phasescope.studies.claim import Check, Claim

@@ -7,7 +7,6 @@ order: the rank at which each layer's own output changes by 10 %, summed over la
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +16,8 @@ from torch import nn
 
 from phasescope import plotting
 from phasescope.data import fashion_mnist
-from phasescope.papers.related.shared import STUDY, Images, accuracy, digits, perceptron, train
+from phasescope.papers.related.shared import STUDY, Images, digits, first
+from phasescope.papers.small_networks import accuracy, perceptron, train
 from phasescope.structure import tolerated_rank
 from phasescope.studies.claim import Check, Claim
 from phasescope.studies.drawing import legend
@@ -77,17 +77,14 @@ def tasks(config: Any) -> list[Task]:
     ]
 
 
-@lru_cache(maxsize=1)
-def _fashion(folder: str) -> Images:
-    images = fashion_mnist(folder).standardised()
-    x, test = (part.double().flatten(1) for part in (images.x_train[:_IMAGES], images.x_test[:_IMAGES]))
-    return Images(x, images.y_train[:_IMAGES], test, images.y_test[:_IMAGES])
-
-
 def measure(task: Task, device: str) -> dict[str, Any]:
     """Return the ranks and the test error of a network trained with some labels drawn at random."""
     known = task.parameters
-    data = _fashion(known["folder"]) if known["data"] == "fashion-mnist" else digits(known["number"])
+    data = (
+        first(fashion_mnist, known["folder"], _IMAGES, _IMAGES)
+        if known["data"] == "fashion-mnist"
+        else digits(known["number"])
+    )
     generator = torch.Generator().manual_seed(task.seed % 2**63)
     y, some = data.y.clone(), round(known["noise"] * len(data.y))
     drawn = torch.randperm(len(y), generator=generator)[:some]
