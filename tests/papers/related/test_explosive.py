@@ -171,7 +171,9 @@ def test_a_tiny_run_gives_every_check(tmp_path):
     assert len(analysis.notes) == 4
     assert found["states"].verdict == "agrees"
     modes = data["modes"].values
-    assert modes[np.isfinite(modes).all(axis=1)] == pytest.approx(np.array([MODES]), abs=1e-6)
+    modes = modes[np.isfinite(modes).all(axis=1)]
+    assert len(modes) > 0
+    assert modes == pytest.approx(np.tile(MODES, (len(modes), 1)), abs=1e-6)
 
 
 def test_the_modes_of_the_digits_are_the_known_ones():
