@@ -7,6 +7,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, os.path.abspath("."))
 
 import house
+import links
 import make_flower
 import tables
 
@@ -22,7 +23,10 @@ version = release = "0.1.0"
 extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
-    "sphinx.ext.mathjax",
+    "sphinx.ext.intersphinx",
+    "sphinx_copybutton",
+    "sphinx_design",
+    "mathml",
     "numpydoc",
     "sphinx_gallery.gen_gallery",
 ]
@@ -31,7 +35,21 @@ html_theme = "pydata_sphinx_theme"
 html_static_path = ["_static"]
 html_css_files = ["page.css"]
 html_title = "phasescope"
-html_theme_options = {"show_toc_level": 2, "navigation_with_keys": False, "pygments_light_style": "tango"}
+html_math_renderer = "mathml"
+html_theme_options = {
+    "show_toc_level": 2,
+    "navigation_with_keys": False,
+    "pygments_light_style": "tango",
+    "header_links_before_dropdown": 7,
+    "navigation_depth": 3,
+    "show_nav_level": 2,
+    "secondary_sidebar_items": {"index": [], "**": ["page-toc"]},
+}
+html_sidebars = {"index": []}
+copybutton_exclude = ".linenos, .gp, .go"
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
+intersphinx_mapping = links.write()
 
 autosummary_generate = True
 autodoc_typehints = "none"
@@ -68,5 +86,6 @@ sphinx_gallery_conf = {
     "show_memory": False,
     "remove_config_comments": True,
     "min_reported_time": 1e9,
+    "thumbnail_size": (500, 320),
 }
 suppress_warnings = ["config.cache"]
