@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from phasescope import __version__
 from phasescope.cli import main
 
 _PROBE = """
@@ -20,6 +21,8 @@ print("HEAVY", sorted(heavy), code)
     "words",
     [
         ["--help"],
+        ["--version"],
+        ["--tyro-print-completion", "bash"],
         ["critical", "-h"],
         ["inspect", "--help"],
         ["dfa", "--help"],
@@ -34,6 +37,19 @@ def test_help_imports_nothing_heavy(words):
     done = subprocess.run([sys.executable, "-c", _PROBE, *words], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "HEAVY [] 0"
     assert done.stderr == ""
+
+
+def test_the_version_is_printed(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"phasescope {__version__}\n"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_a_completion_names_every_command(shell, capsys):
+    assert main(["--tyro-print-completion", shell]) == 0
+    out = capsys.readouterr().out
+    assert [name for name in ("critical", "inspect", "lr-scan", "study", "demo") if name not in out] == []
+    assert "--max-memory" in out
 
 
 def test_the_usage_has_one_line_for_each_command(capsys):

@@ -1,10 +1,14 @@
 """Checkpoints as wrappers and other packages write them."""
 
+import json
+import struct
+import sys
+
 import pytest
 import torch
 from torch import nn
 
-from phasescope.cli.targets import _load_checkpoint
+from phasescope.cli.targets import _load_checkpoint, load_batch
 from phasescope.errors import InputError
 
 
@@ -82,6 +86,57 @@ def test_a_safetensors_file_of_tied_weights_is_read(tmp_path):
     (note,) = _load_checkpoint(model, tmp_path / "tied.safetensors", "models.py:net")
     assert "tied" in note
     assert torch.equal(model.head.weight, source.head.weight)
+
+
+def by_hand(header, values=b""):
+    """Return a safetensors file: the length of the header in 8 bytes, the header, the numbers."""
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + values
+
+
+WEIGHT = {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]}
+BIAS = {"dtype": "F32", "shape": [2], "data_offsets": [16, 24]}
+NUMBERS = struct.pack("<6f", 1, 2, 3, 4, 5, -6)
+
+
+def test_a_safetensors_file_written_by_hand_is_read(tmp_path):
+    pytest.importorskip("safetensors", reason="the extra safetensors is not installed")
+    header = {"__metadata__": {"format": "pt"}, "module.weight": WEIGHT, "module.bias": BIAS}
+    (tmp_path / "hand.safetensors").write_bytes(by_hand(header, NUMBERS))
+    model = nn.Linear(2, 2)
+    (note,) = _load_checkpoint(model, tmp_path / "hand.safetensors", "models.py:net")
+    assert "prefix module." in note
+    assert model.weight.tolist() == [[1, 2], [3, 4]]
+    assert model.bias.tolist() == [5, -6]
+    batch = load_batch(str(tmp_path / "hand.safetensors"))
+    assert batch["module.bias"].tolist() == [5, -6]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        struct.pack("<Q", 2**40) + b"{}",
+        by_hand({"weight": WEIGHT}, NUMBERS[:8]),
+        by_hand({"weight": WEIGHT | {"shape": [2**31, 2**31]}}, NUMBERS[:16]),
+        by_hand({"weight": WEIGHT | {"dtype": "object"}}, NUMBERS[:16]),
+        b"PK\x03\x04 an archive",
+    ],
+    ids=["empty", "long header", "cut", "too large a shape", "no numbers", "another format"],
+)
+def test_a_damaged_safetensors_file_is_refused(tmp_path, content):
+    pytest.importorskip("safetensors", reason="the extra safetensors is not installed")
+    (tmp_path / "bad.safetensors").write_bytes(content)
+    with pytest.raises(InputError, match="cannot be read as safetensors"):
+        load_batch(str(tmp_path / "bad.safetensors"))
+
+
+def test_without_the_package_the_error_names_the_extra(tmp_path, monkeypatch):
+    (tmp_path / "hand.safetensors").write_bytes(by_hand({"weight": WEIGHT}, NUMBERS[:16]))
+    monkeypatch.setitem(sys.modules, "safetensors", None)
+    monkeypatch.setitem(sys.modules, "safetensors.torch", None)
+    with pytest.raises(InputError, match=r"needs the package safetensors.*'phasescope\[safetensors\]'"):
+        load_batch(str(tmp_path / "hand.safetensors"))
 
 
 @pytest.mark.parametrize("change", [{"head.weight": None, "model.0.weight": None}, {"other": torch.zeros(2)}])

@@ -16,11 +16,12 @@ from typing import Any, Protocol, TextIO
 import tyro
 from tyro.extras import subcommand_cli_from_dict
 
+from phasescope import __version__
 from phasescope.cli import commands
 from phasescope.cli.terminal import say
 from phasescope.errors import PhasescopeError
 
-_DESCRIPTION = """See which phase your network is in.
+_DESCRIPTION = """See which phase your network is in. `phasescope --version` prints the version.
 
 Exit codes: 0 done, 1 measured, but a check or an instrument failed, 2 unusable input, 130 stopped with
 Ctrl-C."""
@@ -58,6 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments is None:
         _stop_once()
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if words == ["--version"]:
+        say(f"phasescope {__version__}", sys.stdout)
+        return 0
     offered, description, name = _COMMANDS, _DESCRIPTION, "phasescope"
     if words and words[0] in _GROUPS:
         offered, description = _GROUPS[words[0]]
@@ -71,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             config=(tyro.conf.FlagCreatePairsOff,),
         )
     except SystemExit as stop:  # after --help, or after the parser has said what it did not understand
-        return stop.code if isinstance(stop.code, int) else 2
+        return stop.code if isinstance(stop.code, int) else 0 if stop.code is None else 2
     except KeyboardInterrupt:
         code = _refuse("stopped with Ctrl-C; nothing was written.", _STOPPED)
     else:

@@ -219,7 +219,13 @@ def _free_memory() -> float:
     """Return the bytes that workers may take together."""
     try:
         known = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text(encoding="ascii"))
-        pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        return _SHARE * (int(known[1]) * 1024 if known else pages)
+    except OSError:  # not Linux
+        known = None
+    if known:
+        return _SHARE * int(known[1]) * 1024
+    if not hasattr(os, "sysconf"):  # Windows
+        return _UNKNOWN
+    try:
+        return _SHARE * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError):
         return _UNKNOWN

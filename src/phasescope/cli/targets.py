@@ -283,7 +283,9 @@ def _read_safetensors(path: Path) -> Any:
     try:
         load_file = importlib.import_module("safetensors.torch").load_file
     except ImportError as error:
-        raise InputError(f"{path} needs the package safetensors.", "pip install safetensors") from error
+        raise InputError(
+            f"{path} needs the package safetensors.", "pip install 'phasescope[safetensors]'"
+        ) from error
     try:
         return load_file(path)
     except Exception as error:  # the package's own SafetensorError is not importable without it

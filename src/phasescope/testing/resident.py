@@ -31,11 +31,11 @@ def resident_peak(work: Callable[[], Any]) -> int:
         trim(0)
     before = int(psutil.Process().memory_info().rss)
     try:
-        _RESET.write_text("5")  # the highest value so far begins anew
+        _RESET.write_text("5", encoding="ascii")  # the highest value so far begins anew
     except OSError:
         return _sampled(work) - before
     work()
-    found = re.search(r"VmHWM:\s+(\d+) kB", _STATUS.read_text())
+    found = re.search(r"VmHWM:\s+(\d+) kB", _STATUS.read_text(encoding="ascii"))
     assert found is not None
     return 1024 * int(found[1]) - before
 

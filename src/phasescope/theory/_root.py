@@ -1,7 +1,8 @@
 """Roots of a scalar function.
 
-By hand, though scipy's ``brentq`` agrees to 3e-15: critical variances are parameters of the studies' tasks,
-whose seeds are a hash of every digit.
+By hand, though scipy has two finders that agree to 3e-15: critical variances are parameters of the studies'
+tasks, whose seeds are a hash of every digit. ``brentq`` takes other digits. ``elementwise.find_root`` is the
+same method, for arrays: it takes 1 ms of its own a root, a hundred times what this one takes, and scipy 1.15.
 """
 
 from __future__ import annotations
