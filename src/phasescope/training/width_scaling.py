@@ -186,6 +186,7 @@ class WidthCheck:
             lines += [str(each) for each in self.advice if each.start or each.rate]
             if any("not determined" in each for each in self.problems):
                 lines.append("more seeds, or wider networks, determine more")
+        lines += self.notes
         return "\n".join(line.rstrip() for line in lines)
 
 
@@ -281,8 +282,7 @@ def coordinate_check(
     >>> from torch import nn
     >>> def factory(width, seed):
     ...     return nn.Sequential(nn.Linear(4, width), nn.ReLU(), nn.Linear(width, 1))
-    >>> torch.manual_seed(0)  # doctest: +ELLIPSIS
-    <torch...>
+    >>> _ = torch.manual_seed(0)
     >>> batch = torch.randn(8, 4), torch.randn(8, 1)
     >>> found = coordinate_check(
     ...     factory, batch, nn.MSELoss(), steps=1, optimizer=lambda p: torch.optim.SGD(p, lr=1e-3)
@@ -302,14 +302,20 @@ def coordinate_check(
     measure = partial(_measured, make, batch, loss, sizes, seeds, seed)
     runs, notes = measure(steps, (), ())
     diverged = _diverged(sizes, runs)
-    layers = tuple(_row(name, sizes, runs, steps) for name in runs[0][0].starts)
+    first = runs[0][0]
+    notes += tuple(
+        f"{name} is used by several layers: what it needs at the start has to be a factor in forward"
+        for name in first.owners
+        if name in first.shared
+    )
+    layers = tuple(_row(name, sizes, runs, steps) for name in first.starts)
     if len(layers) > 1 and np.array_equal(layers[-1].starts, layers[-2].starts):
         layers = layers[:-1]  # the last layer gives the output of the model
     starts = _start_advice(sizes, runs)
     if any(each.start for each in starts):
-        first = next((k for k in range(steps) if _all_moved(runs, k)), 0)
-        readout = [name for name, path in runs[0][0].owners.items() if path == layers[-1].name]
-        runs, _ = measure(first + 1, starts, readout)
+        moved = next((k for k in range(steps) if _all_moved(runs, k)), 0)
+        readout = [name for name, path in first.owners.items() if path == layers[-1].name]
+        runs, _ = measure(moved + 1, starts, readout)
     advice = []
     for each in starts:
         alone = np.array([[run.alone[each.name] for run in row] for row in runs])
@@ -326,7 +332,8 @@ class _Run(NamedTuple):
     gains: dict[str, tuple[float, float]]  # of the input at the start, and of the first change of it
     alone: dict[str, float]  # by parameter: what its own first change does to the output of its layer
     owners: dict[str, str]  # by parameter: the layer that it belongs to
-    weights: frozenset[str]  # names of the parameters with two axes or more that one layer alone uses
+    shared: frozenset[str]  # parameters with two axes or more that several layers use
+    weights: frozenset[str]  # and those that one layer alone uses
     diverged: int | None  # the step after which it was not finite
 
 
@@ -433,9 +440,8 @@ def _trained(made: Objective, module: nn.Module, optimizer: torch.optim.Optimize
     owners = {name: _owner(name, before) for name, _ in trained}
     before = {path: calls for path, calls in before.items() if path in {*owners.values(), ""}}
     users = [id(p) for part in made.module.modules() for p in part._parameters.values() if p is not None]
-    weights = frozenset(
-        name for name, p in made.module.named_parameters() if p.ndim > 1 and users.count(id(p)) == 1
-    )
+    matrices = [(name, users.count(id(p)) > 1) for name, p in made.module.named_parameters() if p.ndim > 1]
+    shared, weights = (frozenset(name for name, many in matrices if many is kind) for kind in (True, False))
     starts = {path or _OUTPUT: _rms([call.output for call in calls]) for path, calls in before.items()}
     moves = {name: [math.nan] * steps for name in starts}
     gains = dict.fromkeys(starts, (math.nan, math.nan))
@@ -461,7 +467,7 @@ def _trained(made: Objective, module: nn.Module, optimizer: torch.optim.Optimize
             if alone[name] == 0:
                 changed = {name[len(path) + bool(path) :]: now[name]}
                 alone[name] = _difference(before[path], _again(made, path, before[path], changed))
-    return _Run(starts, moves, gains, alone, owners, weights, diverged)
+    return _Run(starts, moves, gains, alone, owners, shared, weights, diverged)
 
 
 def _calls(made: Objective, w: Tensor, paths: Sequence[str]) -> dict[str, list[_Call]]:
