@@ -7,6 +7,7 @@ from phasescope.report.noise_page import render_noise, save_noise
 from phasescope.report.page import document, render, save
 from phasescope.report.rates_page import rates_figure, render_rates, save_rates
 from phasescope.report.study_page import render_study, save_study
+from phasescope.report.width_figure import width_figure
 from phasescope.sweep.files import check_writable
 
 __all__ = [
@@ -27,4 +28,5 @@ __all__ = [
     "save_noise",
     "save_rates",
     "save_study",
+    "width_figure",
 ]
