@@ -10,6 +10,7 @@ from phasescope.theory import (
     first_layer_kernel,
     four_point_vertex,
     vertex_rate,
+    width_for_depth,
 )
 from reference.random_networks import log_kernels, residual_mean_squares
 
@@ -131,6 +132,38 @@ def test_aspect_ratio():
     )
 
 
+@pytest.mark.parametrize("depth", [1, 4, 20])
+def test_the_width_of_a_linear_network_is_the_least_that_the_exact_spread_allows(depth):
+    def spread(n):
+        return math.sqrt((1 + 2 / n) ** depth - 1)
+
+    width = width_for_depth("linear", depth, spread=0.4)
+    assert spread(width) <= 0.4 < spread(width - 1)
+    # A kernel of 0.7 that doubles in each layer has the same relative spread.
+    assert width_for_depth("linear", depth, spread=0.4, K1=0.7, C_W=2.0) == width
+
+
+@pytest.mark.parametrize(
+    ("name", "C_W", "depth", "given"),
+    [("relu", 2.0, 10, False), ("tanh", 1.0, 10, True), ("tanh", 2.0, 6, True)],
+)
+def test_sampled_networks_of_that_width_have_the_spread_that_was_asked_for(name, C_W, depth, given):
+    function = {"relu": torch.relu, "tanh": torch.tanh}[name]
+    asked = 0.4 if name == "relu" else 0.15
+    weights = {"K1": 1.0, "C_W": C_W} if given else {}
+    width = width_for_depth(name, depth, spread=asked, **weights)
+    K = log_kernels(function, width, depth + 1, 4000, C_W=C_W, K1=1.0, seed=3)[:, -1].exp()
+    # Two standard errors of a standard deviation are 3 %, those of a skew distribution somewhat more.
+    assert float(K.std() / K.mean()) == pytest.approx(asked, rel=0.08)
+
+
+def test_the_width_of_a_bounded_activation_is_of_leading_order():
+    assert width_for_depth("tanh", 30, spread=0.5) == 2 / 3 * 30 / 0.25
+    assert width_for_depth("tanh", 1, spread=5.0) == 1
+    with pytest.raises(NoCriticalPointError):
+        width_for_depth("repu2", 10, spread=0.5)
+
+
 def test_refuses_what_has_no_meaning():
     for call in (
         lambda: four_point_vertex("relu", [], 1.0, C_W=2.0),
@@ -139,6 +172,9 @@ def test_refuses_what_has_no_meaning():
         lambda: four_point_vertex("relu", [5], 1.0, C_W=2.0, residual=1.0),
         lambda: vertex_rate("relu", residual=-0.1),
         lambda: aspect_ratio("relu", outputs=0),
+        lambda: width_for_depth("relu", 0, spread=0.5),
+        lambda: width_for_depth("relu", 5, spread=0.0),
+        lambda: width_for_depth("relu", 5, spread=0.5, K1=1.0),
     ):
         with pytest.raises(InputError):
             call()

@@ -8,6 +8,8 @@ from phasescope.report.page import document, render, save
 from phasescope.report.pictures import in_notebook, picture
 from phasescope.report.rates_page import rates_figure, render_rates, save_rates
 from phasescope.report.study_page import render_study, save_study
+from phasescope.report.width_figure import width_figure
+from phasescope.sweep.files import check_writable
 from phasescope.whole_files import check_writable
 
 __all__ = [
@@ -30,6 +32,7 @@ __all__ = [
     "save_noise",
     "save_rates",
     "save_study",
+    "width_figure",
 ]
 
 

@@ -2,7 +2,7 @@
 
 from phasescope.theory.adam import first_adam_rate
 from phasescope.theory.alternatives import alternatives
-from phasescope.theory.aspect_ratio import aspect_ratio, vertex_rate
+from phasescope.theory.aspect_ratio import aspect_ratio, vertex_rate, width_for_depth
 from phasescope.theory.critical import CriticalPoint, critical_point
 from phasescope.theory.critical_line import CriticalLinePoint, critical_line
 from phasescope.theory.finite_width import KernelFluctuations, four_point_vertex
@@ -122,6 +122,7 @@ __all__ = [
     "unstable_kernel",
     "vertex_rate",
     "weight_decay_collapse",
+    "width_for_depth",
 ]
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 from phasescope.activations import as_activation
 from phasescope.activations.resolve import Spec
 from phasescope.errors import InputError, NoCriticalPointError
 from phasescope.theory.critical import critical_point
-from phasescope.theory.finite_width import vertex_rate_of_fixed_point
+from phasescope.theory.finite_width import four_point_vertex, vertex_rate_of_fixed_point
 
 # Any kernel does for a scale-invariant activation; this one is small enough for those that saturate.
 _SMALL = 1e-2
+_ROUNDING = 1e-6  # of a width that is a whole number
 
 
 def vertex_rate(activation: Spec, *, residual: float = 0.0) -> float:
@@ -85,3 +88,81 @@ def aspect_ratio(
     if outputs < 1:
         raise InputError(f"outputs = {outputs}.", "Give the number of output neurons, at least 1.")
     return 4 / ((20 + 3 * outputs) * vertex_rate(activation, residual=residual))
+
+
+def width_for_depth(
+    activation: Spec,
+    depth: int,
+    *,
+    spread: float,
+    K1: float | None = None,
+    C_W: float | None = None,
+    C_b: float = 0.0,
+    residual: float = 0.0,
+) -> int:
+    r"""Return the width at which the kernel of random networks of a depth differs by no more than `spread`.
+
+    The kernel is the mean square of the pre-activations after `depth` hidden layers of n neurons. Over random
+    networks its relative standard deviation is, with ``nu`` of :func:`vertex_rate`,
+
+    .. math:: \frac{\textrm{std}\,K}{\langle K\rangle} = \sqrt{(1 + \nu/n)^L - 1} \approx \sqrt{\nu L/n}.
+
+    Parameters
+    ----------
+    activation : str, nn.Module, callable or Activation
+        Elementwise nonlinearity.
+    depth : int
+        Number L of hidden layers.
+    spread : float
+        The largest relative standard deviation allowed, for example 0.3; above 0.
+    K1 : float, optional
+        Kernel of the first layer. With `C_W` the width is that of these weights and not of critical ones.
+    C_W, C_b : float, optional
+        Weight variance times fan-in, and bias variance; `C_W` together with `K1`.
+    residual : float
+        Residual weight in [0, 1); see :func:`vertex_rate`.
+
+    Raises
+    ------
+    InputError
+        If `depth` is below 1, `spread` not positive, or `K1` and `C_W` are not given together; or as in
+        :func:`four_point_vertex`.
+    NoCriticalPointError
+        If the activation has no critical point, and no `K1` and `C_W` are given.
+
+    Notes
+    -----
+    The product is exact at any width for scale-invariant activations (linear, ReLU, leaky ReLU) without a
+    residual weight, whether critical or not. For others it is ``nu L/n``, the leading order in 1/n: trust it
+    for a spread below about 0.5. Without `K1`, ``nu`` is that deep in a critical network; a tanh network
+    needs some ten layers to come near it, and with `K1` and `C_W` the layers are summed one by one. The
+    spread of gradients is of the same order, not the same. Cost: as :func:`critical_point`, or one Gaussian
+    mean a layer. Source: arXiv:2106.10165, ch. 4; the product is derived here.
+
+    Examples
+    --------
+    >>> from phasescope.theory import width_for_depth
+    >>> width_for_depth("relu", 10, spread=0.5)
+    222
+    >>> width_for_depth("tanh", 10, spread=0.5)
+    27
+    """
+    if depth < 1:
+        raise InputError(f"depth = {depth}.", "Give the number of hidden layers, at least 1.")
+    if not (spread > 0 and math.isfinite(spread)):
+        raise InputError(f"spread = {spread}.", "Give a positive number, such as 0.3.")
+    if (K1 is None) != (C_W is None) or (C_W is None and C_b):
+        raise InputError(
+            f"K1 = {K1}, C_W = {C_W} and C_b = {C_b} do not say which network is meant.",
+            "Give both K1 and C_W, or none of the three for a critical network.",
+        )
+    function = as_activation(activation)
+    if K1 is not None and C_W is not None:
+        flow = four_point_vertex(function, [1] * depth, K1, C_W=C_W, C_b=C_b, residual=residual)
+        rate = float(flow.variance[-1] / flow.K[-1] ** 2) / depth
+    else:
+        rate = vertex_rate(function, residual=residual)
+    scale_invariant = critical_point(function).universality_class == "scale-invariant"
+    if scale_invariant and not C_b and not residual:
+        return max(1, math.ceil(rate / math.expm1(math.log1p(spread**2) / depth) - _ROUNDING))
+    return max(1, math.ceil(rate * depth / spread**2 - _ROUNDING))

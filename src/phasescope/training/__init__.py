@@ -42,6 +42,7 @@ from phasescope.training.series_exponents import (
 from phasescope.training.sharpness import Sharpness, sharpness
 from phasescope.training.tangents import TangentExponents, tangent_exponents
 from phasescope.training.trajectory import Trajectory, trajectory
+from phasescope.training.width_scaling import WidthAdvice, WidthCheck, WidthRow, coordinate_check
 
 __all__ = [
     "Adam",
@@ -80,7 +81,11 @@ __all__ = [
     "TangentExponents",
     "TrainingMap",
     "Trajectory",
+    "WidthAdvice",
+    "WidthCheck",
+    "WidthRow",
     "autocorrelation",
+    "coordinate_check",
     "drift_scaling",
     "estimate_cost",
     "feedback_alignment",
