@@ -10,8 +10,10 @@ FOLDER = Path(__file__).resolve().parent / "generated" / "inventories"
 PROJECTS = {
     "python": (
         "https://docs.python.org/3/",
-        {"pathlib.Path": "class library/pathlib.html#$", "concurrent.futures.Executor":
-         "class library/concurrent.futures.html#$"},
+        {
+            "pathlib.Path": "class library/pathlib.html#$",
+            "concurrent.futures.Executor": "class library/concurrent.futures.html#$",
+        },
     ),
     "numpy": (
         "https://numpy.org/doc/stable/",
@@ -54,8 +56,8 @@ def write() -> dict[str, tuple[str, str]]:
         for name, place in names.items():
             kind, where = place.split()
             lines.append(f"{name} py:{kind} 1 {where} -")
-        head = f"# Sphinx inventory version 2\n# Project: {project}\n# Version: \n# The remainder of this file is "
-        head += "compressed using zlib.\n"
+        head = f"# Sphinx inventory version 2\n# Project: {project}\n# Version: \n"
+        head += "# The remainder of this file is compressed using zlib.\n"
         path = FOLDER / f"{project}.inv"
         path.write_bytes(head.encode() + zlib.compress("\n".join([*lines, ""]).encode()))
         mapping[project] = (address, str(path))

@@ -9,7 +9,6 @@ from phasescope.report.pictures import in_notebook, picture
 from phasescope.report.rates_page import rates_figure, render_rates, save_rates
 from phasescope.report.study_page import render_study, save_study
 from phasescope.report.width_figure import width_figure
-from phasescope.sweep.files import check_writable
 from phasescope.whole_files import check_writable
 
 __all__ = [

@@ -18,12 +18,14 @@ from phasescope.report.activation_figure import activation_figure
 from phasescope.report.noise_page import noise_figure
 from phasescope.report.rates_page import rates_figure
 from phasescope.report.svg import inline
+from phasescope.report.width_figure import width_figure
 from phasescope.results import Result
 from phasescope.scaling.collapse import Collapse
 from phasescope.scaling.power_law import PowerLawFit
 from phasescope.signal.profile import Profile
 from phasescope.theory.critical import CriticalPoint
 from phasescope.training.rates import LearningRateScan
+from phasescope.training.width_scaling import WidthCheck
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -187,4 +189,5 @@ _DRAWINGS: dict[type, Callable[[Any], Figure]] = {
     PowerLawFit: _of_power_law,
     CriticalPoint: _of_critical_point,
     LearningRateScan: rates_figure,
+    WidthCheck: width_figure,
 }

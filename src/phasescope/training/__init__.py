@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from phasescope.training.density import SpectralDensity
-from phasescope.training.drift_scaling import CoordinateCheck, DriftScaling, PowerLaw, drift_scaling
+from phasescope.training.drift_scaling import CoordinateSlope, DriftScaling, PowerLaw, drift_scaling
 from phasescope.training.flat_directions import FlatDirections, flat_directions
 from phasescope.training.growth import PerturbationGrowth, perturbation_growth
 from phasescope.training.langevin import LocalLearningCoefficient, langevin
@@ -48,7 +48,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "Autocorrelation",
-    "CoordinateCheck",
+    "CoordinateSlope",
     "DriftScaling",
     "FlatDirections",
     "GradientDescent",

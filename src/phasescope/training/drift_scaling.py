@@ -41,7 +41,7 @@ class PowerLaw(Result):
 
 
 @dataclass(frozen=True)
-class CoordinateCheck(Result):
+class CoordinateSlope(Result):
     """Whether training moves the units of a layer by as much at each width.
 
     Parameters
@@ -68,7 +68,7 @@ class DriftScaling(Result):
     drift, gap, flips : PowerLaw
         Of the drift of the tangent kernel, the gap to the linearised network and the share of gates that
         flipped, the mean over layers of gates.
-    coordinates : dict of str to CoordinateCheck
+    coordinates : dict of str to CoordinateSlope
         By the name of a layer, of those that networks of all depths have.
     drifts, gaps, shares : array of shape (widths, depths, seeds)
         The measured values; NaN where not determined.
@@ -79,7 +79,7 @@ class DriftScaling(Result):
     drift: PowerLaw
     gap: PowerLaw
     flips: PowerLaw
-    coordinates: dict[str, CoordinateCheck]
+    coordinates: dict[str, CoordinateSlope]
     drifts: Array = field(repr=False)
     gaps: Array = field(repr=False)
     shares: Array = field(repr=False)
@@ -204,11 +204,11 @@ def _law(widths: Sequence[int], depths: Sequence[int], values: Array) -> PowerLa
     return PowerLaw(*(found[name] for name in columns))
 
 
-def _check(slope: Estimate) -> CoordinateCheck:
+def _check(slope: Estimate) -> CoordinateSlope:
     if not slope.determined:
-        return CoordinateCheck(slope, "not determined")
+        return CoordinateSlope(slope, "not determined")
     if abs(slope.value) < _FLAT and slope.error < _SHARP:
-        return CoordinateCheck(slope, "flat")
+        return CoordinateSlope(slope, "flat")
     if abs(slope.value) - 2 * slope.error > _FLAT:
-        return CoordinateCheck(slope, "grows" if math.copysign(1, slope.value) > 0 else "shrinks")
-    return CoordinateCheck(slope, "not determined")
+        return CoordinateSlope(slope, "grows" if math.copysign(1, slope.value) > 0 else "shrinks")
+    return CoordinateSlope(slope, "not determined")

@@ -20,6 +20,7 @@ from phasescope.errors import InputError
 from phasescope.estimate import Estimate
 from phasescope.recording import first_float, untouched
 from phasescope.recording.batch import map_leaves, unpacked
+from phasescope.results import Result
 from phasescope.training.objective import Loss, Objective, objective
 
 Array = NDArray[np.float64]
@@ -33,7 +34,7 @@ _ROUNDINGS = 10  # a change of fewer roundings of the value is none
 
 
 @dataclass(frozen=True)
-class WidthRow:
+class WidthRow(Result):
     """Size and change of what one layer puts out, against the width.
 
     Parameters
@@ -65,7 +66,7 @@ class WidthRow:
 
 
 @dataclass(frozen=True)
-class WidthAdvice:
+class WidthAdvice(Result):
     """By which powers of ``base / width`` to multiply one parameter and its learning rate.
 
     Parameters
@@ -105,7 +106,7 @@ class WidthAdvice:
 
 
 @dataclass(frozen=True)
-class WidthCheck:
+class WidthCheck(Result):
     """What width does to the first steps of training; :func:`coordinate_check` makes it.
 
     Parameters
