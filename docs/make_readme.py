@@ -17,6 +17,7 @@ from torch import nn
 import phasescope
 from phasescope import noise, plotting
 from phasescope.cli import main as main_of_phasescope
+from phasescope.signal.table import wrapped
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
@@ -68,10 +69,14 @@ def stored_table() -> str:
     return printed.getvalue().strip()
 
 
+def _short(found: phasescope.instruments.Inspection) -> str:
+    return "\n".join([found.tables["propagation"], "", *wrapped(found.sentence)])
+
+
 def outputs() -> dict[str, str]:
     """Return each generated block of the README."""
     return {
-        "inspect": f"```\n{phasescope.inspect(network(10, 0.58, 0.05, seed=0), digits())}\n```",
+        "inspect": f"```\n{_short(phasescope.inspect(network(10, 0.58, 0.05, seed=0), digits()))}\n```",
         "critical gelu": f"```\n{command('critical', 'gelu')}\n```",
         "trainability": f"```\n{stored_table()}\n```",
         "critical repu2": f"```\n{command('critical', 'repu2')}\n```",
