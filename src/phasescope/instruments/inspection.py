@@ -313,7 +313,8 @@ def inspect(
         named_by_package = bool(choice.origins or choice.failed)
         if errors and (instruments is None or (len(chosen) == 1 and not named_by_package)):
             raise errors[0]
-        reasons = "; ".join(f"{n}: {why}" for n, why in (skipped | failed).items()) or "none was given"
+        reasons = "; ".join(f"{n}: {why.rstrip('.')}" for n, why in (skipped | failed).items())
+        reasons = reasons or "none was given"
         cause = errors[0] if errors else None
         raise InputError(f"No instrument could measure {model_name}: {reasons}.") from cause
     if any(finding.severity == "problem" and finding.kind == "broken" for finding in findings):
