@@ -3,7 +3,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from phasescope.citations import BIBTEX, citation, citation_keys
+from phasescope.citations import BIBTEX, citation, citation_keys, register
 from phasescope.errors import InputError
 
 ARXIV = {
@@ -62,3 +62,51 @@ def test_results_without_citations_are_refused():
         citation({})
     with pytest.raises(InputError, match=r"nobody1999.*poole2016"):
         citation(SimpleNamespace(citations="nobody1999"))
+
+
+ENTRY = "@misc{units-doe2026,\n  title = {On {Units}},\n  author = {Doe, Jane},\n}"
+
+
+@pytest.fixture
+def registry(monkeypatch):
+    monkeypatch.setattr("phasescope.citations.BIBTEX", dict(BIBTEX))
+
+
+@pytest.mark.usefixtures("registry")
+def test_an_entry_of_a_third_party_is_printed_like_ours():
+    result = SimpleNamespace(citations="units-doe2026 poole2016")
+    with pytest.raises(InputError, match=r"units-doe2026.*register"):
+        citation(result)
+    register("units-doe2026", ENTRY)
+    register("units-doe2026", f"\n{ENTRY}\n")
+    assert citation(result).startswith(f"{ENTRY}\n\n@inproceedings{{poole2016,")
+
+
+@pytest.mark.usefixtures("registry")
+def test_a_key_stands_for_one_text():
+    register("units-doe2026", ENTRY)
+    with pytest.raises(InputError, match="units-doe2026 is taken by another entry"):
+        register("units-doe2026", ENTRY.replace("Jane", "John"))
+    with pytest.raises(InputError, match="poole2016 is taken"):
+        register("poole2016", ENTRY.replace("units-doe2026", "poole2016"))
+    assert citation(SimpleNamespace(citations="units-doe2026")).startswith(ENTRY)
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "said"),
+    [
+        ("two words", ENTRY, "'two words' is no key"),
+        ("", ENTRY, "'' is no key"),
+        ("other2026", ENTRY, "other2026 is not one BibTeX entry with that key"),
+        ("units-doe2026", "Doe, On units", "not one BibTeX entry"),
+        ("units-doe2026", ENTRY[:-1], "not one BibTeX entry"),
+        ("units-doe2026", f"{ENTRY}\n{ENTRY}", "not one BibTeX entry"),
+        ("units-doe2026", "@misc{units-doe2026, title = {On units}}", "has no author"),
+        ("units-doe2026", "@misc{units-doe2026, year = {2026}}", "has no title and no author"),
+    ],
+)
+@pytest.mark.usefixtures("registry")
+def test_what_is_not_one_entry_is_refused(key, text, said):
+    with pytest.raises(InputError, match=said):
+        register(key, text)
+    assert "units-doe2026" not in BIBTEX

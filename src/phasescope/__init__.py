@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from phasescope import activations as activations
+    from phasescope import citations as citations
     from phasescope import data as data
     from phasescope import errors as errors
     from phasescope import instruments as instruments
@@ -45,6 +46,7 @@ _HOMES = {
 }
 _ROOMS = (
     "activations",
+    "citations",
     "data",
     "errors",
     "instruments",
@@ -70,6 +72,7 @@ __all__ = [
     "__version__",
     "activations",
     "citation",
+    "citations",
     "data",
     "errors",
     "inspect",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -537,6 +538,64 @@ BIBTEX: dict[str, str] = {
 }
 
 
+def register(key: str, bibtex: str) -> None:
+    """Make a BibTeX entry known under its key; nothing is returned.
+
+    A package with instruments or studies of its own calls this where it is imported. ``phasescope.citation``
+    then prints the entry for each result whose ``citations`` hold the key. To register the same text again
+    changes nothing.
+
+    Parameters
+    ----------
+    key : str
+        Key of the entry, as ``@article{key,`` has it, without blanks: they separate keys in ``citations``.
+    bibtex : str
+        The whole entry, with a title and an author.
+
+    Raises
+    ------
+    InputError
+        If the key is taken by another text, or if `bibtex` is not one entry with that key, a title and an
+        author.
+
+    Notes
+    -----
+    The registry lasts as long as the process. Where a stored result is read without the package that it is
+    from, the key is unknown, and ``phasescope.citation`` says so.
+
+    Examples
+    --------
+    >>> from phasescope import citation, citations
+    >>> citations.register("doe2026", "@misc{doe2026, title = {On units}, author = {Doe, Jane}}")
+    >>> class Result:
+    ...     citations = ("doe2026",)
+    >>> "On units" in citation(Result())
+    True
+    """
+    text = bibtex.strip()
+    if not re.fullmatch(r"[^\s{},]+", key):
+        raise InputError(f"{key!r} is no key of a BibTeX entry.", "Write it like doe2026.")
+    if not re.match(rf"@\w+\{{{re.escape(key)}\s*,", text) or not _is_one_entry(text):
+        raise InputError(
+            f"The text for {key} is not one BibTeX entry with that key: {text[:60]!r}.",
+            f"Write it like @article{{{key}, title = {{...}}, author = {{...}}}}.",
+        )
+    missing = [field for field in ("title", "author") if not re.search(rf"\b{field}\s*=", text)]
+    if missing:
+        raise InputError(f"The BibTeX entry {key} has no {' and no '.join(missing)}.", "Add it.")
+    if BIBTEX.setdefault(key, text) != text:
+        raise InputError(
+            f"The citation key {key} is taken by another entry: {BIBTEX[key][:60]!r}.", "Choose another key."
+        )
+
+
+def _is_one_entry(text: str) -> bool:
+    depths = [
+        text.count("{", 0, end) - text.count("}", 0, end) for end in range(text.index("{") + 1, len(text))
+    ]
+    return text.endswith("}") and text.count("{") == text.count("}") and min(depths) > 0
+
+
 def citation_keys(result: object) -> list[str]:
     """Return the registry keys that a result names, each once, in its own order."""
     found = _named_keys(result)
@@ -549,7 +608,9 @@ def citation_keys(result: object) -> list[str]:
     unknown = [key for key in keys if key not in BIBTEX]
     if unknown:
         raise InputError(
-            f"Unknown citation key(s): {', '.join(unknown)}.", f"Known keys: {', '.join(sorted(BIBTEX))}."
+            f"Unknown citation key(s): {', '.join(unknown)}.",
+            "Import the package that brings them, or call phasescope.citations.register. "
+            f"Known keys: {', '.join(sorted(BIBTEX))}.",
         )
     return keys
 

@@ -72,7 +72,17 @@ def test_the_usage_has_one_line_for_each_command(capsys):
         ),
         (
             "inspect",
-            ["--data", "--out", "--max-memory", "--check", "--json", "--seed", "--debug", "runs its code"],
+            [
+                "--data",
+                "--instrument",
+                "--out",
+                "--max-memory",
+                "--check",
+                "--json",
+                "--seed",
+                "--debug",
+                "runs its code",
+            ],
         ),
         (
             "dfa",

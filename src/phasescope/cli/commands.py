@@ -37,6 +37,10 @@ _DATA = (
     "The batch, in place of the factory's: a tensor file (.pt, .safetensors, .npy, .npz, .npz:NAME, .csv) or "
     "a function without arguments that returns it."
 )
+_INSTRUMENT = (
+    "Run only this instrument, by its name; may be repeated. One that an installed package brings runs only "
+    "where it is named, and the package is then imported."
+)
 _SERIES = (
     "A time series: a text with one row a step (.csv, .tsv, .txt, .dat, .rr, also as .gz), .npy, .npz, .mat "
     "or .wav."
@@ -101,6 +105,10 @@ class Inspect:
         tyro.conf.arg(metavar="FILE.py:factory[@CHECKPOINT]", help=_TARGETS),
     ]
     data: Annotated[str | None, tyro.conf.arg(metavar="FILE|FILE.py:factory", help=_DATA)] = None
+    instruments: Annotated[
+        tyro.conf.UseAppendAction[tuple[str, ...]],
+        tyro.conf.arg(name="instrument", metavar="NAME", help=_INSTRUMENT),
+    ] = ()
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")] = field(default=Path("phasescope-inspect"))
     """Folder for report.html and report.json."""
     max_memory: Annotated[str | None, tyro.conf.arg(metavar="SIZE")] = None
@@ -118,6 +126,7 @@ class Inspect:
         return inspection.run(
             self.targets,
             data=self.data,
+            instruments=self.instruments,
             out=self.out,
             max_memory=self.max_memory,
             check=self.check,

@@ -24,6 +24,7 @@ def run(
     specs: Sequence[str],
     *,
     data: str | None,
+    instruments: Sequence[str] = (),
     out: Path,
     max_memory: str | None,
     check: bool,
@@ -47,7 +48,7 @@ def run(
             if batch is None and target.batch is None:
                 given = None  # the first of the data, with its targets
             asked = {"loss": target.loss, "data": target.data, "optimizer": target.optimizer}
-            asked["property"] = target.property
+            asked |= {"property": target.property, "instruments": instruments or None}
             if target.restored in first:
                 asked["initial"] = first[target.restored]
             elif target.restored:

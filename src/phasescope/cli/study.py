@@ -20,7 +20,7 @@ from phasescope.cli.study_progress import display, duration
 from phasescope.cli.terminal import say
 from phasescope.errors import InputError
 from phasescope.report.study_page import expected_and_measured
-from phasescope.studies import PartPlan, Study, StudySettings
+from phasescope.studies import PartPlan, Study, StudySettings, registry
 from phasescope.sweep import check_writable
 
 if TYPE_CHECKING:
@@ -32,8 +32,15 @@ _UNKNOWN = 4e9  # bytes, where the system does not tell
 
 
 def listing(*, as_json: bool) -> str:
-    """Return name, summary, source, presets and parts of every study."""
+    """Return name, summary, source, presets and parts of every study; tell of those that cannot be used."""
     found = [studies.study(name) for name in studies.names()]
+    for name in registry.names_of_others():
+        try:
+            found.append(studies.study(name))
+        except InputError as error:
+            say(f"phasescope: {error}")
+    for sentence in registry.hidden():
+        say(f"phasescope: {sentence}")
     if as_json:
         entries = [
             {

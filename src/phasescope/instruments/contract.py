@@ -23,14 +23,15 @@ A third party adds an instrument in one file::
 
 and holds it to the same promises as the instruments of phasescope with
 ``phasescope.testing.check_instrument(WeightNorms())``. ``phasescope.inspect(model, batch,
-instruments=[WeightNorms()])`` then runs it.
+instruments=[WeightNorms()])`` then runs it. A package that names the class under the entry point
+``phasescope.instruments`` lets its users run it by name: ``instruments=["weight_norms"]``.
 
 The dataset has one dimension that runs over *all* layers of the model, ``layer``, with the coordinates
 ``layer`` (unique names, module paths) and ``skipped`` (why a row was not measured; "" where it was). A value
 that does not exist is NaN. Each variable has ``units`` and ``long_name``; ``X_error`` is one standard error
 of ``X``. The attributes are strings and numbers (structured ones as JSON text), among them ``instrument``,
 ``model``, ``inputs``, ``seed``, ``dtype``, ``device``, ``versions``, ``mode``, ``notes`` and ``citations``
-(keys of ``phasescope.citations.BIBTEX``, separated by spaces).
+(keys of ``phasescope.citations.BIBTEX``, separated by spaces; ``phasescope.citations.register`` adds one).
 """
 
 from __future__ import annotations

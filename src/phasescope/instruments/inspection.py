@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import nn
 
+from phasescope.citations import citation_keys
 from phasescope.errors import InputError, NothingToMeasureError, PhasescopeError
 from phasescope.instruments.activation_noise import ActivationNoise
 from phasescope.instruments.contract import Finding, Instrument, importance
@@ -18,6 +20,7 @@ from phasescope.instruments.edges import RemovableEdges
 from phasescope.instruments.hysteresis import Hysteresis
 from phasescope.instruments.langevin import LangevinProbe
 from phasescope.instruments.lazy import LazyTraining
+from phasescope.instruments.named import Choice, choose
 from phasescope.instruments.propagation import SignalPropagation
 from phasescope.instruments.spectra import JacobianSpectra
 from phasescope.instruments.symptoms import Symptoms
@@ -60,6 +63,12 @@ _OURS: tuple[type[Instrument], ...] = (
     Hysteresis,
     SynapticEnsembles,
 )
+_NEEDS = {
+    RemovableEdges.name: "give loss, and data with inputs and targets",
+    LangevinProbe.name: "give loss, and data with inputs and targets",
+    LazyTraining.name: "give the model before training, or a checkpoint of it, as initial",
+    SynapticEnsembles.name: "give a property of the output",
+}
 _PROBED = 20_000  # parameters up to which Langevin chains take seconds rather than minutes
 
 
@@ -242,7 +251,7 @@ def inspect(
     optimizer: Optimizer | None = None,
     property: Asked | Mapping[str, Asked] | None = None,
     initial: nn.Module | Mapping[str, Tensor] | None = None,
-    instruments: Sequence[Instrument] | None = None,
+    instruments: Sequence[Instrument | str] | None = None,
     seed: int = 0,
     max_memory: float | str | None = None,
     label: str | None = None,
@@ -275,9 +284,12 @@ def inspect(
     initial : nn.Module or mapping of str to Tensor, optional
         The model before training, or its state dict. With it, whether training moved the features is
         measured, too.
-    instruments : sequence of Instrument, optional
-        Which ones, in place of all of phasescope's; `loss`, `data`, `optimizer`, `property` and `initial` are
-        then not used.
+    instruments : sequence of Instrument or str, optional
+        Which ones, in place of all of phasescope's that apply. A name stands for one of phasescope's, which
+        then uses `loss`, `data`, `optimizer`, `property` and `initial`, or for the one that an installed
+        package brings under the entry point ``phasescope.instruments``. Naming it imports that package;
+        without a name none is imported. Where two have the same name, phasescope's own is taken, and
+        ``skipped`` says so.
     seed : int
         Seed of every random choice.
     max_memory : float or str, optional
@@ -290,7 +302,8 @@ def inspect(
     Raises
     ------
     InputError
-        If no instrument could measure the model; the message gives each reason.
+        If no instrument could measure the model; the message gives each reason. If a name in `instruments` is
+        that of none; the message lists those that there are.
 
     Notes
     -----
@@ -329,10 +342,12 @@ def inspect(
         TrainingStability(loss, data, optimizer),
     ]
     skipped: dict[str, str] = {}
+    instruments = [instruments] if isinstance(instruments, str) else instruments
+    named = {each for each in instruments or () if isinstance(each, str)}
     if loss is not None and targets is not None:
         ours.append(RemovableEdges(loss, targets))
         slow = _slow_to_probe(model)
-        if not slow:
+        if not slow or LangevinProbe.name in named:
             ours.append(LangevinProbe(loss, targets))
         elif instruments is None:
             skipped[LangevinProbe.name] = (
@@ -342,18 +357,21 @@ def inspect(
         ours.append(LazyTraining(initial))  # a loss says more only with the rate of the training
     if property is not None:
         ours.append(SynapticEnsembles(property))
-    chosen = ours if instruments is None else list(instruments)
+    choice = Choice(ours) if instruments is None else choose(instruments, [*ours, Hysteresis()], _NEEDS)
+    chosen = choice.instruments
+    skipped |= choice.skipped
     model_name = _model_name(model)
     datasets: dict[str, xr.Dataset] = {}
     findings: list[Finding] = []
     tables: dict[str, str] = {}
-    failed: dict[str, str] = {}
-    errors: list[Exception] = []
+    failed = {name: str(error) for name, error in choice.failed.items()}
+    errors: list[Exception] = [*choice.failed.values()]
     used: dict[str, Instrument] = {}
     for position, instrument in enumerate(chosen):
         if progress is not None:
             progress(instrument.title, position / len(chosen))
-        of_data = instruments is None and isinstance(instrument, LangevinProbe | RemovableEdges)
+        own = any(instrument is each for each in ours)
+        of_data = own and isinstance(instrument, LangevinProbe | RemovableEdges)
         given = inputs if of_data else batch
         try:
             with alone():
@@ -363,9 +381,12 @@ def inspect(
                     continue
                 dataset = instrument.measure(model, given, seed=seed, max_memory=limit)
             found = instrument.findings(dataset)
+            table = instrument.table(dataset)
+            if instrument.name in choice.origins:
+                _hold(instrument, dataset, found, table)
             # A mistake that is named comes before what it leads to.
             findings = [*found, *findings] if isinstance(instrument, Symptoms) else [*findings, *found]
-            tables[instrument.name] = instrument.table(dataset)
+            tables[instrument.name] = table
             datasets[instrument.name] = dataset
             used[instrument.name] = instrument
         except NothingToMeasureError as nothing:  # known only once the model has run
@@ -373,12 +394,16 @@ def inspect(
             errors.append(nothing)
         except Exception as error:  # one instrument's failure must not cost the others' results
             known = isinstance(error, PhasescopeError)
-            failed[instrument.name] = str(error) if known else in_users_words(error)
+            said = str(error) if known else in_users_words(error)
+            origin = choice.origins.get(instrument.name)
+            failed[instrument.name] = said if origin is None else f"{origin}: {said}"
             errors.append(error)
     if not datasets:
-        if errors and (instruments is None or len(chosen) == 1):
+        named_by_package = bool(choice.origins or choice.failed)
+        if errors and (instruments is None or (len(chosen) == 1 and not named_by_package)):
             raise errors[0]
-        reasons = "; ".join(f"{n}: {why}" for n, why in (skipped | failed).items()) or "none was given"
+        reasons = "; ".join(f"{n}: {why.rstrip('.')}" for n, why in (skipped | failed).items())
+        reasons = reasons or "none was given"
         cause = errors[0] if errors else None
         raise InputError(f"No instrument could measure {model_name}: {reasons}.") from cause
     if any(finding.severity == "problem" and finding.kind == "broken" for finding in findings):
@@ -397,6 +422,23 @@ def inspect(
         instruments=used,
         failed=failed,
     )
+
+
+def _hold(instrument: Instrument, dataset: xr.Dataset, findings: Sequence[Finding], table: str) -> None:
+    """Raise where what another package returned would break the page that shows it."""
+    if not {"layer", "skipped"} <= set(dataset.coords) or dataset.attrs.get("instrument") != instrument.name:
+        raise TypeError("measure() gave no dataset of this instrument with the coordinates layer and skipped")
+    for key, kind in (("notes", list), ("versions", dict)):
+        if not isinstance(json.loads(dataset.attrs[key]), kind):
+            raise TypeError(f"the attribute {key} of the dataset is not the JSON text of a {kind.__name__}")
+    if not findings or not all(isinstance(finding, Finding) for finding in findings):
+        raise TypeError("findings() gave no list of Finding")
+    if not isinstance(table, str):
+        raise TypeError(f"table() gave {type(table).__name__}, not text")
+    citation_keys(dataset)
+    json.dumps(_dataset_to_dict(dataset), allow_nan=False)
+    if not all(hasattr(figure, "savefig") for figure in instrument.figures(dataset).values()):
+        raise TypeError("figures() gave no matplotlib figures")
 
 
 def _slow_to_probe(model: object) -> str:

@@ -168,7 +168,8 @@ def _own(name: str, directory: Path) -> str:
         return name
     raise InputError(
         f"{directory / results.RESULTS} is of the study {name!r}, which is not one of phasescope's.",
-        "Naming a file runs its code. If you trust it, say which: --study FILE.py:NAME, or study= in Python.",
+        "Naming a file runs its code, and so does naming a study of a package. If you trust it, say which: "
+        "--study FILE.py:NAME or --study NAME, or study= in Python.",
     )
 
 
