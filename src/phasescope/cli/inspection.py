@@ -14,9 +14,8 @@ from phasescope.cli.progress import progress
 from phasescope.cli.targets import Target, fit_to, load_batch, load_targets, seed_everything
 from phasescope.cli.terminal import say
 from phasescope.errors import InputError
-from phasescope.instruments import Inspection, inspect
-from phasescope.instruments.limits import Check, read_limits
-from phasescope.instruments.limits import check as kept
+from phasescope.instruments import Check, Inspection, inspect, read_limits
+from phasescope.instruments import check as kept
 from phasescope.instruments.training.given import first_of
 from phasescope.recording.batch import is_plain, leaves
 from phasescope.recording.memory import in_bytes

@@ -71,7 +71,7 @@ class _Limit(BaseModel):
             side = f"at least {self.min:g}" if self.min is not None else f"at most {self.max:g}"
         else:
             side = f"{self.min:g} to {self.max:g}"
-        return f"{side}, give or take {self.errors:g} errors" if self.errors else side
+        return f"{side}, within {self.errors:g} errors" if self.errors else side
 
     def holds(self, value: float, error: float) -> bool:
         """Whether a value lies within, or outside by no more than the errors that are allowed."""
@@ -236,8 +236,7 @@ def check(inspection: Inspection, limits: Limits | Path | str | Mapping[str, Any
     Examples
     --------
     >>> import torch, phasescope
-    >>> from phasescope.instruments import SignalPropagation
-    >>> from phasescope.instruments.limits import check
+    >>> from phasescope.instruments import SignalPropagation, check
     >>> layers = [torch.nn.Linear(64, 64, bias=False) for _ in range(5)]
     >>> for layer in layers:
     ...     _ = torch.nn.init.orthogonal_(layer.weight)
@@ -348,9 +347,10 @@ def _there(dataset: xr.Dataset) -> dict[str, Any]:
 
 def _rows(where: str, dataset: xr.Dataset, key: str, thing: Any, limit: _Limit) -> list[_Row]:
     """Return every value that a limit is about."""
-    if key not in dataset.data_vars:
-        if limit.rows is not None:
-            raise InputError(f"{where} is one number and has no rows.", "Leave out rows.")
+    stored = key in dataset.data_vars
+    if limit.rows is not None and not (stored and thing.dims):
+        raise InputError(f"{where} is one number and has no rows.", "Leave out rows.")
+    if not stored:
         return [_Row("", _estimate(where, thing))]
     dims = [str(dim) for dim in thing.dims]
     if len(dims) > 1:
