@@ -179,3 +179,67 @@ def test_an_instrument_that_fails_is_named_and_the_exit_code_is_1(phasescope, mo
     assert set(found["failed"]) == {"stability"}
     assert 'raise ZeroDivisionError("no sequence left")' in found["failed"]["stability"]
     assert "stability" not in found["skipped"]
+
+
+KEPT = 'severity = "problem"\n[propagation]\ninputs = [12, 12]\n'
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_limits_of_a_file_are_one_line_each_and_the_exit_code(phasescope, models, tmp_path):
+    (tmp_path / "kept.toml").write_text(KEPT)
+    (tmp_path / "not_kept.toml").write_text(KEPT + "parameters = {min = 1e9}\n")
+    kept = phasescope("inspect", "models.py:with_batch", "--check", "kept.toml")
+    assert (kept.code, kept.err) == (0, "")
+    lines = kept.out.rstrip().splitlines()
+    assert lines[-1] == "page: phasescope-inspect/report.html"
+    assert lines[-3] == "passed  propagation.inputs: 12 (limit: 12 to 12)"
+    assert lines[-4].startswith("passed  findings: ")
+    answer = phasescope("inspect", "models.py:with_batch", "--json", "--check", "not_kept.toml")
+    assert answer.code == 1
+    assert violations(answer.json, SCHEMA) == []
+    assert [each["passed"] for each in answer.json["checks"]] == [True, True, False]
+    assert answer.json["checks"][2]["limit"] == "at least 1e+09"
+    assert answer.json["checks"][2]["label"] == "with_batch"
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_each_of_several_targets_is_held_to_the_limits(phasescope, models, tmp_path):
+    (tmp_path / "limits.toml").write_text('severity = "problem"\n[propagation]\nparameters = {max = 300}\n')
+    answer = phasescope(
+        *("inspect", "models.py:net", "models.py:wide", "--data", "models.py:batch", "--check", "limits.toml")
+    )
+    assert answer.code == 1
+    assert "\nnet: passed  propagation.parameters: " in answer.out
+    assert "\nwide: FAILED  propagation.parameters: " in answer.out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--check", "none.toml"], "There is no none.toml"),
+        (["--check", "broken.toml"], "broken.toml is no TOML"),
+        (["--check", "severity.toml"], "severity.toml: severity: Input should be 'ok'"),
+        (
+            ["--check", "models.py:with_batch"],
+            "a file of limits ends in .toml or .json. Name targets before.",
+        ),
+        (["--check", "severity.toml", "broken.toml"], "one file of limits, not 2"),
+    ],
+)
+def test_limits_that_cannot_be_read_are_refused_before_anything_is_measured(
+    phasescope, models, tmp_path, words, said
+):
+    (tmp_path / "broken.toml").write_text("[")
+    (tmp_path / "severity.toml").write_text('severity = "fine"')
+    answer = phasescope("inspect", "models.py:raises", *words)
+    assert answer.code == 2
+    assert said in answer.err
+    assert answer.out == ""
+
+
+def test_a_limit_on_what_there_is_not_is_refused_and_nothing_is_written(phasescope, models, tmp_path):
+    (tmp_path / "limits.json").write_text('{"propagation": {"margins": [0, 1]}}')
+    answer = phasescope("inspect", "models.py:with_batch", "--check", "limits.json")
+    assert answer.code == 2
+    assert "propagation has no 'margins'. Did you mean margin?" in answer.err
+    assert written(tmp_path / "phasescope-inspect") == []

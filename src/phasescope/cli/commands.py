@@ -67,6 +67,10 @@ _SOURCE = (
 _TRAINER = "How they are trained: Levenberg-Marquardt, L-BFGS, Adam or Rprop."
 _TIME = "CPU seconds for each network, in place of steps; the same call then gives other weights."
 _CHECK = "Exit with code 1 where a claim disagrees, for use in scripts."
+_LIMITS = (
+    "Exit with code 1 where a limit is not kept: those of a file (.toml or .json), or without one, that no "
+    "finding is a problem. Targets go before it."
+)
 _NAME = (
     "A study that `phasescope study list` shows, or FILE.py:NAME with one of your own, whose code then runs."
 )
@@ -113,8 +117,7 @@ class Inspect:
     """Folder for report.html and report.json."""
     max_memory: Annotated[str | None, tyro.conf.arg(metavar="SIZE")] = None
     """Most memory that measuring may take, such as 2GB or 500MB."""
-    check: bool = False
-    """Exit with code 1 where a finding is a problem, for use in scripts."""
+    check: Annotated[tuple[str, ...] | None, tyro.conf.arg(metavar="[LIMITS]", help=_LIMITS)] = None
     json: Annotated[bool, tyro.conf.arg(help=_JSON)] = False
     seed: int = 0
     """Seed for the weights that your factory draws and for the probes of the measurement."""

@@ -14,7 +14,8 @@ from phasescope.cli.progress import progress
 from phasescope.cli.targets import Target, fit_to, load_batch, load_targets, seed_everything
 from phasescope.cli.terminal import say
 from phasescope.errors import InputError
-from phasescope.instruments import Inspection, inspect
+from phasescope.instruments import Check, Inspection, inspect, read_limits
+from phasescope.instruments import check as kept
 from phasescope.instruments.training.given import first_of
 from phasescope.recording.batch import is_plain, leaves
 from phasescope.recording.memory import in_bytes
@@ -27,7 +28,7 @@ def run(
     instruments: Sequence[str] = (),
     out: Path,
     max_memory: str | None,
-    check: bool,
+    check: Sequence[str] | None,
     as_json: bool,
     seed: int,
     command: str,
@@ -37,6 +38,7 @@ def run(
         raise InputError("No target was given.", "Name one: phasescope inspect model.py:make_model.")
     report.check_writable(out)
     limit = memory_bytes(max_memory)
+    limits = None if check is None else read_limits(_file_of_limits(check))
     seed_everything(seed)
     batch = None if data is None else load_batch(data)
     inspections = []
@@ -56,12 +58,26 @@ def run(
             found = inspect(target.model, given, **asked, seed=seed, max_memory=limit, label=target.label)
             _note(found, target.notes)
             inspections.append(found)
+    checks = [] if limits is None else [each for found in inspections for each in kept(found, limits)]
     page = report.save(inspections, out, command=command)
     failed = [(each, name, why) for each in inspections for name, why in each.failed.items()]
     for each, name, why in failed:
         say(f"phasescope: {name} failed on {each.label}: {' '.join(why.split())}")
-    ill = check and any(f.severity == "problem" for each in inspections for f in each.findings)
-    return _answer(inspections, page, as_json=as_json), int(ill or bool(failed))
+    ill = any(not each.passed for each in checks)
+    answer = _answer(inspections, None if limits is None else checks, page, as_json=as_json)
+    return answer, int(ill or bool(failed))
+
+
+def _file_of_limits(words: Sequence[str]) -> Path | None:
+    """Return the file that follows --check, if any; a target there would be taken for one."""
+    for word in words:
+        if not word.lower().endswith((".toml", ".json")):
+            raise InputError(
+                f"--check {word}: a file of limits ends in .toml or .json.", "Name targets before."
+            )
+    if len(words) > 1:
+        raise InputError(f"--check takes one file of limits, not {len(words)}.", "Put them into one.")
+    return Path(words[0]) if words else None
 
 
 def _note(inspection: Inspection, notes: Sequence[str]) -> None:
@@ -103,11 +119,16 @@ def _refuse_identical(batch: object) -> None:
         )
 
 
-def _answer(inspections: Sequence[Inspection], page: Path, *, as_json: bool) -> str:
+def _answer(
+    inspections: Sequence[Inspection], checks: Sequence[Check] | None, page: Path, *, as_json: bool
+) -> str:
     content = report.document(inspections)
     if as_json:
-        return json.dumps({**content, "page": str(page)}, indent=1, allow_nan=False)
+        asked = {} if checks is None else {"checks": [each.to_dict() for each in checks]}
+        return json.dumps({**content, **asked, "page": str(page)}, indent=1, allow_nan=False)
     parts = [str(inspection) for inspection in inspections]
     if len(inspections) > 1:
         parts.append(content["sentence"])
-    return "\n\n".join([*parts, f"page: {page}"])
+    several = len({each.label for each in checks or ()}) > 1
+    lines = [f"{each.label}: {each}" if several else str(each) for each in checks or ()]
+    return "\n\n".join([*parts, *(["\n".join(lines)] if lines else []), f"page: {page}"])

@@ -7,6 +7,7 @@ from phasescope.instruments.hysteresis import Hysteresis
 from phasescope.instruments.inspection import Inspection, inspect
 from phasescope.instruments.langevin import LangevinProbe
 from phasescope.instruments.lazy import LazyTraining
+from phasescope.instruments.limits import Check, check, read_limits
 from phasescope.instruments.propagation import SignalPropagation
 from phasescope.instruments.spectra import JacobianSpectra
 from phasescope.instruments.symptoms import Symptoms
@@ -25,6 +26,7 @@ from phasescope.instruments.weights import WeightStructure
 
 __all__ = [
     "ActivationNoise",
+    "Check",
     "Finding",
     "GradientThroughTime",
     "Hysteresis",
@@ -41,8 +43,10 @@ __all__ = [
     "TrainingRecorder",
     "TrainingStability",
     "WeightStructure",
+    "check",
     "inspect",
     "lightning_callback",
+    "read_limits",
     "read_record",
     "recorded_exponent",
     "transformers_callback",

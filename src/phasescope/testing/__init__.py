@@ -1,4 +1,6 @@
-"""The promises that every instrument keeps, as checks that anyone can run on an instrument of their own.
+"""Checks for the tests of others: of an instrument of one's own, and of a model.
+
+The promises that every instrument keeps are checks that anyone can run on an instrument of their own:
 
 >>> from phasescope.instruments import SignalPropagation
 >>> from phasescope.testing import Case, check_instrument, linear_network
@@ -6,7 +8,7 @@
 >>> len(passed) >= 20
 True
 
-Each file of this folder holds checks of one kind, one function a promise.
+Each file of checks holds those of one kind, one function a promise. `assert_trainable` is for models.
 """
 
 from __future__ import annotations
@@ -18,8 +20,9 @@ from types import ModuleType
 from phasescope.instruments.contract import Instrument
 from phasescope.testing import dataset_checks, input_checks, result_checks, trace_checks
 from phasescope.testing.cases import Case, Trial, default_cases, linear_network
+from phasescope.testing.trainable import assert_trainable
 
-__all__ = ["CHECKS", "Case", "check_instrument", "linear_network"]
+__all__ = ["CHECKS", "Case", "assert_trainable", "check_instrument", "linear_network"]
 
 
 def _checks(module: ModuleType) -> dict[str, Callable[[Trial], None]]:
