@@ -107,7 +107,7 @@ def test_a_deep_network_far_from_criticality_fails_with_the_number_and_the_cure(
 
 def test_a_signal_that_explodes_is_refused_though_a_linear_rate_was_not_asked_for():
     # Each orthogonal layer multiplies squares by 9: from layer 0 over 6 steps to the last by 9^6 = e^13.2.
-    model = nn.Sequential(*(nn.Linear(16, 16, bias=False) for _ in range(6)))
+    model = nn.Sequential(*(nn.Linear(16, 16, bias=False) for _ in range(7)))
     for layer in model:
         nn.init.orthogonal_(layer.weight, gain=3.0)
     with pytest.raises(AssertionError, match=r"mean square grows by a factor 1e6 from 0 to 6[\s\S]*\+13.2"):
