@@ -71,7 +71,7 @@ def test_targets_of_the_constructor_are_those_of_the_batch():
     [
         (RemovableEdges(), "both", "the loss is missing"),
         (RemovableEdges(CE), "inputs", "the targets are missing"),
-        (RemovableEdges(), "inputs", "the loss is and the targets are missing"),
+        (RemovableEdges(), "inputs", "the loss and the targets are missing"),
         (RemovableEdges(CE, torch.zeros(3)), "inputs", "lengths of the targets"),
     ],
 )

@@ -216,6 +216,16 @@ def test_weights_without_numbers_and_layers_of_one_unit_are_rows_with_reasons():
     assert FEW.findings(data)
 
 
+def test_nan_in_the_first_layer_leaves_the_ranks_behind_it_undetermined():
+    model, x = relu_net(), normal(64, 32)
+    with torch.no_grad():
+        model[0].weight[0, 0] = math.nan
+    data = FEW.measure(model, x, seed=0)
+    assert data["skipped"].sel(layer="0").item() == "its weights are NaN or infinite"
+    assert np.isnan(data["rank"].sel(layer=["2", "4"]).values).all()
+    assert FEW.findings(data)
+
+
 def test_few_inputs_give_no_rank():
     data = FEW.measure(relu_net(), normal(20, 32))
     assert np.isnan(data["rank"].values).all()

@@ -89,10 +89,11 @@ class RemovableEdges(Instrument):
             return str(refused)
         targets = fitted.targets
         without = targets is None or (isinstance(targets, (tuple, dict)) and not targets)
-        missing = ["the loss is"] if self.loss is None else []
-        missing += ["the targets are"] if without else []
+        missing = ["the loss"] if self.loss is None else []
+        missing += ["the targets"] if without else []
         if missing:
-            return f"{' and '.join(missing)} missing: pass RemovableEdges(loss, targets)"
+            verb = "is" if missing == ["the loss"] else "are"
+            return f"{' and '.join(missing)} {verb} missing: pass RemovableEdges(loss, targets)"
         from phasescope.synapses.edges import with_targets
 
         try:

@@ -385,9 +385,9 @@ class Moments:
         if n < _FEWEST:
             reason = f"{n} input vectors are too few: at least {_FEWEST} are needed"
             return Estimate.not_determined(reason, method=method, n=n), none, none
-        values = self._values(self._own, self._sums[0] + self._sums[1])
-        if not np.isfinite(values).all():
+        if not bool(self._sums.isfinite().all()):  # eigenvalues of NaN raise, or not, by the library
             return Estimate.not_determined("the inputs are NaN or infinite", method=method, n=n), none, none
+        values = self._values(self._own, self._sums[0] + self._sums[1])
         if not values.sum() > 0:
             return Estimate.not_determined("the output is 0 on all inputs", method=method, n=n), none, none
         rank = _rank(values, tolerance)
