@@ -36,12 +36,16 @@ class Looks:
     def __init__(self, module: nn.Module, batch: Any, loss: Callable[..., Any] | None, seed: int) -> None:
         self._module, self._given, self._loss, self._seed = module, batch, loss, seed
         self._batch = as_batch(module, batch)
-        self._known: set[str] = set()  # symptoms that have been told
+        self._known: set[str] = set()  # symptoms that have been told, and looks that saw nothing
 
     def take(self, look: str) -> tuple[dict[str, float], str]:
         """Return the numbers of a look, and what is to be told."""
         numbers, text = {"signal": self._signal, "symptoms": self._symptoms, "noise": self._noise}[look]()
-        return {name: value for name, value in numbers.items() if not math.isnan(value)}, text
+        known = {name: value for name, value in numbers.items() if not math.isnan(value)}
+        if not known and look not in self._known:
+            self._known.add(look)
+            return {}, f"{look}: {text}"
+        return known, text if look == "symptoms" else ""
 
     def _signal(self) -> tuple[dict[str, float], str]:
         found = signal.profile(self._module, self._batch, loss=self._loss, seed=self._seed, theory=False)
@@ -53,7 +57,7 @@ class Looks:
             "signal_margin": margin.value,
             "signal_margin_error": margin.error,
             "signal_growth": float(rates[np.abs(rates).argmax()]) if rates.size else math.nan,
-        }, ""
+        }, found.verdict.reason
 
     def _symptoms(self) -> tuple[dict[str, float], str]:
         dataset = Symptoms(self._loss).measure(self._module, self._batch, seed=self._seed)
@@ -83,4 +87,4 @@ class Looks:
         if not series:
             raise InputError("no state has a series that is long enough.")
         mean = noise.population(np.concatenate(series, axis=1), tests=0).mean
-        return {"noise_beta": mean.value, "noise_beta_error": mean.error}, ""
+        return {"noise_beta": mean.value, "noise_beta_error": mean.error}, mean.reason
