@@ -102,15 +102,15 @@ class TrainingRecorder:
     loss : callable, optional
         As in :func:`phasescope.training.objective`; None takes ``output.loss``.
     batch : tuple, mapping or tensor, optional
-        The fixed batch for sharpness and exponent: inputs and targets. A quarter of a training batch is
-        enough to follow the sharpness.
+        The fixed batch for sharpness, exponent, signal, symptoms and noise: inputs and targets. A quarter of
+        a training batch is enough to follow the sharpness; noise takes sequences of at least 160 steps.
     optimizer : torch.optim.Optimizer, optional
         The optimiser in use, for its threshold and for the exponent; it is only read.
     budget : float or None
         Share of the time of the user's own steps that may be spent: 0.05 for 5 %. Each measurement waits
         until the time for it is saved. None measures everything at each step. What is measured at the start,
         before the first step, is not counted.
-    measure : sequence of str, optional
+    measure : sequence of str or "all", optional
         Any of "path", "displacement", "distance", "gradient", "sharpness", "exponent", "signal", "symptoms",
         "noise"; by default those of the first six that the other arguments allow. "all" takes what they allow
         of the nine.
@@ -118,12 +118,13 @@ class TrainingRecorder:
         A second model that the same loop trains beside the first, such as a copy that was started with a
         small kick.
     seed : int
-        Of the first tangent vector and the first vector of the iteration for the sharpness.
+        Of the first tangent vector, the first vector of the iteration for the sharpness, and the tangents of
+        the signal.
     step : int, optional
         Steps that the model has made already; by default 0, and for a file that is continued its last one.
     say : callable or None
-        Called with a sentence on the intervals at steps 10, 100, 1000, ..., and on what could not be
-        measured; prints on stderr by default.
+        Called with a sentence on the intervals at steps 10, 100, 1000, ..., on new symptoms, and on what
+        could not be measured; prints on stderr by default.
     log : object, callable or list of them, optional
         Gets the numbers of each line that is written, too: a ``SummaryWriter`` of TensorBoard (``add_scalar``
         for each number), the module ``mlflow`` or a logger of Lightning (``log_metrics(row, step=step)``), a
@@ -143,15 +144,17 @@ class TrainingRecorder:
     once, and the next row is tried again; any other error in a call ends the recording.
 
     Memory: two copies of the trained parameters (the first weights and the last), and for sharpness and
-    exponent a copy of the model, the tangent, and up to 30 vectors while the sharpness is computed.
+    exponent a copy of the model, the tangent, and up to 30 vectors while the sharpness is computed. Signal,
+    symptoms and noise take at most twice the weights, or 1 GB if that is more, while they run.
 
     Disk: beside the file lies ``PATH.start.npy`` with the weights at the start. A line of about 200 bytes is
     written for every step that was measured up to step 10 000, for every second up to 20 000, and so on;
     path lengths go on in between. A line is in the hands of the operating system before the call returns.
 
     Cost: path and displacement take about 10 % of a step of a small MLP with batches of 128, so that at 5 %
-    they are measured at every second or third step. On the CPU, time is that of the processor, so that other
-    processes do not count.
+    they are measured at every second or third step. On `batch`, signal takes about 9 forward and 2 backward
+    passes, symptoms one of each, and noise six forward passes and an analysis of each unit. On the CPU, time
+    is that of the processor, so that other processes do not count.
 
     Examples
     --------
