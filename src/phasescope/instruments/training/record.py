@@ -40,6 +40,13 @@ _DESCRIBED = {  # unit and name
     "sharpness_error": ("1", "residual of the eigenvalue"),
     "sharpness_ratio": ("1", "sharpness over the threshold of the optimiser"),
     "growth": ("1", "logarithm of the growth of a small difference in the next step"),
+    "signal_margin": ("1", "mean of ln chi_perpendicular per step of depth"),
+    "signal_margin_error": ("1", "one standard error of the margin"),
+    "signal_growth": ("1", "ln chi_perpendicular of the step of depth where it is furthest from 0"),
+    "symptoms": ("1", "number of symptoms"),
+    "symptoms_new": ("1", "number of symptoms not seen before in the session"),
+    "noise_beta": ("1", "exponent of the spectrum f^-beta of the states along time"),
+    "noise_beta_error": ("1", "one standard error of the exponent"),
 }
 _FEWEST = 2  # bursts, for an error of the exponent
 
@@ -89,6 +96,8 @@ def read_lines(path: Path) -> Lines:
             steps = {step: known for step, known in steps.items() if step <= values["step"]}
         elif headers and "step" in values:
             known = steps.setdefault(values.pop("step"), {"session": len(headers) - 1})
+            if "note" in known and "note" in values:
+                values["note"] = f"{known['note']}; {values['note']}"
             known.update(values)
     if not headers:
         raise InputError(

@@ -10,6 +10,8 @@ import time
 import zlib
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,10 @@ from torch import Tensor, nn
 
 import phasescope
 from phasescope.errors import InputError
+from phasescope.instruments.activation_noise.sequences import no_series
+from phasescope.instruments.training.looks import LOOKS, Looks
 from phasescope.instruments.training.record import FORMAT, Appender, Lines, read_lines
+from phasescope.instruments.training.writers import as_writers
 from phasescope.recording.modules import as_module
 from phasescope.recording.untouched import untouched
 from phasescope.regular_files import read_regular
@@ -28,7 +33,8 @@ from phasescope.training.objective import Objective, objective
 from phasescope.training.sharpness import Sharpness, sharpness
 from phasescope.whole_files import os_errors_told, write_whole
 
-MEASURES = ("path", "displacement", "distance", "gradient", "sharpness", "exponent")
+MEASURES = ("path", "displacement", "distance", "gradient", "sharpness", "exponent", *LOOKS)
+_USUAL = MEASURES[:6]
 _BURST, _ALIGNING = 10, 2  # steps in a row of which a growth is recorded, and those before it
 _WARM = 0.5  # of the time that the first sharpness takes, which has no vectors to start from
 _TOLERANCE = 1e-2  # relative residual of the sharpness
@@ -38,6 +44,11 @@ _SAME = 1e-3  # displacements that differ by less, relative, belong to the same 
 _FIRST_SHARE = 0.5  # of the budget, for the first job where there are several
 _PLANNED = 0.9  # of the budget; the rest is for what a call cannot see of itself
 _RECENT = 7  # runs whose median is expected: one that was interrupted by other processes does not count
+
+
+def on_stderr(text: str) -> None:
+    """Print a sentence where it does not mix with results."""
+    print(text, file=sys.stderr)
 
 
 class TrainingRecorder:
@@ -71,6 +82,17 @@ class TrainingRecorder:
       states without the noise of mini-batches. It is recorded in bursts of 10 steps in a row; two steps
       before each turn the vector into its direction.
 
+    Three more look at the model on `batch`, in the mode that it is in, and have to be asked for in `measure`:
+
+    * ``signal``: ``signal_margin``, the mean of :math:`\ln \chi_\perp` per step of depth, 0 at criticality,
+      with its error, and ``signal_growth``, the :math:`\ln \chi_\perp` that is furthest from 0
+      (:func:`phasescope.signal.profile`).
+    * ``symptoms``: their number, and as ``symptoms_new`` that of those not seen before in this session, which
+      `say` and the notes of the file name (:class:`Symptoms`).
+    * ``noise``: ``noise_beta``, the exponent of the spectrum :math:`f^{-\beta}` of the states along time,
+      with its error: the mean over at most 128 units of each hidden state, cell and residual stream, or of
+      the outputs of layers where there are none (:func:`phasescope.noise.population`).
+
     Parameters
     ----------
     path : Path or str
@@ -80,27 +102,34 @@ class TrainingRecorder:
     loss : callable, optional
         As in :func:`phasescope.training.objective`; None takes ``output.loss``.
     batch : tuple, mapping or tensor, optional
-        The fixed batch for sharpness and exponent: inputs and targets. A quarter of a training batch is
-        enough to follow the sharpness.
+        The fixed batch for sharpness, exponent, signal, symptoms and noise: inputs and targets. A quarter of
+        a training batch is enough to follow the sharpness; noise takes sequences of at least 160 steps.
     optimizer : torch.optim.Optimizer, optional
         The optimiser in use, for its threshold and for the exponent; it is only read.
     budget : float or None
         Share of the time of the user's own steps that may be spent: 0.05 for 5 %. Each measurement waits
         until the time for it is saved. None measures everything at each step. What is measured at the start,
         before the first step, is not counted.
-    measure : sequence of str, optional
-        Any of "path", "displacement", "distance", "gradient", "sharpness", "exponent"; by default all that
-        the other arguments allow.
+    measure : sequence of str or "all", optional
+        Any of "path", "displacement", "distance", "gradient", "sharpness", "exponent", "signal", "symptoms",
+        "noise"; by default those of the first six that the other arguments allow. "all" takes what they allow
+        of the nine.
     twin : nn.Module, optional
         A second model that the same loop trains beside the first, such as a copy that was started with a
         small kick.
     seed : int
-        Of the first tangent vector and the first vector of the iteration for the sharpness.
+        Of the first tangent vector, the first vector of the iteration for the sharpness, and the tangents of
+        the signal.
     step : int, optional
         Steps that the model has made already; by default 0, and for a file that is continued its last one.
     say : callable or None
-        Called with a sentence on the intervals at steps 10, 100, 1000, ..., and on what could not be
-        measured; prints on stderr by default.
+        Called with a sentence on the intervals at steps 10, 100, 1000, ..., on new symptoms, and on what
+        could not be measured; prints on stderr by default.
+    log : object, callable or list of them, optional
+        Gets the numbers of each line that is written, too: a ``SummaryWriter`` of TensorBoard (``add_scalar``
+        for each number), the module ``mlflow`` or a logger of Lightning (``log_metrics(row, step=step)``), a
+        run of W&B (``log(row, step)``), which all see names such as ``phasescope/sharpness``; or a function
+        ``(row, step)``, which sees them as they are in the file.
 
     Raises
     ------
@@ -111,18 +140,21 @@ class TrainingRecorder:
     Notes
     -----
     The model, its gradients, the optimiser and all random states stay bit-identical; a failure of a
-    measurement ends that measurement with a note in the file, not the training.
+    measurement ends that measurement with a note in the file, not the training. An error of `log` is told
+    once, and the next row is tried again; any other error in a call ends the recording.
 
     Memory: two copies of the trained parameters (the first weights and the last), and for sharpness and
-    exponent a copy of the model, the tangent, and up to 30 vectors while the sharpness is computed.
+    exponent a copy of the model, the tangent, and up to 30 vectors while the sharpness is computed. Signal,
+    symptoms and noise take at most twice the weights, or 1 GB if that is more, while they run.
 
     Disk: beside the file lies ``PATH.start.npy`` with the weights at the start. A line of about 200 bytes is
     written for every step that was measured up to step 10 000, for every second up to 20 000, and so on;
     path lengths go on in between. A line is in the hands of the operating system before the call returns.
 
     Cost: path and displacement take about 10 % of a step of a small MLP with batches of 128, so that at 5 %
-    they are measured at every second or third step. On the CPU, time is that of the processor, so that other
-    processes do not count.
+    they are measured at every second or third step. On `batch`, signal takes about 9 forward and 2 backward
+    passes, symptoms one of each, and noise six forward passes and an analysis of each unit. On the CPU, time
+    is that of the processor, so that other processes do not count.
 
     Examples
     --------
@@ -152,7 +184,8 @@ class TrainingRecorder:
         twin: nn.Module | None = None,
         seed: int = 0,
         step: int | None = None,
-        say: Callable[[str], object] | None = lambda text: print(text, file=sys.stderr),
+        say: Callable[[str], object] | None = on_stderr,
+        log: Any = None,
     ) -> None:
         if budget is not None and not 0 < budget < 1:
             raise InputError(f"budget = {budget!r}.", "Pass a share such as 0.05, or None for no limit.")
@@ -165,13 +198,19 @@ class TrainingRecorder:
                 "Set requires_grad to True before the recorder is made.",
             )
         self._twin = [] if twin is None else _trained_as(twin, self._parameters)
-        self._measured = _chosen(measure, batch=batch, optimizer=optimizer, twin=twin)
+        self._measured = _chosen(measure, self._module, batch=batch, optimizer=optimizer, twin=twin)
+        self._writers = as_writers(log)
+        self._told: set[str] = set()  # what is told once
+        self._latest: dict[str, tuple[int, float]] = {}  # numbers by name, with their steps
+        self._reported: dict[str, int] = {}  # steps of the last numbers that a trial was given
         self._objective: Objective | None = None
         self._tangent = torch.empty(0)
         self._curved: Sharpness | None = None  # the last one, which the next starts from
         if self._measured & {"sharpness", "exponent"}:
             self._prepare(loss, batch)
-        expensive = [job for job in ("sharpness", "exponent") if job in self._measured]
+        looked = any(look in self._measured for look in LOOKS)
+        self._looks = Looks(self._module, batch, loss, seed) if looked else None
+        expensive = [job for job in ("sharpness", "exponent", *LOOKS) if job in self._measured]
         self._pace = Pace(budget, ["norms", *expensive])
         self._burst = 0  # steps left of the present burst
         self._in_a_row, self._carried = (
@@ -203,7 +242,11 @@ class TrainingRecorder:
                 torch.cuda.synchronize(self._parameters[0].device)  # until here it is the user's own step
                 self._pace.earn(self._now() - now)
                 now = self._now()
-            now = self._record(due, loss, now)
+            try:
+                now = self._record(due, loss, now)
+            except Exception as error:  # the training goes on, whatever happens here
+                self._tell(f"recorder at step {self.step}: {_named(error)}; recording ends")
+                self.close()
         self._left = self._now()
         self._pace.spend("norms", self._left - now, runs=0)
 
@@ -218,6 +261,36 @@ class TrainingRecorder:
             The numbers by name.
         """
         self._write({"step": step, **{name: float(value) for name, value in values.items()}})
+
+    def prune(self, trial: Any, quantity: str) -> bool:
+        """Report the newest value of a quantity to a trial of Optuna, and return whether to end the run.
+
+        The trial is asked only where the quantity has been recorded at a later step than that of the last
+        report. An error of the trial is told once, and the run goes on.
+
+        Parameters
+        ----------
+        trial : optuna.Trial
+            Anything with ``report(value, step)`` and ``should_prune()``.
+        quantity : str
+            A name of the file, such as "loss" or "sharpness_ratio", or of :meth:`note`. Smaller is better
+            where the study minimises.
+
+        Returns
+        -------
+        bool
+            Whether the trial says so; then raise ``optuna.TrialPruned``.
+        """
+        step, value = self._latest.get(quantity, (-1, math.nan))
+        if step <= self._reported.get(quantity, -1):
+            return False
+        self._reported[quantity] = step
+
+        def ask() -> Any:
+            trial.report(value, step)
+            return trial.should_prune()
+
+        return bool(self._attempt("the trial", ask))
 
     def close(self) -> None:
         """Close the file; a later call records nothing."""
@@ -339,10 +412,10 @@ class TrainingRecorder:
 
     def _first_line(self) -> None:
         """Measure once before the first step, which also tells how long each job takes."""
-        values: dict[str, float] = {}
-        for job in self._pace.runs:
+        values: dict[str, Any] = {}
+        for job in list(self._pace.runs):
             began = self._now()
-            values |= self._norms() if job == "norms" else self._on_the_copy(job)
+            values |= self._norms() if job == "norms" else self._tried(job)
             parts = {"exponent": _ALIGNING + _BURST, "sharpness": _WARM}.get(job, 1)
             self._pace.expect(job, parts * (self._now() - began))
         self._burst = 0
@@ -350,15 +423,9 @@ class TrainingRecorder:
 
     def _record(self, due: Sequence[str], loss: Tensor | float | None, began: float) -> float:
         """Measure what is due, write a line, and return the time up to which it has been paid for."""
-        values: dict[str, float] = {}
+        values: dict[str, Any] = {}
         for job in [job for job in due if job != "norms"]:
-            try:
-                values |= self._on_the_copy(job)
-            except Exception as error:  # whatever a user's model does once it has diverged
-                self._pace.drop(job)
-                note = f"{job} was not measured from here on: {error}"
-                self._write({"step": self.step, "note": note})
-                self._tell(f"recorder at step {self.step}: {note}")
+            values |= self._tried(job)
             now = self._now()
             self._pace.spend(job, now - began, parts=_ALIGNING + _BURST if job == "exponent" else 1)
             began = now
@@ -376,6 +443,21 @@ class TrainingRecorder:
         if self.step - self._first in _TOLD_AT:
             self._tell(self.summary)
         return now
+
+    def _tried(self, job: str) -> dict[str, float]:
+        """Return what a job measures; one that fails is not run again."""
+        try:
+            if job not in LOOKS:
+                return self._on_the_copy(job)
+            assert self._looks is not None
+            numbers, text = self._looks.take(job)
+        except Exception as error:  # whatever a user's model does once it has diverged
+            self._pace.drop(job)
+            numbers, text = {}, f"{job} was not measured from here on: {error}"
+        if text:
+            self._write({"step": self.step, "note": text})
+            self._tell(f"recorder at step {self.step}: {text}")
+        return numbers
 
     def _on_the_copy(self, job: str) -> dict[str, float]:
         assert self._objective is not None
@@ -452,27 +534,66 @@ class TrainingRecorder:
                 f"recorder at step {self.step}: {self.path} cannot be written ({error}); recording ends"
             )
             self.close()
+        step = values["step"]
+        row = {
+            name: float(value)
+            for name, value in values.items()
+            if name != "step" and isinstance(value, (int, float))
+        }
+        if row:
+            self._latest |= {name: (step, value) for name, value in row.items()}
+            for number, writer in enumerate(self._writers, start=1):
+                what = f"log, number {number}," if len(self._writers) > 1 else "log"
+                self._attempt(what, partial(writer, dict(row), step))
+
+    def _attempt(self, what: str, act: Callable[[], Any]) -> Any:
+        """Return what `act` returns; None if it fails, of which the first time is told."""
+        try:
+            return act()
+        except Exception as error:
+            if what not in self._told:
+                self._told.add(what)
+                note = f"{what} failed: {_named(error)}"
+                self._write({"step": self.step, "note": note})
+                self._tell(f"recorder at step {self.step}: {note}")
+            return None
 
     def _tell(self, sentence: str) -> None:
-        if self._say is not None:
-            self._say(sentence)
+        with suppress(Exception):  # such as a stream that is closed
+            if self._say is not None:
+                self._say(sentence)
 
 
-def _chosen(measure: Sequence[str] | None, *, batch: Any, optimizer: Any, twin: Any) -> set[str]:
+def _named(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _chosen(
+    measure: Sequence[str] | None, module: nn.Module, *, batch: Any, optimizer: Any, twin: Any
+) -> set[str]:
     """Return what is measured; refuse what lacks an argument."""
     needed = {
         "distance": ["twin"] if twin is None else [],
-        "sharpness": ["batch"] if batch is None else [],
+        **dict.fromkeys(("sharpness", *LOOKS), ["batch"] if batch is None else []),
         "exponent": [name for name, given in (("batch", batch), ("optimizer", optimizer)) if given is None],
     }
     if measure is None:
-        return {name for name in MEASURES if not needed.get(name)}
+        return {name for name in _USUAL if not needed.get(name)}
+    silent = (
+        no_series(module, batch) if batch is not None and (measure == "all" or "noise" in measure) else ""
+    )
+    if measure == "all":
+        allowed = {name for name in MEASURES if not needed.get(name)}
+        return allowed - {"noise"} if silent else allowed
+    measure = [measure] if isinstance(measure, str) else measure
     unknown = [name for name in measure if name not in MEASURES]
     if unknown:
         raise InputError(f"measure names {unknown[0]!r}.", f"Choose from {', '.join(MEASURES)}.")
     for name in measure:
         if needed.get(name):
             raise InputError(f"{name} needs {' and '.join(needed[name])}.", f"Pass {needed[name][0]}=.")
+    if silent:
+        raise InputError(f"noise cannot be recorded: {silent}.", "Leave it out of measure=.")
     return set(measure)
 
 
