@@ -5,7 +5,7 @@ export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 # Empty: compiling sources and tests anew would cost each process up to 8 s.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test test-all test-lowest lint bench docs readme clean
+.PHONY: demo test test-all test-lowest test-integrations lint bench docs readme clean
 
 demo: $(VENV)/.installed
 	$(BIN)/phasescope demo
@@ -24,6 +24,19 @@ test-lowest: .venv-lowest/.installed
 	$(PYTHON) -m venv .venv-lowest
 	PIP_CONSTRAINT=$(CURDIR)/constraints-lowest.txt .venv-lowest/bin/python -m pip install --quiet \
 		--disable-pip-version-check -e ".[dev]"
+	touch $@
+
+# The recorder in other people's loops and beside their trackers, in an environment of its own that sees the first.
+test-integrations: .venv-integrations/.installed
+	.venv-integrations/bin/python -m pytest -q -n 0 -p no:hypothesispytest \
+		tests/instruments/test_callbacks.py tests/instruments/test_trackers.py
+
+.venv-integrations/.installed: $(VENV)/.installed-dev
+	$(PYTHON) -m venv .venv-integrations
+	$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" > \
+		$$(.venv-integrations/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/first.pth
+	PIP_CONSTRAINT= .venv-integrations/bin/python -m pip install --quiet --disable-pip-version-check \
+		-c constraints.txt -e ".[integrations]"
 	touch $@
 
 lint: $(VENV)/.installed-dev
@@ -62,4 +75,4 @@ $(VENV)/.installed-docs: $(VENV)/.installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-lowest docs/_build docs/gallery docs/generated build dist
+	rm -rf $(VENV) .venv-lowest .venv-integrations docs/_build docs/gallery docs/generated build dist
