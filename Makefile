@@ -36,7 +36,7 @@ test-integrations: .venv-integrations/.installed
 	$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" > \
 		$$(.venv-integrations/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/first.pth
 	PIP_CONSTRAINT= .venv-integrations/bin/python -m pip install --quiet --disable-pip-version-check \
-		-c constraints.txt -e ".[integrations]"
+		-c constraints-integrations.txt -e ".[integrations]"
 	touch $@
 
 lint: $(VENV)/.installed-dev
