@@ -96,8 +96,9 @@ def decayed(steps: int, seed: int) -> dict[str, Any]:
     target = _whitened()
     generator = torch.Generator().manual_seed(seed % 2**63)
     sizes = [COMPONENTS] * DEPTH + [len(target)]
+    # Of norm about 1 each: products of larger ones diverge at this rate.
     weights = [
-        torch.randn(1, out, into, generator=generator, dtype=torch.float64) / math.sqrt(into)
+        torch.randn(1, out, into, generator=generator, dtype=torch.float64) / math.sqrt(4 * into)
         for into, out in pairwise(sizes)
     ]
     weights = _descend(weights, target, torch.zeros(1, 1, 1, dtype=torch.float64), steps // 2)
