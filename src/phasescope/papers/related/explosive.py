@@ -195,24 +195,27 @@ def claims(n: Numbers) -> list[Check]:
     return made + _image_claims(n) + [_capacity_claim(n, kind) for kind in ("recall", "recall-images")]
 
 
+def _extrapolated(values: np.ndarray, errors: np.ndarray) -> Estimate:
+    """Return the mean over seeds; their own errors, which all share, do not average out."""
+    found = mean(values, "mean over seeds, its error beside that of each")
+    return replace(found, error=float(np.hypot(found.error, np.nan_to_num(errors).mean())))
+
+
 def _image_claims(n: Numbers) -> list[Check]:
     """Return what pictures as memories do as the temperature goes down and up."""
     area = plain = away = Estimate.not_determined(n.missing)
     proved = ""
     if not n.missing:
         flat, curved = (chosen(n.data, kind="images", gamma=gamma) for gamma in (0.0, jumps.CURVED))
-        plain, area = (mean(rows["loop"].values[:, 0], "area over seeds") for rows in (flat, curved))
+        plain, area = (_extrapolated(*rows["loop"].values.T[:2]) for rows in (flat, curved))
         proved = f"Bistability was proved for {int(curved['loop'].values[:, 2].sum())} of {area.n} seeds."
         jump, error, theory, _ = curved["jump"].values.T
-        away = mean(jump / theory - 1, "mean over seeds, its error beside that of each")
-        # All seeds are extrapolated alike, so that their own error does not average out.
-        away = replace(away, error=float(np.hypot(away.error, np.nan_to_num(error).mean())))
+        away = _extrapolated(jump / theory - 1, error)
     name, asked = f"{jumps.IMAGES} pictures of CIFAR-10 as memories", "An error below 0.02 is asked for."
-    loop = Claim("images", f"With {name}, curvature {jumps.CURVED:g} draws a loop.", SOURCE)
     none = Claim("images-plain", f"With {name} and no curvature there is no loop in slow change.")
     onset = f"With {name}, memory appears at one over the largest eigenvalue of the couplings."
     return [
-        loop.positive(area, note=proved),
+        Claim("images", f"With {name}, curvature draws a loop.", SOURCE).positive(area, note=proved),
         none.equals(0.0, plain, resolution=0.02, note=asked),
         Claim("images-jump", onset).equals(0.0, away, resolution=0.02, note=f"Relative difference. {asked}"),
     ]

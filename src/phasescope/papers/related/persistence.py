@@ -97,11 +97,9 @@ def tasks(config: Any) -> list[Task]:
 def measure(task: Task, device: str) -> dict[str, Any]:
     """Return how far the persistence of a network is from that of its shuffled weights."""
     known = task.parameters
-    data = (
-        first(mnist, known["folder"], 5000, 5000, 2 if "net" in known else 1)
-        if known["data"] == "mnist"
-        else digits(known["number"])
-    )
+    data = digits(known["number"])
+    if known["data"] == "mnist":
+        data = first(mnist, known["folder"], 5000, 5000, 2 if "net" in known else 1)
     y = data.y
     if known["labels"] == "random":
         generator = torch.Generator().manual_seed(task.seed % 2**63)

@@ -80,11 +80,9 @@ def tasks(config: Any) -> list[Task]:
 def measure(task: Task, device: str) -> dict[str, Any]:
     """Return the ranks and the test error of a network trained with some labels drawn at random."""
     known = task.parameters
-    data = (
-        first(fashion_mnist, known["folder"], _IMAGES, _IMAGES)
-        if known["data"] == "fashion-mnist"
-        else digits(known["number"])
-    )
+    data = digits(known["number"])
+    if known["data"] == "fashion-mnist":
+        data = first(fashion_mnist, known["folder"], _IMAGES, _IMAGES)
     generator = torch.Generator().manual_seed(task.seed % 2**63)
     y, some = data.y.clone(), round(known["noise"] * len(data.y))
     drawn = torch.randperm(len(y), generator=generator)[:some]
