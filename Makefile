@@ -5,13 +5,17 @@ export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 # Empty: compiling sources and tests anew would cost each process up to 8 s.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test test-all test-lowest test-integrations lint bench docs readme clean
+.PHONY: demo test test-whole test-all test-lowest test-integrations lint bench docs readme clean
 
 demo: $(VENV)/.installed
 	$(BIN)/phasescope demo
 
 test: $(VENV)/.installed-dev lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not whole"
+
+# Parts of studies, the demo and coverages, whole at a small size: two minutes more.
+test-whole: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "whole and not slow"
 
 test-all: $(VENV)/.installed-dev lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile

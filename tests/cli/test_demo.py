@@ -15,6 +15,7 @@ from phasescope.report import Fate
 SCHEMA = json.loads(resources.files("phasescope.report").joinpath("schema.json").read_text())
 
 
+@pytest.mark.whole
 def test_quick_shows_three_phases_and_three_fates(phasescope, tmp_path, monkeypatch):
     monkeypatch.setattr(demo, "_QUICK", replace(demo._QUICK, steps=75, seeds=2))
     answer = phasescope("demo", "--quick", "--json", "--out", "tour")

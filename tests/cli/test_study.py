@@ -100,7 +100,7 @@ def test_settings_in_several_forms_parts_and_a_plan_alone(phasescope, toy, tmp_p
         (["--workers", "0"], ["--workers 0"]),
         (["--device", "cuda:77"], ["--device cuda:77", "--device cpu"]),
         (["--out", "toy.py"], ["toy.py", "--out"]),
-        (["--scheduler", "tcp://127.0.0.1:9"], ["tcp://127.0.0.1:9"]),
+        pytest.param(["--scheduler", "tcp://127.0.0.1:9"], ["tcp://127.0.0.1:9"], marks=pytest.mark.whole),
     ],
 )
 def test_unusable_input_is_one_line_and_code_2(phasescope, toy, words, said):

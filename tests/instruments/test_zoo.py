@@ -7,8 +7,7 @@ from phasescope.testing import CHECKS, Case, check_instrument
 from zoo import ZOO, every, hundred_million
 
 # One of each kind of layers, inputs and faults; the others are slow.
-FAST = {"one_layer", "cnn", "tiny_gpt", "packed_gru", "shared_weights", "tuple_output", "two_arguments"}
-FAST |= {"batchnorm", "frozen", "bf16", "in_place", "plain_callable", "functional", "max_norm", "nerf", "vae"}
+FAST = {"one_layer", "cnn", "tiny_gpt", "packed_gru", "shared_weights", "tuple_output", "batchnorm", "bf16"}
 
 
 # These see nothing but the dataset.

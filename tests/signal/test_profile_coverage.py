@@ -1,6 +1,7 @@
 """The stated errors over inputs cover what they should: the mean over all inputs, the weights being fixed."""
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
@@ -9,6 +10,7 @@ from phasescope.signal import profile
 REPEATS, INPUTS = 200, 16
 
 
+@pytest.mark.whole
 def test_one_standard_error_covers_two_thirds_of_the_truth():
     model = nn.Sequential(nn.Linear(20, 40), nn.Tanh(), nn.Linear(40, 40), nn.Tanh(), nn.Linear(40, 40))
     names = ("kernel", "distance", "chi_perpendicular", "gradient")

@@ -48,7 +48,8 @@ def as_module(model: nn.Module | Callable[..., Any]) -> nn.Module:
     name = getattr(model, "__name__", "")
     if name:
         raise InputError(
-            f"The model is the class {name}, not one of its instances.", f"Make one first: {name}(...)."
+            f"The model is the class {name} ({type(model).__name__}), not an instance of torch.nn.Module.",
+            f"Make one first: {name}(...).",
         )
     text = repr(model)
     raise InputError(

@@ -18,6 +18,8 @@ from phasescope.studies import Study, run
 from phasescope.studies.claim import Claim
 from phasescope.theory import critical_line
 
+pytestmark = pytest.mark.whole
+
 TINY = {
     "shifts": (0.1, 0.4, 0.7),
     "together": 3,

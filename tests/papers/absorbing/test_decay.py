@@ -9,6 +9,8 @@ from phasescope.papers.absorbing.decay import DECAY, fit_inverse, from_map, from
 from phasescope.papers.absorbing.iterates import distances, growth_rate, iterable, mean_distance_factor
 from phasescope.studies.part import chosen
 
+pytestmark = pytest.mark.whole
+
 SMALL = (
     "decay.map_layers=4000",
     "decay.map_rates=[0.004, 0.006, 0.009, 0.014, 0.02, 0.028]",

@@ -8,6 +8,8 @@ from phasescope.papers.absorbing.finite_width import FINITE_WIDTH
 from phasescope.papers.absorbing.width_groups import Width, half_depth
 from phasescope.theory import FiniteWidthScaling
 
+pytestmark = pytest.mark.whole
+
 SMALL = ("finite_width.effort=2e4", "finite_width.task_effort=2e4", "finite_width.widths=[50,100,200,400]")
 KAPPA, V, D0 = 0.23349782, 4.250, -1.854
 LAW = FiniteWidthScaling(KAPPA, V, D0 + V / 2)

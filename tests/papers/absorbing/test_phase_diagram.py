@@ -6,6 +6,8 @@ from phasescope.papers.absorbing import shared
 from phasescope.papers.absorbing.phase_diagram import PHASE_DIAGRAM, vanishing_power
 from phasescope.studies.part import chosen
 
+pytestmark = pytest.mark.whole
+
 SMALL = (
     "phase_diagram.line_points=5",
     "phase_diagram.effort=3e4",

@@ -6,6 +6,8 @@ import pytest
 from one_part import analysed, checks, config, draw, run
 from phasescope.papers.absorbing.width_cost import WIDTH_COST
 
+pytestmark = pytest.mark.whole
+
 SMALL = (
     "width_cost.growth_effort=1e4",
     "width_cost.flow_effort=1e4",

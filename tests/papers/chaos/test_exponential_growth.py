@@ -12,6 +12,8 @@ from phasescope.papers.chaos.exponential_growth import (
     best_window,
 )
 
+pytestmark = pytest.mark.whole
+
 SMALL = (
     "exponential_growth.starts=20",
     "exponential_growth.long_steps=60",

@@ -12,7 +12,7 @@ from phasescope.papers import noise
 from phasescope.papers.noise.architectures import ARCHITECTURES, BESIDE, LABELS
 from phasescope.papers.noise.networks import CONDITIONS, QUANTITIES, state_of
 
-pytestmark = pytest.mark.usefixtures("coarse_errors")
+pytestmark = [pytest.mark.usefixtures("coarse_errors"), pytest.mark.whole]
 
 UNITS = 8
 SETTINGS = config(

@@ -22,7 +22,7 @@ from phasescope.papers.noise.known_processes import (
 from phasescope.papers.noise.sequences import cues, synthetic_set
 from reference.dfa import fluctuation
 
-pytestmark = pytest.mark.usefixtures("coarse_errors")
+pytestmark = [pytest.mark.usefixtures("coarse_errors"), pytest.mark.whole]
 
 SMALL = (
     "controls.sets=2",

@@ -19,7 +19,7 @@ from phasescope.papers.noise.networks import CONDITIONS, QUANTITIES
 from phasescope.papers.noise.sequences import image_set, shuffled_in_time
 from phasescope.papers.noise.shared import window_lengths
 
-pytestmark = pytest.mark.usefixtures("coarse_errors")
+pytestmark = [pytest.mark.usefixtures("coarse_errors"), pytest.mark.whole]
 
 PERIOD = 8
 SIZES = {"train": 50, "test": 40, "steps": 256, "series": 30, "stream": 64, "seed": 0}

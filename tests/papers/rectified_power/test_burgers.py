@@ -12,6 +12,8 @@ from phasescope.papers import rectified_power
 from phasescope.papers.perceptrons import Networks, Start, best_start, module_of
 from phasescope.papers.rectified_power import burgers
 
+pytestmark = pytest.mark.whole
+
 PART = burgers.BURGERS
 TRAINED = burgers.FINITE + burgers.REPU
 SMALL = ("burgers.steps=4", "burgers.control=4", "burgers.begun=40")

@@ -13,6 +13,8 @@ from phasescope.papers.rectified_power import propagation
 from phasescope.papers.rectified_power.propagation import MAPS, PROPAGATION, ROWS, Row
 from phasescope.sweep.task import Task
 
+pytestmark = pytest.mark.whole
+
 TINY = config(
     "propagation.width=40",
     "propagation.depth=12",

@@ -13,6 +13,8 @@ from phasescope.papers.related import jumps
 from phasescope.papers.related.explosive import EXPLOSIVE, TABLED, _capacity
 from phasescope.theory.hysteresis import CurvedMemory, decayed_modes
 
+pytestmark = pytest.mark.whole
+
 MODES = [0.293932, 0.280805, 0.273754, 0.261218, 0.250885, 0.233998, 0.207927, 0.172526, 0.169789]
 SETTINGS = config(
     "explosive.values=21",

@@ -12,6 +12,8 @@ from phasescope.papers import related
 from phasescope.papers.related.langevin import LANGEVIN, _images
 from phasescope.theory import semi_implicit_variance
 
+pytestmark = pytest.mark.whole
+
 SETTINGS = config("langevin.seeds=3", "langevin.draws=1", study=related.STUDY)
 SERIES = config(
     *("langevin.seeds=3", "langevin.draws=1", "langevin.sizes=[100,200,400]", "langevin.cold=[0.25,1,4]"),
