@@ -93,8 +93,9 @@ def test_chaotic_tanh_has_the_growth_of_theory():
 )
 def test_critical_networks_are_healthy(activation, C_W):
     found = findings(plain_network(activation, C_W, width=400))
-    told = r"the square of a small difference between inputs (keeps its size|(grows|falls) [\d.]+-fold)"
-    assert re.match(rf"Critical: over 1\d layers {told}", found[0].sentence)
+    kept = "small differences between inputs keep their size"
+    told = rf"({kept}|the square of a small difference between inputs (grows|falls) [\d.]+-fold)"
+    assert re.match(rf"Critical: over 1\d layers, {told}", found[0].sentence)
     assert [finding.severity for finding in found] == ["ok"] * len(found)
     assert found[0].action == ""
     margin, _ = read_margin(found[0].evidence)
@@ -204,7 +205,7 @@ def test_a_network_whose_units_are_all_dead_says_so_first():
         model[4].bias.fill_(-1e3)
     first, *others = findings(model)
     assert first.sentence == (
-        "Nothing of the input reaches the output: at 5 (ReLU), layer 3 of 5, all units respond to no input."
+        "The output does not depend on the input: all units of 5 (ReLU), layer 3 of 5, are dead."
     )
     assert (first.severity, first.kind) == ("problem", "broken")
     assert not any("respond to no input" in other.sentence for other in others)
@@ -348,9 +349,14 @@ def test_a_residual_stream_tells_its_growth_as_a_power():
     first = said.findings(dataset, decision)[0]
     # 1.0157^24 = 1.4535.
     assert first.sentence == (
-        "Critical: over 24 steps the square of a small difference between inputs grows 1.45-fold, as a "
+        "Critical: over 24 steps, the square of a small difference between inputs grows 1.45-fold, as a "
         "power of the depth."
     )
+
+
+def test_small_differences_that_keep_their_size_are_said_to():
+    first = said.findings(synthetic_blocks(12, chi=1.0), stream_verdict("critical", 0.0, steps=24))[0]
+    assert first.sentence == "Critical: over 24 steps, small differences between inputs keep their size."
 
 
 def test_a_stream_that_grows_is_told_the_scale_of_its_branches():
@@ -369,8 +375,7 @@ def test_a_stream_that_grows_is_told_the_scale_of_its_branches():
         (0.0, "4 of 4 branches are 0, so that their blocks pass the stream on unchanged."),
         (
             0.998,
-            "At 4 of 4 sums the branch is more than 99 % of the sum: hardly anything comes along the "
-            "shortcut.",
+            "At 4 of 4 sums the shortcut brings less than 1 % of the sum; the branch brings the rest.",
         ),
     ],
 )

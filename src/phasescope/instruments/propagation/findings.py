@@ -37,6 +37,7 @@ _IDLE, _DROWNING = 0.01, 0.99  # share of a branch in its sum
 _BROKEN_AT_ONCE, _MOST_AT_ONCE = 0.156, 1e6
 _CALL = "phasescope.signal.critical_(model, batch)"
 _SAME_FACTOR = math.log(2)  # between the growth of differences and of the signal in a change of scale
+_KEEPS = "keeps its size"
 _FEW = 3  # steps needed for a phase
 
 COLUMNS = (
@@ -133,8 +134,7 @@ def _verdict(dataset: xr.Dataset, verdict: Verdict) -> Finding:
         return _uneven(dataset, verdict)
     if verdict.phase == "critical":
         over = _count(verdict.total.n, _word(dataset))
-        sentence = f"Critical: over {over} the square of a small difference between inputs "
-        sentence += f"{changes(verdict.total)}{growth_law(verdict)}."
+        sentence = f"Critical: over {over}, {_differences(verdict.total)}{growth_law(verdict)}."
         return Finding(sentence, _margin(dataset, verdict), "", "ok", "phase")
     return _undetermined(dataset, verdict)
 
@@ -185,9 +185,16 @@ def changes(total: Estimate) -> str:
     """Return in words by what factor something changes whose logarithm changes by `total`."""
     size = abs(total.value)
     if size <= total.error or size < 0.01:
-        return "keeps its size"
+        return _KEEPS
     factor = f"{math.exp(size):.3g}" if size < math.log(999.5) else f"{math.exp(min(size, 700)):.1e}"
     return f"{'grows' if total.value > 0 else 'falls'} {factor}-fold"
+
+
+def _differences(total: Estimate) -> str:
+    """Return in words what happens to small differences, from the logarithm of the factor of the square."""
+    if changes(total) == _KEEPS:
+        return "small differences between inputs keep their size"
+    return f"the square of a small difference between inputs {changes(total)}"
 
 
 def _exponential(dataset: xr.Dataset, verdict: Verdict, depth: Estimate, what: str) -> Finding:
@@ -282,9 +289,7 @@ def _undetermined(dataset: xr.Dataset, verdict: Verdict) -> Finding:
         there = "is 1" if steps == 1 else f"are {steps}"
         sentence = f"A phase needs at least {_FEW} {word}s before the read-out, and there {there}"
         if steps > 1 and verdict.total.determined:
-            sentence += (
-                f": between them the square of a small difference between inputs {changes(verdict.total)}"
-            )
+            sentence += f": between them {_differences(verdict.total)}"
         advice = "Read K and the gradient in the table: both should stay of order one."
         return Finding(f"{sentence}.", evidence, advice, "note", "phase")
     reason = verdict.reason.rstrip(".") or f"no {word} was measured"
@@ -341,10 +346,13 @@ def _gradient(dataset: xr.Dataset, verdict: Verdict) -> Finding | None:
     pace = f", its square a factor e every {depth} {_word(dataset)}s" if depth.determined else ""
     logs = [math.log(row["gradient"]) for row in steps]
     jumps = [abs(a - b) for a, b in itertools.pairwise(logs)]
-    action = "No learning rate suits all layers: bring ln chi to 0 (see the phase) or normalise."
+    action = (
+        "No single learning rate suits all layers. Set the weights to criticality "
+        "(phasescope.signal.critical_), or add normalisation."
+    )
     if verdict.phase == "critical" and max(jumps) > 0.5 * abs(logs[0]):
         jump = steps[jumps.index(max(jumps)) + 1]
-        action = f"Most of it happens at {jump.who}: change the scale of its weights."
+        action = f"Most of the change is at {jump.who}: rescale its weights."
     return Finding(
         f"The gradient {'explodes' if value > 1 else 'vanishes'} on its way back: at {first.who} it is "
         f"{math.sqrt(value):.1e} times that at the output{pace}.",
@@ -396,7 +404,7 @@ def _cut_off(dataset: xr.Dataset) -> Finding | None:
     if cut is None:
         return None
     return Finding(
-        f"Nothing of the input reaches the output: at {cut.where}, all units respond to no input.",
+        f"The output does not depend on the input: all units of {cut.where}, are dead.",
         f"dead fraction 1 at {cut.who}, on {dataset.attrs['inputs']} inputs",
         _REVIVE,
         "problem",
@@ -406,7 +414,7 @@ def _cut_off(dataset: xr.Dataset) -> Finding | None:
 
 def _dead(dataset: xr.Dataset, verdict: Verdict) -> Finding | None:
     follows = verdict.phase in ("ordered", "vanishing", "exploding")
-    cure = "It follows from the phase: cure that first." if follows else _REVIVE
+    cure = "The phase causes this: correct it first." if follows else _REVIVE
     return _units(dataset, "dead", _MANY_DEAD, "respond to no input", cure)
 
 
@@ -451,9 +459,10 @@ def _drowning(dataset: xr.Dataset) -> Finding | None:
     if not found:
         return None
     first, many = found[0], len(found)
-    where = f"At {first.who} the branch is" if many == 1 else f"At {many} of {len(sums)} sums the branch is"
+    where = first.who if many == 1 else f"{many} of {len(sums)} sums"
     return Finding(
-        f"{where} more than {_percent(_DROWNING)} of the sum: hardly anything comes along the shortcut.",
+        f"At {where} the shortcut brings less than {_percent(1 - _DROWNING)} of the sum; "
+        "the branch brings the rest.",
         ", ".join(f"{_percent(row['share'])} at {row.who}" for row in found[:3]),
         f"{_branch_scale(len(sums))} Or enlarge what enters the first block, such as the embedding.",
         "warning" if 2 * many > len(sums) else "note",
@@ -471,15 +480,16 @@ def _idle(dataset: xr.Dataset) -> Finding | None:
         return Finding(
             f"{zero} of {len(sums)} branches are 0, so that their blocks pass the stream on unchanged.",
             f"share 0 at {least.who}",
-            "If the last layer of a branch is meant to start at 0, all is well; else look for weights of 0.",
+            "This is fine if the last layer of each branch is initialised to 0 on purpose. If not, look for "
+            "zeroed weights.",
             "note",
         )
     return Finding(
         f"Of {len(sums)} branches {len(found)} bring less than {_percent(_IDLE)} of their sum, least at "
         f"{least.who}.",
         f"{_percent(least['share'])} of the mean square of the sum at {least.who}",
-        "Before training this is harmless: a branch grows where it is needed. In a trained network, try to "
-        "leave such a block out.",
+        "Before training this is harmless, since training can enlarge a branch. After training, test the "
+        "network without this block.",
         "note",
     )
 
