@@ -30,7 +30,13 @@ extensions = [
     "numpydoc",
     "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["_build", "tables", "studies/*/*.rst"]
+exclude_patterns = [
+    "_build",
+    "tables",
+    "studies/*/*.rst",
+    "sg_execution_times.rst",
+    "gallery/sg_execution_times.rst",
+]
 html_theme = "pydata_sphinx_theme"
 html_static_path = ["_static"]
 html_css_files = ["page.css"]
@@ -86,6 +92,8 @@ sphinx_gallery_conf = {
     "show_memory": False,
     "remove_config_comments": True,
     "min_reported_time": 1e9,
-    "thumbnail_size": (500, 320),
+    "thumbnail_size": (760, 480),
+    "within_subsection_order": "ExampleTitleSortKey",
+    "parallel": 2,
 }
 suppress_warnings = ["config.cache"]
