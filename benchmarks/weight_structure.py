@@ -57,44 +57,39 @@ def run() -> Comparison:
     )
     unpaired = np.sum((1 - spanning_tree(ours)) ** 2) + 1.0
     comparison.rows = [
-        {"largest difference of the collapsed strengths": float(np.abs(ours - theirs).max())},
-        {"sum of squared persistences with the class that is never paired": float(unpaired)},
+        {
+            "what": "largest difference of the collapsed strengths",
+            "value": float(np.abs(ours - theirs).max()),
+        },
+        {"what": "sum of squared persistences with the class that is never paired", "value": float(unpaired)},
     ]
     matrices = [rng.standard_normal((SIDE, SIDE)) for _ in range(MATRICES)]
-    seconds, ratios = interleaved(
-        {"SVDs alone": lambda: _svds(matrices), "ranks, persistence, nulls": lambda: _with_nulls(matrices)},
-        repeats=3,
-        clock=time.process_time,
-    )
-    comparison.rows.append(
-        {f"{MATRICES} matrices of {SIDE}, {name}": seconds[name] for name in seconds}
-        | {"ratio": ratios["ranks, persistence, nulls"]}
-    )
-    if importlib.util.find_spec("weightwatcher") is None:
-        comparison.remarks = ["WeightWatcher is not installed here."]
-    else:
-        comparison.rows.append(_beside_weightwatcher(matrices))
+    contenders = {
+        "phasescope: ranks, persistence, nulls": lambda: _with_nulls(matrices),
+        "SVDs alone": lambda: _svds(matrices),
+    }
+    comparison.remarks = ["WeightWatcher is not installed here."]
+    if importlib.util.find_spec("weightwatcher") is not None:
+        watcher = _watcher(matrices)
+        contenders |= {
+            "WeightWatcher with its null": lambda: watcher.analyze(randomize=True),
+            "WeightWatcher without": watcher.analyze,
+        }
         comparison.remarks = [
             "WeightWatcher's default compares with nothing; with randomize=True it draws one shuffled matrix "
             "for each. Ours draw nine, and measure rank and persistence where it fits a tail."
         ]
+    seconds, ratios = interleaved(contenders, repeats=3, clock=time.process_time)
+    for name in contenders:
+        what = f"{MATRICES} matrices of {SIDE}, {name}: CPU s, and beside phasescope"
+        comparison.rows.append({"what": what, "value": seconds[name], "ratio": ratios[name]})
     return comparison
 
 
-def _beside_weightwatcher(matrices: list[np.ndarray]) -> dict[str, float]:
+def _watcher(matrices: list[np.ndarray]) -> object:
     import weightwatcher
 
     layers = [torch.nn.Linear(SIDE, SIDE, bias=False) for _ in matrices]
     for layer, matrix in zip(layers, matrices, strict=True):
         layer.weight.data.copy_(torch.from_numpy(matrix))
-    watcher = weightwatcher.WeightWatcher(model=torch.nn.Sequential(*layers))
-    seconds, ratios = interleaved(
-        {
-            "ranks, persistence, nulls": lambda: _with_nulls(matrices),
-            "WeightWatcher with its null": lambda: watcher.analyze(randomize=True),
-            "WeightWatcher without": watcher.analyze,
-        },
-        repeats=3,
-        clock=time.process_time,
-    )
-    return {name: seconds[name] for name in seconds} | {f"ratio, {name}": ratios[name] for name in ratios}
+    return weightwatcher.WeightWatcher(model=torch.nn.Sequential(*layers))
