@@ -55,7 +55,7 @@ KINDS = {
     "digits": Kind("the digits of scikit-learn", _ACCURACY, 0.4),
     "mnist": Kind("MNIST", _ACCURACY, 0.4, source=_SUMMARY, seconds=1.5),
     "fashion_mnist": Kind("Fashion-MNIST", _ACCURACY, 0.4, seconds=1.5),
-    "cifar10": Kind("a lossy subset of CIFAR-10", _ACCURACY, 0.1, source=_SUMMARY, seconds=3.0),
+    "cifar10": Kind("CIFAR-10", _ACCURACY, 0.1, source=_SUMMARY, seconds=3.0),
     "text": Kind("characters of a text", "nats a character, test text", 0.25, seconds=1.3),
     "xyz": Kind("x y z", "log10 of test error over variance", 0.3),
 }
@@ -315,8 +315,8 @@ def notes(n: Numbers) -> list[str]:
     if n.rows["cifar10"]:
         made.append(
             f"CIFAR-10: a residual network of {s.depth - 2} blocks h + {s.residual:g} s(conv(h)) of "
-            f"{s.channels} channels, all activations alike, on images halved to 16 x 16. They are a subset "
-            "stored as JPEG: accuracies are not comparable with published ones."
+            f"{s.channels} channels, all activations alike, on images halved to 16 x 16. Where the "
+            "folder holds a JPEG subset, accuracies are not comparable with published ones."
         )
     if n.rows["text"]:
         source = (
