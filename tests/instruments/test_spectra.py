@@ -73,7 +73,7 @@ def test_orthogonal_weights_keep_more_and_lose_no_bits():
     found = said(chain(6, made=nn.init.orthogonal_), normal(64, 32))
     told = " ".join(finding.sentence for finding in found)
     assert "keeps more directions than shuffled weights" in told
-    bits = next(finding for finding in found if "anisotropy" in finding.sentence)
+    bits = next(finding for finding in found if "bits a direction" in finding.sentence)
     assert bits.severity == "ok"
 
 
@@ -104,7 +104,7 @@ def test_random_directions_leave_the_bits_undetermined():
     assert np.isnan(data["deficit"]).all()
     assert np.isfinite(data["participation_null"]).all()
     told = " ".join(finding.sentence for finding in SPECTRA.findings(data))
-    assert "bits the layers lose to anisotropy is not determined" in told
+    assert "bits the layers lose by treating directions unequally is not determined" in told
 
 
 def test_few_random_directions_leave_a_factor_of_two_undetermined():

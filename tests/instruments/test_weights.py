@@ -121,7 +121,7 @@ def test_an_untrained_network_is_wired_like_its_shuffles_however_it_was_drawn():
         data = FEW.measure(model, normal(100, 32))
         assert data.attrs["balanced"] == "True"
         assert np.nanmax(np.abs(data["z"].values)) < 4
-        assert "training left no structure here" in FEW.findings(data)[0].sentence
+        assert "no structure that training left" in FEW.findings(data)[0].sentence
 
 
 def test_planted_structure_is_seen_in_its_layer_and_its_rank_is_in_the_weights():
@@ -133,7 +133,7 @@ def test_planted_structure_is_seen_in_its_layer_and_its_rank_is_in_the_weights()
     assert rows["rank_untrained"].values[0] > 15
     assert rows["tail_p"].values[0] < 0.05 < rows["tail_p"].values[1]
     wired, ranked = FEW.findings(data)[:2]
-    assert "1 of 3 layers are wired beyond" in wired.sentence
+    assert "1 of 3 layers hold more structure" in wired.sentence
     assert "the low rank is in the weights" in ranked.action
     assert "rank=1) saves 94 %" in ranked.action
     assert 0 < float(data["output_change"]) < 0.5

@@ -126,7 +126,7 @@ class JacobianSpectra(Instrument):
         with plotting.style():
             drawn, (kept, lost) = plotting.figure(2, panel_size=(4.4, 3.4))
             _draw(kept, dataset, ("participation", "features"), "Directions kept", "directions")
-            _draw(lost, dataset, ("deficit",), "Bits lost to anisotropy", "bits a direction")
+            _draw(lost, dataset, ("deficit",), "Bits lost to unevenness", "bits a direction")
         return {"spectra": drawn}
 
     def table(self, dataset: xr.Dataset) -> str:
@@ -150,7 +150,8 @@ def _cells(row: Row) -> dict[str, str]:
 CAPTIONS = {
     "spectra": (
         "Left: directions of the input that each row keeps apart, and the dimension of its features over the "
-        "batch. Right: bits a direction that a row loses to anisotropy at equal power. Grey: the same net "
+        "batch. Right: bits a direction that a row loses by treating directions unequally, at equal power. "
+        "Grey: the same net "
         "with shuffled weights, mean and one standard deviation; dotted: the law of independent Gaussian "
         "weights. Linearised at the inputs; error bars, one standard error."
     ),
@@ -161,7 +162,11 @@ COLUMNS = (
     Column("participation", "participation", "directions kept apart, (sum s^2)^2 / sum s^4"),
     Column("participation_null", "shuffled", "the same with the entries of each weight tensor shuffled"),
     Column("law", "law", "the same for independent Gaussian weights"),
-    Column("deficit", "bits lost", "bits a direction lost to anisotropy at equal power"),
+    Column(
+        "deficit",
+        "bits lost",
+        "bits a direction lost as some directions pass better than others, at equal power",
+    ),
     Column("features", "features", "participation of the covariance over the batch"),
 )
 """What a page shows of each row."""
@@ -318,7 +323,7 @@ def _of_bits(dataset: xr.Dataset, rows: list[Row]) -> Finding:
     known = [row for row in rows if math.isfinite(row["deficit"])]
     if not known:
         return Finding(
-            "How many bits the layers lose to anisotropy is not determined.",
+            "How many bits the layers lose by treating directions unequally is not determined.",
             f"{dataset.attrs['pushed']} random directions stand for {dataset.attrs['input_units']}",
             "Measure with smaller inputs, up to 1,024 numbers a sample, or more max_memory.",
             "note",
@@ -327,8 +332,8 @@ def _of_bits(dataset: xr.Dataset, rows: list[Row]) -> Finding:
     evidence = f"signal to noise {dataset.attrs['snr']:g}; {row.text('layer')}: {number(row, 'deficit')} "
     evidence += f"bits a direction, shuffled weights {plain(row['deficit_null'])}"
     sentence = (
-        f"The linearised map loses up to {row['deficit']:.2g} of {full:.3g} bits a direction to anisotropy, "
-        f"at {row.text('layer')}."
+        f"Small differences lose up to {row['deficit']:.2g} of {full:.3g} bits a direction on their way to "
+        f"{row.text('layer')}, as it passes on some directions more than others."
     )
     severity: Severity = "ok" if row["deficit"] < _ISOMETRIC * full else "note"
     action = (

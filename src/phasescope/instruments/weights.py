@@ -461,7 +461,7 @@ def _wired(dataset: xr.Dataset, rows: Sequence[Row]) -> list[Finding]:
     if not beyond and deep > _STRUCTURE + 2 * error:
         return [
             Finding(
-                "No layer alone is wired beyond the distribution of its weights, and the chain of them is.",
+                "Each layer by itself looks like weights in shuffled places; the chain of them does not.",
                 f"z of the chain {deep:.2g}; {evidence}",
                 "",
                 "ok",
@@ -470,8 +470,8 @@ def _wired(dataset: xr.Dataset, rows: Sequence[Row]) -> list[Finding]:
     if not beyond:
         return [
             Finding(
-                f"The wiring of {'the layer' if len(known) == 1 else f'all {len(known)} layers'} is that of "
-                "shuffled weights: training left no structure here.",
+                f"{'The layer looks' if len(known) == 1 else f'All {len(known)} layers look'} like weights "
+                "in shuffled places: no structure that training left was found.",
                 evidence,
                 "Nothing can be concluded from these weights beyond their variances; compare with a "
                 "trained checkpoint.",
@@ -482,8 +482,8 @@ def _wired(dataset: xr.Dataset, rows: Sequence[Row]) -> list[Finding]:
     evidence += f"; least in {weakest.text('layer')}, z {weakest.estimate('z')}"
     return [
         Finding(
-            f"{len(beyond)} of {len(known)} layers are wired beyond the distribution of their weights, most "
-            f"in {best.text('layer')}.",
+            f"{len(beyond)} of {len(known)} layers hold more structure than their own weights in shuffled "
+            f"places, {best.text('layer')} most.",
             evidence,
             "",
             "ok",
