@@ -72,7 +72,7 @@ for name, model in networks.items():
 for name, found in spectra.items():
     last = found.isel(layer=np.flatnonzero(found["skipped"].values == "")[-1])
     shown = f"{float(last['participation']):5.1f} ± {float(last['participation_error']):.1f}"
-    lost = f"{float(last['deficit']):.2f} bits a direction lost to anisotropy"
+    lost = f"{float(last['deficit']):.2f} bits a direction lost"
     print(f"{name:<12} directions behind the last layer: {shown} of {WIDTH}; {lost}")
 
 # %%

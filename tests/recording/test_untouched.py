@@ -81,7 +81,7 @@ WAYS = {
     "through numpy": lambda m: m.layer.weight.detach().numpy().fill(3),
     "through a view": lambda m: m.layer.weight.detach().view(-1)[3:5].zero_(),
     "through memory": lambda m: m.layer.weight.untyped_storage().fill_(0),
-    "through a protocol": lambda m: np.from_dlpack(m.layer.weight.detach()).fill(2),
+    "through a protocol": lambda m: torch.from_dlpack(m.layer.weight.detach()).fill_(2),
     "max_norm": lambda m: m.embedding(torch.tensor([1, 2])),
     "many at once": lambda m: torch._foreach_add_([m.layer.weight, m.layer.bias], 1),
     "set_": lambda m: m.layer.weight.set_(torch.ones(2).untyped_storage()),

@@ -175,7 +175,7 @@ class Dfa:
 
 @dataclass(frozen=True)
 class LearningRates:
-    """Find how far a learning rate can go, and which rates serve best."""
+    """Find how far a learning rate can go, and which serve best."""
 
     factory: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="FILE.py:factory", help=_TRAINING)]
     rates: Annotated[tuple[float, ...], tyro.conf.arg(metavar="RATE [RATE ...]", help=_RATES)] = ()

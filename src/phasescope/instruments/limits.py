@@ -79,6 +79,16 @@ class _Limit(BaseModel):
         return self.range[0] - room <= value <= self.range[1] + room
 
 
+def _are_words(given: Any) -> bool:
+    return isinstance(given, str) or (
+        isinstance(given, list) and bool(given) and all(isinstance(each, str) for each in given)
+    )
+
+
+def _kind_of(given: Any) -> str:
+    return "words" if _are_words(given) else "limit"
+
+
 class _Section(BaseModel):
     """What one instrument must keep to."""
 
@@ -91,7 +101,7 @@ class _Section(BaseModel):
         str,
         Annotated[
             Annotated[_Limit, Tag("limit")] | Annotated[str | list[str], Tag("words")],
-            Discriminator(lambda given: "words" if _are_words(given) else "limit"),
+            Discriminator(_kind_of),
         ],
     ] = {}
 
@@ -428,12 +438,6 @@ def _at(row: _Row) -> str:
 
 
 # Words and messages
-
-
-def _are_words(given: Any) -> bool:
-    return isinstance(given, str) or (
-        isinstance(given, list) and bool(given) and all(isinstance(each, str) for each in given)
-    )
 
 
 def _words(given: str | list[str]) -> list[str]:

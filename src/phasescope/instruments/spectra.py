@@ -333,7 +333,7 @@ def _of_bits(dataset: xr.Dataset, rows: list[Row]) -> Finding:
     evidence += f"bits a direction, shuffled weights {plain(row['deficit_null'])}"
     sentence = (
         f"Small differences lose up to {row['deficit']:.2g} of {full:.3g} bits a direction on their way to "
-        f"{row.text('layer')}, as it passes on some directions more than others."
+        f"{row.text('layer')}, because some directions pass better than others."
     )
     severity: Severity = "ok" if row["deficit"] < _ISOMETRIC * full else "note"
     action = (

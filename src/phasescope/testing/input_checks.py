@@ -221,7 +221,7 @@ def _structure(batch: Any) -> Any:
 
 def _peak_bytes(work: Callable[[], object]) -> int:
     """Return the peak of bytes that `work` takes from torch's CPU allocator, beside what was taken before."""
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as recorded:
         work()
     profiler = recorded.profiler
     results = profiler.kineto_results if profiler is not None else None

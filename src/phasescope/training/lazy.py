@@ -576,8 +576,11 @@ class _Asked:
     targets: Any
 
     def __call__(self, output: Tensor) -> Tensor:
+        targets = self.targets
+        if isinstance(targets, Tensor) and targets.is_floating_point():
+            targets = targets.to(output.dtype)  # some versions of torch refuse the gradient of a mixture
         try:
-            value = self.loss(output) if self.targets is None else self.loss(output, self.targets)
+            value = self.loss(output) if targets is None else self.loss(output, targets)
         except Exception as error:
             raise InputError(
                 f"The loss fails on the output: {error}.", "Pass loss(output, targets), and targets=."
