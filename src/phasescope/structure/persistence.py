@@ -381,26 +381,29 @@ def spanning_tree(strengths: ArrayLike) -> Array:
 
     Notes
     -----
-    Prim's algorithm on the dense matrix. Cost: inputs x outputs; memory, one copy of the matrix.
+    Each unit of the larger side brings its strongest edge, by which it hangs on one unit of the smaller side.
+    Two units of the smaller side are then joined by the strongest second edge of what hangs on them, and
+    Prim's algorithm finds the tree of those. Cost: inputs x outputs; memory, one copy of the matrix.
     """
-    rows = np.ascontiguousarray(strengths, dtype=np.float64)
-    sides = (rows, np.ascontiguousarray(rows.T))
-    # For each side, the strongest edge from the tree to each unit of it; -1 for units in the tree.
-    best = [np.full(len(rows), -1.0), rows[0].copy()]
-    waiting = [np.ones(len(rows), dtype=bool), np.ones(rows.shape[1], dtype=bool)]
-    best[0][1:] = -0.5  # reached by no edge yet
-    waiting[0][0] = False
-    tree = np.empty(sum(rows.shape) - 1)
-    top = [int(best[0].argmax()), int(best[1].argmax())]
-    for number in range(len(tree)):
-        side = 0 if best[0][top[0]] > best[1][top[1]] else 1
-        unit = top[side]
-        tree[number] = best[side][unit]
-        best[side][unit], waiting[side][unit] = -1.0, False
-        other = 1 - side
-        np.maximum(best[other], sides[side][unit], out=best[other], where=waiting[other])
-        top = [int(best[0].argmax()), int(best[1].argmax())]
-    return np.sort(tree)[::-1]
+    rows = np.asarray(strengths, dtype=np.float64)
+    rows = rows if rows.shape[0] >= rows.shape[1] else rows.T
+    few = rows.shape[1]
+    host = rows.argmax(axis=1)
+    hanging = np.take_along_axis(rows, host[:, None], axis=1)[:, 0]
+    order = np.argsort(host, kind="stable")
+    hosts, starts = np.unique(host[order], return_index=True)
+    between = np.full((few, few), -1.0)
+    between[hosts] = np.maximum.reduceat(rows[order], starts, axis=0)
+    np.maximum(between, between.T.copy(), out=between)
+    best, waiting = between[0].copy(), np.ones(few, dtype=bool)
+    joining = np.empty(few - 1)
+    best[0], waiting[0] = -1.0, False
+    for number in range(few - 1):
+        unit = int(best.argmax())
+        joining[number] = best[unit]
+        best[unit], waiting[unit] = -1.0, False
+        np.maximum(best, between[unit], out=best, where=waiting)
+    return np.sort(np.concatenate([hanging, joining]))[::-1]
 
 
 def balanced(layers: Sequence[Layer]) -> list[Wiring]:
