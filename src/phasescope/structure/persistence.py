@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -25,6 +26,7 @@ VARIANTS: tuple[Variant, ...] = get_args(Variant)
 
 _BLOCK = 2**14  # entries of a collapsed matrix that are worked on at a time
 _SWEEPS = 10_000
+_EVEN = 1e-9  # of the logarithm of norms; below it single units are enough
 _BALANCED, _NEARLY = 1e-14, 1e-6  # largest step of a logarithm that is left; in a null
 
 
@@ -431,9 +433,9 @@ def balanced(layers: Sequence[Layer]) -> list[Wiring]:
 
     Notes
     -----
-    The balanced weights have the smallest sum of squares among all copies; each unit is set to its best scale
-    in turn until none moves. Cost: a product of each layer's squared weights with a vector, a sweep; 10 to
-    100 sweeps.
+    The balanced weights have the smallest sum of squares among all copies; all layers are given one norm, and
+    each unit its best scale in turn, until none moves. Cost: a product of each layer's squared weights with a
+    vector, a sweep; 10 to 100 sweeps.
 
     References
     ----------
@@ -454,7 +456,10 @@ def _balanced(wirings: Sequence[Wiring], until: float) -> list[Wiring]:
         before = one.shape[0] if number == 0 else units[number - 1]
         squares.append(whole.reshape(whole.shape[0], before, -1).sum(axis=2))
     scale = [np.ones(wirings[0].shape[0]), *(np.ones(n) for n in units)]
+    uncut = all((a.sum(axis=1) > 0).all() and (b.sum(axis=0) > 0).all() for a, b in pairwise(squares))
     for _ in range(_SWEEPS):
+        if uncut:
+            _even_out(squares, scale)
         moved = 0.0
         for number in range(len(wirings) - 1):
             incoming = squares[number] @ (1.0 / scale[number])
@@ -470,6 +475,16 @@ def _balanced(wirings: Sequence[Wiring], until: float) -> list[Wiring]:
         Wiring(_scaled(one, np.sqrt(scale[number]), np.sqrt(scale[number + 1])), one.groups)
         for number, one in enumerate(wirings)
     ]
+
+
+def _even_out(squares: Sequence[Array], scale: list[Array]) -> None:
+    """Give all layers the same norm, as they have once balanced: single units pass it on but slowly."""
+    sides = zip(squares, pairwise(scale), strict=True)
+    logs = np.array([math.log(float(after @ each @ (1.0 / before))) for each, (before, after) in sides])
+    shift = np.cumsum(logs.mean() - logs[:-1])
+    if np.abs(shift).max(initial=0.0) > _EVEN:
+        for number, one in enumerate(shift, 1):
+            scale[number] = scale[number] * math.exp(one)
 
 
 def _full(one: Wiring) -> Array:
