@@ -24,7 +24,6 @@ from phasescope.errors import InputError
 from phasescope.instruments.activation_noise.sequences import no_series
 from phasescope.instruments.training.looks import LOOKS, Looks
 from phasescope.instruments.training.record import FORMAT, Appender, Lines, read_lines
-from phasescope.instruments.training.writers import as_writers
 from phasescope.recording.modules import as_module
 from phasescope.recording.untouched import untouched
 from phasescope.regular_files import read_regular
@@ -32,6 +31,9 @@ from phasescope.training.maps import map_now, training_map, weights_now
 from phasescope.training.objective import Objective, objective
 from phasescope.training.sharpness import Sharpness, sharpness
 from phasescope.whole_files import os_errors_told, write_whole
+
+_Writer = Callable[[dict[str, float], int], object]
+_GROUP = "phasescope/"  # keeps the rows together in a tracker, apart from the user's own numbers
 
 MEASURES = ("path", "displacement", "distance", "gradient", "sharpness", "exponent", *LOOKS)
 _USUAL = MEASURES[:6]
@@ -199,7 +201,7 @@ class TrainingRecorder:
             )
         self._twin = [] if twin is None else _trained_as(twin, self._parameters)
         self._measured = _chosen(measure, self._module, batch=batch, optimizer=optimizer, twin=twin)
-        self._writers = as_writers(log)
+        self._writers = _as_writers(log)
         self._told: set[str] = set()  # what is told once
         self._latest: dict[str, tuple[int, float]] = {}  # numbers by name, with their steps
         self._reported: dict[str, int] = {}  # steps of the last numbers that a trial was given
@@ -678,3 +680,38 @@ class Pace:
     def overhead(self) -> float:
         """What was measured took this share of the time of the user's own steps."""
         return self.spent / self.own if self.own > 0 else 0.0
+
+
+# Trackers of experiments, known by their methods, never imported
+
+
+def _as_writers(log: Any) -> list[_Writer]:
+    """Return a function of a row and its step for each tracker or function in `log`."""
+    if log is None:
+        return []
+    if isinstance(log, (list, tuple)):
+        return [writer for each in log for writer in _as_writers(each)]
+    if callable(getattr(log, "add_scalar", None)):
+        return [_tensorboard(log)]
+    if callable(getattr(log, "log_metrics", None)):
+        return [lambda row, step: log.log_metrics(_grouped(row), step=step)]  # MLflow, loggers of Lightning
+    if callable(getattr(log, "log", None)):
+        return [lambda row, step: log.log(_grouped(row), step)]  # a run of W&B
+    if callable(log):
+        return [log]
+    raise InputError(
+        f"log is a {type(log).__name__}, which has none of the methods log, log_metrics and add_scalar.",
+        "Pass a SummaryWriter of TensorBoard, a run of W&B, the module mlflow or a function (row, step).",
+    )
+
+
+def _tensorboard(writer: Any) -> _Writer:
+    def write(row: dict[str, float], step: int) -> None:
+        for name, value in _grouped(row).items():
+            writer.add_scalar(name, value, step)
+
+    return write
+
+
+def _grouped(row: dict[str, float]) -> dict[str, float]:
+    return {f"{_GROUP}{name}": value for name, value in row.items()}
